@@ -1,0 +1,51 @@
+"""Soft Q-learning on the true reward: the experts that imitators learn from."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from iqlearn.algorithms.descent import adam, descend, refresh
+from iqlearn.algorithms.state import TrainState
+from iqlearn.models import DiscreteSoftQ
+from iqlearn.models.discrete import of_action
+from iqlearn.objectives import discounted, soft_td_loss, soft_value
+from iqlearn.settings import SoftQ
+from iqlearn.types import Metrics, ObservationScale, PRNGKey, Rewarded, Scalar, TaskSpec
+
+
+@dataclass(frozen=True)
+class SoftQLearning:
+    """Haarnoja et al., ICML 2017, for discrete actions: soft value iteration by temporal differences."""
+
+    settings: SoftQ
+
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+        s = self.settings
+        model = DiscreteSoftQ(spec, s.network, s.temperature, scale, key)
+        opt_state = adam(s.learning_rate, s.weight_decay).init(model)
+        return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
+
+    def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        s = self.settings
+        assert state.target is not None
+        target = state.target
+        model, opt_state, metrics = descend(
+            adam(s.learning_rate, s.weight_decay),
+            lambda model: self.loss(model, target, batch),
+            state.model,
+            state.opt_state,
+        )
+        step = state.step + 1
+        target = refresh(target, model, "polyak", s.target_rate, 1, step)
+        return TrainState(model, target, opt_state, step), metrics
+
+    def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ, batch: Rewarded) -> tuple[Scalar, Metrics]:
+        """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target."""
+        s, t = self.settings, batch.transitions
+        next_v = soft_value(target.member_q(t.next_obs), s.temperature)
+        next_v = discounted(next_v, t.terminal, s.gamma)
+        q = jax.vmap(of_action, in_axes=(0, None))(model.member_q(t.obs), t.action)
+        return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, batch.reward, next_v)), {
+            "q": jnp.mean(q)
+        }

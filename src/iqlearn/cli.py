@@ -1,0 +1,199 @@
+"""The command line. Flags and help come from the settings; what is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Generic, Literal, TypeVar
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from iqlearn.errors import InputError
+from iqlearn.settings import BC, IQLearn, Schedule
+
+S = TypeVar("S", IQLearn, BC)
+
+
+@dataclass(frozen=True)
+class Train(Generic[S]):
+    """Learn a policy and a reward from demonstrations, and evaluate them.
+
+    Without arguments: CartPole-v1 from one built-in demonstration, every 20th step of it, offline. Of a file's
+    demonstrations everything is used unless --trajectories or --subsample say less. --algorithm bc --help lists the
+    settings of behavioural cloning. Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
+    """
+
+    learner: OmitArgPrefixes[S]
+    schedule: OmitArgPrefixes[Schedule] = field(default_factory=Schedule)
+    env: Annotated[str | None, arg(metavar="ID")] = None
+    """Gymnasium id to evaluate in; by default the one that the demonstrations name. Offline learning works without."""
+    demos: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
+    trajectories: Annotated[int | None, arg(metavar="K")] = None
+    """Use this many of its episodes, drawn at random by the seed (default: 1 of the built-in, all of a file)."""
+    subsample: Annotated[int | None, arg(metavar="N")] = None
+    """Use every N-th transition of each episode (default: 20 of the built-in, 1 of a file)."""
+    algorithm: Literal["iq", "bc"] = "iq"
+    """Inverse soft-Q learning, or behavioural cloning as the baseline."""
+    offline: bool = False
+    """Learn from the demonstrations alone (the default in this version)."""
+    online: bool = False
+    """Learn while acting in the environment."""
+    seeds: int = 1
+    """Train this many seeds, from --seed up, as one program; each gets a folder seed-S in --out."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Run folder to write (default: a new one under runs/)."""
+    overwrite: bool = False
+    """Replace a run that is in --out already."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.train(self)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with an interrupted run, to the same result as if it had never stopped."""
+
+    dir: Positional[Path]
+    """Run folder."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.resume(self)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play episodes with a run's policy and report the returns."""
+
+    dir: Positional[Path]
+    """Run folder."""
+    episodes: int = 20
+    """Episodes to play."""
+    seed: int = 0
+    """Reset seed of the first episode; the next ones count up."""
+    env: Annotated[str | None, arg(metavar="ID")] = None
+    """Gymnasium id, if not the one the run names."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.evaluate(self)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The recovered reward of a run on demonstrations, beside the true one where the file has it."""
+
+    dir: Positional[Path]
+    """Run folder."""
+    demos: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Transitions to judge, an .npz file (default: the demonstrations that ship for the run's environment)."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.reward(self)
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Check a file of demonstrations and tell what is in it."""
+
+    file: Positional[Path]
+    """An .npz file."""
+    env: Annotated[str | None, arg(metavar="ID")] = None
+    """Compare with the spaces of this Gymnasium environment too."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.inspect(self)
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record demonstrations: play a run's policy and write its episodes."""
+
+    dir: Positional[Path]
+    """Run folder."""
+    out: Path
+    """The .npz file to write."""
+    episodes: int = 10
+    """Episodes to record."""
+    seed: int = 0
+    """Reset seed of the first episode; the next ones count up."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.collect(self)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Look at demonstrations, or make some."""
+
+    action: OmitSubcommandPrefixes[
+        Annotated[Inspect, subcommand("inspect")] | Annotated[Collect, subcommand("collect")]
+    ]
+
+    def run(self) -> None:
+        self.action.run()
+
+
+Command = (
+    Annotated[Train[S], subcommand("train")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Reward, subcommand("reward")]
+    | Annotated[Demonstrations, subcommand("demos")]
+)
+DESCRIPTION = """Inverse soft-Q learning: from demonstrations to a policy and a reward.
+
+`iqlearn train` learns CartPole from one built-in demonstration; `iqlearn train --env ID --demos FILE` learns from your
+own; `iqlearn COMMAND --help` explains every flag."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    kind = BC if chosen_algorithm(arguments) == "bc" else IQLearn
+    command = tyro.cli(
+        Command[kind],
+        args=arguments,
+        prog="iqlearn",
+        description=DESCRIPTION,
+        config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+    )
+    try:
+        command.run()
+    except InputError as error:
+        print(f"iqlearn: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def chosen_algorithm(arguments: Sequence[str]) -> str:
+    """The value of --algorithm: it decides which settings become flags, so it is read before them."""
+    for i, word in enumerate(arguments):
+        if word == "--algorithm" and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if word.startswith("--algorithm="):
+            return word.partition("=")[2]
+    return "iq"

@@ -1,0 +1,171 @@
+"""What each command does, with the library as its users have it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from iqlearn import records
+from iqlearn.data import Demos
+from iqlearn.data.demos import BUILTIN
+from iqlearn.envs import gym
+from iqlearn.errors import InputError
+from iqlearn.evaluation import Evaluator, normalised
+from iqlearn.evaluation.returns import as_arrays
+from iqlearn.evaluation.rewards import report
+from iqlearn.learning import begin, continue_runs
+from iqlearn.learning import resume as continue_run
+from iqlearn.run import Origin, Run
+
+if TYPE_CHECKING:
+    from iqlearn import cli
+
+DEFAULT_ENV = "CartPole-v1"
+BUILTIN_TRAJECTORIES, BUILTIN_SUBSAMPLE = 1, 20
+
+
+def train(options: cli.Train[Any]) -> None:
+    if options.offline and options.online:
+        raise InputError("Both --offline and --online are given; expected one of them.")
+    if options.online:
+        raise InputError("This version learns offline only; leave --online out.")
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}; expected a number of at least 1.")
+    builtin = options.demos is None
+    demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
+    env = options.env or demos.env
+    trajectories = options.trajectories or (BUILTIN_TRAJECTORIES if builtin else None)
+    subsample = options.subsample or (BUILTIN_SUBSAMPLE if builtin else 1)
+    runs, parts = [], []
+    for seed in range(options.schedule.seed, options.schedule.seed + options.seeds):
+        part = chosen(demos, trajectories, subsample, seed)
+        path = None if options.demos is None else str(options.demos.resolve())
+        origin = Origin(
+            env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path
+        )
+        runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin))
+        parts.append(part)
+    out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
+    folders = [out] if options.seeds == 1 else [out / f"seed-{run.schedule.seed}" for run in runs]
+    records.claim(out, options.overwrite)
+    for folder in folders:
+        records.claim(folder, options.overwrite)
+    finish(continue_runs(runs, parts, list(folders)), folders)
+
+
+def resume(options: cli.Resume) -> None:
+    run = Run.load(options.dir)
+    origin, seed = run.origin, run.schedule.seed
+    if origin.path is None and not origin.demos.startswith("builtin:"):
+        raise InputError(f"{options.dir} was trained on demonstrations in memory; resume it from Python.")
+    demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
+    part = chosen(demos, origin.trajectories, origin.subsample, seed)
+    finish([continue_run(options.dir, part)], [options.dir])
+
+
+def evaluate(options: cli.Evaluate) -> None:
+    if options.episodes < 1 or options.seed < 0:
+        raise InputError("--episodes must be at least 1 and --seed at least 0.")
+    run = Run.load(options.dir)
+    returns = run.evaluate(options.episodes, options.seed, options.env)
+    expert, random = run.result.get("expert_return"), run.result.get("random_return")
+    same_env = options.env in (None, run.origin.env)
+    known = same_env and expert is not None and random is not None
+    facts = {
+        "env": options.env or run.origin.env,
+        "episodes": len(returns),
+        "seed": options.seed,
+        "mean_return": float(returns.mean()),
+        "std_return": float(returns.std()),
+        "min_return": float(returns.min()),
+        "max_return": float(returns.max()),
+        "normalised_return": normalised(float(returns.mean()), expert, random) if known else None,
+        "returns": returns.tolist(),
+    }
+    show(facts, options.json, hide=("returns",))
+
+
+def reward(options: cli.Reward) -> None:
+    run = Run.load(options.dir)
+    if options.demos is None and run.origin.env not in BUILTIN:
+        raise InputError(f"No demonstrations ship for {run.origin.env}; give transitions with --demos FILE.")
+    demos = Demos.load(options.demos) if options.demos else Demos.builtin(str(run.origin.env))
+    facts = report(run.reward(demos), demos.rew, demos.ep)
+    show({"run": str(options.dir), "demos": demos.source, **facts}, options.json)
+
+
+def inspect(options: cli.Inspect) -> None:
+    demos = Demos.load(options.file)
+    if options.env is not None:
+        demos.check_task(gym.task_spec(options.env), options.env)
+    show(demos.summary(), options.json)
+
+
+def collect(options: cli.Collect) -> None:
+    if options.out.exists() and not options.overwrite:
+        raise InputError(f"{options.out} exists; choose another --out, or add --overwrite to replace it.")
+    if options.episodes < 1 or options.seed < 0:
+        raise InputError("--episodes must be at least 1 and --seed at least 0.")
+    run = Run.load(options.dir)
+    if run.origin.env is None:
+        raise InputError(f"{options.dir} names no environment; expected a run trained with --env.")
+    evaluator = Evaluator(run.origin.env)
+    episodes = evaluator.play(run.policy, options.episodes, options.seed)
+    evaluator.close()
+    arrays = {**as_arrays(episodes), "env": np.array(run.origin.env)}
+    demos = Demos.from_arrays(arrays, str(options.out))
+    demos.save(options.out)
+    show(demos.summary(), as_json=False)
+
+
+def chosen(demos: Demos, trajectories: int | None, subsample: int, seed: int) -> Demos:
+    """The part of the demonstrations that a seed learns from."""
+    part = demos if trajectories is None else demos.take(trajectories, seed)
+    return part.subsample(subsample)
+
+
+def fresh(parent: Path, stem: str) -> Path:
+    """A folder that does not exist yet: stem, stem-2, stem-3, …"""
+    names = (stem if i == 1 else f"{stem}-{i}" for i in range(1, 1_000_000))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def finish(runs: list[Run], folders: list[Path]) -> None:
+    """Tell what came out; a run that diverged is an error, an interrupted one says how to go on."""
+    for run, folder in zip(runs, folders, strict=True):
+        r = run.result
+        earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
+        if r.get("normalised_return") is not None:
+            earned += f" ({r['normalised_return']:.2f} of the expert)"
+        print(
+            f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} updates  {earned}"
+        )
+    status = runs[0].result["status"]
+    if status == "interrupted":
+        print(f"Go on with: iqlearn resume {folders[0]}")
+        raise SystemExit(130)
+    if status == "diverged":
+        raise InputError(
+            f"The loss was not finite between updates {runs[0].result.get('updates', 0)} and "
+            f"{runs[0].result.get('updates', 0) + runs[0].schedule.chunk}; the last good state is in {folders[0]}. "
+            "Lower --learning-rate."
+        )
+
+
+def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:
+    """One JSON object on standard output, or a table."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        if name not in hide:
+            text = ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else value
+            table.add_row(name.replace("_", " "), f"{text:g}" if isinstance(text, float) else str(text))
+    Console().print(table)

@@ -1,0 +1,243 @@
+"""Demonstrations: what an expert did, episode by episode, as typed arrays on the host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from iqlearn.data import npz
+from iqlearn.errors import InputError
+from iqlearn.types import ObservationScale, TaskSpec, Transitions
+
+BUILTIN = ("CartPole-v1",)
+"""Tasks whose demonstrations ship with the package."""
+
+
+@dataclass(frozen=True, eq=False)
+class Demos:
+    """Transitions of whole or sub-sampled episodes, one after another; checked when loaded.
+
+    `rew` is the true reward. It is kept for evaluation and never reaches a learner: `transitions` leaves it out.
+
+    >>> demos = Demos.builtin("CartPole-v1").take(1).subsample(20)
+    >>> len(demos), demos.episodes
+    (25, 1)
+    """
+
+    obs: Shaped[np.ndarray, n *obs]
+    act: Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
+    next_obs: Shaped[np.ndarray, n *obs]
+    term: Bool[np.ndarray, " n"]
+    """The episode truly ended here."""
+    trunc: Bool[np.ndarray, " n"]
+    """The episode met its time limit here."""
+    ep: Int[np.ndarray, " n"]
+    """Number of the episode; each one's rows stand together, in order of time."""
+    initial_obs: Shaped[np.ndarray, episodes *obs]
+    """First observation of each episode, kept when sub-sampling drops its row."""
+    rew: Float[np.ndarray, " n"] | None = None
+    episode_return: Float[np.ndarray, " episodes"] | None = None
+    """True return of each whole episode, kept when sub-sampling drops rows."""
+    expert_return: float | None = None
+    """Mean true return of the expert over the whole file, whatever part of it was taken."""
+    env: str | None = None
+    """Gymnasium id of the environment, where the file names it."""
+    source: str = "memory"
+    """Where the demonstrations come from: a file's name, or `builtin:ID`."""
+
+    def __len__(self) -> int:
+        return len(self.ep)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Demos:
+        """Read an `.npz` file of the documented format. Nothing is unpickled.
+
+        Raises:
+            InputError: the file is missing, damaged or not of the format; names file, field and index.
+        """
+        return cls.from_arrays(npz.read(Path(path)), source=Path(path).name)
+
+    @classmethod
+    def builtin(cls, env: str) -> Demos:
+        """Demonstrations that ship with the package, made by `benchmarks/make_builtin_demos.py`.
+
+        Raises:
+            InputError: no demonstrations of that task ship.
+        """
+        if env not in BUILTIN:
+            raise InputError(
+                f"No built-in demonstrations for {env!r}; expected one of {', '.join(BUILTIN)}, "
+                "or give a file with --demos."
+            )
+        with resources.as_file(resources.files("iqlearn.data") / "builtin" / f"{env}.npz") as path:
+            return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], source: str = "memory") -> Demos:
+        """From the arrays of the documented format: `obs`, `act`, `next_obs`, `term`, `trunc`, `ep`, perhaps `rew`.
+
+        Raises:
+            InputError: as `load`.
+        """
+        a = npz.check(arrays, source)
+        first = np.flatnonzero(np.diff(a["ep"], prepend=a["ep"][0] - 1))
+        rew, returns = a.get("rew"), a.get("episode_return")
+        if rew is not None and returns is None:
+            returns = np.add.reduceat(rew, first, dtype=np.float32)
+        return cls(
+            **{name: a[name] for name in npz.REQUIRED},
+            initial_obs=a.get("initial_obs", a["obs"][first]),
+            rew=rew,
+            episode_return=returns,
+            expert_return=None if returns is None else float(returns.mean()),
+            env=str(a["env"]) if "env" in a else None,
+            source=source,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the `.npz` file that `load` reads, at once or not at all."""
+        npz.write(Path(path), self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the documented format, what is unknown left out."""
+        names = (*npz.REQUIRED, "initial_obs", "rew", "episode_return")
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return known if self.env is None else {**known, "env": np.array(self.env)}
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.initial_obs)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " episodes"]:
+        """Rows of each episode."""
+        return np.unique(self.ep, return_counts=True)[1]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are numbers of choices rather than vectors."""
+        return self.act.ndim == 1
+
+    @property
+    def transitions(self) -> Transitions:
+        """What a learner sees: (s, a, s', d), without rewards."""
+        return Transitions(self.obs, self.act, self.next_obs, self.term)
+
+    def take(self, n: int, seed: int | None = None) -> Demos:
+        """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
+
+        Raises:
+            InputError: there are fewer.
+        """
+        if not 1 <= n <= self.episodes:
+            raise InputError(
+                f"{n} trajectories asked for, but {self.source} holds {self.episodes}; "
+                f"expected a number from 1 to {self.episodes}."
+            )
+        chosen = np.arange(n)
+        if seed is not None:
+            chosen = np.sort(np.random.default_rng(seed).permutation(self.episodes)[:n])
+        numbers = np.unique(self.ep)[chosen]
+        returns = None if self.episode_return is None else self.episode_return[chosen]
+        kept = self._rows(np.isin(self.ep, numbers))
+        return replace(kept, initial_obs=self.initial_obs[chosen], episode_return=returns)
+
+    def subsample(self, every: int, offset: int = 0) -> Demos:
+        """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state.
+
+        Raises:
+            InputError: `every` is not positive, or `offset` not in [0, every).
+        """
+        if every < 1 or not 0 <= offset < every:
+            raise InputError(
+                f"Sub-sampling every {every} from {offset}; expected every ≥ 1 and 0 ≤ offset < every."
+            )
+        lengths = self.lengths
+        place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        keep = place % every == offset
+        if len(np.unique(self.ep[keep])) < self.episodes:
+            raise InputError(
+                f"Sub-sampling {self.source} from offset {offset} leaves an episode without transitions; "
+                f"the shortest has {lengths.min()}, expected an offset below that."
+            )
+        return self._rows(keep)
+
+    def check_task(self, spec: TaskSpec, env: str) -> None:
+        """Compare shapes and actions with those of the environment `env`.
+
+        Raises:
+            InputError: they disagree; names field, index and what the environment has.
+        """
+        if self.obs.shape[1:] != spec.obs_shape:
+            raise InputError(
+                f"{self.source}: field 'obs' holds observations of shape {self.obs.shape[1:]}; "
+                f"expected {spec.obs_shape} as {env} has."
+            )
+        if not self.discrete:
+            raise InputError(
+                f"{self.source}: field 'act' holds continuous actions; expected integers, {env} has {spec.actions} "
+                "discrete actions."
+            )
+        beyond = np.flatnonzero(self.act >= spec.actions)
+        if len(beyond):
+            raise InputError(
+                f"{self.source}: field 'act' at index {beyond[0]} is {self.act[beyond[0]]}; "
+                f"expected 0 to {spec.actions - 1}, the actions of {env}."
+            )
+
+    def observation_scale(self) -> ObservationScale:
+        """Mean and standard deviation of the observations s and s'; a constant coordinate gets 1 instead of 0."""
+        seen = np.concatenate([self.obs, self.next_obs]).astype(np.float32)
+        std = seen.std(axis=0)
+        return ObservationScale(seen.mean(axis=0), np.where(std < 1e-4, 1.0, std).astype(np.float32))
+
+    def sha256(self) -> str:
+        """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
+        digest = hashlib.sha256()
+        for name in (*npz.REQUIRED, "initial_obs"):
+            array = np.ascontiguousarray(getattr(self, name))
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, shapes, ranges and returns as plain JSON values."""
+        follows = (self.ep[1:] == self.ep[:-1]) & (self.obs[1:] == self.next_obs[:-1]).reshape(
+            len(self) - 1, -1
+        ).all(axis=1)
+        returns = self.episode_return
+        return {
+            "source": self.source,
+            "env": self.env,
+            "transitions": len(self),
+            "episodes": self.episodes,
+            "episode_length": spread(self.lengths),
+            "contiguous": bool(follows.sum() == len(self) - self.episodes),
+            "terminal_ends": int(self.term.sum()),
+            "truncated_ends": int(self.trunc.sum()),
+            "observation_shape": list(self.obs.shape[1:]),
+            "observation_dtype": str(self.obs.dtype),
+            "actions": f"discrete, {int(self.act.max()) + 1} seen"
+            if self.discrete
+            else f"continuous, {self.act.shape[1]}",
+            "action_range": [float(self.act.min()), float(self.act.max())],
+            "returns": None if returns is None else spread(returns),
+            "sha256": self.sha256(),
+        }
+
+    def _rows(self, keep: Bool[np.ndarray, " n"]) -> Demos:
+        names: Iterable[str] = ("obs", "act", "next_obs", "term", "trunc", "ep")
+        rows = {name: getattr(self, name)[keep] for name in names}
+        return replace(self, **rows, rew=None if self.rew is None else self.rew[keep])
+
+
+def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:
+    """Mean, least and greatest."""
+    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}

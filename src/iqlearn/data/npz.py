@@ -1,0 +1,150 @@
+"""The `.npz` format of demonstrations: read, check, write. Every fault is one sentence; nothing is ever unpickled."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from iqlearn.errors import InputError
+
+REQUIRED = ("obs", "act", "next_obs", "term", "trunc", "ep")
+OPTIONAL = ("rew", "initial_obs", "episode_return", "env")
+Arrays = dict[str, np.ndarray]
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of an `.npz` file, unchecked but free of objects.
+
+    Raises:
+        InputError: the file is missing, not an `.npz` archive, or holds something other than plain arrays.
+    """
+    if not path.is_file():
+        raise InputError(f"No demonstrations at {path}: expected an .npz file; check the path.")
+    arrays: Arrays = {}
+    name = "archive"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist()]
+        with np.load(path, allow_pickle=False) as archive:
+            for name in names:
+                if name in REQUIRED + OPTIONAL:
+                    arrays[name] = archive[name]
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise InputError(
+            f"{path}: {name} is damaged or the file is no .npz archive; expected one written by numpy.savez."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}: field {name!r} is no plain array (Python objects are never unpickled); "
+            "expected numbers, save it with a numeric dtype."
+        ) from error
+    return arrays
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """Write an `.npz` file through a temporary one beside it, so that a stop leaves the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+    os.replace(partial, path)
+
+
+def check(arrays: Arrays, source: str) -> Arrays:
+    """The arrays in their canonical dtypes: float32 or uint8 observations, int64 or float32 actions.
+
+    Raises:
+        InputError: one sentence for the first fault: file, field, index, what was expected.
+    """
+    missing = [name for name in REQUIRED if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(REQUIRED)}."
+        )
+    checked = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in checked.items():
+        checked[name] = _as_dtype(source, name, array)
+    _check_shapes(source, checked)
+    for name, array in checked.items():
+        if array.dtype.kind == "f":
+            _forbid(source, name, ~np.isfinite(array), "a finite number", array)
+    _check_episodes(source, checked)
+    if checked["act"].dtype.kind == "i":
+        _forbid(source, "act", checked["act"] < 0, "an action number of at least 0", checked["act"])
+    return checked
+
+
+def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
+    kind = array.dtype.kind
+    if name == "env" and kind == "U" and array.shape == ():
+        return array
+    if name in ("obs", "next_obs", "initial_obs") and array.dtype == np.uint8:
+        return array
+    if name in ("obs", "next_obs", "initial_obs", "rew", "episode_return") and kind == "f":
+        return _to_float32(array)
+    if name == "act" and kind in "iuf":
+        return _to_float32(array) if kind == "f" else array.astype(np.int64)
+    if name in ("term", "trunc") and kind == "b":
+        return array
+    if name == "ep" and kind in "iu":
+        return array.astype(np.int64)
+    expected = {
+        "env": "one string",
+        "act": "integers (discrete) or floats (continuous)",
+        "term": "bool",
+        "trunc": "bool",
+        "ep": "integers",
+    }.get(name, "floats" if name in ("rew", "episode_return") else "floats or uint8")
+    raise InputError(f"{source}: field {name!r} has dtype {array.dtype}; expected {expected}.")
+
+
+def _to_float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows becomes inf, and the check for finite numbers names it
+        return array.astype(np.float32)
+
+
+def _check_shapes(source: str, a: Arrays) -> None:
+    n = a["ep"].shape[0] if a["ep"].ndim == 1 else -1
+    if n == 0:
+        raise InputError(f"{source}: field 'ep' is empty; expected at least one transition.")
+    for name in ("ep", "term", "trunc", "rew"):
+        if name in a and a[name].shape != (n,):
+            raise InputError(
+                f"{source}: field {name!r} has shape {a[name].shape}; expected "
+                + (f"({n},), one value for each entry of 'ep'." if n > 0 else "one dimension.")
+            )
+    obs_shape = a["obs"].shape[1:]
+    if a["obs"].ndim < 2 or a["obs"].shape[0] != n:
+        raise InputError(f"{source}: field 'obs' has shape {a['obs'].shape}; expected ({n}, ...).")
+    if a["next_obs"].shape != a["obs"].shape or a["next_obs"].dtype != a["obs"].dtype:
+        raise InputError(
+            f"{source}: field 'next_obs' has shape {a['next_obs'].shape} and dtype {a['next_obs'].dtype}; "
+            f"expected {a['obs'].shape} and {a['obs'].dtype} as in 'obs'."
+        )
+    wanted, dimensions = ("(N,)", 1) if a["act"].dtype.kind == "i" else ("(N, act_dim)", 2)
+    if a["act"].shape[:1] != (n,) or a["act"].ndim != dimensions:
+        raise InputError(
+            f"{source}: field 'act' has shape {a['act'].shape}; expected {wanted} with N = {n} for "
+            f"{'integer' if dimensions == 1 else 'float'} actions."
+        )
+    episodes = len(np.unique(a["ep"]))
+    for name, shape in (("initial_obs", (episodes, *obs_shape)), ("episode_return", (episodes,))):
+        if name in a and a[name].shape != shape:
+            raise InputError(f"{source}: field {name!r} has shape {a[name].shape}; expected {shape}.")
+
+
+def _check_episodes(source: str, a: Arrays) -> None:
+    ep = a["ep"]
+    back = np.diff(ep, prepend=ep[0]) < 0
+    _forbid(source, "ep", back, "episode numbers that never fall (each episode's rows together)", ep)
+    inside = np.append(ep[1:] == ep[:-1], False)
+    for name in ("term", "trunc"):
+        _forbid(source, name, a[name] & inside, "false, because the episode goes on in the next row", a[name])
+
+
+def _forbid(source: str, name: str, bad: np.ndarray, expected: str, array: np.ndarray) -> None:
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = index[0] if len(index) == 1 else list(index)
+        raise InputError(f"{source}: field {name!r} at index {place} is {array[index]}; expected {expected}.")

@@ -1,0 +1,53 @@
+"""Gymnasium environments: made, described and checked against the demonstrations, each fault in one sentence."""
+
+from typing import Any
+
+import gymnasium as gym
+
+from iqlearn.errors import InputError
+from iqlearn.types import TaskSpec
+
+Env = gym.Env[Any, Any]
+EXTRAS = {"box2d": "box2d", "mujoco": "mujoco"}
+"""Part of a missing dependency's message → the extra that brings it."""
+
+
+def make(env_id: str) -> Env:
+    """The environment of that Gymnasium id.
+
+    Raises:
+        InputError: no such environment, or a package it needs is not installed.
+    """
+    try:
+        return gym.make(env_id, disable_env_checker=True)
+    except gym.error.DependencyNotInstalled as error:
+        extra = next((EXTRAS[word] for word in EXTRAS if word in str(error).lower()), None)
+        remedy = f"pip install 'iqlearn[{extra}]'" if extra else " ".join(str(error).split())
+        raise InputError(
+            f"Environment {env_id!r} needs a package that is not installed: {remedy}."
+        ) from error
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"No environment {env_id!r}: {reason}; expected a Gymnasium id such as CartPole-v1."
+        ) from error
+
+
+def task_spec(env_id: str) -> TaskSpec:
+    """Shapes and actions of an environment.
+
+    Raises:
+        InputError: as `make`, or its spaces are not a Box of observations and a Discrete choice of actions.
+    """
+    env = make(env_id)
+    try:
+        observations, actions = env.observation_space, env.action_space
+        if not isinstance(observations, gym.spaces.Box):
+            raise InputError(f"Observations of {env_id!r} are {observations}; expected a Box.")
+        if not isinstance(actions, gym.spaces.Discrete) or actions.start != 0:
+            raise InputError(
+                f"Actions of {env_id!r} are {actions}; this version learns Discrete actions from 0 up only."
+            )
+        return TaskSpec(observations.shape, int(actions.n))
+    finally:
+        env.close()

@@ -1,0 +1,76 @@
+"""Function approximators: plain layers, stacked into ensembles by `vmap`."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.settings import Activation, Network
+from iqlearn.types import PRNGKey
+
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "elu": jax.nn.elu,
+    "silu": jax.nn.silu,
+}
+
+
+class Linear(eqx.Module):
+    """x·W + b; He-scaled normal weights, zero bias."""
+
+    weight: Float[Array, "inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, scale: float, key: PRNGKey) -> None:
+        self.weight = jr.normal(key, (inputs, outputs)) * (scale / inputs) ** 0.5
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+        return x @ self.weight + self.bias
+
+
+def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
+    """Zero mean and unit variance over the units; no trained scale, the next layer has one."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+
+
+class MLP(eqx.Module):
+    """A multi-layer perceptron on batches of flat inputs. Its last layer starts small."""
+
+    layers: tuple[Linear, ...]
+    activation: Activation = eqx.field(static=True)
+    normalise: bool = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey) -> None:
+        widths = (inputs, *network.hidden, outputs)
+        scales = (2.0,) * len(network.hidden) + (0.01,)
+        self.layers = tuple(
+            Linear(n, m, scale, jr.fold_in(key, i))
+            for i, (n, m, scale) in enumerate(zip(widths[:-1], widths[1:], scales, strict=True))
+        )
+        self.activation, self.normalise = network.activation, network.layer_norm
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+        for layer in self.layers[:-1]:
+            x = layer(x)
+            x = ACTIVATIONS[self.activation](layer_norm(x) if self.normalise else x)
+        return self.layers[-1](x)
+
+
+class Ensemble(eqx.Module):
+    """Networks of one shape from different starts, their weights stacked along a leading axis."""
+
+    members: MLP
+
+    def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey) -> None:
+        keys = jr.split(key, network.ensemble)
+        self.members = jax.vmap(lambda k: MLP(inputs, outputs, network, k))(keys)
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
+        """Each member's outputs for the same inputs."""
+        return jax.vmap(lambda member: member(x))(self.members)

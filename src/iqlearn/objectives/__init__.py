@@ -1,0 +1,18 @@
+"""The mathematics: arrays in, scalars out."""
+
+from iqlearn.objectives.bellman import discounted, soft_log_policy, soft_td_loss, soft_value
+from iqlearn.objectives.divergences import Divergence, divergence
+from iqlearn.objectives.iq import SoftValues, implied_reward, iq_loss, value_term
+
+__all__ = [
+    "Divergence",
+    "SoftValues",
+    "discounted",
+    "divergence",
+    "implied_reward",
+    "iq_loss",
+    "soft_log_policy",
+    "soft_td_loss",
+    "soft_value",
+    "value_term",
+]

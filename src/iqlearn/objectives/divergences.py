@@ -1,0 +1,119 @@
+"""Divergences between expert and learner occupancy, each given by its concave φ (IQ-Learn, table 1 and appendix B).
+
+The objective's first term is E_{ρ_E}[φ(r)]; φ's derivative says how strongly a reward is still pulled up where it
+already is high. Every φ here is finite with finite gradients on all of ℝ: beyond the edge of its domain it goes on
+along its tangent, so it stays concave and a reward that strayed outside is led back in.
+
+A `Divergence` maps the implied rewards of expert and visited transitions to the scalar that is *maximised*. Most
+read the expert's rewards only. To add one: write its φ, and name it in `divergence`.
+
+Integral metrics (W1: φ(x) = x with a 1-Lipschitz Q) constrain the network rather than the reward and come with the
+reward work; the place for their φ is here, for their penalty beside `iq_loss`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from iqlearn.settings import DivergenceName
+from iqlearn.types import Scalar
+
+Rewards = Float[Array, " n"]
+Phi = Callable[[Rewards], Rewards]
+Divergence = Callable[[Rewards, Rewards], Scalar]
+
+STEEPEST_EXPONENT = 10.0
+"""Exponentials go on linearly where their argument exceeds this: a slope of e¹⁰, not an overflow."""
+
+
+def tangent_below(phi: Callable[[Scalar], Scalar], edge: float) -> Phi:
+    """φ where x ≥ edge, its tangent at the edge below it: concave, continuously differentiable, finite.
+
+    >>> log = tangent_below(jnp.log, 0.5)
+    >>> float(log(jnp.array([-1.0]))[0])  # log(0.5) + 2·(−1.5)
+    -3.693147...
+    """
+    anchor = jnp.float32(edge)
+
+    def extended(x: Rewards) -> Rewards:
+        value, slope = jax.value_and_grad(phi)(anchor)
+        return jnp.where(x < edge, value + slope * (x - edge), phi(jnp.maximum(x, edge)))
+
+    return extended
+
+
+def chi2(alpha: float) -> Phi:
+    """χ²: φ(x) = x − x²/(4α)."""
+    return lambda x: x - x**2 / (4.0 * alpha)
+
+
+def total_variation(bound: float) -> Phi:
+    """TV: φ(x) = x on |x| ≤ bound; outside, a quadratic wall instead of a cliff."""
+    return lambda x: x - jnp.maximum(jnp.abs(x) - bound, 0.0) ** 2
+
+
+forward_kl: Phi = tangent_below(lambda x: -jnp.exp(-x - 1.0), -STEEPEST_EXPONENT - 1.0)
+"""Forward KL, original dual: φ(x) = −exp(−x − 1). Poor in practice; kept for comparison."""
+
+unbiased_kl: Phi = tangent_below(lambda x: 1.0 - jnp.exp(-x), -STEEPEST_EXPONENT)
+"""Forward KL in the paper's corrected form: φ(x) = 1 − exp(−x)."""
+
+reverse_kl: Phi = tangent_below(lambda x: 1.0 + jnp.log(x), 0.01)
+"""Reverse KL: φ(x) = 1 + log x on x > 0."""
+
+squared_hellinger: Phi = tangent_below(lambda x: x / (1.0 + x), -0.9)
+"""Squared Hellinger: φ(x) = x / (1 + x) on x > −1."""
+
+jensen_shannon: Phi = tangent_below(lambda x: jnp.log(2.0 - jnp.exp(-x)), -0.68)
+"""Jensen–Shannon: φ(x) = log(2 − exp(−x)) on x > −log 2 ≈ −0.693."""
+
+
+def expected(phi: Phi) -> Divergence:
+    """E_{ρ_E}[φ(r)], the plain form."""
+    return lambda expert, _visited: jnp.mean(phi(expert))
+
+
+def chi2_mixture(alpha: float) -> Divergence:
+    """χ² with its penalty over expert *and* visited transitions (LS-IQ, section 4): bounds reward and divergence.
+
+    Each half weighs the same, whatever its number of rows.
+    """
+
+    def fit(expert: Rewards, visited: Rewards) -> Scalar:
+        penalty = 0.5 * (jnp.mean(expert**2) + jnp.mean(visited**2))
+        return jnp.mean(expert) - penalty / (4.0 * alpha)
+
+    return fit
+
+
+def donsker_varadhan(expert: Rewards, _visited: Rewards) -> Scalar:
+    """Forward KL after Donsker and Varadhan: −log E[exp(−r)]. Biased over minibatches; for comparison."""
+    return jnp.log(expert.shape[0]) - jax.nn.logsumexp(-expert)
+
+
+def tv_mixture(bound: float) -> Divergence:
+    """TV bounds the reward everywhere, so its wall stands on the visited transitions too."""
+
+    def fit(expert: Rewards, visited: Rewards) -> Scalar:
+        beyond = jnp.maximum(jnp.abs(visited) - bound, 0.0) ** 2
+        return jnp.mean(total_variation(bound)(expert)) - jnp.mean(beyond)
+
+    return fit
+
+
+def divergence(name: DivergenceName, chi2_alpha: float, reward_bound: float) -> Divergence:
+    """The divergence of that name. `chi2_alpha` > 0 is read by χ², `reward_bound` > 0 by TV."""
+    table: dict[DivergenceName, Divergence] = {
+        "chi2": expected(chi2(chi2_alpha)),
+        "chi2_mixture": chi2_mixture(chi2_alpha),
+        "tv": tv_mixture(reward_bound),
+        "forward_kl": expected(forward_kl),
+        "unbiased_kl": expected(unbiased_kl),
+        "donsker_varadhan": donsker_varadhan,
+        "reverse_kl": expected(reverse_kl),
+        "hellinger": expected(squared_hellinger),
+        "jensen_shannon": expected(jensen_shannon),
+    }
+    return table[name]

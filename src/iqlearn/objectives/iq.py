@@ -1,0 +1,60 @@
+"""The objective of inverse soft-Q learning: numbers in, one scalar out. No networks, no environments.
+
+J(Q) = E_{ρ_E}[φ(Q(s,a) − γV(s'))] − (1−γ)·E_{s0}[V(s0)]      (IQ-Learn, equation 9)
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from iqlearn.objectives.divergences import Divergence
+from iqlearn.settings import ValueTerm
+from iqlearn.types import Scalar
+
+
+class SoftValues(NamedTuple):
+    """What the objective sees of n transitions, one row each."""
+
+    q: Float[Array, " n"]
+    """Q(s, a)"""
+    v: Float[Array, " n"]
+    """V(s)"""
+    next_v: Float[Array, " n"]
+    """γV(s'), and 0 where the episode truly ended (see `bellman.discounted`)"""
+
+
+def implied_reward(values: SoftValues) -> Float[Array, " n"]:
+    """The one reward that makes this Q soft-optimal: the inverse soft Bellman operator, Q(s,a) − γV(s')."""
+    return values.q - values.next_v
+
+
+def value_term(
+    name: ValueTerm,
+    expert: SoftValues,
+    visited: SoftValues,
+    initial_v: Float[Array, " m"],
+    gamma: float,
+) -> Scalar:
+    """(1−γ)·E[V(s0)], estimated in one of four ways that agree in expectation (telescoping).
+
+    `initial` reads V at initial states; `expert_states` takes each expert state for an initial one; `expert` and
+    `mixture` sum V(s) − γV(s') over expert or visited transitions, which holds for any occupancy.
+    """
+    if name == "initial":
+        return (1.0 - gamma) * jnp.mean(initial_v)
+    if name == "expert_states":
+        return (1.0 - gamma) * jnp.mean(expert.v)
+    flow = expert if name == "expert" else visited
+    return jnp.mean(flow.v - flow.next_v)
+
+
+def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, value: Scalar) -> Scalar:
+    """−J(Q): high reward where the expert went, low return everywhere else. `value` comes from `value_term`.
+
+    >>> ones, zeros = jnp.ones(2), jnp.zeros(2)
+    >>> expert = SoftValues(q=ones, v=ones, next_v=zeros)
+    >>> float(iq_loss(expert, expert, lambda reward, _: jnp.mean(reward), jnp.mean(expert.v)))
+    0.0
+    """
+    return value - divergence(implied_reward(expert), implied_reward(visited))

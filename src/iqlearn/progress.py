@@ -1,0 +1,47 @@
+"""A live line about the work on a terminal; nothing where nobody looks."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Watch:
+    """A progress bar with loss, return and rate; silent unless the error stream is a terminal."""
+
+    def __init__(self, title: str, total: int, quiet: bool = False) -> None:
+        shown = not quiet and sys.stderr.isatty()
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        self._task = self._progress.add_task(title, total=total, facts="compiling …")
+
+    def __enter__(self) -> "Watch":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def tell(self, done: int, loss: float, mean_return: float | None, rate: float) -> None:
+        """`done` updates of the total so far, with the newest figures."""
+        earned = "" if mean_return is None else f"return {mean_return:.1f}  "
+        self._progress.update(self._task, completed=done, facts=f"loss {loss:.4f}  {earned}{rate:,.0f}/s")

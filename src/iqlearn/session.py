@@ -1,0 +1,129 @@
+"""The live side of training: arrays on the device, environments, a clock. `learning` drives it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iqlearn.algorithms import imitator
+from iqlearn.data import Demos, filled
+from iqlearn.evaluation import Evaluator, normalised
+from iqlearn.models import Policy
+from iqlearn.records import Row
+from iqlearn.run import Run, keys_of
+from iqlearn.training import Demonstrations, train_offline, train_offline_seeds
+from iqlearn.types import Metrics
+
+Tree = TypeVar("Tree")
+
+EVALUATION_SEED = 1_000_000
+"""Evaluation episodes of seed s begin from reset seeds 1,000,000 + 1,000·s on, far from those of demonstrations."""
+RANDOM_EPISODES = 50
+"""Episodes of the random policy that sets the zero of the normalised return."""
+
+
+class Session:
+    """Runs that differ only in seed and demonstrations, trained as one program."""
+
+    def __init__(self, runs: Sequence[Run], demos: Sequence[Demos]) -> None:
+        self.runs = list(runs)
+        first = runs[0]
+        self._algorithm = imitator(first.settings)
+        self._seeds = [run.schedule.seed for run in runs]
+        self._states = self._join([run.state for run in runs])
+        self._keys = self._join([keys_of(seed)[1] for seed in self._seeds])
+        self._data = self._join(padded(demos))
+        self._program: Any = None
+        self._metrics: list[Metrics] = []
+        self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
+        self._expert = demos[0].expert_return
+        self._random: float | None = None
+        self._seconds_before = first.result.get("seconds", 0.0)
+        self._started = time.perf_counter()
+        self._updates, self._update_seconds = 0, 0.0
+
+    @property
+    def done(self) -> int:
+        """Updates done by each run."""
+        return int(np.ravel(self._states.step)[0])
+
+    @property
+    def rate(self) -> float:
+        """Updates a second of all runs together, compilation left out."""
+        return self._updates / max(self._update_seconds, 1e-9)
+
+    def advance(self, steps: int) -> bool:
+        """Do that many updates; unless every loss stays finite, keep the states from before and return False."""
+        train = train_offline if len(self.runs) == 1 else train_offline_seeds
+        if self._program is None:
+            self._program = train.lower(
+                self._algorithm, self._states, self._data, self._keys, steps
+            ).compile()
+        started = time.perf_counter()
+        states, metrics = self._program(self._states, self._data, self._keys, steps)
+        metrics = jax.device_get(metrics)
+        self._update_seconds += time.perf_counter() - started
+        self._updates += steps * len(self.runs)
+        if not np.all(np.isfinite(metrics["loss"])):
+            return False
+        self._states, self._metrics = states, self._split(metrics)
+        return True
+
+    def evaluate(self) -> None:
+        """Add a row to each run: the mean metrics since the last one, and the returns of its policy now."""
+        for i, (run, state) in enumerate(zip(self.runs, self._split(self._states), strict=True)):
+            run = replace(run, state=state)
+            row: Row = {"step": self.done, **{name: float(x) for name, x in self._metrics[i].items()}}
+            returns = np.zeros(0)
+            if self._evaluator is not None:
+                seed = EVALUATION_SEED + 1_000 * run.schedule.seed
+                returns = self._evaluator.returns(Policy(run.model), run.schedule.eval_episodes, seed)
+                row |= {"return_mean": returns.mean(), "return_std": returns.std()}
+                row |= {"return_min": returns.min(), "return_max": returns.max()}
+            self.runs[i] = replace(run, rows=[*run.rows, row], result=self._result(returns))
+
+    def finish(self, status: str) -> None:
+        """Set the status in every result: `running`, `completed`, `interrupted` or `diverged`."""
+        self.runs = [replace(run, result={**run.result, "status": status}) for run in self.runs]
+
+    def close(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+    def _result(self, returns: np.ndarray) -> dict[str, Any]:
+        mean = float(returns.mean()) if len(returns) else None
+        if self._evaluator is not None and self._random is None:
+            self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, EVALUATION_SEED).mean())
+        known = mean is not None and self._expert is not None and self._random is not None
+        return {
+            "status": "running",
+            "returns": returns.tolist(),
+            "mean_return": mean,
+            "normalised_return": normalised(mean, self._expert, self._random) if known else None,
+            "expert_return": self._expert,
+            "random_return": self._random,
+            "updates": self.done,
+            "env_steps": 0,
+            "seconds": self._seconds_before + time.perf_counter() - self._started,
+            "updates_per_second": self.rate,
+            "seeds_together": len(self.runs),
+        }
+
+    def _join(self, trees: Sequence[Tree]) -> Tree:
+        """One tree with a leading axis of runs; a single run goes without."""
+        return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    def _split(self, tree: Tree) -> list[Tree]:
+        n = len(self.runs)
+        return [tree] if n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]
+
+
+def padded(demos: Sequence[Demos]) -> list[Demonstrations]:
+    """Each run's demonstrations on the device, in blocks of one size."""
+    rows = max(len(d) for d in demos)
+    episodes = max(d.episodes for d in demos)
+    return [Demonstrations(filled(d.transitions, rows), filled(d.initial_obs, episodes)) for d in demos]

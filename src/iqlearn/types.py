@@ -1,0 +1,65 @@
+"""The records that flow between the layers: arrays only, each field with its shape."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int, Key, Shaped
+
+Scalar = Float[Array, ""]
+Metrics = dict[str, Scalar]
+"""What an update tells: names to scalars. They become the columns of `metrics.csv`."""
+PRNGKey = Key[Array, ""]
+
+
+class Transitions(NamedTuple):
+    """Transitions (s, a, s', d), one row each.
+
+    `terminal` is d: true only where the episode truly ended. A time limit is no end, there s' keeps its value.
+    Observations are (n, *obs_shape); actions are (n,) integers or (n, act_dim) floats.
+    """
+
+    obs: Shaped[Array | np.ndarray, "n *obs"]
+    action: Int[Array | np.ndarray, " n"] | Float[Array | np.ndarray, "n act"]
+    next_obs: Shaped[Array | np.ndarray, "n *obs"]
+    terminal: Bool[Array | np.ndarray, " n"]
+
+
+class Batch(NamedTuple):
+    """What one update sees.
+
+    `expert`: transitions of ρ_E. `visited`: transitions of the occupancy over which the value term is taken;
+    offline it *is* the expert batch, online it is half expert, half replay. `initial_obs`: states s0.
+    """
+
+    expert: Transitions
+    visited: Transitions
+    initial_obs: Shaped[Array, "n *obs"]
+
+
+class Rewarded(NamedTuple):
+    """Transitions with the environment's reward: only experts learn from these, never an imitator."""
+
+    transitions: Transitions
+    reward: Float[Array, " n"]
+
+
+class ObservationScale(eqx.Module):
+    """Mean and standard deviation of the observations, fixed from the data before the first update."""
+
+    mean: Float[Array, "*obs"]
+    std: Float[Array, "*obs"]
+
+    def __call__(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n *obs"]:
+        return (obs - self.mean) / self.std
+
+
+class TaskSpec(NamedTuple):
+    """What a model must know of a task. `actions`: their number when they are discrete.
+
+    Continuous actions come with issue B; they will add their bounds here.
+    """
+
+    obs_shape: tuple[int, ...]
+    actions: int
