@@ -46,9 +46,7 @@ def train(options: cli.Train[Any]) -> None:
     for seed in range(options.schedule.seed, options.schedule.seed + options.seeds):
         part = chosen(demos, trajectories, subsample, seed)
         path = None if options.demos is None else str(options.demos.resolve())
-        origin = Origin(
-            env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path
-        )
+        origin = Origin(env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path)
         runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin))
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
@@ -143,9 +141,7 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
         earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
-        print(
-            f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} updates  {earned}"
-        )
+        print(f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} updates  {earned}")
     status = runs[0].result["status"]
     if status == "interrupted":
         print(f"Go on with: iqlearn resume {folders[0]}")

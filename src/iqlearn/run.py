@@ -81,9 +81,7 @@ class Run:
             transitions = transitions.transitions
         return recovered(self.model, transitions, self.settings.gamma)
 
-    def evaluate(
-        self, episodes: int = 20, seed: int = 0, env: str | None = None
-    ) -> Float[np.ndarray, " episodes"]:
+    def evaluate(self, episodes: int = 20, seed: int = 0, env: str | None = None) -> Float[np.ndarray, " episodes"]:
         """Returns of the deterministic policy; episode i starts from reset seed `seed + i`.
 
         Raises:
@@ -115,9 +113,7 @@ class Run:
         records.write_json(folder / records.CONFIG, self.config())
         records.write_rows(folder / records.METRICS, self.rows)
         if self.rows and self.result["status"] != "running":
-            title = (
-                f"{self.origin.env or self.origin.demos} · {self.settings.name} · seed {self.schedule.seed}"
-            )
+            title = f"{self.origin.env or self.origin.demos} · {self.settings.name} · seed {self.schedule.seed}"
             plots.curves(folder / records.CURVES, self.rows, self.result.get("expert_return"), title)
         records.write_json(folder / records.RESULT, self.result)
 

@@ -60,9 +60,7 @@ class Session:
         """Do that many updates; unless every loss stays finite, keep the states from before and return False."""
         train = train_offline if len(self.runs) == 1 else train_offline_seeds
         if self._program is None:
-            self._program = train.lower(
-                self._algorithm, self._states, self._data, self._keys, steps
-            ).compile()
+            self._program = train.lower(self._algorithm, self._states, self._data, self._keys, steps).compile()
         started = time.perf_counter()
         states, metrics = self._program(self._states, self._data, self._keys, steps)
         metrics = jax.device_get(metrics)

@@ -17,9 +17,7 @@ Loss = Callable[[DiscreteSoftQ], tuple[Scalar, Metrics]]
 
 def is_weight(model: DiscreteSoftQ) -> DiscreteSoftQ:
     """True for the weight matrices: decay neither biases nor the observation scale."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: getattr(path[-1], "name", None) == "weight", model
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "name", None) == "weight", model)
 
 
 def adam(learning_rate: float, weight_decay: float) -> optax.GradientTransformation:

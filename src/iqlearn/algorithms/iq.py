@@ -50,9 +50,7 @@ class InverseSoftQ:
             target = refresh(target, model, s.target_update, s.target_rate, s.target_period, step)
         return TrainState(model, target, opt_state, step), metrics
 
-    def loss(
-        self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Batch
-    ) -> tuple[Scalar, Metrics]:
+    def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Batch) -> tuple[Scalar, Metrics]:
         """Mean over the ensemble of −J(Q); members see the same batch and differ by their start."""
         s = self.settings
         fit = divergence(s.divergence, s.chi2_alpha, s.reward_bound)
@@ -62,9 +60,7 @@ class InverseSoftQ:
         if s.value_term == "initial":
             initial_v = soft_value(model.member_q(batch.initial_obs), s.temperature)
 
-        def of_member(
-            expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]
-        ) -> Float[Array, ""]:
+        def of_member(expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Float[Array, ""]:
             value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
             return iq_loss(expert, visited, fit, value)
 
@@ -77,9 +73,7 @@ class InverseSoftQ:
             "log_likelihood": jnp.mean(expert.q - expert.v) / s.temperature,
         }
 
-    def soft_values(
-        self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Transitions
-    ) -> SoftValues:
+    def soft_values(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Transitions) -> SoftValues:
         """Q(s,a), V(s) and γV(s') of every member, (members, n) each, s and s' in one forward pass."""
         s = self.settings
         n = batch.terminal.shape[0]

@@ -46,6 +46,4 @@ class SoftQLearning:
         next_v = soft_value(target.member_q(t.next_obs), s.temperature)
         next_v = discounted(next_v, t.terminal, s.gamma)
         q = jax.vmap(of_action, in_axes=(0, None))(model.member_q(t.obs), t.action)
-        return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, batch.reward, next_v)), {
-            "q": jnp.mean(q)
-        }
+        return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, batch.reward, next_v)), {"q": jnp.mean(q)}

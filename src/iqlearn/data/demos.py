@@ -31,16 +31,16 @@ class Demos:
     (25, 1)
     """
 
-    obs: Shaped[np.ndarray, n *obs]
+    obs: Shaped[np.ndarray, "n *obs"]
     act: Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
-    next_obs: Shaped[np.ndarray, n *obs]
+    next_obs: Shaped[np.ndarray, "n *obs"]
     term: Bool[np.ndarray, " n"]
     """The episode truly ended here."""
     trunc: Bool[np.ndarray, " n"]
     """The episode met its time limit here."""
     ep: Int[np.ndarray, " n"]
     """Number of the episode; each one's rows stand together, in order of time."""
-    initial_obs: Shaped[np.ndarray, episodes *obs]
+    initial_obs: Shaped[np.ndarray, "episodes *obs"]
     """First observation of each episode, kept when sub-sampling drops its row."""
     rew: Float[np.ndarray, " n"] | None = None
     episode_return: Float[np.ndarray, " episodes"] | None = None
@@ -157,9 +157,7 @@ class Demos:
             InputError: `every` is not positive, or `offset` not in [0, every).
         """
         if every < 1 or not 0 <= offset < every:
-            raise InputError(
-                f"Sub-sampling every {every} from {offset}; expected every ≥ 1 and 0 ≤ offset < every."
-            )
+            raise InputError(f"Sub-sampling every {every} from {offset}; expected every ≥ 1 and 0 ≤ offset < every.")
         lengths = self.lengths
         place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         keep = place % every == offset
@@ -209,9 +207,9 @@ class Demos:
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
-        follows = (self.ep[1:] == self.ep[:-1]) & (self.obs[1:] == self.next_obs[:-1]).reshape(
-            len(self) - 1, -1
-        ).all(axis=1)
+        follows = (self.ep[1:] == self.ep[:-1]) & (self.obs[1:] == self.next_obs[:-1]).reshape(len(self) - 1, -1).all(
+            axis=1
+        )
         returns = self.episode_return
         return {
             "source": self.source,

@@ -59,9 +59,7 @@ def check(arrays: Arrays, source: str) -> Arrays:
     """
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
-        raise InputError(
-            f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(REQUIRED)}."
-        )
+        raise InputError(f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(REQUIRED)}.")
     checked = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in checked.items():
         checked[name] = _as_dtype(source, name, array)

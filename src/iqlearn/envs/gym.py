@@ -23,9 +23,7 @@ def make(env_id: str) -> Env:
     except gym.error.DependencyNotInstalled as error:
         extra = next((EXTRAS[word] for word in EXTRAS if word in str(error).lower()), None)
         remedy = f"pip install 'iqlearn[{extra}]'" if extra else " ".join(str(error).split())
-        raise InputError(
-            f"Environment {env_id!r} needs a package that is not installed: {remedy}."
-        ) from error
+        raise InputError(f"Environment {env_id!r} needs a package that is not installed: {remedy}.") from error
     except (gym.error.Error, ModuleNotFoundError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(

@@ -27,9 +27,7 @@ class Policy:
         self._key = jr.key(seed)
         self._draws = 0
 
-    def __call__(
-        self, obs: Shaped[np.ndarray, "*n_obs"], deterministic: bool = True
-    ) -> Int[np.ndarray, "*n"]:
+    def __call__(self, obs: Shaped[np.ndarray, "*n_obs"], deterministic: bool = True) -> Int[np.ndarray, "*n"]:
         """Actions for observations of shape (*obs_shape) or (n, *obs_shape).
 
         Raises:
