@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     kind = BC if chosen_algorithm(arguments) == "bc" else IQLearn
     command = tyro.cli(
-        Command[kind],
+        cast(Any, Command)[kind],
         args=arguments,
         prog="iqlearn",
         description=DESCRIPTION,

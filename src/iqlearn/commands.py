@@ -74,16 +74,16 @@ def evaluate(options: cli.Evaluate) -> None:
     returns = run.evaluate(options.episodes, options.seed, options.env)
     expert, random = run.result.get("expert_return"), run.result.get("random_return")
     same_env = options.env in (None, run.origin.env)
-    known = same_env and expert is not None and random is not None
+    mean = float(returns.mean())
     facts = {
         "env": options.env or run.origin.env,
         "episodes": len(returns),
         "seed": options.seed,
-        "mean_return": float(returns.mean()),
+        "mean_return": mean,
         "std_return": float(returns.std()),
         "min_return": float(returns.min()),
         "max_return": float(returns.max()),
-        "normalised_return": normalised(float(returns.mean()), expert, random) if known else None,
+        "normalised_return": normalised(mean, expert, random) if same_env else None,
         "returns": returns.tolist(),
     }
     show(facts, options.json, hide=("returns",))

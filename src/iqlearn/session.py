@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from iqlearn.algorithms import imitator
-from iqlearn.data import Demos, filled
+from iqlearn.data import Demos
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run, keys_of
-from iqlearn.training import Demonstrations, train_offline, train_offline_seeds
+from iqlearn.training import on_device, train, train_seeds
 from iqlearn.types import Metrics
 
 Tree = TypeVar("Tree")
@@ -36,7 +36,7 @@ class Session:
         self._seeds = [run.schedule.seed for run in runs]
         self._states = self._join([run.state for run in runs])
         self._keys = self._join([keys_of(seed)[1] for seed in self._seeds])
-        self._data = self._join(padded(demos))
+        self._data = self._join(on_device(demos))
         self._program: Any = None
         self._metrics: list[Metrics] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
@@ -58,9 +58,9 @@ class Session:
 
     def advance(self, steps: int) -> bool:
         """Do that many updates; unless every loss stays finite, keep the states from before and return False."""
-        train = train_offline if len(self.runs) == 1 else train_offline_seeds
         if self._program is None:
-            self._program = train.lower(self._algorithm, self._states, self._data, self._keys, steps).compile()
+            loop = train if len(self.runs) == 1 else train_seeds
+            self._program = loop.lower(self._algorithm, self._states, self._data, self._keys, steps).compile()
         started = time.perf_counter()
         states, metrics = self._program(self._states, self._data, self._keys, steps)
         metrics = jax.device_get(metrics)
@@ -96,12 +96,11 @@ class Session:
         mean = float(returns.mean()) if len(returns) else None
         if self._evaluator is not None and self._random is None:
             self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, EVALUATION_SEED).mean())
-        known = mean is not None and self._expert is not None and self._random is not None
         return {
             "status": "running",
             "returns": returns.tolist(),
             "mean_return": mean,
-            "normalised_return": normalised(mean, self._expert, self._random) if known else None,
+            "normalised_return": normalised(mean, self._expert, self._random),
             "expert_return": self._expert,
             "random_return": self._random,
             "updates": self.done,
@@ -118,10 +117,3 @@ class Session:
     def _split(self, tree: Tree) -> list[Tree]:
         n = len(self.runs)
         return [tree] if n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]
-
-
-def padded(demos: Sequence[Demos]) -> list[Demonstrations]:
-    """Each run's demonstrations on the device, in blocks of one size."""
-    rows = max(len(d) for d in demos)
-    episodes = max(d.episodes for d in demos)
-    return [Demonstrations(filled(d.transitions, rows), filled(d.initial_obs, episodes)) for d in demos]

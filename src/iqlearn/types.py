@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import equinox as eqx
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
@@ -20,10 +19,10 @@ class Transitions(NamedTuple):
     Observations are (n, *obs_shape); actions are (n,) integers or (n, act_dim) floats.
     """
 
-    obs: Shaped[Array | np.ndarray, "n *obs"]
-    action: Int[Array | np.ndarray, " n"] | Float[Array | np.ndarray, "n act"]
-    next_obs: Shaped[Array | np.ndarray, "n *obs"]
-    terminal: Bool[Array | np.ndarray, " n"]
+    obs: Shaped[Array, "n *obs"]
+    action: Int[Array, " n"] | Float[Array, "n act"]
+    next_obs: Shaped[Array, "n *obs"]
+    terminal: Bool[Array, " n"]
 
 
 class Batch(NamedTuple):

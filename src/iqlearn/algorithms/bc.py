@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from iqlearn.algorithms.descent import adam, descend
+from iqlearn.algorithms.descent import begin, descend
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
@@ -23,13 +23,13 @@ class BehaviouralCloning:
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         s = self.settings
         model = DiscreteSoftQ(spec, s.network, 1.0, scale, key)
-        opt_state = adam(s.learning_rate, s.weight_decay).init(model)
+        opt_state = begin(s, model)
         return TrainState(model, None, opt_state, jnp.zeros((), jnp.int32))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings
         model, opt_state, metrics = descend(
-            adam(s.learning_rate, s.weight_decay),
+            s,
             lambda model: self.loss(model, batch),
             state.model,
             state.opt_state,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms.descent import adam, descend, refresh
+from iqlearn.algorithms.descent import begin, descend, refresh
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
@@ -33,13 +33,13 @@ class InverseSoftQ:
         s = self.settings
         model = DiscreteSoftQ(spec, s.network, s.temperature, scale, key)
         target = None if s.target_update == "none" else model
-        opt_state = adam(s.learning_rate, s.weight_decay).init(model)
+        opt_state = begin(s, model)
         return TrainState(model, target, opt_state, jnp.zeros((), jnp.int32))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings
         model, opt_state, metrics = descend(
-            adam(s.learning_rate, s.weight_decay),
+            s,
             lambda model: self.loss(model, state.target, batch),
             state.model,
             state.opt_state,

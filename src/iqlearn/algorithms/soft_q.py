@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from iqlearn.algorithms.descent import adam, descend, refresh
+from iqlearn.algorithms.descent import begin, descend, polyak
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
@@ -23,7 +23,7 @@ class SoftQLearning:
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         s = self.settings
         model = DiscreteSoftQ(spec, s.network, s.temperature, scale, key)
-        opt_state = adam(s.learning_rate, s.weight_decay).init(model)
+        opt_state = begin(s, model)
         return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
 
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
@@ -31,14 +31,12 @@ class SoftQLearning:
         assert state.target is not None
         target = state.target
         model, opt_state, metrics = descend(
-            adam(s.learning_rate, s.weight_decay),
+            s,
             lambda model: self.loss(model, target, batch),
             state.model,
             state.opt_state,
         )
-        step = state.step + 1
-        target = refresh(target, model, "polyak", s.target_rate, 1, step)
-        return TrainState(model, target, opt_state, step), metrics
+        return TrainState(model, polyak(target, model, s.target_rate), opt_state, state.step + 1), metrics
 
     def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ, batch: Rewarded) -> tuple[Scalar, Metrics]:
         """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target."""

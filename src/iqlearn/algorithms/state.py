@@ -1,6 +1,6 @@
 """The state of training: one record of arrays, so that saving it saves the whole run."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import optax
@@ -8,8 +8,6 @@ from jaxtyping import Array, Int
 
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
-
-B = TypeVar("B", contravariant=True)
 
 
 class TrainState(eqx.Module):
@@ -24,13 +22,23 @@ class TrainState(eqx.Module):
     """Updates done."""
 
 
-class Algorithm(Protocol[B]):
-    """What the loops ask of an algorithm: pure functions of its settings. `B` is what a batch of its data is."""
+@runtime_checkable
+class Batched(Protocol):
+    @property
+    def batch_size(self) -> int: ...
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """What the loops ask of an algorithm: pure functions of its settings."""
+
+    @property
+    def settings(self) -> Batched: ...
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         """The state before the first update."""
         ...
 
-    def update(self, state: TrainState, batch: B, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step."""
+    def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step. `batch` is what the algorithm's data gives: `Batch`, or `Rewarded` for experts."""
         ...

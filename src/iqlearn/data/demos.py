@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
@@ -128,8 +129,9 @@ class Demos:
 
     @property
     def transitions(self) -> Transitions:
-        """What a learner sees: (s, a, s', d), without rewards."""
-        return Transitions(self.obs, self.act, self.next_obs, self.term)
+        """What a learner sees, on the device: (s, a, s', d), without rewards."""
+        action = self.act.astype(np.int32 if self.discrete else np.float32)
+        return Transitions(*map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
 
     def take(self, n: int, seed: int | None = None) -> Demos:
         """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
@@ -195,7 +197,7 @@ class Demos:
         """Mean and standard deviation of the observations s and s'; a constant coordinate gets 1 instead of 0."""
         seen = np.concatenate([self.obs, self.next_obs]).astype(np.float32)
         std = seen.std(axis=0)
-        return ObservationScale(seen.mean(axis=0), np.where(std < 1e-4, 1.0, std).astype(np.float32))
+        return ObservationScale(jnp.asarray(seen.mean(axis=0)), jnp.asarray(np.where(std < 1e-4, 1.0, std)))
 
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""

@@ -87,9 +87,11 @@ class Evaluator:
             self._envs.append(gym.make(self.env_id))
 
 
-def normalised(mean_return: float, expert: float, random: float) -> float | None:
-    """The return with the expert's mean as 1 and a random policy's as 0; none where the two agree."""
-    return None if expert == random else (mean_return - random) / (expert - random)
+def normalised(mean: float | None, expert: float | None, random: float | None) -> float | None:
+    """The return with the expert's mean as 1 and a random policy's as 0; none where one is unknown or they agree."""
+    if mean is None or expert is None or random is None or expert == random:
+        return None
+    return (mean - random) / (expert - random)
 
 
 def as_arrays(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ def recovered(model: DiscreteSoftQ, transitions: Transitions, gamma: float) -> F
     rewards = np.empty(n, np.float32)
     for start in range(0, n, block):
         rows = np.minimum(np.arange(start, start + block), n - 1)
-        batch = Transitions(*(np.asarray(x)[rows] for x in transitions))
+        batch = Transitions(*(x[rows] for x in transitions))
         rewards[start : start + block] = _implied(model, batch, gamma)[: n - start]
     return rewards
 

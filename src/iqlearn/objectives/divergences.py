@@ -11,6 +11,9 @@ Integral metrics (W1: φ(x) = x with a 1-Lipschitz Q) constrain the network rath
 reward work; the place for their φ is here, for their penalty beside `iq_loss`.
 """
 
+# jax leaves some of its own types partly unknown:
+# pyright: reportUnknownMemberType=false
+
 from collections.abc import Callable
 
 import jax
@@ -22,7 +25,8 @@ from iqlearn.types import Scalar
 
 Rewards = Float[Array, " n"]
 Phi = Callable[[Rewards], Rewards]
-Divergence = Callable[[Rewards, Rewards], Scalar]
+Visited = Float[Array, " m"]
+Divergence = Callable[[Rewards, Visited], Scalar]
 
 STEEPEST_EXPONENT = 10.0
 """Exponentials go on linearly where their argument exceeds this: a slope of e¹⁰, not an overflow."""
@@ -35,10 +39,11 @@ def tangent_below(phi: Callable[[Scalar], Scalar], edge: float) -> Phi:
     >>> float(log(jnp.array([-1.0]))[0])  # log(0.5) + 2·(−1.5)
     -3.693147...
     """
-    anchor = jnp.float32(edge)
+    tangent: Callable[[Scalar], tuple[Scalar, Scalar]] = jax.value_and_grad(phi)
 
     def extended(x: Rewards) -> Rewards:
-        value, slope = jax.value_and_grad(phi)(anchor)
+        anchor: Scalar = jnp.full((), edge, x.dtype)
+        value, slope = tangent(anchor)
         return jnp.where(x < edge, value + slope * (x - edge), phi(jnp.maximum(x, edge)))
 
     return extended
@@ -81,14 +86,14 @@ def chi2_mixture(alpha: float) -> Divergence:
     Each half weighs the same, whatever its number of rows.
     """
 
-    def fit(expert: Rewards, visited: Rewards) -> Scalar:
+    def fit(expert: Rewards, visited: Visited) -> Scalar:
         penalty = 0.5 * (jnp.mean(expert**2) + jnp.mean(visited**2))
         return jnp.mean(expert) - penalty / (4.0 * alpha)
 
     return fit
 
 
-def donsker_varadhan(expert: Rewards, _visited: Rewards) -> Scalar:
+def donsker_varadhan(expert: Rewards, _visited: Visited) -> Scalar:
     """Forward KL after Donsker and Varadhan: −log E[exp(−r)]. Biased over minibatches; for comparison."""
     return jnp.log(expert.shape[0]) - jax.nn.logsumexp(-expert)
 
@@ -96,7 +101,7 @@ def donsker_varadhan(expert: Rewards, _visited: Rewards) -> Scalar:
 def tv_mixture(bound: float) -> Divergence:
     """TV bounds the reward everywhere, so its wall stands on the visited transitions too."""
 
-    def fit(expert: Rewards, visited: Rewards) -> Scalar:
+    def fit(expert: Rewards, visited: Visited) -> Scalar:
         beyond = jnp.maximum(jnp.abs(visited) - bound, 0.0) ** 2
         return jnp.mean(total_variation(bound)(expert)) - jnp.mean(beyond)
 

@@ -1,5 +1,6 @@
 """The loops: the device computes, the host looks."""
 
-from iqlearn.training.offline import Demonstrations, train_offline, train_offline_seeds
+from iqlearn.training.offline import Demonstrations, on_device
+from iqlearn.training.updates import train, train_seeds
 
-__all__ = ["Demonstrations", "train_offline", "train_offline_seeds"]
+__all__ = ["Demonstrations", "on_device", "train", "train_seeds"]

@@ -1,0 +1,52 @@
+"""The compiled loop of updates that every way of learning shares."""
+
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Int
+
+from iqlearn.algorithms import Algorithm, TrainState
+from iqlearn.types import Metrics, PRNGKey
+
+
+@runtime_checkable
+class Data(Protocol):
+    """What an update draws its batch from: a tree of arrays that knows how to sample itself."""
+
+    def batch(self, key: PRNGKey, n: int) -> Any:
+        """What the algorithm's `update` takes, with n rows of each kind."""
+        ...
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def train(
+    algorithm: Algorithm, state: TrainState, data: Data, key: PRNGKey, steps: Int[Array, ""] | int
+) -> tuple[TrainState, Metrics]:
+    """`steps` updates on the device and the mean of their metrics.
+
+    Each update folds its number into the key, so a resumed run is the same run; and `steps` is no constant of the
+    program, so chunks of any length share one compilation.
+    """
+
+    def update(state: TrainState) -> tuple[TrainState, Metrics]:
+        sample_key, loss_key = jr.split(jr.fold_in(key, state.step))
+        return algorithm.update(state, data.batch(sample_key, algorithm.settings.batch_size), loss_key)
+
+    def body(_: Int[Array, ""], carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, metrics = update(carry[0])
+        return state, jax.tree.map(jnp.add, carry[1], metrics)
+
+    nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(update, state)[1])
+    state, total = jax.lax.fori_loop(0, steps, body, (state, nothing))
+    return state, jax.tree.map(lambda x: x / steps, total)
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def train_seeds(
+    algorithm: Algorithm, states: TrainState, data: Data, keys: PRNGKey, steps: Int[Array, ""] | int
+) -> tuple[TrainState, Metrics]:
+    """`train` for several seeds at once: every argument but `steps` has a leading axis of seeds."""
+    return jax.vmap(partial(train, algorithm), in_axes=(0, 0, 0, None))(states, data, keys, steps)

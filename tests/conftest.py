@@ -1,0 +1,86 @@
+"""Shape checking of the whole package while it is tested, and demonstrations to test with."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook("iqlearn", "beartype.beartype"):
+    import iqlearn
+    import iqlearn.cli
+    import iqlearn.commands
+    import iqlearn.envs.tabular
+    import iqlearn.training.expert
+
+from iqlearn.data import Demos
+from iqlearn.evaluation.returns import Evaluator, as_arrays
+
+EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shared" / "demos"))
+
+
+@pytest.fixture(scope="session")
+def expert_demos():
+    """`expert_demos("CartPole-v1")` is the real expert's `Demos` of that task; skips where the files are missing."""
+
+    def load(task: str) -> Demos:
+        path = EXPERTS / f"{task}.npz"
+        if not path.is_file():
+            pytest.skip(f"no expert demonstrations of {task}: set IQLEARN_DEMOS to the folder that holds {path.name}")
+        return Demos.load(path)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def cartpole_arrays() -> dict[str, np.ndarray]:
+    """Six short episodes of a random policy in CartPole-v1, in the format of demonstrations."""
+    rng = np.random.default_rng(0)
+    evaluator = Evaluator("CartPole-v1", lanes=6)
+    episodes = evaluator.play(lambda obs: rng.integers(0, 2, len(obs)), episodes=6, seed=0)
+    evaluator.close()
+    return {**as_arrays(episodes), "env": np.array("CartPole-v1")}
+
+
+@pytest.fixture(scope="session")
+def cartpole(cartpole_arrays) -> Demos:
+    return Demos.from_arrays(cartpole_arrays, source="random.npz")
+
+
+@pytest.fixture(scope="session")
+def cartpole_file(cartpole, tmp_path_factory) -> Path:
+    """A file of `cartpole`; tests read it only."""
+    path = tmp_path_factory.mktemp("demos") / "random.npz"
+    cartpole.save(path)
+    return path
+
+
+LENGTHS, NUMBERS = (5, 3, 7), (2, 3, 9)
+
+
+@pytest.fixture
+def counting_arrays() -> dict[str, np.ndarray]:
+    """Three episodes, numbered 2, 3 and 9, of 5, 3 and 7 steps, whose observations tell (episode, time).
+
+    The first ends truly, the others meet a time limit. The reward of a step is 100·episode + time.
+    """
+    ep = np.repeat(NUMBERS, LENGTHS)
+    time = np.concatenate([np.arange(n) for n in LENGTHS])
+    last = np.cumsum(LENGTHS) - 1
+    term, trunc = np.zeros((2, len(ep)), bool)
+    term[last[0]], trunc[last[1:]] = True, True
+    return {
+        "obs": np.stack([ep, time], axis=1).astype(np.float32),
+        "act": (time % 3).astype(np.int64),
+        "next_obs": np.stack([ep, time + 1], axis=1).astype(np.float32),
+        "rew": (100 * ep + time).astype(np.float32),
+        "term": term,
+        "trunc": trunc,
+        "ep": ep.astype(np.int64),
+    }
+
+
+@pytest.fixture
+def counting(counting_arrays) -> Demos:
+    return Demos.from_arrays(counting_arrays, source="counting.npz")
