@@ -1,6 +1,8 @@
 """Shape checking of the whole package while it is tested, and demonstrations to test with."""
 
+import importlib
 import os
+import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 with install_import_hook("iqlearn", "beartype.beartype"):
-    import iqlearn
-    import iqlearn.cli
-    import iqlearn.commands
-    import iqlearn.envs.tabular
-    import iqlearn.training.expert
+    for module in pkgutil.walk_packages(importlib.import_module("iqlearn").__path__, "iqlearn."):
+        importlib.import_module(module.name)
 
 from iqlearn.data import Demos
 from iqlearn.evaluation.returns import Evaluator, as_arrays

@@ -173,14 +173,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     kind = BC if chosen_algorithm(arguments) == "bc" else IQLearn
-    command = tyro.cli(
-        cast(Any, Command)[kind],
-        args=arguments,
-        prog="iqlearn",
-        description=DESCRIPTION,
-        config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
-    )
     try:
+        command = tyro.cli(
+            cast(Any, Command)[kind],
+            args=arguments,
+            prog="iqlearn",
+            description=DESCRIPTION,
+            config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+        )
         command.run()
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)

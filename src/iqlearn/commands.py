@@ -40,8 +40,10 @@ def train(options: cli.Train[Any]) -> None:
     builtin = options.demos is None
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
     env = options.env or demos.env
-    trajectories = options.trajectories or (BUILTIN_TRAJECTORIES if builtin else None)
-    subsample = options.subsample or (BUILTIN_SUBSAMPLE if builtin else 1)
+    trajectories = (
+        options.trajectories if options.trajectories is not None else (BUILTIN_TRAJECTORIES if builtin else None)
+    )
+    subsample = options.subsample if options.subsample is not None else (BUILTIN_SUBSAMPLE if builtin else 1)
     runs, parts = [], []
     for seed in range(options.schedule.seed, options.schedule.seed + options.seeds):
         part = chosen(demos, trajectories, subsample, seed)

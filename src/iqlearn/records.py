@@ -82,8 +82,13 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows that `write_rows` wrote."""
-    with path.open(newline="") as file:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+    if not path.is_file():
+        raise InputError(f"No {path.name} in {path.parent}: expected a run folder written by iqlearn train.")
+    try:
+        with path.open(newline="") as file:
+            return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file, restval="-")]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error
 
 
 def write_tree(path: Path, tree: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,6 @@ class Run:
 
     def write(self, folder: Path) -> None:
         """Bring the run folder up to date, file by file; a stop leaves each one old or new. Curves come at the end."""
-        records.write_tree(folder / records.CHECKPOINT, self.state)
         records.write_tree(folder / records.MODEL, self.model)
         records.write_json(folder / records.CONFIG, self.config())
         records.write_rows(folder / records.METRICS, self.rows)
@@ -116,6 +116,7 @@ class Run:
             title = f"{self.origin.env or self.origin.demos} · {self.settings.name} · seed {self.schedule.seed}"
             plots.curves(folder / records.CURVES, self.rows, self.result.get("expert_return"), title)
         records.write_json(folder / records.RESULT, self.result)
+        records.write_tree(folder / records.CHECKPOINT, self.state)
 
     def config(self) -> dict[str, Any]:
         """Every setting, as `config.json` holds it."""
@@ -140,22 +141,23 @@ class Run:
             settings = from_dict(config["settings"])
             schedule, origin = Schedule(**config["schedule"]), Origin(**config["origin"])
             spec = TaskSpec(tuple(config["spec"]["obs_shape"]), config["spec"]["actions"])
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / records.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
             ) from error
         if not isinstance(settings, IQLearn | BC):
             raise InputError(f"{folder} holds an expert ({settings.name}); expected a run of iq or bc.")
         like = jax.eval_shape(lambda: initial_state(settings, spec, schedule.seed, unit_scale(spec)))
+        state = records.read_tree(folder / records.CHECKPOINT, like)
+        done = int(state.step)
+        rows = [row for row in records.read_rows(folder / records.METRICS) if (row["step"] or 0) <= done]
         return cls(
             settings,
             schedule,
             origin,
             spec,
-            state=records.read_tree(folder / records.CHECKPOINT, like),
-            rows=records.read_rows(folder / records.METRICS),
+            state=state,
+            rows=rows,
             result=records.read_json(folder / records.RESULT),
         )
 
@@ -173,4 +175,4 @@ def keys_of(seed: int) -> tuple[PRNGKey, PRNGKey]:
 
 def unit_scale(spec: TaskSpec) -> ObservationScale:
     """A scale that leaves observations as they are."""
-    return ObservationScale(jnp.zeros(spec.obs_shape), jnp.ones(spec.obs_shape))
+    return ObservationScale(jnp.zeros(spec.obs_shape), jnp.eye(math.prod(spec.obs_shape)))

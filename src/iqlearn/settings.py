@@ -33,7 +33,7 @@ def require(holds: bool, setting: str, value: object, expected: str) -> None:
 def require_positive(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        require(value > 0, name, value, "a number above 0")
+        require(0 < value < float("inf"), name, value, "a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class IQLearn:
     def __post_init__(self) -> None:
         require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
         require(0.0 < self.target_rate <= 1.0, "target_rate", self.target_rate, "a number in (0, 1]")
-        require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "a number of at least 0")
+        require(0.0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "a number of at least 0")
         require_positive(
             self, "chi2_alpha", "reward_bound", "temperature", "batch_size", "learning_rate", "target_period"
         )
@@ -114,7 +114,7 @@ class BC:
     """The policy network (its outputs are the logits)."""
 
     def __post_init__(self) -> None:
-        require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "a number of at least 0")
+        require(0.0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "a number of at least 0")
         require_positive(self, "batch_size", "learning_rate")
 
 
@@ -142,7 +142,7 @@ class SoftQ:
     def __post_init__(self) -> None:
         require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
         require(0.0 < self.target_rate <= 1.0, "target_rate", self.target_rate, "a number in (0, 1]")
-        require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "a number of at least 0")
+        require(0.0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "a number of at least 0")
         require_positive(self, "temperature", "batch_size", "learning_rate")
 
 

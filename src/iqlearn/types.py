@@ -45,13 +45,13 @@ class Rewarded(NamedTuple):
 
 
 class ObservationScale(eqx.Module):
-    """Mean and standard deviation of the observations, fixed from the data before the first update."""
+    """The affine map from observations to a network's inputs, fixed from the data before the first update."""
 
     mean: Float[Array, "*obs"]
-    std: Float[Array, "*obs"]
+    transform: Float[Array, "inputs inputs"]
 
-    def __call__(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n *obs"]:
-        return (obs - self.mean) / self.std
+    def __call__(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n inputs"]:
+        return (obs - self.mean).reshape(obs.shape[0], -1) @ self.transform
 
 
 class TaskSpec(NamedTuple):

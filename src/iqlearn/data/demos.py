@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from iqlearn.data import npz
+from iqlearn.data.scale import whitening
 from iqlearn.errors import InputError
 from iqlearn.types import ObservationScale, TaskSpec, Transitions
 
@@ -194,10 +195,8 @@ class Demos:
             )
 
     def observation_scale(self) -> ObservationScale:
-        """Mean and standard deviation of the observations s and s'; a constant coordinate gets 1 instead of 0."""
-        seen = np.concatenate([self.obs, self.next_obs]).astype(np.float32)
-        std = seen.std(axis=0)
-        return ObservationScale(jnp.asarray(seen.mean(axis=0)), jnp.asarray(np.where(std < 1e-4, 1.0, std)))
+        """Whitening by the mean and covariance of the observations s and s' (see `data.scale.whitening`)."""
+        return whitening(np.concatenate([self.obs, self.next_obs]))
 
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""

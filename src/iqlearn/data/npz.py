@@ -1,7 +1,9 @@
 """The `.npz` format of demonstrations: read, check, write. Every fault is one sentence; nothing is ever unpickled."""
 
 import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,17 @@ def read(path: Path) -> Arrays:
             for name in names:
                 if name in REQUIRED + OPTIONAL:
                     arrays[name] = archive[name]
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        zlib.error,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        SyntaxError,
+        tokenize.TokenError,
+    ) as error:
         raise InputError(
             f"{path}: {name} is damaged or the file is no .npz archive; expected one written by numpy.savez."
         ) from error
@@ -126,6 +138,9 @@ def _check_shapes(source: str, a: Arrays) -> None:
             f"{source}: field 'act' has shape {a['act'].shape}; expected {wanted} with N = {n} for "
             f"{'integer' if dimensions == 1 else 'float'} actions."
         )
+    for name in ("obs", "act"):
+        if a[name].size == 0:
+            raise InputError(f"{source}: field {name!r} has shape {a[name].shape}; expected no dimension of 0.")
     episodes = len(np.unique(a["ep"]))
     for name, shape in (("initial_obs", (episodes, *obs_shape)), ("episode_return", (episodes,))):
         if name in a and a[name].shape != shape:

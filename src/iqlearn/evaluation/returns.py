@@ -64,7 +64,7 @@ class Evaluator:
                 if episode < 0:
                     continue
                 next_obs, reward, terminated, truncated, _ = self._envs[lane].step(actions[lane])
-                records[episode].append((obs[lane].copy(), actions[lane], next_obs, float(reward)))
+                records[episode].append((obs[lane].copy(), actions[lane], np.array(next_obs), float(reward)))
                 obs[lane] = next_obs
                 if terminated or truncated:
                     ended[episode] = terminated

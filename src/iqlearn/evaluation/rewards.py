@@ -1,5 +1,6 @@
 """The recovered reward: computed for transitions, and compared with the true one."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ BLOCK = 16_384
 """Transitions a compiled call; the last block is padded, so one shape is compiled."""
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="gamma")
 def _implied(model: DiscreteSoftQ, batch: Transitions, gamma: float) -> Float[Array, " n"]:
     next_v = discounted(model.v(batch.next_obs), batch.terminal, gamma)
     return implied_reward(SoftValues(model.q(batch.obs, batch.action), model.v(batch.obs), next_v))

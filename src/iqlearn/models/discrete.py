@@ -37,8 +37,7 @@ class DiscreteSoftQ(eqx.Module):
 
     def member_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "members n actions"]:
         """Q of every member for every action."""
-        scaled = jax.lax.stop_gradient(self.scale)(obs)
-        return self.net(scaled.reshape(scaled.shape[0], -1))
+        return self.net(jax.lax.stop_gradient(self.scale)(obs))
 
     def all_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n actions"]:
         """Q(s, ·)"""

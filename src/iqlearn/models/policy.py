@@ -40,7 +40,7 @@ class Policy:
         single = obs.ndim == len(shape)
         key = None if deterministic else self._next_key()
         actions = np.asarray(_act(self.model, obs[None] if single else obs, key), np.int64)
-        return actions[0] if single else actions
+        return actions[0, ...] if single else actions
 
     def predict(
         self,

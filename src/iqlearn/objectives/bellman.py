@@ -25,8 +25,8 @@ def soft_log_policy(q: Float[Array, "*n actions"], temperature: float) -> Float[
 
 
 def discounted(
-    next_v: Float[Array, " n"], terminal: Bool[Array, " n"], gamma: float, end_value: float = 0.0
-) -> Float[Array, " n"]:
+    next_v: Float[Array, "*members n"], terminal: Bool[Array, " n"], gamma: float, end_value: float = 0.0
+) -> Float[Array, "*members n"]:
     """γV(s') with V(s') := `end_value` after a true end: the one place where termination enters the mathematics.
 
     A time limit is not terminal, there V(s') stands. `end_value` is the absorbing state's value (0 when episodes

@@ -24,7 +24,7 @@ class SoftValues(NamedTuple):
     """γV(s'), and 0 where the episode truly ended (see `bellman.discounted`)"""
 
 
-def implied_reward(values: SoftValues) -> Float[Array, " n"]:
+def implied_reward(values: SoftValues) -> Float[Array, "*members n"]:
     """The one reward that makes this Q soft-optimal: the inverse soft Bellman operator, Q(s,a) − γV(s')."""
     return values.q - values.next_v
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, Key
 
 from iqlearn.algorithms import Algorithm, TrainState
 from iqlearn.types import Metrics, PRNGKey
@@ -46,7 +46,7 @@ def train(
 
 @partial(jax.jit, static_argnames="algorithm")
 def train_seeds(
-    algorithm: Algorithm, states: TrainState, data: Data, keys: PRNGKey, steps: Int[Array, ""] | int
-) -> tuple[TrainState, Metrics]:
+    algorithm: Algorithm, states: TrainState, data: Data, keys: Key[Array, " seeds"], steps: Int[Array, ""] | int
+) -> tuple[TrainState, dict[str, Float[Array, " seeds"]]]:
     """`train` for several seeds at once: every argument but `steps` has a leading axis of seeds."""
     return jax.vmap(partial(train, algorithm), in_axes=(0, 0, 0, None))(states, data, keys, steps)

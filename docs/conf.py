@@ -1,0 +1,16 @@
+"""Sphinx configuration."""
+
+import importlib.metadata
+
+project = "iqlearn"
+author = "The iqlearn authors"
+project_copyright = "2026, the iqlearn authors"
+release = importlib.metadata.version("iqlearn")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "iqlearn"
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "undoc-members": False}

@@ -1,0 +1,129 @@
+"""The buffer: what is written where, and that only what was written is drawn."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from iqlearn.data import Buffer, empty, filled
+
+
+def row(i: int) -> dict[str, jax.Array]:
+    """A row that tells its number twice, from 1 up: 0 is padding."""
+    return {"a": jnp.int32(i), "b": jnp.full(2, i, jnp.float32)}
+
+
+def rows(*numbers: int) -> dict[str, jax.Array]:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(row, numbers))
+
+
+def drawn(buffer: Buffer, n: int = 400) -> set[int]:
+    """The numbers of n rows drawn, each of which holds together."""
+    sample = buffer.sample(jr.key(1), n)
+    assert sample["a"].shape == (n,)
+    assert sample["b"].shape == (n, 2)
+    assert (sample["b"] == sample["a"][:, None]).all()
+    return set(sample["a"].tolist())
+
+
+def test_an_empty_buffer_has_the_types_of_its_rows():
+    buffer = empty(row(7), capacity=5)
+    assert (buffer.capacity, int(buffer.size), int(buffer.head)) == (5, 0, 0)
+    assert jax.tree.map(lambda x: (x.shape, str(x.dtype)), buffer.rows) == {
+        "a": ((5,), "int32"),
+        "b": ((5, 2), "float32"),
+    }
+
+
+def test_extend_writes_one_after_another():
+    buffer = empty(row(0), capacity=5).extend(rows(1, 2)).extend(rows(3))
+    assert buffer.rows["a"].tolist() == [1, 2, 3, 0, 0]
+    assert (int(buffer.size), int(buffer.head)) == (3, 3)
+
+
+def test_extend_wraps_around_and_overwrites_the_oldest():
+    buffer = empty(row(0), capacity=5).extend(rows(1, 2, 3)).extend(rows(4, 5, 6, 7))
+    assert buffer.rows["a"].tolist() == [6, 7, 3, 4, 5]
+    assert buffer.rows["b"][:, 1].tolist() == [6, 7, 3, 4, 5]
+    assert (int(buffer.size), int(buffer.head)) == (5, 2)
+
+
+@pytest.mark.parametrize("lengths", [(1,) * 13, (5, 5, 3), (2, 4, 3, 4)])
+def test_extend_keeps_the_newest_whatever_the_pieces(lengths):
+    buffer, number = empty(row(0), capacity=5), 1
+    for n in lengths:
+        buffer, number = buffer.extend(rows(*range(number, number + n))), number + n
+    assert sorted(buffer.rows["a"].tolist()) == [9, 10, 11, 12, 13]
+    assert int(buffer.size) == 5
+
+
+def test_extend_to_exactly_full_goes_on_at_the_start():
+    buffer = empty(row(0), capacity=3).extend(rows(1, 2, 3))
+    assert (int(buffer.size), int(buffer.head)) == (3, 0)
+    assert buffer.extend(rows(4)).rows["a"].tolist() == [4, 2, 3]
+
+
+def test_extend_leaves_the_old_buffer_alone():
+    old = empty(row(0), capacity=3)
+    old.extend(rows(1, 2))
+    assert (int(old.size), old.rows["a"].tolist()) == (0, [0, 0, 0])
+
+
+def test_filled_without_room_goes_on_at_the_start():
+    buffer = filled(rows(1, 2, 3))
+    assert (buffer.capacity, int(buffer.size), int(buffer.head)) == (3, 3, 0)
+
+
+def test_filled_with_room_goes_on_after_the_rows():
+    buffer = filled(rows(1, 2), capacity=4)
+    assert (buffer.capacity, int(buffer.size)) == (4, 2)
+    assert buffer.extend(rows(3, 4, 5)).rows["a"].tolist() == [5, 2, 3, 4]
+
+
+def test_sample_draws_every_row_and_only_those():
+    assert drawn(empty(row(0), capacity=100).extend(rows(1, 2, 3))) == {1, 2, 3}
+    assert drawn(filled(rows(1, 2, 3))) == {1, 2, 3}
+    assert drawn(filled(rows(1, 2, 3)).extend(rows(4))) == {2, 3, 4}
+
+
+def test_padding_is_never_drawn():
+    assert drawn(filled(rows(1), capacity=1_000)) == {1}
+
+
+def test_sample_is_uniform():
+    counts = np.bincount(np.asarray(filled(rows(1, 2, 3, 4), capacity=9).sample(jr.key(0), 8_000)["a"]), minlength=5)
+    assert counts[0] == 0
+    assert (np.abs(counts[1:] - 2_000) < 5 * np.sqrt(8_000 * 0.25 * 0.75)).all()  # five standard deviations
+
+
+def test_sample_depends_on_the_key_alone():
+    buffer = filled(rows(1, 2, 3, 4))
+    first, again, other = (buffer.sample(jr.key(i), 32)["a"].tolist() for i in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_padding_does_not_change_what_is_drawn():
+    """A seed trained beside others, its demonstrations padded to theirs, sees the batches it sees alone."""
+    alone, padded = filled(rows(1, 2, 3)), filled(rows(1, 2, 3), capacity=50)
+    assert alone.sample(jr.key(3), 64)["a"].tolist() == padded.sample(jr.key(3), 64)["a"].tolist()
+
+
+def test_buffers_of_unequal_fill_stack_for_vmap():
+    buffers = [filled(rows(*range(1, n + 1)), capacity=6) for n in (1, 4, 6)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *buffers)
+    keys = jr.split(jr.key(5), 3)
+    sample = jax.jit(jax.vmap(lambda buffer, key: buffer.sample(key, 200)))(stacked, keys)["a"]
+    assert [set(numbers.tolist()) for numbers in sample] == [{1}, {1, 2, 3, 4}, {1, 2, 3, 4, 5, 6}]
+    for i, buffer in enumerate(buffers):
+        assert sample[i].tolist() == buffer.sample(keys[i], 200)["a"].tolist()
+
+
+def test_extend_works_under_jit_and_vmap():
+    starts = [empty(row(0), capacity=3).extend(rows(1, 2)), empty(row(0), capacity=3).extend(rows(5))]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    new = jax.tree.map(lambda *leaves: jnp.stack(leaves), rows(3, 4), rows(6, 7))
+    result = jax.jit(jax.vmap(lambda buffer, more: buffer.extend(more)))(stacked, new)
+    assert result.rows["a"].tolist() == [[4, 2, 3], [5, 6, 7]]
+    assert (result.size.tolist(), result.head.tolist()) == ([3, 3], [1, 0])

@@ -1,0 +1,287 @@
+"""`Demos`: what is taken, what is kept, and what a learner never sees."""
+
+import json
+from importlib import resources
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iqlearn.data import Demos
+from iqlearn.errors import InputError
+
+
+def column(array: np.ndarray, i: int) -> list[int]:
+    return array[:, i].astype(int).tolist()
+
+
+def test_take_keeps_the_first_episodes_whole(counting):
+    taken = counting.take(2)
+    assert taken.episodes == 2
+    assert taken.ep.tolist() == [2] * 5 + [3] * 3
+    assert column(taken.obs, 1) == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert column(taken.initial_obs, 0) == [2, 3]
+
+
+def test_take_all_is_the_same_demonstrations(counting):
+    assert counting.take(3).sha256() == counting.sha256()
+    assert counting.take(3, seed=4).sha256() == counting.sha256()
+
+
+def test_take_by_seed_repeats_and_varies(counting):
+    choices = {seed: tuple(np.unique(counting.take(1, seed=seed).ep)) for seed in range(20)}
+    assert set(choices.values()) == {(2,), (3,), (9,)}
+    assert choices == {seed: tuple(np.unique(counting.take(1, seed=seed).ep)) for seed in range(20)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_take_by_seed_keeps_order_and_what_belongs_to_the_episodes(counting, seed):
+    taken = counting.take(2, seed=seed)
+    numbers = np.unique(taken.ep)
+    assert len(numbers) == 2
+    assert (np.diff(taken.ep) >= 0).all()
+    assert column(taken.initial_obs, 0) == numbers.tolist()
+    assert taken.episode_return is not None
+    for number, value in zip(numbers, taken.episode_return, strict=True):
+        assert value == counting.rew[counting.ep == number].sum()
+
+
+def test_take_nests_in_the_number_for_one_seed(counting):
+    """More trajectories of the same seed are the fewer and others, so that curves over K compare like with like."""
+    one, two = (set(counting.take(n, seed=7).ep.tolist()) for n in (1, 2))
+    assert one < two
+
+
+@pytest.mark.parametrize("n", [0, -1, 4, 1000])
+def test_take_says_how_many_there_are(counting, n):
+    with pytest.raises(InputError, match=rf"^{n} trajectories asked for, but counting.npz holds 3; expected .*1 to 3"):
+        counting.take(n)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 20])
+def test_subsample_counts_from_the_start_of_every_episode(counting, every):
+    part = counting.subsample(every)
+    wanted = [(number, t) for number, n in ((2, 5), (3, 3), (9, 7)) for t in range(0, n, every)]
+    assert list(zip(column(part.obs, 0), column(part.obs, 1), strict=True)) == wanted
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_subsample_starts_at_the_offset(counting, offset):
+    part = counting.subsample(3, offset)
+    assert (part.obs[:, 1] % 3 == offset).all()
+    assert [int(part.obs[part.ep == number, 1][0]) for number in (2, 3, 9)] == [offset] * 3
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 20])
+def test_subsample_keeps_the_true_next_state(counting, every):
+    """s' is one step after s, in the same episode: not the next kept row, and never another episode's."""
+    part = counting.subsample(every)
+    assert (part.next_obs[:, 0] == part.obs[:, 0]).all()
+    assert (part.next_obs[:, 1] == part.obs[:, 1] + 1).all()
+    assert (part.obs[:, 0] == part.ep).all()
+
+
+def test_subsample_keeps_rows_together(counting):
+    part = counting.subsample(2)
+    time = part.obs[:, 1].astype(int)
+    assert part.act.tolist() == (time % 3).tolist()
+    assert part.rew.tolist() == (100 * part.ep + time).tolist()
+    assert part.term.tolist() == ((part.ep == 2) & (time == 4)).tolist()
+    assert part.trunc.tolist() == (((part.ep == 3) & (time == 2)) | ((part.ep == 9) & (time == 6))).tolist()
+
+
+def test_subsample_keeps_initial_states_whose_row_it_drops(counting):
+    part = counting.subsample(3, offset=2)
+    assert 0 not in column(part.obs, 1)
+    assert part.initial_obs.tolist() == counting.initial_obs.tolist() == [[2, 0], [3, 0], [9, 0]]
+    assert part.take(2).initial_obs.tolist() == [[2, 0], [3, 0]]
+
+
+def test_subsample_refuses_to_lose_an_episode(counting):
+    with pytest.raises(InputError, match=r"counting\.npz from offset 4 .*shortest has 3, expected an offset below"):
+        counting.subsample(5, offset=4)
+
+
+@pytest.mark.parametrize(("every", "offset"), [(0, 0), (-2, 0), (3, 3), (3, -1)])
+def test_subsample_refuses_nonsense(counting, every, offset):
+    with pytest.raises(InputError, match="expected every ≥ 1 and 0 ≤ offset < every"):
+        counting.subsample(every, offset)
+
+
+def test_returns_survive_take_and_subsample(counting):
+    whole = [sum(100 * number + t for t in range(n)) for number, n in ((2, 5), (3, 3), (9, 7))]
+    part = counting.subsample(2, offset=1)
+    assert counting.episode_return.tolist() == part.episode_return.tolist() == whole
+    taken = part.take(1)
+    assert taken.episode_return.tolist() == whole[:1]
+    assert taken.expert_return == part.expert_return == pytest.approx(sum(whole) / 3)
+
+
+def test_without_rewards_returns_are_unknown(counting_arrays):
+    del counting_arrays["rew"]
+    demos = Demos.from_arrays(counting_arrays).take(2).subsample(2)
+    assert (demos.rew, demos.episode_return, demos.expert_return) == (None, None, None)
+    assert demos.summary()["returns"] is None
+
+
+def test_returns_that_the_file_names_win(counting_arrays):
+    counting_arrays["episode_return"] = np.array([1.0, 2.0, 6.0], np.float32)
+    demos = Demos.from_arrays(counting_arrays)
+    assert demos.episode_return.tolist() == [1, 2, 6]
+    assert demos.expert_return == 3.0
+
+
+def test_transitions_leave_rewards_and_time_limits_out(counting, counting_arrays):
+    """The learner's arrays are the same whatever the rewards, and only a true end is terminal."""
+    seen = counting.transitions
+    assert seen._fields == ("obs", "action", "next_obs", "terminal")
+    assert np.flatnonzero(seen.terminal).tolist() == [4]
+    other = Demos.from_arrays({**counting_arrays, "rew": counting_arrays["rew"] * -7 + 1}).transitions
+    for mine, theirs in zip(seen, other, strict=True):
+        assert np.array_equal(mine, theirs)
+        assert not np.array_equal(mine, counting.rew)
+
+
+def test_transitions_have_the_types_of_the_device(counting_arrays):
+    discrete = Demos.from_arrays(counting_arrays)
+    assert (discrete.discrete, str(discrete.transitions.action.dtype)) == (True, "int32")
+    arrays = {**counting_arrays, "act": np.linspace(-1, 1, 30).reshape(15, 2)}
+    continuous = Demos.from_arrays(arrays)
+    assert (continuous.discrete, str(continuous.transitions.action.dtype)) == (False, "float32")
+    assert continuous.transitions.action.shape == (15, 2)
+
+
+def test_images_stay_bytes(counting_arrays):
+    images = np.arange(15 * 4, dtype=np.uint8).reshape(15, 2, 2, 1)
+    demos = Demos.from_arrays({**counting_arrays, "obs": images, "next_obs": images})
+    assert demos.transitions.obs.dtype == np.uint8
+    assert demos.observation_scale().mean.shape == (2, 2, 1)
+
+
+def test_save_then_load_is_the_same(counting_arrays, tmp_path):
+    demos = Demos.from_arrays({**counting_arrays, "env": np.array("CartPole-v1")}).subsample(2, offset=1)
+    demos.save(tmp_path / "new" / "part.npz")
+    loaded = Demos.load(tmp_path / "new" / "part.npz")
+    for name, array in demos.arrays().items():
+        found = loaded.arrays()[name]
+        assert found.dtype == array.dtype
+        assert np.array_equal(found, array), name
+    assert loaded.sha256() == demos.sha256()
+    assert (loaded.env, loaded.source, loaded.expert_return) == ("CartPole-v1", "part.npz", demos.expert_return)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["part.npz"]
+
+
+def test_save_and_load_without_what_is_optional(counting_arrays, tmp_path):
+    del counting_arrays["rew"]
+    Demos.from_arrays(counting_arrays).save(tmp_path / "bare.npz")
+    loaded = Demos.load(str(tmp_path / "bare.npz"))
+    assert (loaded.rew, loaded.episode_return, loaded.env) == (None, None, None)
+
+
+CHANGES = {
+    "obs": lambda a: a + np.eye(15, 2, dtype=np.float32),
+    "next_obs": lambda a: a + np.eye(15, 2, dtype=np.float32),
+    "act": lambda a: np.where(np.arange(15) == 7, a + 1, a),
+    "term": lambda a: np.zeros_like(a),
+    "trunc": lambda a: np.zeros_like(a),
+    "ep": lambda a: a + (a == 9),
+    "initial_obs": lambda a: a + np.float32(1),
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_sha256_sees_every_array_of_the_learner(counting, field):
+    arrays = counting.arrays()
+    changed = Demos.from_arrays({**arrays, field: CHANGES[field](arrays[field])})
+    assert changed.sha256() != counting.sha256()
+
+
+def test_sha256_does_not_depend_on_rewards_or_names(counting_arrays):
+    fingerprint = Demos.from_arrays(counting_arrays, source="a.npz").sha256()
+    other = {**counting_arrays, "rew": counting_arrays["rew"] + 1, "env": np.array("Acrobot-v1")}
+    assert Demos.from_arrays(other, source="b.npz").sha256() == fingerprint
+    del other["rew"]
+    assert Demos.from_arrays(other).sha256() == fingerprint
+
+
+def test_sha256_tells_parts_apart(counting):
+    parts = [counting, counting.take(1), counting.take(2), counting.subsample(2), counting.subsample(2, 1)]
+    assert len({part.sha256() for part in parts}) == len(parts)
+
+
+def test_summary_tells_the_facts(counting):
+    facts = counting.summary()
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert (facts["source"], facts["env"]) == ("counting.npz", None)
+    assert (facts["transitions"], facts["episodes"]) == (15, 3)
+    assert facts["episode_length"] == {"mean": 5.0, "min": 3.0, "max": 7.0}
+    assert (facts["terminal_ends"], facts["truncated_ends"]) == (1, 2)
+    assert (facts["observation_shape"], facts["observation_dtype"]) == ([2], "float32")
+    assert (facts["actions"], facts["action_range"]) == ("discrete, 3 seen", [0.0, 2.0])
+    assert facts["returns"] == {"mean": pytest.approx(8234 / 3), "min": 903.0, "max": 6321.0}
+
+
+def test_summary_says_whether_rows_follow_one_another(counting):
+    assert counting.summary()["contiguous"]
+    assert not counting.subsample(2).summary()["contiguous"]
+
+
+def scaled(obs: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+    """Both ends of the transitions as a network sees them."""
+    n = len(obs)
+    counts, flags = np.zeros(n, np.int64), np.zeros(n, bool)
+    demos = Demos.from_arrays(
+        {"obs": obs, "next_obs": next_obs, "act": counts, "ep": counts, "term": flags, "trunc": flags}
+    )
+    return np.asarray(demos.observation_scale()(jnp.asarray(np.concatenate([obs, next_obs]), jnp.float32)))
+
+
+def test_scaled_observations_are_centred_and_of_unit_size():
+    """Whatever their units, and counting both ends of the transitions."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(2_000, 2))
+    obs = np.stack([3 + 200 * base[:, 0], -0.5 + 0.01 * base[:, 1], 7 + base @ [0.9, 0.4]], axis=1)
+    seen = scaled(obs[:1_000], obs[1_000:] + np.array([500.0, 0.0, 0.0]))
+    assert seen.mean(axis=0) == pytest.approx(0.0, abs=1e-3)
+    assert (np.abs(seen.std(axis=0) - 0.93) < 0.1).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1e3, 12345.678, 1e6])
+def test_constant_observations_are_scaled_to_nothing(value):
+    """Also where float32 sums of many equal numbers would round: no noise is blown up."""
+    still = np.full((3_000, 2), value)
+    assert scaled(still, still) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_constant_coordinate_passes_unscaled(counting_arrays):
+    counting_arrays["obs"][:, 0] = counting_arrays["next_obs"][:, 0] = 4.0
+    scale = Demos.from_arrays(counting_arrays).observation_scale()
+    inputs = np.asarray(scale(jnp.array([[4.0, 2.0], [5.0, 2.0]])))
+    assert inputs[1, 0] - inputs[0, 0] == pytest.approx(1.0, rel=1e-3)
+    assert inputs[1, 1] == pytest.approx(inputs[0, 1], abs=1e-5)
+
+
+def test_equal_coordinates_stay_finite():
+    rng = np.random.default_rng(0)
+    twin = np.repeat(rng.normal(size=(200, 1)), 3, axis=1)
+    assert np.abs(scaled(twin, twin)).max() < 10.0
+
+
+def test_builtin_demonstrations_ship_and_are_small():
+    assert Demos.builtin("CartPole-v1").episodes >= 1
+    file = resources.files("iqlearn.data") / "builtin" / "CartPole-v1.npz"
+    with resources.as_file(file) as path:
+        assert path.stat().st_size < 100_000
+
+
+def test_builtin_of_another_task_names_those_that_ship():
+    with pytest.raises(InputError, match=r"'Pong-v5'; expected one of CartPole-v1.*--demos"):
+        Demos.builtin("Pong-v5")
+
+
+@pytest.mark.parametrize(("task", "episodes", "mean"), [("CartPole-v1", 40, 500.0), ("Hopper-v5", 10, 3728.0)])
+def test_expert_files_read_as_they_are_described(expert_demos, task, episodes, mean):
+    demos = expert_demos(task)
+    assert demos.episodes == episodes
+    assert demos.expert_return == pytest.approx(mean, abs=0.6)
+    assert demos.discrete == (task == "CartPole-v1")

@@ -1,0 +1,191 @@
+"""Playing episodes: seeds, lanes, ends, and what is written down."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from iqlearn.data import Demos
+from iqlearn.evaluation.returns import Evaluator, as_arrays, normalised
+
+LIMIT = 6
+
+
+class Toy(gym.Env):
+    """Shows (reset seed, time); ends truly after 3, 4, … 8 steps by the seed; pays 10·time + action.
+
+    Like some simulators it shows the same array in every step and writes over it.
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed, options=options)
+        self.shown = np.array([seed, 0], np.float32)
+        return self.shown, {}
+
+    def step(self, action):
+        reward = 10.0 * self.shown[1] + int(action)
+        self.shown[1] += 1
+        return self.shown, reward, bool(self.shown[1] >= lifetime(int(self.shown[0]))), False, {}
+
+
+def lifetime(seed: int) -> int:
+    return 3 + seed % 6
+
+
+@pytest.fixture
+def toy():
+    gym.register("IqlearnToy-v0", entry_point=Toy, max_episode_steps=LIMIT)
+    yield "IqlearnToy-v0"
+    del gym.registry["IqlearnToy-v0"]
+
+
+def by_state(obs: np.ndarray) -> np.ndarray:
+    """A policy of the observation alone."""
+    return (obs.sum(axis=1) % 3).astype(np.int64)
+
+
+def play(env: str, episodes: int, seed: int = 0, lanes: int = 4, act=by_state):
+    evaluator = Evaluator(env, lanes)
+    try:
+        return evaluator.play(act, episodes, seed)
+    finally:
+        evaluator.close()
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def balance(obs: np.ndarray) -> np.ndarray:
+    return (obs[:, 2] + 0.2 * obs[:, 3] > 0).astype(np.int64)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 7, 50])
+def test_episodes_do_not_depend_on_the_lanes(toy, lanes):
+    for mine, reference in zip(play(toy, 9, lanes=lanes), play(toy, 9, lanes=9), strict=True):
+        assert same(mine, reference)
+
+
+def test_returns_in_cartpole_do_not_depend_on_the_lanes():
+    results = []
+    for lanes in (1, 3, 5):
+        evaluator = Evaluator("CartPole-v1", lanes)
+        results.append(evaluator.returns(lambda obs: (obs[:, 2] > 0).astype(int), episodes=5, seed=11).tolist())
+        evaluator.close()
+    assert results[0] == results[1] == results[2]
+    assert len(set(results[0])) > 1
+
+
+def test_episode_i_begins_from_reset_seed_plus_i(toy):
+    episodes = play(toy, 7, seed=100, lanes=3)
+    assert [episode.obs[0].tolist() for episode in episodes] == [[100 + i, 0] for i in range(7)]
+    env = gym.make("CartPole-v1")
+    for i, episode in enumerate(play("CartPole-v1", 3, seed=5, lanes=2, act=lambda obs: np.zeros(len(obs), int))):
+        assert episode.obs[0].tolist() == env.reset(seed=5 + i)[0].tolist()
+    env.close()
+
+
+def test_more_episodes_begin_with_the_fewer(toy):
+    for mine, reference in zip(play(toy, 3, seed=4), play(toy, 8, seed=4), strict=False):
+        assert same(mine, reference)
+
+
+def test_an_evaluator_used_again_gives_the_same(toy):
+    evaluator = Evaluator(toy, lanes=3)
+    first = evaluator.returns(by_state, 5, seed=2)
+    evaluator.returns(by_state, 8, seed=77)
+    assert evaluator.returns(by_state, 5, seed=2).tolist() == first.tolist()
+    evaluator.close()
+
+
+def test_the_policy_sees_batches_of_one_size(toy):
+    """So that a compiled policy is compiled once, however unequal the episodes."""
+    sizes = set()
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        sizes.add(obs.shape)
+        return by_state(obs)
+
+    play(toy, 10, lanes=4, act=act)
+    assert sizes == {(4, 2)}
+
+
+def test_fewer_episodes_than_lanes(toy):
+    assert len(play(toy, 1, lanes=50)) == 1
+
+
+def test_an_episode_is_what_happened_step_by_step(toy):
+    for i, episode in enumerate(play(toy, 8, seed=30, lanes=3)):
+        n = min(lifetime(30 + i), LIMIT)
+        assert episode.obs.tolist() == [[30 + i, t] for t in range(n)]
+        assert episode.next_obs.tolist() == [[30 + i, t + 1] for t in range(n)]
+        assert episode.act.tolist() == [(30 + i + t) % 3 for t in range(n)]
+        assert episode.rew.tolist() == [10 * t + (30 + i + t) % 3 for t in range(n)]
+
+
+def test_a_time_limit_is_no_end(toy):
+    ends = {lifetime(i): episode.terminated for i, episode in enumerate(play(toy, 6))}
+    assert ends == {3: True, 4: True, 5: True, 6: True, 7: False, 8: False}
+
+
+def test_cartpole_at_its_time_limit_is_truncated():
+    episode = play("CartPole-v1", 1, act=balance)[0]
+    assert (len(episode.rew), episode.terminated) == (500, False)
+    fallen = play("CartPole-v1", 1, act=lambda obs: np.zeros(len(obs), int))[0]
+    assert len(fallen.rew) < 50
+    assert fallen.terminated
+
+
+def test_returns_are_sums_of_the_true_reward(toy):
+    evaluator = Evaluator(toy)
+    returns = evaluator.returns(by_state, 6, seed=0)
+    evaluator.close()
+    wanted = [sum(10 * t + (i + t) % 3 for t in range(min(lifetime(i), LIMIT))) for i in range(6)]
+    assert returns.tolist() == wanted
+
+
+def test_random_returns_repeat_by_seed(toy):
+    evaluator = Evaluator(toy)
+    first = evaluator.random_returns(12, seed=3).tolist()
+    assert evaluator.random_returns(12, seed=3).tolist() == first
+    assert evaluator.random_returns(12, seed=4).tolist() != first
+    evaluator.close()
+
+
+def test_episodes_as_arrays_pass_the_checks_of_demonstrations(toy):
+    episodes = play(toy, 6, lanes=2)
+    demos = Demos.from_arrays(as_arrays(episodes), source="played")
+    lengths = [len(episode.rew) for episode in episodes]
+    assert demos.lengths.tolist() == lengths
+    last = np.cumsum(lengths) - 1
+    assert np.flatnonzero(demos.term).tolist() == last[:4].tolist()
+    assert np.flatnonzero(demos.trunc).tolist() == last[4:].tolist()
+    assert demos.episode_return.tolist() == [episode.rew.sum() for episode in episodes]
+    assert demos.initial_obs.tolist() == [[i, 0] for i in range(6)]
+    assert demos.summary()["contiguous"]
+
+
+def test_recorded_time_limits_are_not_terminal_for_the_learner(toy):
+    demos = Demos.from_arrays(as_arrays(play(toy, 6)))
+    assert int(demos.transitions.terminal.sum()) == 4
+
+
+def test_cartpole_recorded_by_a_policy_passes_the_checks(cartpole):
+    assert cartpole.episodes == 6
+    assert cartpole.episode_return.tolist() == cartpole.lengths.tolist()
+    assert (int(cartpole.term.sum()), int(cartpole.trunc.sum())) == (6, 0)
+    assert cartpole.summary()["contiguous"]
+
+
+def test_normalised_returns():
+    assert normalised(500.0, 500.0, 20.0) == 1.0
+    assert normalised(20.0, 500.0, 20.0) == 0.0
+    assert normalised(-76.0, -76.0, -500.0) == 1.0
+    assert normalised(260.0, 500.0, 20.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("values", [(None, 1.0, 0.0), (1.0, None, 0.0), (1.0, 1.0, None), (1.0, 3.0, 3.0)])
+def test_normalised_return_of_what_is_unknown_is_unknown(values):
+    assert normalised(*values) is None
