@@ -1,16 +1,19 @@
 """From demonstrations to runs: the host's loop. It prepares, lets the device compute, evaluates, writes and tells."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from iqlearn import records
 from iqlearn.data import Demos
 from iqlearn.envs import gym
 from iqlearn.errors import InputError
+from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Origin, Run, initial_state
+from iqlearn.run import Origin, Run, imagines, initial_state, keys_of
 from iqlearn.session import Session
 from iqlearn.settings import BC, IQLearn, Schedule
+from iqlearn.training import in_imagination, on_device
 from iqlearn.types import TaskSpec
 
 
@@ -66,7 +69,14 @@ def begin(
         spec = TaskSpec(demos.obs.shape[1:], int(demos.act.max()) + 1)
         demos.check_task(spec, "the task")
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
-    state = initial_state(settings, spec, schedule.seed, demos.observation_scale())
+    scale = demos.observation_scale()
+    if isinstance(settings, IQLearn) and settings.imagination.error_limit > 0 and len(spec.obs_shape) == 1:
+        origin = replace(origin, dynamics_error=fit_linear(demos.transitions, scale, spec)[1])
+    learner_acts = imagines(settings, origin)
+    state = initial_state(settings, spec, schedule.seed, scale, learner_acts)
+    if learner_acts and isinstance(settings, IQLearn):
+        data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
+        state = data.begin(state, keys_of(schedule.seed)[1])
     return Run(settings, schedule, origin, spec, state)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Origin:
     subsample: int = 1
     path: str | None = None
     """The file, if it was one."""
+    dynamics_error: float | None = None
+    """Leave-one-out error of the linear model of the dynamics (see `Imagination`); none where it does not apply."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Run:
     rows: list[Row] = field(default_factory=list)
     """The metrics, one row an evaluation."""
     result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def imagines(self) -> bool:
+        """Whether the learner acts in a model of the dynamics."""
+        return imagines(self.settings, self.origin)
 
     @property
     def model(self) -> DiscreteSoftQ:
@@ -147,7 +154,9 @@ class Run:
             ) from error
         if not isinstance(settings, IQLearn | BC):
             raise InputError(f"{folder} holds an expert ({settings.name}); expected a run of iq or bc.")
-        like = jax.eval_shape(lambda: initial_state(settings, spec, schedule.seed, unit_scale(spec)))
+        like = jax.eval_shape(
+            lambda: initial_state(settings, spec, schedule.seed, unit_scale(spec), imagines(settings, origin))
+        )
         state = records.read_tree(folder / records.CHECKPOINT, like)
         done = int(state.step)
         rows = [row for row in records.read_rows(folder / records.METRICS) if (row["step"] or 0) <= done]
@@ -162,15 +171,26 @@ class Run:
         )
 
 
-def initial_state(settings: IQLearn | BC, spec: TaskSpec, seed: int, scale: ObservationScale) -> TrainState:
-    """The state before the first update, from the seed alone."""
-    return imitator(settings).init(spec, scale, keys_of(seed)[0])
+def imagines(settings: IQLearn | BC, origin: Origin) -> bool:
+    """Whether the model of the dynamics is good enough for the learner to act in it."""
+    error = origin.dynamics_error
+    return isinstance(settings, IQLearn) and error is not None and error < settings.imagination.error_limit
 
 
-def keys_of(seed: int) -> tuple[PRNGKey, PRNGKey]:
-    """The keys of the initial weights and of the updates."""
-    init_key, train_key = jr.split(jr.key(seed))
-    return init_key, train_key
+def initial_state(
+    settings: IQLearn | BC, spec: TaskSpec, seed: int, scale: ObservationScale, imagines: bool
+) -> TrainState:
+    """The state before the first update, from the seed alone; its particles have yet to begin."""
+    state = imitator(settings, imagines).init(spec, scale, keys_of(seed)[0])
+    if not imagines or not isinstance(settings, IQLearn):
+        return state
+    return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))
+
+
+def keys_of(seed: int) -> tuple[PRNGKey, PRNGKey, PRNGKey]:
+    """The keys of the initial weights, of the first particles, and of the updates."""
+    init_key, particle_key, train_key = jr.split(jr.key(seed), 3)
+    return init_key, particle_key, train_key
 
 
 def unit_scale(spec: TaskSpec) -> ObservationScale:

@@ -15,7 +15,8 @@ from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run, keys_of
-from iqlearn.training import on_device, train, train_seeds
+from iqlearn.settings import IQLearn
+from iqlearn.training import in_imagination, on_device, train, train_seeds
 from iqlearn.types import Metrics
 
 Tree = TypeVar("Tree")
@@ -32,11 +33,14 @@ class Session:
     def __init__(self, runs: Sequence[Run], demos: Sequence[Demos]) -> None:
         self.runs = list(runs)
         first = runs[0]
-        self._algorithm = imitator(first.settings)
+        self._algorithm = imitator(first.settings, first.imagines)
         self._seeds = [run.schedule.seed for run in runs]
         self._states = self._join([run.state for run in runs])
-        self._keys = self._join([keys_of(seed)[1] for seed in self._seeds])
-        self._data = self._join(on_device(demos))
+        self._keys = self._join([keys_of(seed)[2] for seed in self._seeds])
+        data = on_device(demos)
+        if first.imagines and isinstance(first.settings, IQLearn):
+            data = in_imagination(data, demos, first.settings.imagination, first.spec)
+        self._data = self._join(data)
         self._program: Any = None
         self._metrics: list[Metrics] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)

@@ -22,6 +22,7 @@ DivergenceName = Literal[
 ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
 Activation = Literal["relu", "tanh", "elu", "silu"]
 TargetUpdate = Literal["none", "hard", "polyak"]
+Form = Literal["least_squares", "inverse"]
 
 
 def require(holds: bool, setting: str, value: object, expected: str) -> None:
@@ -42,7 +43,7 @@ class Network:
 
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer."""
-    activation: Activation = "relu"
+    activation: Activation = "tanh"
     """Non-linearity between the layers."""
     layer_norm: bool = False
     """Normalise each hidden layer before its non-linearity."""
@@ -55,22 +56,53 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Imagination:
+    """Offline, the learner acts in a linear model of the dynamics, fitted to s', where that model is good enough."""
+
+    error_limit: float = 0.1
+    """Use the model if its leave-one-out error is below this share of a step; 0 turns it off."""
+    particles: int = 64
+    """Imagined learners side by side."""
+    horizon: int = 50
+    """Mean number of steps before a particle starts again."""
+    start_noise: float = 1.0
+    """Spread of the starts around expert states, in whitened standard deviations."""
+    expert_noise: float = 0.3
+    """Spread of the expert's states in a batch, s' moved along as the model says."""
+    exploration: float = 0.05
+    """Share of uniformly random actions."""
+    box: float = 2.0
+    """Particles halt beyond this multiple of the demonstrations' largest whitened coordinate."""
+
+    def __post_init__(self) -> None:
+        for name in ("error_limit", "start_noise", "expert_noise"):
+            value = getattr(self, name)
+            require(0.0 <= value < float("inf"), f"imagination.{name}", value, "a number of at least 0")
+        require(0.0 <= self.exploration <= 1.0, "imagination.exploration", self.exploration, "a number in [0, 1]")
+        require_positive(self, "particles", "horizon", "box")
+
+
+@dataclass(frozen=True)
 class IQLearn:
     """Inverse soft-Q learning (Garg et al., NeurIPS 2021): one soft Q-function is both policy and reward."""
 
     name: ClassVar[str] = "iq"
 
-    divergence: DivergenceName = "chi2"
+    divergence: DivergenceName = "chi2_mixture"
     """Distance between expert and learner that the reward's regulariser stands for."""
-    value_term: ValueTerm = "expert"
-    """Estimator of the learner's return: over initial states, expert states, expert transitions, or a mixture."""
+    value_term: ValueTerm = "mixture"
+    """Estimator of the learner's return: over initial states, expert states, expert transitions, or half of these and
+    half of the learner's (without any of the learner's: the expert's)."""
+    form: Form = "least_squares"
+    """Of `chi2_mixture` with transitions of the learner: LS-IQ's squared Bellman error, or the inverse-Bellman form
+    that every other case has."""
     chi2_alpha: float = 0.5
     """α of χ²: the squared reward is penalised with weight 1/(4α)."""
     reward_bound: float = 1.0
     """Bound of the reward under `tv`."""
     gamma: float = 0.99
     """Discount, in [0, 1)."""
-    temperature: float = 1.0
+    temperature: float = 0.1
     """Weight of the entropy in the soft value."""
     batch_size: int = 32
     """Expert transitions an update."""
@@ -78,14 +110,16 @@ class IQLearn:
     """Step size of Adam."""
     weight_decay: float = 0.0
     """Decoupled decay of the weight matrices an update, times the learning rate."""
-    target_update: TargetUpdate = "none"
+    target_update: TargetUpdate = "polyak"
     """Where V(s') comes from: the network itself, or a copy refreshed at once (`hard`) or by averaging (`polyak`)."""
     target_period: int = 100
     """Updates between two refreshes of a hard target."""
-    target_rate: float = 0.005
+    target_rate: float = 0.01
     """Share of the new weights in a Polyak target, each update."""
     next_value_gradient: bool = True
-    """Let the gradient flow through V(s') (only without a target network)."""
+    """Let the gradient flow through V(s'), which it can without a target network only."""
+    imagination: Imagination = field(default_factory=Imagination)
+    """The model of the dynamics."""
     network: Network = field(default_factory=Network)
     """The Q-network."""
 
@@ -96,6 +130,11 @@ class IQLearn:
         require_positive(
             self, "chi2_alpha", "reward_bound", "temperature", "batch_size", "learning_rate", "target_period"
         )
+
+    @property
+    def reward_limit(self) -> float:
+        """r_max = 2α: the rewards that the χ² penalty on the mixture leads to lie in ±r_max (LS-IQ, section 4)."""
+        return 2.0 * self.chi2_alpha
 
 
 @dataclass(frozen=True)
@@ -170,8 +209,11 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     known = {f.name for f in fields(kinds[name])}
     for setting in rest:
         require(setting in known, setting, rest[setting], f"a setting that {name} has")
-    network = dict(rest.pop("network", {}))
-    return kinds[name](network=Network(**{**network, "hidden": tuple(network["hidden"])}), **rest)
+    network = dict(rest.pop("network"))
+    nested: dict[str, Any] = {"network": Network(**{**network, "hidden": tuple(network["hidden"])})}
+    if "imagination" in rest:
+        nested["imagination"] = Imagination(**rest.pop("imagination"))
+    return kinds[name](**nested, **rest)
 
 
 @dataclass(frozen=True)

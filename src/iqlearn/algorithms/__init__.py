@@ -9,9 +9,9 @@ from iqlearn.settings import BC, IQLearn
 Imitator = InverseSoftQ | BehaviouralCloning
 
 
-def imitator(settings: IQLearn | BC) -> Imitator:
-    """The algorithm that these settings describe."""
-    return InverseSoftQ(settings) if isinstance(settings, IQLearn) else BehaviouralCloning(settings)
+def imitator(settings: IQLearn | BC, learner_acts: bool = False) -> Imitator:
+    """The algorithm that these settings describe; `learner_acts` where its batches hold the learner's transitions."""
+    return InverseSoftQ(settings, learner_acts) if isinstance(settings, IQLearn) else BehaviouralCloning(settings)
 
 
 __all__ = [

@@ -22,7 +22,7 @@ class BehaviouralCloning:
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         s = self.settings
-        model = DiscreteSoftQ(spec, s.network, 1.0, scale, key)
+        model = DiscreteSoftQ(spec, s.network, scale, key)
         opt_state = begin(s, model)
         return TrainState(model, None, opt_state, jnp.zeros((), jnp.int32))
 
@@ -34,7 +34,7 @@ class BehaviouralCloning:
             state.model,
             state.opt_state,
         )
-        return TrainState(model, None, opt_state, state.step + 1), metrics
+        return TrainState(model, None, opt_state, state.step + 1, state.particles), metrics
 
     def loss(self, model: DiscreteSoftQ, batch: Batch) -> tuple[Scalar, Metrics]:
         """−E_{ρ_E}[log π(a|s)]"""

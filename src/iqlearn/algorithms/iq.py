@@ -1,4 +1,4 @@
-"""Inverse soft-Q learning: one Q-function whose soft policy imitates and whose inverse Bellman image is the reward."""
+"""Inverse soft-Q learning: one Q-function, whose soft policy imitates and whose inverse Bellman image is the reward."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from iqlearn.objectives import (
     divergence,
     implied_reward,
     iq_loss,
+    least_squares_loss,
     soft_value,
     value_term,
 )
@@ -28,61 +29,90 @@ class InverseSoftQ:
     """Garg et al., NeurIPS 2021, for discrete actions, where V is exact and no actor is needed."""
 
     settings: IQLearn
+    learner_acts: bool = False
+    """Whether the visited batch holds transitions of the learner; offline without a model it is the expert batch."""
+
+    @property
+    def value_bound(self) -> float:
+        """Bound of |Q| when rewards keep to ±r_max (LS-IQ, section 4): r_max/(1−γ), with r_max = 2α."""
+        return self.settings.reward_limit / (1.0 - self.settings.gamma)
+
+    @property
+    def least_squares(self) -> bool:
+        s = self.settings
+        return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         s = self.settings
-        model = DiscreteSoftQ(spec, s.network, s.temperature, scale, key)
-        target = None if s.target_update == "none" else model
-        opt_state = begin(s, model)
-        return TrainState(model, target, opt_state, jnp.zeros((), jnp.int32))
+        # Without the learner's transitions the loss is a likelihood, whose logits Q/τ are of order 1.
+        unit = self.value_bound if self.learner_acts else s.temperature
+        model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature, unit)
+        target = model if self.has_target else None
+        return TrainState(model, target, begin(s, model), jnp.zeros((), jnp.int32))
+
+    @property
+    def has_target(self) -> bool:
+        return self.settings.target_update != "none"
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings
         model, opt_state, metrics = descend(
-            s,
-            lambda model: self.loss(model, state.target, batch),
-            state.model,
-            state.opt_state,
+            s, lambda model: self.loss(model, state.target, batch), state.model, state.opt_state
         )
-        step = state.step + 1
-        target = state.target
+        step, target = state.step + 1, state.target
         if target is not None:
             target = refresh(target, model, s.target_update, s.target_rate, s.target_period, step)
-        return TrainState(model, target, opt_state, step), metrics
+        return TrainState(model, target, opt_state, step, state.particles), metrics
 
     def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Batch) -> tuple[Scalar, Metrics]:
         """Mean over the ensemble of −J(Q); members see the same batch and differ by their start."""
         s = self.settings
-        fit = divergence(s.divergence, s.chi2_alpha, s.reward_bound)
-        expert = self.soft_values(model, target, batch.expert)
-        visited = expert if batch.visited is batch.expert else self.soft_values(model, target, batch.visited)
+        ends = self.value_bound if self.learner_acts else 0.0
+        expert = self.soft_values(model, target, batch.expert, ends)
+        visited = expert
+        if batch.visited is not batch.expert:
+            visited = self.soft_values(model, target, batch.visited, -ends)
         initial_v = expert.v
         if s.value_term == "initial":
             initial_v = soft_value(model.member_q(batch.initial_obs), s.temperature)
-
-        def of_member(expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Float[Array, ""]:
-            value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
-            return iq_loss(expert, visited, fit, value)
-
-        loss = jnp.mean(jax.vmap(of_member)(expert, visited, initial_v))
+        loss = jnp.mean(jax.vmap(self.member_loss)(expert, visited, initial_v))
         reward = implied_reward(expert)
         return loss, {
             "expert_reward": jnp.mean(reward),
+            "visited_reward": jnp.mean(implied_reward(visited)),
             "reward_bound": jnp.max(jnp.abs(reward)),
             "value": jnp.mean(expert.v),
             "log_likelihood": jnp.mean(expert.q - expert.v) / s.temperature,
         }
 
-    def soft_values(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Transitions) -> SoftValues:
-        """Q(s,a), V(s) and γV(s') of every member, (members, n) each, s and s' in one forward pass."""
+    def member_loss(self, expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Scalar:
+        """−J(Q) of one network, in units of r_max² or r_max."""
         s = self.settings
-        n = batch.terminal.shape[0]
+        if self.least_squares:
+            return least_squares_loss(expert, visited, s.reward_limit) / s.reward_limit**2
+        if self.learner_acts and s.value_term == "mixture":
+            visited_flow = 0.5 * (
+                value_term("expert", expert, visited, initial_v, s.gamma)
+                + value_term("mixture", expert, visited, initial_v, s.gamma)
+            )
+        else:
+            visited_flow = value_term(s.value_term, expert, visited, initial_v, s.gamma)
+        return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), visited_flow)
+
+    def soft_values(
+        self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Transitions, end_value: float
+    ) -> SoftValues:
+        """Q(s,a), V(s) and γV(s') of every member, (members, n) each; without a target in one forward pass."""
+        s, n = self.settings, batch.terminal.shape[0]
         if target is None:
             both = model.member_q(jnp.concatenate([batch.obs, batch.next_obs]))
             q, next_q = both[:, :n], both[:, n:]
             next_q = next_q if s.next_value_gradient else jax.lax.stop_gradient(next_q)
         else:
             q, next_q = model.member_q(batch.obs), jax.lax.stop_gradient(target.member_q(batch.next_obs))
-        next_v = discounted(soft_value(next_q, s.temperature), batch.terminal, s.gamma)
+        next_v = soft_value(next_q, s.temperature)
+        if self.least_squares:
+            next_v = jnp.clip(jax.lax.stop_gradient(next_v), -self.value_bound, self.value_bound)
+        next_v = discounted(next_v, batch.terminal, s.gamma, end_value)
         chosen = jax.vmap(of_action, in_axes=(0, None))(q, batch.action)
         return SoftValues(chosen, soft_value(q, s.temperature), next_v)

@@ -22,7 +22,7 @@ class SoftQLearning:
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         s = self.settings
-        model = DiscreteSoftQ(spec, s.network, s.temperature, scale, key)
+        model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature)
         opt_state = begin(s, model)
         return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
@@ -20,6 +20,8 @@ class TrainState(eqx.Module):
     opt_state: optax.OptState
     step: Int[Array, ""]
     """Updates done."""
+    particles: Float[Array, "particles obs"] | None = None
+    """Where the learner stands in its model of the dynamics, if it has one."""
 
 
 @runtime_checkable

@@ -27,17 +27,25 @@ class DiscreteSoftQ(eqx.Module):
     net: Ensemble
     scale: ObservationScale
     temperature: float = eqx.field(static=True)
+    unit: float = eqx.field(static=True)
+    """What the networks' outputs are multiples of, so that they are of order 1."""
 
     def __init__(
-        self, spec: TaskSpec, network: Network, temperature: float, scale: ObservationScale, key: PRNGKey
+        self,
+        spec: TaskSpec,
+        network: Network,
+        scale: ObservationScale,
+        key: PRNGKey,
+        temperature: float = 1.0,
+        unit: float = 1.0,
     ) -> None:
         self.net = Ensemble(scale.mean.size, spec.actions, network, key)
         self.scale = scale
-        self.temperature = temperature
+        self.temperature, self.unit = temperature, unit
 
     def member_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "members n actions"]:
         """Q of every member for every action."""
-        return self.net(jax.lax.stop_gradient(self.scale)(obs))
+        return self.unit * self.net(jax.lax.stop_gradient(self.scale)(obs))
 
     def all_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n actions"]:
         """Q(s, ·)"""

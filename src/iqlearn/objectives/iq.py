@@ -58,3 +58,13 @@ def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, val
     0.0
     """
     return value - divergence(implied_reward(expert), implied_reward(visited))
+
+
+def least_squares_loss(expert: SoftValues, visited: SoftValues, reward_bound: float) -> Scalar:
+    """χ² on the mixture with the visited action in place of the sampled one (LS-IQ, equation 12).
+
+    A squared soft Bellman error with fixed rewards, +r_max on expert and −r_max on visited transitions; `next_v` is a
+    fixed target.
+    """
+    fit = jnp.mean((implied_reward(expert) - reward_bound) ** 2)
+    return 0.5 * (fit + jnp.mean((implied_reward(visited) + reward_bound) ** 2))

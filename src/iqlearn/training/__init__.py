@@ -1,6 +1,7 @@
 """The loops: the device computes, the host looks."""
 
+from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
 from iqlearn.training.updates import train, train_seeds
 
-__all__ = ["Demonstrations", "on_device", "train", "train_seeds"]
+__all__ = ["Demonstrations", "Imagined", "in_imagination", "on_device", "train", "train_seeds"]

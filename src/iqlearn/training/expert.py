@@ -21,8 +21,8 @@ class Replay(eqx.Module):
 
     buffer: Buffer[Rewarded]
 
-    def batch(self, key: PRNGKey, n: int) -> Rewarded:
-        return self.buffer.sample(key, n)
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Rewarded, TrainState]:
+        return self.buffer.sample(key, n), state
 
 
 @jax.jit

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Shaped
 
+from iqlearn.algorithms import TrainState
 from iqlearn.data import Buffer, Demos, filled
 from iqlearn.types import Batch, PRNGKey, Transitions
 
@@ -17,7 +18,11 @@ class Demonstrations(eqx.Module):
     transitions: Buffer[Transitions]
     initial_obs: Buffer[Shaped[Array, "m *obs"]]
 
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Batch, TrainState]:
+        return self.batch(key, n), state
+
     def batch(self, key: PRNGKey, n: int) -> Batch:
+        """n expert transitions and n initial states."""
         expert_key, initial_key = jr.split(key)
         expert = self.transitions.sample(expert_key, n)
         return Batch(expert, expert, self.initial_obs.sample(initial_key, n))

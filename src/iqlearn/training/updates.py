@@ -16,8 +16,8 @@ from iqlearn.types import Metrics, PRNGKey
 class Data(Protocol):
     """What an update draws its batch from: a tree of arrays that knows how to sample itself."""
 
-    def batch(self, key: PRNGKey, n: int) -> Any:
-        """What the algorithm's `update` takes, with n rows of each kind."""
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Any, TrainState]:
+        """What the algorithm's `update` takes, n rows of each kind; what drawing it changes stands in the state."""
         ...
 
 
@@ -33,7 +33,8 @@ def train(
 
     def update(state: TrainState) -> tuple[TrainState, Metrics]:
         sample_key, loss_key = jr.split(jr.fold_in(key, state.step))
-        return algorithm.update(state, data.batch(sample_key, algorithm.settings.batch_size), loss_key)
+        batch, state = data.draw(state, sample_key, algorithm.settings.batch_size)
+        return algorithm.update(state, batch, loss_key)
 
     def body(_: Int[Array, ""], carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, metrics = update(carry[0])

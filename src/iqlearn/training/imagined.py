@@ -1,0 +1,100 @@
+"""Learning offline inside a model of the dynamics: the learner's half of the mixture, without an environment."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms import TrainState
+from iqlearn.data import Demos
+from iqlearn.models.dynamics import LinearDynamics, fit_linear
+from iqlearn.settings import Imagination
+from iqlearn.training.offline import Demonstrations
+from iqlearn.types import Batch, PRNGKey, TaskSpec, Transitions
+
+
+class Imagined(eqx.Module):
+    """Demonstrations, and particles that act with the learner's policy in the model fitted to them.
+
+    The visited batch holds every action of every particle, each with the state that the model says it leads to. A
+    particle starts near a state of the expert, and halts for good when it leaves the box in which the model was
+    fitted; halting is a true end, so it is worth the least there is.
+    """
+
+    demos: Demonstrations
+    dynamics: LinearDynamics
+    box: Float[Array, ""]
+    """Largest whitened coordinate inside."""
+    settings: Imagination = eqx.field(static=True)
+    actions: int = eqx.field(static=True)
+
+    def begin(self, state: TrainState, key: PRNGKey) -> TrainState:
+        """The state with its first particles."""
+        return eqx.tree_at(lambda s: s.particles, state, self.start(key), is_leaf=lambda x: x is None)
+
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Batch, TrainState]:
+        """A batch, and the state with its particles one step on."""
+        expert_key, jitter_key, act_key, explore_key, reset_key, start_key = jr.split(key, 6)
+        batch = self.demos.batch(expert_key, n)
+        obs, particles = self.jitter(batch.expert, jitter_key), state.particles
+        assert particles is not None
+        m, a = len(particles), self.actions
+        every = jnp.tile(jnp.arange(a), m)
+        rows = jnp.repeat(particles, a, axis=0)
+        reached = self.dynamics(rows, every)
+        left = self.outside(reached)
+        visited = Transitions(rows, every, jnp.where(left[:, None], rows, reached), left)
+
+        chosen = state.model.act(particles, act_key)
+        explore_key, random_key = jr.split(explore_key)
+        random = jr.randint(random_key, (m,), 0, a)
+        chosen = jnp.where(jr.bernoulli(explore_key, self.settings.exploration, (m,)), random, chosen)
+        place = jnp.arange(m) * a + chosen
+        over = left[place] | jr.bernoulli(reset_key, 1.0 / self.settings.horizon, (m,))
+        moved = jnp.where(over[:, None], self.start(start_key), reached[place])
+        state = eqx.tree_at(lambda s: s.particles, state, moved)
+        return Batch(obs, visited, batch.initial_obs), state
+
+    def start(self, key: PRNGKey) -> Float[Array, "particles obs"]:
+        """Near states of the expert, half of them the beginnings of its episodes."""
+        which, first, state, noise = jr.split(key, 4)
+        n = self.settings.particles
+        begun = self.demos.initial_obs.sample(first, n)
+        seen = self.demos.transitions.sample(state, n).obs
+        near = jnp.where(jr.bernoulli(which, 0.5, (n, 1)), begun, seen)
+        return near + self.settings.start_noise * self.noise(noise, n)
+
+    def jitter(self, expert: Transitions, key: PRNGKey) -> Transitions:
+        """The same actions in states close by, s' moved as the model says."""
+        obs = expert.obs + self.settings.expert_noise * self.noise(key, len(expert.obs))
+        shift = self.dynamics(obs, expert.action) - self.dynamics(expert.obs, expert.action)
+        return expert._replace(obs=obs, next_obs=expert.next_obs + shift)
+
+    def noise(self, key: PRNGKey, n: int) -> Float[Array, "n obs"]:
+        """Normal noise of unit size in whitened coordinates."""
+        transform = self.dynamics.scale.transform
+        return jnp.linalg.solve(transform.T, jr.normal(key, (n, len(transform))).T).T
+
+    def outside(self, obs: Float[Array, "n obs"]) -> Array:
+        """Where the model is not to be trusted any more."""
+        return jnp.max(jnp.abs(self.dynamics.scale(obs)), axis=1) > self.box
+
+
+def in_imagination(
+    data: Sequence[Demonstrations], demos: Sequence[Demos], settings: Imagination, spec: TaskSpec
+) -> list[Imagined]:
+    """Each seed's data with the model fitted to it; the box is `settings.box` times as wide as the demonstrations."""
+    return [
+        Imagined(on_device, *model_of(part, settings, spec), settings, spec.actions)
+        for on_device, part in zip(data, demos, strict=True)
+    ]
+
+
+def model_of(demos: Demos, settings: Imagination, spec: TaskSpec) -> tuple[LinearDynamics, Float[Array, ""]]:
+    """The model of the dynamics and its box."""
+    scale = demos.observation_scale()
+    dynamics, _ = fit_linear(demos.transitions, scale, spec)
+    seen = jnp.concatenate([demos.obs, demos.next_obs, demos.initial_obs])
+    return dynamics, settings.box * jnp.max(jnp.abs(scale(seen)))
