@@ -35,7 +35,8 @@ class Train(Generic[S]):
     trajectories: Annotated[int | None, arg(metavar="K")] = None
     """Use this many of its episodes, drawn at random by the seed (default: 1 of the built-in, all of a file)."""
     subsample: Annotated[int | None, arg(metavar="N")] = None
-    """Use every N-th transition of each episode (default: 20 of the built-in, 1 of a file)."""
+    """Use every N-th transition of each episode, from a start drawn by the seed (default: 20 of the built-in, 1 of a
+    file)."""
     algorithm: Literal["iq", "bc"] = "iq"
     """Inverse soft-Q learning, or behavioural cloning as the baseline."""
     offline: bool = False

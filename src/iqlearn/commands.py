@@ -127,7 +127,7 @@ def collect(options: cli.Collect) -> None:
 def chosen(demos: Demos, trajectories: int | None, subsample: int, seed: int) -> Demos:
     """The part of the demonstrations that a seed learns from."""
     part = demos if trajectories is None else demos.take(trajectories, seed)
-    return part.subsample(subsample)
+    return part.subsample(subsample, seed=seed)
 
 
 def fresh(parent: Path, stem: str) -> Path:

@@ -21,7 +21,7 @@ DivergenceName = Literal[
 ]
 ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
 Activation = Literal["relu", "tanh", "elu", "silu"]
-TargetUpdate = Literal["none", "hard", "polyak"]
+TargetUpdate = Literal["auto", "none", "hard", "polyak"]
 Form = Literal["least_squares", "inverse"]
 
 
@@ -65,21 +65,19 @@ class Imagination:
     """Imagined learners side by side."""
     horizon: int = 50
     """Mean number of steps before a particle starts again."""
-    start_noise: float = 1.0
+    start_noise: float = 3.0
     """Spread of the starts around expert states, in whitened standard deviations."""
     expert_noise: float = 0.3
     """Spread of the expert's states in a batch, s' moved along as the model says."""
     exploration: float = 0.05
     """Share of uniformly random actions."""
-    box: float = 2.0
-    """Particles halt beyond this multiple of the demonstrations' largest whitened coordinate."""
 
     def __post_init__(self) -> None:
         for name in ("error_limit", "start_noise", "expert_noise"):
             value = getattr(self, name)
             require(0.0 <= value < float("inf"), f"imagination.{name}", value, "a number of at least 0")
         require(0.0 <= self.exploration <= 1.0, "imagination.exploration", self.exploration, "a number in [0, 1]")
-        require_positive(self, "particles", "horizon", "box")
+        require_positive(self, "particles", "horizon")
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,17 @@ class IQLearn:
     """Bound of the reward under `tv`."""
     gamma: float = 0.99
     """Discount, in [0, 1)."""
-    temperature: float = 0.1
+    temperature: float = 0.01
     """Weight of the entropy in the soft value."""
     batch_size: int = 32
     """Expert transitions an update."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
-    weight_decay: float = 0.0
+    weight_decay: float = 1.0
     """Decoupled decay of the weight matrices an update, times the learning rate."""
-    target_update: TargetUpdate = "polyak"
-    """Where V(s') comes from: the network itself, or a copy refreshed at once (`hard`) or by averaging (`polyak`)."""
+    target_update: TargetUpdate = "auto"
+    """Where V(s') comes from: the network itself, or a copy refreshed at once (`hard`) or by averaging (`polyak`);
+    `auto` averages where the learner acts, and takes the network itself where there are expert transitions only."""
     target_period: int = 100
     """Updates between two refreshes of a hard target."""
     target_rate: float = 0.01
@@ -147,7 +146,7 @@ class BC:
     """Expert transitions an update."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
-    weight_decay: float = 1e-2
+    weight_decay: float = 1.0
     """Decoupled decay of the weight matrices an update, times the learning rate."""
     network: Network = field(default_factory=Network)
     """The policy network (its outputs are the logits)."""
@@ -220,7 +219,7 @@ def from_dict(plain: dict[str, Any]) -> Settings:
 class Schedule:
     """How long to train, and how often to look."""
 
-    steps: int = 5_000
+    steps: int = 10_000
     """Updates in all."""
     evaluations: int = 10
     """Evaluations on the way, evenly spread; the last one is of the final policy."""

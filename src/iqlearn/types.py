@@ -28,8 +28,8 @@ class Transitions(NamedTuple):
 class Batch(NamedTuple):
     """What one update sees.
 
-    `expert`: transitions of ρ_E. `visited`: transitions of the occupancy over which the value term is taken;
-    offline it *is* the expert batch, online it is half expert, half replay. `initial_obs`: states s0.
+    `expert`: transitions of ρ_E. `visited`: the learner's, the other half of a mixture; where there are none it *is*
+    the expert batch. `initial_obs`: states s0.
     """
 
     expert: Transitions

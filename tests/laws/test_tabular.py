@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+
 from iqlearn.envs import tabular
 from iqlearn.objectives import SoftValues, discounted, divergence, implied_reward, iq_loss, soft_value, value_term
-from scipy.optimize import minimize
 
 GAMMA = 0.9
 DIVERGENCES = (

@@ -20,7 +20,7 @@ from iqlearn.objectives import (
     soft_value,
     value_term,
 )
-from iqlearn.settings import IQLearn
+from iqlearn.settings import IQLearn, TargetUpdate
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
 
 
@@ -47,12 +47,13 @@ class InverseSoftQ:
         # Without the learner's transitions the loss is a likelihood, whose logits Q/τ are of order 1.
         unit = self.value_bound if self.learner_acts else s.temperature
         model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature, unit)
-        target = model if self.has_target else None
+        target = None if self.target_update == "none" else model
         return TrainState(model, target, begin(s, model), jnp.zeros((), jnp.int32))
 
     @property
-    def has_target(self) -> bool:
-        return self.settings.target_update != "none"
+    def target_update(self) -> TargetUpdate:
+        chosen = self.settings.target_update
+        return chosen if chosen != "auto" else ("polyak" if self.learner_acts else "none")
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings
@@ -61,7 +62,7 @@ class InverseSoftQ:
         )
         step, target = state.step + 1, state.target
         if target is not None:
-            target = refresh(target, model, s.target_update, s.target_rate, s.target_period, step)
+            target = refresh(target, model, self.target_update, s.target_rate, s.target_period, step)
         return TrainState(model, target, opt_state, step, state.particles), metrics
 
     def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Batch) -> tuple[Scalar, Metrics]:
@@ -90,14 +91,8 @@ class InverseSoftQ:
         s = self.settings
         if self.least_squares:
             return least_squares_loss(expert, visited, s.reward_limit) / s.reward_limit**2
-        if self.learner_acts and s.value_term == "mixture":
-            visited_flow = 0.5 * (
-                value_term("expert", expert, visited, initial_v, s.gamma)
-                + value_term("mixture", expert, visited, initial_v, s.gamma)
-            )
-        else:
-            visited_flow = value_term(s.value_term, expert, visited, initial_v, s.gamma)
-        return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), visited_flow)
+        value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
+        return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), value)
 
     def soft_values(
         self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Transitions, end_value: float

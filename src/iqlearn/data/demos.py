@@ -153,8 +153,10 @@ class Demos:
         kept = self._rows(np.isin(self.ep, numbers))
         return replace(kept, initial_obs=self.initial_obs[chosen], episode_return=returns)
 
-    def subsample(self, every: int, offset: int = 0) -> Demos:
+    def subsample(self, every: int, offset: int = 0, seed: int | None = None) -> Demos:
         """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state.
+
+        With a seed each episode's offset is drawn at random instead, from those that leave it a transition.
 
         Raises:
             InputError: `every` is not positive, or `offset` not in [0, every).
@@ -163,7 +165,10 @@ class Demos:
             raise InputError(f"Sub-sampling every {every} from {offset}; expected every ≥ 1 and 0 ≤ offset < every.")
         lengths = self.lengths
         place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        keep = place % every == offset
+        start = np.full(self.episodes, offset)
+        if seed is not None:
+            start = np.random.default_rng(seed).integers(np.minimum(every, lengths))
+        keep = place % every == np.repeat(start, lengths)
         if len(np.unique(self.ep[keep])) < self.episodes:
             raise InputError(
                 f"Sub-sampling {self.source} from offset {offset} leaves an episode without transitions; "

@@ -39,14 +39,15 @@ def value_term(
     """(1−γ)·E[V(s0)], estimated in one of four ways that agree in expectation (telescoping).
 
     `initial` reads V at initial states; `expert_states` takes each expert state for an initial one; `expert` and
-    `mixture` sum V(s) − γV(s') over expert or visited transitions, which holds for any occupancy.
+    `mixture` take V(s) − γV(s') over expert transitions, or over these and the visited ones, half each; that holds for
+    any occupancy.
     """
     if name == "initial":
         return (1.0 - gamma) * jnp.mean(initial_v)
     if name == "expert_states":
         return (1.0 - gamma) * jnp.mean(expert.v)
-    flow = expert if name == "expert" else visited
-    return jnp.mean(flow.v - flow.next_v)
+    of_expert = jnp.mean(expert.v - expert.next_v)
+    return of_expert if name == "expert" else 0.5 * (of_expert + jnp.mean(visited.v - visited.next_v))
 
 
 def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, value: Scalar) -> Scalar:

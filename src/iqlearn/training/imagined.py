@@ -14,19 +14,21 @@ from iqlearn.settings import Imagination
 from iqlearn.training.offline import Demonstrations
 from iqlearn.types import Batch, PRNGKey, TaskSpec, Transitions
 
+FAR = 100.0
+"""Whitened coordinate beyond which a particle starts again; it only keeps the numbers finite."""
+
 
 class Imagined(eqx.Module):
     """Demonstrations, and particles that act with the learner's policy in the model fitted to them.
 
     The visited batch holds every action of every particle, each with the state that the model says it leads to. A
-    particle starts near a state of the expert, and halts for good when it leaves the box in which the model was
-    fitted; halting is a true end, so it is worth the least there is.
+    particle starts near a state of the expert, and starts again after a while or when it is far off. That is no end
+    of an episode and carries no value: a penalty on leaving the expert's neighbourhood would teach survival instead
+    of imitation.
     """
 
     demos: Demonstrations
     dynamics: LinearDynamics
-    box: Float[Array, ""]
-    """Largest whitened coordinate inside."""
     settings: Imagination = eqx.field(static=True)
     actions: int = eqx.field(static=True)
 
@@ -44,16 +46,16 @@ class Imagined(eqx.Module):
         every = jnp.tile(jnp.arange(a), m)
         rows = jnp.repeat(particles, a, axis=0)
         reached = self.dynamics(rows, every)
-        left = self.outside(reached)
-        visited = Transitions(rows, every, jnp.where(left[:, None], rows, reached), left)
+        visited = Transitions(rows, every, reached, jnp.zeros(m * a, bool))
 
         chosen = state.model.act(particles, act_key)
         explore_key, random_key = jr.split(explore_key)
         random = jr.randint(random_key, (m,), 0, a)
         chosen = jnp.where(jr.bernoulli(explore_key, self.settings.exploration, (m,)), random, chosen)
-        place = jnp.arange(m) * a + chosen
-        over = left[place] | jr.bernoulli(reset_key, 1.0 / self.settings.horizon, (m,))
-        moved = jnp.where(over[:, None], self.start(start_key), reached[place])
+        moved = reached[jnp.arange(m) * a + chosen]
+        far = jnp.max(jnp.abs(self.dynamics.scale(moved)), axis=1) > FAR
+        over = far | jr.bernoulli(reset_key, 1.0 / self.settings.horizon, (m,))
+        moved = jnp.where(over[:, None], self.start(start_key), moved)
         state = eqx.tree_at(lambda s: s.particles, state, moved)
         return Batch(obs, visited, batch.initial_obs), state
 
@@ -77,24 +79,12 @@ class Imagined(eqx.Module):
         transform = self.dynamics.scale.transform
         return jnp.linalg.solve(transform.T, jr.normal(key, (n, len(transform))).T).T
 
-    def outside(self, obs: Float[Array, "n obs"]) -> Array:
-        """Where the model is not to be trusted any more."""
-        return jnp.max(jnp.abs(self.dynamics.scale(obs)), axis=1) > self.box
-
 
 def in_imagination(
     data: Sequence[Demonstrations], demos: Sequence[Demos], settings: Imagination, spec: TaskSpec
 ) -> list[Imagined]:
-    """Each seed's data with the model fitted to it; the box is `settings.box` times as wide as the demonstrations."""
+    """Each seed's data with the model fitted to it."""
+    models = [fit_linear(part.transitions, part.observation_scale(), spec)[0] for part in demos]
     return [
-        Imagined(on_device, *model_of(part, settings, spec), settings, spec.actions)
-        for on_device, part in zip(data, demos, strict=True)
+        Imagined(on_device, dynamics, settings, spec.actions) for on_device, dynamics in zip(data, models, strict=True)
     ]
-
-
-def model_of(demos: Demos, settings: Imagination, spec: TaskSpec) -> tuple[LinearDynamics, Float[Array, ""]]:
-    """The model of the dynamics and its box."""
-    scale = demos.observation_scale()
-    dynamics, _ = fit_linear(demos.transitions, scale, spec)
-    seen = jnp.concatenate([demos.obs, demos.next_obs, demos.initial_obs])
-    return dynamics, settings.box * jnp.max(jnp.abs(scale(seen)))
