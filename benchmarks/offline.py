@@ -3,7 +3,8 @@
     python benchmarks/offline.py --demos ../shared/demos            # everything
     python benchmarks/offline.py --demos ../shared/demos --only cartpole
 
-Every algorithm runs with its default settings on every task. Seeds start at 0; settings were tuned on seeds from 1000 up.
+Every algorithm runs with its default settings on every task. Seeds start at 0; settings were tuned on seeds from
+1000 up.
 Each seed draws its own trajectories, sub-sampling offsets, initial weights and batches. 100 evaluation episodes of the
 most likely actions.
 """
@@ -117,7 +118,9 @@ def main(demos: Path, only: Only = "all", episodes: int = 100, out: Path = RESUL
             kept = [dict(row) for row in csv.DictReader(file)]
     for job in jobs(demos, only):
         name = (job.task, job.demos.source, job.algorithm, str(job.trajectories))
-        kept = [row for row in kept if tuple(str(row[c]) for c in ("task", "demos", "algorithm", "trajectories")) != name]
+        kept = [
+            row for row in kept if tuple(str(row[c]) for c in ("task", "demos", "algorithm", "trajectories")) != name
+        ]
         found = rows(job, episodes)
         kept += found
         last = [row for row in found if row["updates"] == job.steps]

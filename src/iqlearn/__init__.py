@@ -2,7 +2,7 @@
 
 >>> import iqlearn as iq
 >>> demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
->>> run = iq.learn(iq.IQLearn(), demos, steps=5_000, seed=0)
+>>> run = iq.learn(iq.IQLearn(), demos, seed=0)
 
 Names are imported when they are first used, so that `import iqlearn` costs nothing.
 """

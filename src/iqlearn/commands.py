@@ -38,12 +38,15 @@ def train(options: cli.Train[Any]) -> None:
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}; expected a number of at least 1.")
     builtin = options.demos is None
+    if options.env is not None:
+        gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
     env = options.env or demos.env
-    trajectories = (
-        options.trajectories if options.trajectories is not None else (BUILTIN_TRAJECTORIES if builtin else None)
-    )
-    subsample = options.subsample if options.subsample is not None else (BUILTIN_SUBSAMPLE if builtin else 1)
+    trajectories, subsample = options.trajectories, options.subsample
+    if trajectories is None and builtin:
+        trajectories = BUILTIN_TRAJECTORIES
+    if subsample is None:
+        subsample = BUILTIN_SUBSAMPLE if builtin else 1
     runs, parts = [], []
     for seed in range(options.schedule.seed, options.schedule.seed + options.seeds):
         part = chosen(demos, trajectories, subsample, seed)
@@ -140,20 +143,24 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
     """Tell what came out; a run that diverged is an error, an interrupted one says how to go on."""
     for run, folder in zip(runs, folders, strict=True):
         r = run.result
+        if not r:
+            print(f"{folder}: not begun")
+            continue
         earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
         print(f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} updates  {earned}")
-    status = runs[0].result["status"]
-    if status == "interrupted":
-        print(f"Go on with: iqlearn resume {folders[0]}")
+    stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
+    if stopped:
+        print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))
         raise SystemExit(130)
-    if status == "diverged":
-        raise InputError(
-            f"The loss was not finite between updates {runs[0].result.get('updates', 0)} and "
-            f"{runs[0].result.get('updates', 0) + runs[0].schedule.chunk}; the last good state is in {folders[0]}. "
-            "Lower --learning-rate."
-        )
+    for run, folder in zip(runs, folders, strict=True):
+        if run.result.get("status") == "diverged":
+            done = run.result.get("updates", 0)
+            raise InputError(
+                f"The loss was not finite between updates {done} and {done + run.schedule.chunk}; the last good "
+                f"state is in {folder}, lower --learning-rate."
+            )
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

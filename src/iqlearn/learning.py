@@ -1,5 +1,6 @@
 """From demonstrations to runs: the host's loop. It prepares, lets the device compute, evaluates, writes and tells."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from iqlearn.session import Session
 from iqlearn.settings import BC, IQLearn, Schedule
 from iqlearn.training import in_imagination, on_device
 from iqlearn.types import TaskSpec
+
+LARGEST_OBSERVATION = 1024
+"""Coordinates of an observation that can be whitened in reasonable time."""
 
 
 def learn(
@@ -68,6 +72,11 @@ def begin(
     else:
         spec = TaskSpec(demos.obs.shape[1:], int(demos.act.max()) + 1)
         demos.check_task(spec, "the task")
+    if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
+        raise InputError(
+            f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
+            f"{LARGEST_OBSERVATION}, this version has no network for images."
+        )
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
     scale = demos.observation_scale()
     if isinstance(settings, IQLearn) and settings.imagination.error_limit > 0 and len(spec.obs_shape) == 1:
@@ -86,8 +95,27 @@ def continue_runs(
     """Train runs that differ in seed and demonstrations only, side by side, until their schedule's end.
 
     Each run folder is brought up to date at every evaluation. An interrupt (Ctrl-C) ends with status `interrupted`, a
-    loss that is not finite with status `diverged`; both keep the last evaluated state.
+    loss that is not finite with status `diverged`; both keep the last evaluated state. Runs whose demonstrations give
+    a model of the dynamics and runs whose do not are two programs, one after the other.
     """
+    found = list(runs)
+    for imagining in (False, True):
+        group = [i for i, run in enumerate(runs) if run.imagines == imagining]
+        if group:
+            part = train_together(
+                [runs[i] for i in group], [demos[i] for i in group], [folders[i] for i in group], quiet
+            )
+            for i, run in zip(group, part, strict=True):
+                found[i] = run
+            if part[0].result["status"] == "interrupted":
+                break
+    return found
+
+
+def train_together(
+    runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None], quiet: bool
+) -> list[Run]:
+    """Train runs as one program."""
     schedule, origin = runs[0].schedule, runs[0].origin
     session = Session(runs, demos)
     status = "completed"

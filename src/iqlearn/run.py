@@ -49,7 +49,7 @@ class Origin:
 class Run:
     """A trained policy and its reward, with everything needed to repeat or continue the training.
 
-    >>> run = iq.learn(iq.IQLearn(), demos, steps=5_000, seed=0)
+    >>> run = iq.learn(iq.IQLearn(), demos, seed=0)
     >>> run.policy(obs), run.reward(demos.transitions), run.save("runs/cartpole")
     """
 

@@ -106,7 +106,7 @@ class IQLearn:
     """Expert transitions an update."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
-    weight_decay: float = 1.0
+    weight_decay: float = 0.1
     """Decoupled decay of the weight matrices an update, times the learning rate."""
     target_update: TargetUpdate = "auto"
     """Where V(s') comes from: the network itself, or a copy refreshed at once (`hard`) or by averaging (`polyak`);
@@ -116,7 +116,7 @@ class IQLearn:
     target_rate: float = 0.01
     """Share of the new weights in a Polyak target, each update."""
     next_value_gradient: bool = True
-    """Let the gradient flow through V(s'), which it can without a target network only."""
+    """Whether the gradient flows through V(s'), which it can without a target network only."""
     imagination: Imagination = field(default_factory=Imagination)
     """The model of the dynamics."""
     network: Network = field(default_factory=Network)

@@ -49,8 +49,13 @@ def descend(
     """One gradient step on `loss(model) -> (scalar, metrics)`; adds `loss` and `gradient_norm` to the metrics."""
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(model)
     updates, opt_state = optimizer(settings).update(gradient, opt_state, model)
-    metrics = {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradient)}
+    metrics = {"loss": value, **metrics, "gradient_norm": norm(gradient)}
     return eqx.apply_updates(model, updates), opt_state, metrics
+
+
+def norm(tree: Any) -> Scalar:
+    """Euclidean norm of all arrays of a tree together."""
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
 
 
 def polyak(target: Model, model: Model, rate: float) -> Model:

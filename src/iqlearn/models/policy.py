@@ -36,7 +36,7 @@ class Policy:
         obs = np.asarray(obs)
         shape = self.model.scale.mean.shape
         if obs.shape[-len(shape) :] != shape or obs.ndim - len(shape) not in (0, 1):
-            raise InputError(f"Observations have shape {obs.shape}; expected {shape} or (n, *{shape}).")
+            raise InputError(f"Observations have shape {obs.shape}; expected {shape}, or rows of that shape.")
         single = obs.ndim == len(shape)
         key = None if deterministic else self._next_key()
         actions = np.asarray(_act(self.model, obs[None] if single else obs, key), np.int64)
