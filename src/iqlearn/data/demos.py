@@ -52,7 +52,7 @@ class Demos:
     env: str | None = None
     """Gymnasium id of the environment, where the file names it."""
     source: str = "memory"
-    """Where the demonstrations come from: a file's name, or `builtin:ID`."""
+    """Where the demonstrations come from: a file's name, or "builtin:ID"."""
 
     def __len__(self) -> int:
         return len(self.ep)

@@ -55,7 +55,7 @@ def chi2(alpha: float) -> Phi:
 
 
 def total_variation(bound: float) -> Phi:
-    """TV: φ(x) = x on |x| ≤ bound; outside, a quadratic wall instead of a cliff."""
+    """TV: φ(x) = x within ±bound; outside, a quadratic wall instead of a cliff."""
     return lambda x: x - jnp.maximum(jnp.abs(x) - bound, 0.0) ** 2
 
 

@@ -1,0 +1,137 @@
+"""Updates: what they change, what they leave, and that many seeds are many single ones."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iqlearn import BC, Demos, IQLearn, Network, learn, learn_seeds
+from iqlearn.algorithms import SoftQLearning, TrainState, imitator
+from iqlearn.algorithms.descent import is_weight, refresh
+from iqlearn.learning import begin
+from iqlearn.session import Session
+from iqlearn.settings import Imagination, Schedule, SoftQ
+from iqlearn.training import on_device, train
+from iqlearn.types import ObservationScale, Rewarded, TaskSpec, Transitions
+
+SMALL = Network(hidden=(16,))
+PLAIN = Imagination(error_limit=0.0)
+DIVERGENCES = ("chi2", "chi2_mixture", "tv", "forward_kl", "unbiased_kl", "donsker_varadhan", "reverse_kl", "hellinger")
+
+
+def trained(settings, demos, steps=40) -> tuple[TrainState, dict]:
+    run = begin(settings, demos, Schedule(), env=None)
+    session = Session([run], [demos])
+    assert session.advance(steps)
+    return session._states, session._metrics[0]
+
+
+@pytest.mark.parametrize("divergence", [*DIVERGENCES, "jensen_shannon"])
+@pytest.mark.parametrize("imagination", [PLAIN, Imagination(error_limit=1e9)])
+def test_every_divergence_trains_with_and_without_the_learners_half(divergence, imagination, cartpole):
+    settings = IQLearn(divergence=divergence, imagination=imagination, network=SMALL)
+    state, metrics = trained(settings, cartpole)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if leaf.dtype == np.float32)
+    assert np.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize("value_term", ["initial", "expert_states", "expert", "mixture"])
+@pytest.mark.parametrize("target_update", ["none", "hard", "polyak"])
+def test_every_value_term_trains_with_every_target(value_term, target_update, cartpole):
+    settings = IQLearn(
+        divergence="chi2", value_term=value_term, target_update=target_update, imagination=PLAIN, network=SMALL
+    )
+    state, metrics = trained(settings, cartpole)
+    assert np.isfinite(metrics["loss"])
+    assert (state.target is None) == (target_update == "none")
+
+
+def test_value_terms_are_different_losses(cartpole):
+    losses = {
+        term: float(trained(IQLearn(value_term=term, imagination=PLAIN, network=SMALL), cartpole, 1)[1]["loss"])
+        for term in ("initial", "expert_states", "expert")
+    }
+    assert len(set(losses.values())) == 3
+
+
+def test_the_gradient_through_the_next_value_is_a_setting(cartpole):
+    norms = {
+        flag: float(
+            trained(IQLearn(next_value_gradient=flag, imagination=PLAIN, network=SMALL), cartpole, 1)[1][
+                "gradient_norm"
+            ]
+        )
+        for flag in (True, False)
+    }
+    assert norms[True] != norms[False]
+
+
+@pytest.mark.parametrize("settings", [IQLearn(imagination=PLAIN), BC()])
+def test_the_policy_learns_the_experts_actions(settings):
+    """On one whole demonstration of the built-in expert, before training about one action in two is right."""
+    demos = replace(Demos.builtin("CartPole-v1").take(1), env=None)
+    run = learn(settings, demos, steps=1500, evaluations=1)
+    assert np.mean(run.policy(demos.obs) == demos.act) > 0.9
+
+
+def test_seeds_side_by_side_are_the_seeds_alone(cartpole):
+    together = learn_seeds(BC(network=SMALL), [cartpole] * 2, seeds=[3, 4], steps=50, evaluations=1, eval_episodes=1)
+    alone = learn(BC(network=SMALL), cartpole, seed=4, steps=50, evaluations=1, eval_episodes=1)
+    for a, b in zip(jax.tree.leaves(together[1].model), jax.tree.leaves(alone.model), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert any(
+        np.abs(a - b).max() > 1e-3
+        for a, b in zip(jax.tree.leaves(together[0].model), jax.tree.leaves(together[1].model), strict=True)
+    )
+
+
+def test_demonstrations_of_unequal_length_go_side_by_side(cartpole):
+    parts = [cartpole.take(1), cartpole.take(3)]
+    runs = learn_seeds(IQLearn(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1)
+    assert [run.origin.transitions for run in runs] == [len(part) for part in parts]
+    assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)
+
+
+def test_chunks_of_any_length_share_one_compilation(cartpole):
+    settings = BC(network=SMALL)
+    run = begin(settings, cartpole, Schedule(), env=None)
+    data = on_device([cartpole])[0]
+    key = jax.random.key(0)
+    train.clear_cache()
+    state, _ = train(imitator(settings), run.state, data, key, jnp.int32(3))
+    train(imitator(settings), state, data, key, jnp.int32(7))
+    assert train._cache_size() == 1
+
+
+def test_only_weight_matrices_decay(cartpole):
+    run = begin(BC(network=SMALL), cartpole, Schedule(), env=None)
+    mask = is_weight(run.model)
+    assert all(jax.tree.leaves(layer.weight) == [True] for layer in mask.net.members.layers)
+    assert all(jax.tree.leaves(layer.bias) == [False] for layer in mask.net.members.layers)
+    assert jax.tree.leaves(mask.scale) == [False, False]
+
+
+def test_targets_follow():
+    old, new = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
+    np.testing.assert_allclose(refresh(old, new, "polyak", 0.25, 10, jnp.int32(3))["w"], 0.25)
+    np.testing.assert_allclose(refresh(old, new, "hard", 0.25, 10, jnp.int32(3))["w"], 0.0)
+    np.testing.assert_allclose(refresh(old, new, "hard", 0.25, 10, jnp.int32(20))["w"], 1.0)
+
+
+def test_soft_q_learning_finds_the_soft_values_of_a_two_state_problem():
+    """From state 0 action 1 ends with reward 1, action 0 stays for nothing: Q(0, 1) = 1, Q(0, 0) = γV(0)."""
+    spec = TaskSpec((2,), 2)
+    states = jnp.array([[1.0, 0.0], [1.0, 0.0]])
+    rows = Transitions(states, jnp.array([0, 1]), states, jnp.array([False, True]))
+    batch = Rewarded(rows, jnp.array([0.0, 1.0]))
+    algorithm = SoftQLearning(SoftQ(gamma=0.9, temperature=0.1, target_rate=0.1, learning_rate=3e-3, network=SMALL))
+    state = algorithm.init(spec, ObservationScale(jnp.zeros(2), jnp.eye(2)), jax.random.key(0))
+    update = jax.jit(algorithm.update)
+    for _ in range(1500):
+        state, _ = update(state, batch, jax.random.key(1))
+    stay = 0.0
+    for _ in range(500):
+        stay = 0.9 * 0.1 * np.log(np.exp(stay / 0.1) + np.exp(1.0 / 0.1))
+    np.testing.assert_allclose(state.model.all_q(states[:1])[0], [stay, 1.0], atol=0.03)
