@@ -29,6 +29,7 @@ def learn(
     steps: int = Schedule.steps,
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
+    sampled: bool = Schedule.sampled,
     seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -41,7 +42,7 @@ def learn(
         demos: what the expert did; take and sub-sample it first.
         env: Gymnasium id to evaluate in; by default the one that the demonstrations name. Without one nothing is
             evaluated, and learning works all the same.
-        steps, evaluations, eval_episodes, seed: see `Schedule`.
+        steps, evaluations, eval_episodes, sampled, seed: see `Schedule`.
         out: run folder, written at every evaluation, so that a stopped run goes on with `resume`.
         overwrite: replace a run that is there.
         quiet: no progress bar (there is none anyway unless the error stream is a terminal).
@@ -51,7 +52,7 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
-    schedule = Schedule(steps, evaluations, eval_episodes, seed)
+    schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
     run = begin(settings, demos, schedule, env or demos.env)
     if out is not None:
         records.claim(Path(out), overwrite)
@@ -153,6 +154,7 @@ def learn_seeds(
     steps: int = Schedule.steps,
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
+    sampled: bool = Schedule.sampled,
     quiet: bool = False,
 ) -> list[Run]:
     """`learn` for several seeds as one program, each from its own demonstrations.
@@ -166,7 +168,7 @@ def learn_seeds(
     if not seeds or len(demos) != len(seeds):
         raise InputError(f"{len(demos)} demonstrations for {len(seeds)} seeds; expected one set a seed.")
     runs = [
-        begin(settings, part, Schedule(steps, evaluations, eval_episodes, seed), env or part.env)
+        begin(settings, part, Schedule(steps, evaluations, eval_episodes, sampled, seed), env or part.env)
         for part, seed in zip(demos, seeds, strict=True)
     ]
     return continue_runs(runs, demos, [None] * len(runs), quiet)

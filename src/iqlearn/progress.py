@@ -6,10 +6,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -21,12 +20,11 @@ class Watch:
         shown = not quiet and sys.stderr.isatty()
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=12),
+            TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=not shown,
         )
@@ -44,4 +42,4 @@ class Watch:
     def tell(self, done: int, loss: float, mean_return: float | None, rate: float) -> None:
         """`done` updates of the total so far, with the newest figures."""
         earned = "" if mean_return is None else f"return {mean_return:.1f}  "
-        self._progress.update(self._task, completed=done, facts=f"loss {loss:.4f}  {earned}{rate:,.0f}/s")
+        self._progress.update(self._task, completed=done, facts=f"loss {loss:.3g}  {earned}{rate:,.0f}/s")

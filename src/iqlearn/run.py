@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,10 @@ class Run:
             transitions = transitions.transitions
         return recovered(self.model, transitions, self.settings.gamma)
 
-    def evaluate(self, episodes: int = 20, seed: int = 0, env: str | None = None) -> Float[np.ndarray, " episodes"]:
-        """Returns of the deterministic policy; episode i starts from reset seed `seed + i`.
+    def evaluate(
+        self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None
+    ) -> Float[np.ndarray, " episodes"]:
+        """Returns of the policy; episode i starts from reset seed `seed + i`. `sampled` as in `Schedule`.
 
         Raises:
             InputError: no environment is known.
@@ -100,7 +103,8 @@ class Run:
             raise InputError("The run names no environment; expected one, give it with --env.")
         evaluator = Evaluator(env)
         try:
-            return evaluator.returns(self.policy, episodes, seed)
+            sampled = self.schedule.sampled if sampled is None else sampled
+            return evaluator.returns(partial(self.policy, deterministic=not sampled), episodes, seed)
         finally:
             evaluator.close()
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -83,7 +84,8 @@ class Session:
             returns = np.zeros(0)
             if self._evaluator is not None:
                 seed = EVALUATION_SEED + 1_000 * run.schedule.seed
-                returns = self._evaluator.returns(Policy(run.model), run.schedule.eval_episodes, seed)
+                act = partial(Policy(run.model, seed), deterministic=not run.schedule.sampled)
+                returns = self._evaluator.returns(act, run.schedule.eval_episodes, seed)
                 row |= {"return_mean": returns.mean(), "return_std": returns.std()}
                 row |= {"return_min": returns.min(), "return_max": returns.max()}
             self.runs[i] = replace(run, rows=[*run.rows, row], result=self._result(returns))

@@ -225,6 +225,8 @@ class Schedule:
     """Evaluations on the way, evenly spread; the last one is of the final policy."""
     eval_episodes: int = 20
     """Episodes an evaluation."""
+    sampled: bool = False
+    """Play samples of the soft policy instead of its most likely actions: it does not get stuck in a loop."""
     seed: int = 0
     """Root of all randomness: choice of trajectories, initial weights, batches, evaluation episodes."""
 
