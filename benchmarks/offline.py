@@ -57,7 +57,7 @@ def jobs(folder: Path, only: Only) -> Iterator[Job]:
                     yield Job(task, demos, trajectories, 5, 10, algorithm)
 
 
-def rows(job: Job, episodes: int) -> list[dict[str, object]]:
+def rows(job: Job, episodes: int, sampled: bool) -> list[dict[str, object]]:
     """Train all seeds as one program; one row a seed and look."""
     seeds = range(job.seeds)
     parts = [job.demos.take(job.trajectories, seed=s).subsample(job.subsample, seed=s) for s in seeds]
@@ -69,6 +69,7 @@ def rows(job: Job, episodes: int) -> list[dict[str, object]]:
         steps=job.steps,
         evaluations=job.looks,
         eval_episodes=episodes,
+        sampled=sampled,
     )
     found = []
     for run in runs:
@@ -110,8 +111,13 @@ def plot(path: Path) -> None:
     figure.savefig(path.with_suffix(".png"), dpi=130)
 
 
-def main(demos: Path, only: Only = "all", episodes: int = 100, out: Path = RESULTS / "offline.csv") -> None:
-    """Run the table and plot it; rows of the jobs that run replace older ones."""
+def main(
+    demos: Path, only: Only = "all", episodes: int = 100, sampled: bool = False, out: Path = RESULTS / "offline.csv"
+) -> None:
+    """Run the table and plot it; rows of the jobs that run replace older ones.
+
+    `--sampled` plays samples of the soft policy; give it another --out.
+    """
     kept: list[dict[str, object]] = []
     if out.is_file():
         with out.open(newline="") as file:
@@ -121,7 +127,7 @@ def main(demos: Path, only: Only = "all", episodes: int = 100, out: Path = RESUL
         kept = [
             row for row in kept if tuple(str(row[c]) for c in ("task", "demos", "algorithm", "trajectories")) != name
         ]
-        found = rows(job, episodes)
+        found = rows(job, episodes, sampled)
         kept += found
         last = [row for row in found if row["updates"] == job.steps]
         print(*name, "mean", round(float(np.mean([float(str(row["mean_return"])) for row in last])), 1), flush=True)

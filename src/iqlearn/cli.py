@@ -81,6 +81,8 @@ class Evaluate:
     """Reset seed of the first episode; the next ones count up."""
     env: Annotated[str | None, arg(metavar="ID")] = None
     """Gymnasium id, if not the one the run names."""
+    sampled: bool = False
+    """Play samples of the soft policy instead of its most likely actions (as a run trained with --sampled does)."""
     json: bool = False
     """Print one JSON object."""
 

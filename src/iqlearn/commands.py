@@ -76,7 +76,7 @@ def evaluate(options: cli.Evaluate) -> None:
     if options.episodes < 1 or options.seed < 0:
         raise InputError("--episodes must be at least 1 and --seed at least 0.")
     run = Run.load(options.dir)
-    returns = run.evaluate(options.episodes, options.seed, options.env)
+    returns = run.evaluate(options.episodes, options.seed, options.env, options.sampled or None)
     expert, random = run.result.get("expert_return"), run.result.get("random_return")
     same_env = options.env in (None, run.origin.env)
     mean = float(returns.mean())
