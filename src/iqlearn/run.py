@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from iqlearn import plots, records
-from iqlearn.algorithms import TrainState, imitator
+from iqlearn.algorithms import Imitator, TrainState, imitator
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, recovered
@@ -175,6 +175,12 @@ class Run:
         )
 
 
+@partial(jax.jit, static_argnames=("algorithm", "spec"))
+def init(algorithm: Imitator, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    """`algorithm.init` as one program."""
+    return algorithm.init(spec, scale, key)
+
+
 def imagines(settings: IQLearn | BC, origin: Origin) -> bool:
     """Whether the model of the dynamics is good enough for the learner to act in it."""
     error = origin.dynamics_error
@@ -185,7 +191,7 @@ def initial_state(
     settings: IQLearn | BC, spec: TaskSpec, seed: int, scale: ObservationScale, imagines: bool
 ) -> TrainState:
     """The state before the first update, from the seed alone; its particles have yet to begin."""
-    state = imitator(settings, imagines).init(spec, scale, keys_of(seed)[0])
+    state = init(imitator(settings, imagines), spec, scale, keys_of(seed)[0])
     if not imagines or not isinstance(settings, IQLearn):
         return state
     return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))

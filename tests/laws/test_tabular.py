@@ -1,5 +1,7 @@
 """The objective against small MDPs that are solved exactly."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,19 +10,10 @@ from scipy.optimize import minimize
 
 from iqlearn.envs import tabular
 from iqlearn.objectives import SoftValues, discounted, divergence, implied_reward, iq_loss, soft_value, value_term
+from iqlearn.settings import DivergenceName
 
 GAMMA = 0.9
-DIVERGENCES = (
-    "chi2",
-    "chi2_mixture",
-    "tv",
-    "forward_kl",
-    "unbiased_kl",
-    "donsker_varadhan",
-    "reverse_kl",
-    "hellinger",
-    "jensen_shannon",
-)
+DIVERGENCES = get_args(DivergenceName)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,6 @@
 
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
-from iqlearn.training.updates import train, train_seeds
+from iqlearn.training.updates import Data, train, train_seeds
 
-__all__ = ["Demonstrations", "Imagined", "in_imagination", "on_device", "train", "train_seeds"]
+__all__ = ["Data", "Demonstrations", "Imagined", "in_imagination", "on_device", "train", "train_seeds"]

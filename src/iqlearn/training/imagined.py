@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms import TrainState
@@ -29,9 +31,12 @@ class Imagined(eqx.Module):
 
     demos: Demonstrations
     dynamics: LinearDynamics
+    spread: Float[Array, "inputs inputs"]
+    """From whitened coordinates back to observations."""
     settings: Imagination = eqx.field(static=True)
     actions: int = eqx.field(static=True)
 
+    @jax.jit
     def begin(self, state: TrainState, key: PRNGKey) -> TrainState:
         """The state with its first particles."""
         return eqx.tree_at(lambda s: s.particles, state, self.start(key), is_leaf=lambda x: x is None)
@@ -76,15 +81,17 @@ class Imagined(eqx.Module):
 
     def noise(self, key: PRNGKey, n: int) -> Float[Array, "n obs"]:
         """Normal noise of unit size in whitened coordinates."""
-        transform = self.dynamics.scale.transform
-        return jnp.linalg.solve(transform.T, jr.normal(key, (n, len(transform))).T).T
+        return jr.normal(key, (n, len(self.spread))) @ self.spread
 
 
 def in_imagination(
     data: Sequence[Demonstrations], demos: Sequence[Demos], settings: Imagination, spec: TaskSpec
 ) -> list[Imagined]:
     """Each seed's data with the model fitted to it."""
-    models = [fit_linear(part.transitions, part.observation_scale(), spec)[0] for part in demos]
-    return [
-        Imagined(on_device, dynamics, settings, spec.actions) for on_device, dynamics in zip(data, models, strict=True)
-    ]
+    found = []
+    for on_device, part in zip(data, demos, strict=True):
+        scale = part.observation_scale()
+        dynamics, _ = fit_linear(part.transitions, scale, spec)
+        spread = jnp.asarray(np.linalg.inv(np.asarray(scale.transform, np.float64)), jnp.float32)
+        found.append(Imagined(on_device, dynamics, spread, settings, spec.actions))
+    return found
