@@ -21,7 +21,6 @@ from iqlearn.records import Row
 from iqlearn.run import Run, keys_of
 from iqlearn.settings import IQLearn
 from iqlearn.training import Data, in_imagination, on_device, train, train_seeds
-from iqlearn.types import Metrics
 
 EVALUATION_SEED = 1_000_000
 """Evaluation episodes of seed s begin from reset seeds 1,000,000 + 1,000·s on, far from those of demonstrations."""
@@ -48,14 +47,14 @@ class Group:
             loop = train if self._n == 1 else train_seeds
             self._program = loop.lower(self._algorithm, self._states, self._data, self._keys, 1).compile()
 
-    def advance(self, steps: int) -> list[Metrics]:
+    def advance(self, steps: int) -> list[dict[str, float]]:
         """Do that many updates; unless every loss stays finite, keep the states from before and return nothing."""
         states, metrics = self._program(self._states, self._data, self._keys, steps)
         metrics = jax.device_get(metrics)
         if not np.all(np.isfinite(metrics["loss"])):
             return []
         self._states = states
-        return self._split(metrics)
+        return [{name: float(x) for name, x in of_run.items()} for of_run in self._split(metrics)]
 
     def _join(self, trees: Sequence[Any]) -> Any:
         """One tree with a leading axis of runs; a single run goes without."""
@@ -77,7 +76,7 @@ class Session:
         algorithm = imitator(first.settings, first.imagines)
         bounds = np.linspace(0, len(runs), min(len(runs), workers()) + 1).round().astype(int)
         self._groups = [Group(algorithm, runs[a:b], data[a:b]) for a, b in pairwise(bounds)]
-        self._metrics: list[Metrics] = []
+        self._metrics: list[dict[str, float]] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
         self._expert = demos[0].expert_return
         self._random: float | None = None
@@ -117,7 +116,7 @@ class Session:
         """Add a row to each run: the mean metrics since the last one, and the returns of its policy now."""
         for i, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
             run = replace(run, state=state)
-            row: Row = {"step": self.done, **{name: float(x) for name, x in self._metrics[i].items()}}
+            row: Row = {"step": self.done, **self._metrics[i]}
             returns = np.zeros(0)
             if self._evaluator is not None:
                 seed = EVALUATION_SEED + 1_000 * run.schedule.seed
