@@ -17,7 +17,7 @@ import iqlearn as iq
 from iqlearn.settings import Imagination
 
 RESULTS = Path(__file__).parent / "results"
-REPEATS = 5
+REPEATS = 3
 PLAIN = iq.IQLearn(imagination=Imagination(error_limit=0.0))
 """Without the model of the dynamics: batch 32 of expert transitions, two layers of 64."""
 
@@ -32,7 +32,7 @@ def process(*command: str) -> float:
     return statistics.median(seconds)
 
 
-def rate(settings: iq.IQLearn | iq.BC, seeds: int, steps: int = 10_000) -> float:
+def rate(settings: iq.IQLearn | iq.BC, seeds: int, steps: int = 5_000) -> float:
     """Median updates a second of all seeds together, inside the compiled loop, compilation left out."""
     demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
     demos = replace(demos, env=None)
