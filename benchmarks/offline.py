@@ -104,7 +104,8 @@ def plot(path: Path) -> None:
             panel.plot(range(len(ticks)), [np.mean(g) for g in groups], color=colour, label=algorithm.upper())
             panel.set_xticks(range(len(ticks)), [f"{t:,}" for t in ticks])
         panel.axhline(1.0, linestyle="--", color="grey", linewidth=1)
-        panel.set(title=task, xlabel="updates (1 trajectory, every 20th step)" if key == "updates" else "trajectories")
+        title = f"{task}, chattering expert" if key == "updates" else task
+        panel.set(title=title, xlabel="updates (1 trajectory, every 20th step)" if key == "updates" else "trajectories")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("normalised return")
     panels[0].legend()
