@@ -70,12 +70,15 @@ class Session:
     def __init__(self, runs: Sequence[Run], demos: Sequence[Demos]) -> None:
         self.runs = list(runs)
         first = runs[0]
-        data: Sequence[Data] = on_device(demos)
+        demonstrations = on_device(demos)
+        data: Sequence[Data] = demonstrations
         if first.imagines and isinstance(first.settings, IQLearn):
-            data = in_imagination(on_device(demos), demos, first.settings.imagination, first.spec)
+            data = in_imagination(demonstrations, demos, first.settings.imagination, first.spec)
         algorithm = imitator(first.settings, first.imagines)
         bounds = np.linspace(0, len(runs), min(len(runs), workers()) + 1).round().astype(int)
         self._groups = [Group(algorithm, runs[a:b], data[a:b]) for a, b in pairwise(bounds)]
+        self.done = int(first.state.step)
+        """Updates done by each run."""
         self._metrics: list[dict[str, float]] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
         self._expert = demos[0].expert_return
@@ -88,11 +91,6 @@ class Session:
     def states(self) -> list[TrainState]:
         """The state of each run now."""
         return [state for group in self._groups for state in group.states]
-
-    @property
-    def done(self) -> int:
-        """Updates done by each run."""
-        return int(self.states[0].step)
 
     @property
     def rate(self) -> float:
@@ -110,6 +108,7 @@ class Session:
         if not all(metrics):
             return False
         self._metrics = [m for group in metrics for m in group]
+        self.done += steps
         return True
 
     def evaluate(self) -> None:
