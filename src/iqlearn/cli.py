@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from iqlearn.errors import InputError
-from iqlearn.settings import BC, IQLearn, Schedule
+from iqlearn.settings import SAC, Interaction, Schedule, SoftQ
+from iqlearn.settings.presets import KINDS, Imitator, Role, default_steps
 
-S = TypeVar("S", IQLearn, BC)
+S = TypeVar("S", bound=Imitator)
+E = TypeVar("E", SoftQ, SAC)
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,19 @@ class Train(Generic[S]):
     """Learn a policy and a reward from demonstrations, and evaluate them.
 
     Without arguments: CartPole-v1 from one built-in demonstration, every 20th step of it, offline. Of a file's
-    demonstrations everything is used unless --trajectories or --subsample say less. --algorithm bc --help lists the
-    settings of behavioural cloning. Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
+    demonstrations everything is used unless --trajectories or --subsample say less.
+
+    Which settings there are, and their defaults, depends on the actions, discrete or continuous, of the environment
+    that --env names, else of the file; add --help behind both to see them. With continuous actions and --env, inverse
+    soft-Q learning acts in the environment while it learns; add --offline to learn from the demonstrations alone. In
+    all other cases it is offline unless --online is given. Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
     """
 
-    learner: OmitArgPrefixes[S]
-    schedule: OmitArgPrefixes[Schedule] = field(default_factory=Schedule)
+    learner: Annotated[S, arg(name="")]
+    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     env: Annotated[str | None, arg(metavar="ID")] = None
-    """Gymnasium id to evaluate in; by default the one that the demonstrations name. Offline learning works without."""
+    """Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Offline learning works
+    without."""
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
     """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
     trajectories: Annotated[int | None, arg(metavar="K")] = None
@@ -40,11 +47,13 @@ class Train(Generic[S]):
     algorithm: Literal["iq", "bc"] = "iq"
     """Inverse soft-Q learning, or behavioural cloning as the baseline."""
     offline: bool = False
-    """Learn from the demonstrations alone (the default in this version)."""
+    """Learn from the demonstrations alone."""
     online: bool = False
     """Learn while acting in the environment."""
+    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
+    """How to act online."""
     seeds: int = 1
-    """Train this many seeds, from --seed up, as one program; each gets a folder seed-S in --out."""
+    """Train this many seeds, from --seed up, side by side; each gets a folder seed-S in --out."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Run folder to write (default: a new one under runs/)."""
     overwrite: bool = False
@@ -54,6 +63,30 @@ class Train(Generic[S]):
         from iqlearn import commands
 
         commands.train(self)
+
+
+@dataclass(frozen=True)
+class TrainExpert(Generic[E]):
+    """Make an expert: learn from the environment's own reward, with soft Q-learning (discrete actions) or soft
+    actor-critic (continuous ones). `iqlearn demos collect DIR` records its demonstrations; `iqlearn resume DIR` goes
+    on after a stop.
+    """
+
+    learner: Annotated[E, arg(name="")]
+    env: Annotated[str, arg(metavar="ID")]
+    """Gymnasium id to act and to be evaluated in."""
+    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
+    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
+    """How to act."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Run folder to write (default: a new one under runs/)."""
+    overwrite: bool = False
+    """Replace a run that is in --out already."""
+
+    def run(self) -> None:
+        from iqlearn import commands
+
+        commands.expert(self)
 
 
 @dataclass(frozen=True)
@@ -83,6 +116,8 @@ class Evaluate:
     """Gymnasium id, if not the one the run names."""
     sampled: bool = False
     """Play samples of the soft policy instead of its most likely actions (as a run trained with --sampled does)."""
+    best: bool = False
+    """The policy whose states were closest to the expert's, a choice that needs no reward, instead of the last one."""
     json: bool = False
     """Print one JSON object."""
 
@@ -159,13 +194,6 @@ class Demonstrations:
         self.action.run()
 
 
-Command = (
-    Annotated[Train[S], subcommand("train")]
-    | Annotated[Resume, subcommand("resume")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Reward, subcommand("reward")]
-    | Annotated[Demonstrations, subcommand("demos")]
-)
 DESCRIPTION = """Inverse soft-Q learning: from demonstrations to a policy and a reward.
 
 `iqlearn train` learns CartPole from one built-in demonstration; `iqlearn train --env ID --demos FILE` learns from your
@@ -175,10 +203,9 @@ own; `iqlearn COMMAND --help` explains every flag."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    kind = BC if chosen_algorithm(arguments) == "bc" else IQLearn
     try:
         command = tyro.cli(
-            cast(Any, Command)[kind],
+            command_for(arguments),
             args=arguments,
             prog="iqlearn",
             description=DESCRIPTION,
@@ -192,11 +219,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def chosen_algorithm(arguments: Sequence[str]) -> str:
-    """The value of --algorithm: it decides which settings become flags, so it is read before them."""
+def command_for(arguments: Sequence[str]) -> Any:
+    """The type of the command line: which settings become flags is decided by a few words, read before the others."""
+    verb = next((word for word in arguments if not word.startswith("-")), "train")
+    env, demos = value_of("--env", arguments), value_of("--demos", arguments)
+    discrete = discrete_actions(env, demos) if verb in ("train", "expert") else True
+    role = cast(Role, "bc" if value_of("--algorithm", arguments) == "bc" else "iq")
+    imitator, expert = KINDS[role, discrete], KINDS["expert", discrete]
+    acts = verb == "expert" or "--online" in arguments
+    acts = acts or (role == "iq" and not discrete and env is not None and "--offline" not in arguments)
+    schedule = Schedule(steps=default_steps((expert if verb == "expert" else imitator)(), acts))
+    train: Any = Train(learner=imitator(), schedule=schedule)
+    make: Any = TrainExpert(learner=expert(), schedule=schedule, env=tyro.MISSING)
+    kinds: Any = Train[imitator], TrainExpert[expert]
+    return (
+        Annotated[kinds[0], subcommand("train", default=train)]
+        | Annotated[kinds[1], subcommand("expert", default=make)]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Reward, subcommand("reward")]
+        | Annotated[Demonstrations, subcommand("demos")]
+    )
+
+
+def discrete_actions(env: str | None, demos: str | None) -> bool:
+    """Whether actions are discrete, as the environment says, or else the file; what is wrong with them is told later."""
+    try:
+        if env is not None:
+            from iqlearn.envs import gym
+
+            return gym.task_spec(env).discrete
+        if demos is not None:
+            from iqlearn.data import Demos
+
+            return Demos.load(Path(demos)).discrete
+    except InputError:
+        pass
+    return True
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """The word after a flag, if it is given."""
     for i, word in enumerate(arguments):
-        if word == "--algorithm" and i + 1 < len(arguments):
+        if word == flag and i + 1 < len(arguments):
             return arguments[i + 1]
-        if word.startswith("--algorithm="):
+        if word.startswith(flag + "="):
             return word.partition("=")[2]
-    return "iq"
+    return None

@@ -19,9 +19,10 @@ from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.evaluation.rewards import report
-from iqlearn.learning import begin, continue_runs
+from iqlearn.learning import begin, begin_expert, continue_runs
 from iqlearn.learning import resume as continue_run
 from iqlearn.run import Origin, Run
+from iqlearn.settings.presets import online_by_default
 
 if TYPE_CHECKING:
     from iqlearn import cli
@@ -33,8 +34,6 @@ BUILTIN_TRAJECTORIES, BUILTIN_SUBSAMPLE = 1, 20
 def train(options: cli.Train[Any]) -> None:
     if options.offline and options.online:
         raise InputError("Both --offline and --online are given; expected one of them.")
-    if options.online:
-        raise InputError("This version learns offline only; leave --online out.")
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}; expected a number of at least 1.")
     builtin = options.demos is None
@@ -42,6 +41,8 @@ def train(options: cli.Train[Any]) -> None:
         gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
     env = options.env or demos.env
+    online = options.online or (not options.offline and online_by_default(options.learner, options.env))
+    interaction = options.interaction if online else None
     trajectories, subsample = options.trajectories, options.subsample
     if trajectories is None and builtin:
         trajectories = BUILTIN_TRAJECTORIES
@@ -52,7 +53,7 @@ def train(options: cli.Train[Any]) -> None:
         part = chosen(demos, trajectories, subsample, seed)
         path = None if options.demos is None else str(options.demos.resolve())
         origin = Origin(env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path)
-        runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin))
+        runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin, interaction))
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
     folders = [out] if options.seeds == 1 else [out / f"seed-{run.schedule.seed}" for run in runs]
@@ -62,9 +63,19 @@ def train(options: cli.Train[Any]) -> None:
     finish(continue_runs(runs, parts, list(folders)), folders)
 
 
+def expert(options: cli.TrainExpert[Any]) -> None:
+    run = begin_expert(options.learner, options.schedule, options.env, options.interaction)
+    out = options.out or fresh(Path("runs"), f"{Path(options.env).stem}-{options.learner.name}")
+    records.claim(out, options.overwrite)
+    finish(continue_runs([run], [], [out]), [out])
+
+
 def resume(options: cli.Resume) -> None:
     run = Run.load(options.dir)
     origin, seed = run.origin, run.schedule.seed
+    if origin.demos is None:
+        finish([continue_run(options.dir, None)], [options.dir])
+        return
     if origin.path is None and not origin.demos.startswith("builtin:"):
         raise InputError(f"{options.dir} was trained on demonstrations in memory; resume it from Python.")
     demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
@@ -75,7 +86,7 @@ def resume(options: cli.Resume) -> None:
 def evaluate(options: cli.Evaluate) -> None:
     if options.episodes < 1 or options.seed < 0:
         raise InputError("--episodes must be at least 1 and --seed at least 0.")
-    run = Run.load(options.dir)
+    run = Run.load(options.dir, options.best)
     returns = run.evaluate(options.episodes, options.seed, options.env, options.sampled or None)
     expert, random = run.result.get("expert_return"), run.result.get("random_return")
     same_env = options.env in (None, run.origin.env)
@@ -143,24 +154,23 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
     """Tell what came out; a run that diverged is an error, an interrupted one says how to go on."""
     for run, folder in zip(runs, folders, strict=True):
         r = run.result
-        if not r:
+        if not run.rows:
             print(f"{folder}: not begun")
             continue
         earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
-        print(f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} updates  {earned}")
+        unit = "updates" if run.interaction is None else "steps"
+        print(f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} {unit}  {earned}")
     stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
     if stopped:
         print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))
         raise SystemExit(130)
     for run, folder in zip(runs, folders, strict=True):
         if run.result.get("status") == "diverged":
-            done = run.result.get("updates", 0)
-            raise InputError(
-                f"The loss was not finite between updates {done} and {done + run.schedule.chunk}; the last good "
-                f"state is in {folder}, lower --learning-rate."
-            )
+            first, last = run.result["diverged_between"]
+            kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
+            raise InputError(f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate.")
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

@@ -5,28 +5,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from iqlearn import records
 from iqlearn.data import Demos
+from iqlearn.data.scale import standard
 from iqlearn.envs import gym
+from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
 from iqlearn.run import Origin, Run, imagines, initial_state, keys_of
-from iqlearn.session import Session
-from iqlearn.settings import BC, IQLearn, Schedule
+from iqlearn.session import Diverged, Session
+from iqlearn.settings import IQLearn, Interaction, Schedule
+from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
 from iqlearn.training import in_imagination, on_device
-from iqlearn.types import TaskSpec
 
 LARGEST_OBSERVATION = 1024
 """Coordinates of an observation that can be whitened in reasonable time."""
+RANDOM_OBSERVATIONS = 2_000
+"""Observations of the random policy that an expert's networks are scaled by."""
 
 
 def learn(
-    settings: IQLearn | BC,
+    settings: Imitator,
     demos: Demos,
     *,
     env: str | None = None,
-    steps: int = Schedule.steps,
+    online: bool | None = None,
+    interaction: Interaction | None = None,
+    steps: int | None = None,
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
     sampled: bool = Schedule.sampled,
@@ -35,14 +43,17 @@ def learn(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Run:
-    """Learn a policy and a reward from demonstrations, offline.
+    """Learn a policy and a reward from demonstrations.
 
     Args:
-        settings: the algorithm and its settings.
+        settings: the algorithm and its settings; `IQLearn` for discrete actions, `IQLearnContinuous` for continuous ones.
         demos: what the expert did; take and sub-sample it first.
-        env: Gymnasium id to evaluate in; by default the one that the demonstrations name. Without one nothing is
-            evaluated, and learning works all the same.
-        steps, evaluations, eval_episodes, sampled, seed: see `Schedule`.
+        env: Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Without one
+            nothing is evaluated, and learning offline works all the same.
+        online: learn while acting in `env`; by default with `IQLearnContinuous` where `env` is given.
+        interaction: how to act online.
+        steps: of the environment online, updates offline (default: 10,000, with continuous actions online 100,000).
+        evaluations, eval_episodes, sampled, seed: see `Schedule`.
         out: run folder, written at every evaluation, so that a stopped run goes on with `resume`.
         overwrite: replace a run that is there.
         quiet: no progress bar (there is none anyway unless the error stream is a terminal).
@@ -52,27 +63,32 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
+    if online is None:
+        online = interaction is not None or online_by_default(settings, env)
+    acting = (interaction or Interaction()) if online else None
+    if steps is None:
+        steps = default_steps(settings, online)
     schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
-    run = begin(settings, demos, schedule, env or demos.env)
+    run = begin(settings, demos, schedule, env or demos.env, interaction=acting)
     if out is not None:
         records.claim(Path(out), overwrite)
     return continue_runs([run], [demos], [Path(out)] if out is not None else [None], quiet)[0]
 
 
 def begin(
-    settings: IQLearn | BC,
+    settings: Imitator,
     demos: Demos,
     schedule: Schedule,
     env: str | None,
     origin: Origin | None = None,
+    interaction: Interaction | None = None,
 ) -> Run:
-    """A run before its first update; checks that demonstrations and environment agree."""
-    if env is not None:
-        spec = gym.task_spec(env)
-        demos.check_task(spec, env)
-    else:
-        spec = TaskSpec(demos.obs.shape[1:], int(demos.act.max()) + 1)
-        demos.check_task(spec, "the task")
+    """A run before its first update; checks that settings, demonstrations and environment agree."""
+    if interaction is not None and env is None:
+        raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
+    spec = demos.task_spec() if env is None else gym.task_spec(env)
+    demos.check_task(spec, env or "the task")
+    check(settings, spec.discrete, interaction is not None)
     if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
         raise InputError(
             f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
@@ -80,14 +96,28 @@ def begin(
         )
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
     scale = demos.observation_scale()
-    if isinstance(settings, IQLearn) and settings.imagination.error_limit > 0 and len(spec.obs_shape) == 1:
+    uses_model = isinstance(settings, IQLearn) and interaction is None and settings.imagination.error_limit > 0
+    if uses_model and len(spec.obs_shape) == 1:
         origin = replace(origin, dynamics_error=fit_linear(demos.transitions, scale, spec)[1])
-    learner_acts = imagines(settings, origin)
-    state = initial_state(settings, spec, schedule.seed, scale, learner_acts)
-    if learner_acts and isinstance(settings, IQLearn):
+    state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
+    if isinstance(settings, IQLearn) and imagines(settings, origin, interaction):
         data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
         state = data.begin(state, keys_of(schedule.seed)[1])
-    return Run(settings, schedule, origin, spec, state)
+    return Run(settings, schedule, origin, spec, state, interaction)
+
+
+def begin_expert(settings: Expert, schedule: Schedule, env: str, interaction: Interaction) -> Run:
+    """An expert's run before its first update: it learns from the environment's own reward.
+
+    Raises:
+        InputError: settings and environment do not go together.
+    """
+    spec = gym.task_spec(env)
+    check(settings, spec.discrete, online=True)
+    seen = random_observations(env, RANDOM_OBSERVATIONS, schedule.seed)
+    scale, origin = standard(seen, limit=np.inf), Origin(env, None)
+    state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
+    return Run(settings, schedule, origin, spec, state, interaction)
 
 
 def continue_runs(
@@ -103,9 +133,8 @@ def continue_runs(
     for imagining in (False, True):
         group = [i for i, run in enumerate(runs) if run.imagines == imagining]
         if group:
-            part = train_together(
-                [runs[i] for i in group], [demos[i] for i in group], [folders[i] for i in group], quiet
-            )
+            parts = [demos[i] for i in group] if demos else []
+            part = train_together([runs[i] for i in group], parts, [folders[i] for i in group], quiet)
             for i, run in zip(group, part, strict=True):
                 found[i] = run
             if part[0].result["status"] == "interrupted":
@@ -116,48 +145,40 @@ def continue_runs(
 def train_together(
     runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None], quiet: bool
 ) -> list[Run]:
-    """Train runs as one program."""
+    """Train runs together; demonstrations, one set a run, are what experts do without."""
     schedule, origin = runs[0].schedule, runs[0].origin
-    session = Session(runs, demos)
-    status = "completed"
+    session = Session(runs, demos, folders)
     with Watch(f"{runs[0].settings.name} · {origin.env or origin.demos}", schedule.steps, quiet) as watch:
         try:
             while session.done < schedule.steps:
-                if not session.advance(min(schedule.chunk, schedule.steps - session.done)):
-                    status = "diverged"
-                    break
+                session.advance(min(schedule.chunk, schedule.steps - session.done))
                 session.evaluate()
+                session.write()
                 row = session.runs[0].rows[-1]
-                watch.tell(session.done, row["loss"] or 0.0, row.get("return_mean"), session.rate)
-                write(session.runs, folders)
+                watch.tell(session.done, row.get("loss") or 0.0, row.get("return_mean"), session.rate)
+            session.finish("completed")
         except KeyboardInterrupt:
-            status = "interrupted"
+            session.finish("interrupted")
+        except Diverged as error:
+            session.finish("diverged", diverged_between=[error.first, error.last])
         finally:
             session.close()
-    session.finish(status)
-    write(session.runs, folders)
     return session.runs
 
 
-def write(runs: Sequence[Run], folders: Sequence[Path | None]) -> None:
-    for run, folder in zip(runs, folders, strict=True):
-        if folder is not None:
-            run.write(folder)
-
-
 def learn_seeds(
-    settings: IQLearn | BC,
+    settings: Imitator,
     demos: Sequence[Demos],
     *,
     seeds: Sequence[int],
     env: str | None = None,
-    steps: int = Schedule.steps,
+    steps: int | None = None,
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
     sampled: bool = Schedule.sampled,
     quiet: bool = False,
 ) -> list[Run]:
-    """`learn` for several seeds as one program, each from its own demonstrations.
+    """`learn`, offline, for several seeds as one program, each from its own demonstrations.
 
     >>> parts = [demos.take(1, seed=seed) for seed in range(10)]
     >>> runs = iq.learn_seeds(iq.IQLearn(), parts, seeds=range(10))
@@ -167,6 +188,7 @@ def learn_seeds(
     """
     if not seeds or len(demos) != len(seeds):
         raise InputError(f"{len(demos)} demonstrations for {len(seeds)} seeds; expected one set a seed.")
+    steps = default_steps(settings, online=False) if steps is None else steps
     runs = [
         begin(settings, part, Schedule(steps, evaluations, eval_episodes, sampled, seed), env or part.env)
         for part, seed in zip(demos, seeds, strict=True)
@@ -174,13 +196,17 @@ def learn_seeds(
     return continue_runs(runs, demos, [None] * len(runs), quiet)
 
 
-def resume(folder: str | Path, demos: Demos, quiet: bool = False) -> Run:
-    """Go on with an interrupted run, to the same result as if it had never stopped.
+def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
+    """Go on with an interrupted run, to the same result as if it had never stopped. An expert takes no demonstrations.
 
     Raises:
         InputError: the folder holds no run, or the demonstrations are not those it began with.
     """
     run = Run.load(folder)
+    if demos is None:
+        if run.origin.demos is not None:
+            raise InputError(f"{folder} learns from demonstrations; expected {run.origin.demos}.")
+        return continue_runs([run], [], [Path(folder)], quiet)[0]
     if demos.sha256() != run.origin.sha256:
         raise InputError(
             f"{demos.source} is not what {folder} began with; expected SHA-256 {run.origin.sha256[:12]}…, "

@@ -4,7 +4,8 @@ config.json            every setting, seed and version, the demonstrations' SHA-
 metrics.csv            one row an evaluation
 result.json            returns of the final policy, counts and times
 model.safetensors      what acts and judges
-checkpoint.safetensors the whole state of training, to go on from
+best.safetensors       the same, where the states it visits were closest to the expert's
+checkpoint.safetensors the whole state of training, online with what was experienced, to go on from
 curves.png             the metrics as pictures
 """
 
@@ -19,8 +20,8 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from iqlearn.errors import InputError
 
@@ -28,7 +29,7 @@ Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.csv", "result.json"
-MODEL, CHECKPOINT, CURVES = "model.safetensors", "checkpoint.safetensors", "curves.png"
+MODEL, BEST, CHECKPOINT, CURVES = "model.safetensors", "best.safetensors", "checkpoint.safetensors", "curves.png"
 
 
 def versions() -> dict[str, str]:
@@ -50,7 +51,7 @@ def claim(folder: Path, overwrite: bool) -> None:
         raise InputError(
             f"{folder} exists and is not empty; choose another --out, or add --overwrite to replace the run in it."
         )
-    for name in (CONFIG, METRICS, RESULT, MODEL, CHECKPOINT, CURVES):
+    for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,9 +75,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """One line a row; the columns are those of the first."""
-    lines = [",".join(rows[0])] if rows else []
-    lines += [",".join("" if value is None else f"{value:.9g}" for value in row.values()) for row in rows]
+    """One line a row; a column a name that any row has, empty where a row lacks it."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [",".join(columns)] if rows else []
+    lines += [",".join("" if row.get(c) is None else f"{row[c]:.9g}" for c in columns) for row in rows]
     _replace(path, "\n".join(lines) + "\n")
 
 
@@ -91,9 +93,12 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error
 
 
-def write_tree(path: Path, tree: Any) -> None:
-    """The arrays of a tree, each named by its path in it."""
-    _replace(path, save(_named(tree)))
+def write_tree(path: Path, tree: Any, parts: Mapping[str, Any] | None = None) -> None:
+    """The arrays of a tree, each named by its path in it; `parts` are further trees, their names put before."""
+    arrays = _named(tree)
+    for part, content in (parts or {}).items():
+        arrays |= {part + name: array for name, array in _named(content).items()}
+    _replace(path, save(arrays))
 
 
 def read_tree(path: Path, like: Tree) -> Tree:
@@ -102,21 +107,41 @@ def read_tree(path: Path, like: Tree) -> Tree:
     Raises:
         InputError: the file is missing, damaged, or of another model.
     """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = [jax.tree_util.keystr(where) for where, _ in leaves]
+    found = []
+    for name, (_, leaf), array in zip(names, leaves, _read(path, names), strict=True):
+        if array is None or array.shape != leaf.shape:
+            has = "nothing" if array is None else array.shape
+            raise InputError(f"{path}: {name} is {has}; expected {leaf.shape} as {CONFIG} says.")
+        found.append(jax.numpy.asarray(array, leaf.dtype))
+    return jax.tree_util.tree_unflatten(structure, found)
+
+
+def read_part(path: Path, part: str, like: Tree) -> Tree:
+    """One of the further trees that `write_tree` wrote, in whatever shapes it has.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such part.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = [part + jax.tree_util.keystr(where) for where, _ in leaves]
+    found = _read(path, names)
+    if any(array is None for array in found):
+        raise InputError(f"{path} lacks {part!r}; expected a checkpoint of a run that acts.")
+    return jax.tree_util.tree_unflatten(structure, [jax.numpy.asarray(array) for array in found])
+
+
+def _read(path: Path, names: Sequence[str]) -> list[np.ndarray | None]:
+    """The arrays of these names, none where there is none."""
     if not path.is_file():
         raise InputError(f"No {path.name} in {path.parent}: expected a run folder written by iqlearn train.")
     try:
-        arrays = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            there = set(file.keys())
+            return [file.get_tensor(name) if name in there else None for name in names]
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged; expected safetensors written by iqlearn train.") from error
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    found = []
-    for where, leaf in leaves:
-        name = jax.tree_util.keystr(where)
-        if name not in arrays or arrays[name].shape != leaf.shape:
-            has = arrays[name].shape if name in arrays else "nothing"
-            raise InputError(f"{path}: {name} is {has}; expected {leaf.shape} as {CONFIG} says.")
-        found.append(jax.numpy.asarray(arrays[name], leaf.dtype))
-    return jax.tree_util.tree_unflatten(structure, found)
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,24 @@ import numpy as np
 from jaxtyping import Float
 
 from iqlearn import plots, records
-from iqlearn.algorithms import Imitator, TrainState, imitator
+from iqlearn.algorithms import Algorithm, TrainState, algorithm
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, recovered
-from iqlearn.models import DiscreteSoftQ, Policy
+from iqlearn.models import Policy, SoftQModel
 from iqlearn.records import Row
-from iqlearn.settings import BC, IQLearn, Schedule, from_dict, to_dict
-from iqlearn.types import ObservationScale, PRNGKey, TaskSpec, Transitions
+from iqlearn.settings import (
+    BC,
+    IQLearn,
+    IQLearnContinuous,
+    Interaction,
+    Schedule,
+    Settings,
+    from_dict,
+    to_dict,
+)
+from iqlearn.settings.serial import build
+from iqlearn.types import Bounds, ObservationScale, PRNGKey, TaskSpec, Transitions
 
 
 @dataclass(frozen=True)
@@ -30,13 +41,13 @@ class Origin:
     """What a run learnt from."""
 
     env: str | None
-    """Gymnasium id of the environment it is evaluated in, if any."""
-    demos: str
-    """Where the demonstrations came from."""
-    sha256: str
+    """Gymnasium id of the environment it acts and is evaluated in, if any."""
+    demos: str | None
+    """Where the demonstrations came from; an expert has none."""
+    sha256: str = ""
     """Fingerprint of what the learner saw of them."""
-    transitions: int
-    episodes: int
+    transitions: int = 0
+    episodes: int = 0
     trajectories: int | None = None
     """`--trajectories`, if the run was started from the command line."""
     subsample: int = 1
@@ -54,11 +65,13 @@ class Run:
     >>> run.policy(obs), run.reward(demos.transitions), run.save("runs/cartpole")
     """
 
-    settings: IQLearn | BC
+    settings: Settings
     schedule: Schedule
     origin: Origin
     spec: TaskSpec
     state: TrainState
+    interaction: Interaction | None = None
+    """How the learner acts in the environment; none offline."""
     rows: list[Row] = field(default_factory=list)
     """The metrics, one row an evaluation."""
     result: dict[str, Any] = field(default_factory=dict)
@@ -66,11 +79,17 @@ class Run:
     @property
     def imagines(self) -> bool:
         """Whether the learner acts in a model of the dynamics."""
-        return imagines(self.settings, self.origin)
+        return imagines(self.settings, self.origin, self.interaction)
 
     @property
-    def model(self) -> DiscreteSoftQ:
-        return self.state.model
+    def algorithm(self) -> Algorithm:
+        """What updates the state."""
+        return algorithm(self.settings, self.imagines or self.interaction is not None)
+
+    @property
+    def model(self) -> SoftQModel:
+        """What acts and judges: the Q-function, with continuous actions its averaged actor too."""
+        return self.algorithm.answer(self.state)
 
     @property
     def policy(self) -> Policy:
@@ -83,7 +102,7 @@ class Run:
         Raises:
             InputError: the algorithm learns no reward (behavioural cloning).
         """
-        if not isinstance(self.settings, IQLearn):
+        if not isinstance(self.settings, IQLearn | IQLearnContinuous):
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
         if isinstance(transitions, Demos):
             transitions.check_task(self.spec, "the run")
@@ -118,30 +137,44 @@ class Run:
         records.claim(folder, overwrite)
         self.write(folder)
 
-    def write(self, folder: Path) -> None:
-        """Bring the run folder up to date, file by file; a stop leaves each one old or new. Curves come at the end."""
+    def write(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Bring the run folder up to date, file by file; a stop leaves each one old or new. Curves come at the end.
+
+        `more`: what a checkpoint needs beside the state.
+        """
         records.write_tree(folder / records.MODEL, self.model)
         records.write_json(folder / records.CONFIG, self.config())
         records.write_rows(folder / records.METRICS, self.rows)
-        if self.rows and self.result["status"] != "running":
+        records.write_json(folder / records.RESULT, self.result)
+        records.write_tree(folder / records.CHECKPOINT, self.state, more)
+        if self.result.get("status") != "running":
+            self.conclude(folder)
+
+    def conclude(self, folder: Path) -> None:
+        """Write how the run ended, and draw its curves; the checkpoint stays."""
+        records.write_json(folder / records.RESULT, self.result)
+        if self.rows:
             title = f"{self.origin.env or self.origin.demos} · {self.settings.name} · seed {self.schedule.seed}"
             plots.curves(folder / records.CURVES, self.rows, self.result.get("expert_return"), title)
-        records.write_json(folder / records.RESULT, self.result)
-        records.write_tree(folder / records.CHECKPOINT, self.state)
+
+    def write_best(self, folder: Path) -> None:
+        """Keep the policy of now beside the last one."""
+        records.write_tree(folder / records.BEST, self.model)
 
     def config(self) -> dict[str, Any]:
         """Every setting, as `config.json` holds it."""
         return {
             "settings": to_dict(self.settings),
             "schedule": to_dict(self.schedule),
+            "interaction": None if self.interaction is None else to_dict(self.interaction),
             "origin": to_dict(self.origin),
-            "spec": self.spec._asdict(),
+            "spec": spec_to_dict(self.spec),
             "versions": records.versions(),
         }
 
     @classmethod
-    def load(cls, folder: str | Path) -> Run:
-        """Read a run folder.
+    def load(cls, folder: str | Path, best: bool = False) -> Run:
+        """Read a run folder. `best`: its policy is the one that was closest to the expert, not the last one.
 
         Raises:
             InputError: it is missing or damaged; names the file.
@@ -151,58 +184,79 @@ class Run:
         try:
             settings = from_dict(config["settings"])
             schedule, origin = Schedule(**config["schedule"]), Origin(**config["origin"])
-            spec = TaskSpec(tuple(config["spec"]["obs_shape"]), config["spec"]["actions"])
+            acting = config.get("interaction")
+            interaction = None if acting is None else build(Interaction, acting)
+            spec = spec_from_dict(config["spec"])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / records.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
             ) from error
-        if not isinstance(settings, IQLearn | BC):
-            raise InputError(f"{folder} holds an expert ({settings.name}); expected a run of iq or bc.")
-        like = jax.eval_shape(
-            lambda: initial_state(settings, spec, schedule.seed, unit_scale(spec), imagines(settings, origin))
-        )
+        like = jax.eval_shape(lambda: initial_state(settings, spec, 0, unit_scale(settings, spec), origin, interaction))
         state = records.read_tree(folder / records.CHECKPOINT, like)
+        result = records.read_json(folder / records.RESULT)
         done = int(state.step)
-        rows = [row for row in records.read_rows(folder / records.METRICS) if (row["step"] or 0) <= done]
-        return cls(
-            settings,
-            schedule,
-            origin,
-            spec,
-            state=state,
-            rows=rows,
-            result=records.read_json(folder / records.RESULT),
-        )
+        rows = [r for r in records.read_rows(folder / records.METRICS) if (r.get("updates", r["step"]) or 0) <= done]
+        run = cls(settings, schedule, origin, spec, state, interaction, rows, result)
+        if not best:
+            return run
+        model = records.read_tree(folder / records.BEST, jax.eval_shape(lambda: run.model))
+        return replace(run, state=TrainState(model, model, state.opt_state, state.step, state.particles))
 
 
 @partial(jax.jit, static_argnames=("algorithm", "spec"))
-def init(algorithm: Imitator, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+def init(algorithm: Algorithm, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
     """`algorithm.init` as one program."""
     return algorithm.init(spec, scale, key)
 
 
-def imagines(settings: IQLearn | BC, origin: Origin) -> bool:
-    """Whether the model of the dynamics is good enough for the learner to act in it."""
+def imagines(settings: Settings, origin: Origin, interaction: Interaction | None) -> bool:
+    """Whether the learner acts in a model of the dynamics: offline, where that is good enough."""
     error = origin.dynamics_error
-    return isinstance(settings, IQLearn) and error is not None and error < settings.imagination.error_limit
+    offline = isinstance(settings, IQLearn) and interaction is None
+    return offline and error is not None and error < settings.imagination.error_limit
 
 
 def initial_state(
-    settings: IQLearn | BC, spec: TaskSpec, seed: int, scale: ObservationScale, imagines: bool
+    settings: Settings,
+    spec: TaskSpec,
+    seed: int,
+    scale: ObservationScale,
+    origin: Origin,
+    interaction: Interaction | None,
 ) -> TrainState:
     """The state before the first update, from the seed alone; its particles have yet to begin."""
-    state = init(imitator(settings, imagines), spec, scale, keys_of(seed)[0])
-    if not imagines or not isinstance(settings, IQLearn):
+    imagining = imagines(settings, origin, interaction)
+    learner = algorithm(settings, imagining or interaction is not None)
+    state = init(learner, spec, scale, keys_of(seed)[0])
+    if not imagining or not isinstance(settings, IQLearn):
         return state
     return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))
 
 
 def keys_of(seed: int) -> tuple[PRNGKey, PRNGKey, PRNGKey]:
-    """The keys of the initial weights, of the first particles, and of the updates."""
-    init_key, particle_key, train_key = jr.split(jr.key(seed), 3)
-    return init_key, particle_key, train_key
+    """The keys of the initial weights, of acting (in a model or the environment), and of the updates."""
+    init_key, act_key, train_key = jr.split(jr.key(seed), 3)
+    return init_key, act_key, train_key
 
 
-def unit_scale(spec: TaskSpec) -> ObservationScale:
-    """A scale that leaves observations as they are."""
-    return ObservationScale(jnp.zeros(spec.obs_shape), jnp.eye(math.prod(spec.obs_shape)))
+def unit_scale(settings: Settings, spec: TaskSpec) -> ObservationScale:
+    """A scale of the shape that a run of these settings has; it leaves observations as they are."""
+    size = math.prod(spec.obs_shape)
+    whitened = isinstance(settings, IQLearn | BC)
+    return ObservationScale(
+        jnp.zeros(spec.obs_shape), jnp.eye(size) if whitened else jnp.ones(size), jnp.float32(jnp.inf)
+    )
+
+
+def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
+    """As `config.json` holds it."""
+    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
+    return {"obs_shape": spec.obs_shape, "actions": actions}
+
+
+def spec_from_dict(plain: dict[str, Any]) -> TaskSpec:
+    """What `spec_to_dict` gave, from JSON."""
+    actions = plain["actions"]
+    if isinstance(actions, dict):
+        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
+    return TaskSpec(tuple(plain["obs_shape"]), actions)

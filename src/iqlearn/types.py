@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
@@ -48,17 +49,50 @@ class ObservationScale(eqx.Module):
     """The affine map from observations to a network's inputs, fixed from the data before the first update."""
 
     mean: Float[Array, "*obs"]
-    transform: Float[Array, "inputs inputs"]
+    transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
+    """A matrix, or one factor a coordinate."""
+    limit: Float[Array, ""]
+    """Inputs saturate at ±limit: a learner far from the data stays in the networks' range."""
 
     def __call__(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n inputs"]:
-        return (obs - self.mean).reshape(obs.shape[0], -1) @ self.transform
+        centred = (obs - self.mean).reshape(obs.shape[0], -1)
+        inputs = centred @ self.transform if self.transform.ndim == 2 else centred * self.transform
+        return jnp.clip(inputs, -self.limit, self.limit)
+
+
+class Bounds(NamedTuple):
+    """Least and greatest value of each coordinate of a continuous action, in the environment's units."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class ActionScale(eqx.Module):
+    """The map between an environment's continuous actions and [−1, 1]: the one place where their bounds matter."""
+
+    centre: Float[Array, " act"]
+    half: Float[Array, " act"]
+
+    def __init__(self, bounds: Bounds) -> None:
+        low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
+        self.centre, self.half = (low + high) / 2, (high - low) / 2
+
+    def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
+        """Environment units → [−1, 1]."""
+        return (action - self.centre) / self.half
+
+    def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
+        """[−1, 1] → environment units."""
+        return self.centre + self.half * unit
 
 
 class TaskSpec(NamedTuple):
-    """What a model must know of a task. `actions`: their number when they are discrete.
-
-    Continuous actions come with issue B; they will add their bounds here.
-    """
+    """What a model must know of a task."""
 
     obs_shape: tuple[int, ...]
-    actions: int
+    actions: int | Bounds
+    """How many choices there are, or the bounds of continuous actions."""
+
+    @property
+    def discrete(self) -> bool:
+        return isinstance(self.actions, int)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from iqlearn.algorithms.descent import begin, descend
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ
+from iqlearn.models import DiscreteSoftQ, SoftQModel
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import soft_log_policy
 from iqlearn.settings import BC
@@ -25,6 +25,10 @@ class BehaviouralCloning:
         model = DiscreteSoftQ(spec, s.network, scale, key)
         opt_state = begin(s, model)
         return TrainState(model, None, opt_state, jnp.zeros((), jnp.int32))
+
+    def answer(self, state: TrainState) -> SoftQModel:
+        """What acts and judges: the model as it is."""
+        return state.model
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings

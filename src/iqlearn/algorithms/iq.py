@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from iqlearn.algorithms.descent import begin, descend, refresh
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ
+from iqlearn.models import DiscreteSoftQ, SoftQModel
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import (
     SoftValues,
@@ -54,6 +54,10 @@ class InverseSoftQ:
     def target_update(self) -> TargetUpdate:
         chosen = self.settings.target_update
         return chosen if chosen != "auto" else ("polyak" if self.learner_acts else "none")
+
+    def answer(self, state: TrainState) -> SoftQModel:
+        """What acts and judges: the model as it is."""
+        return state.model
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from iqlearn.algorithms.descent import begin, descend, polyak
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ
+from iqlearn.models import DiscreteSoftQ, SoftQModel
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import discounted, soft_td_loss, soft_value
 from iqlearn.settings import SoftQ
@@ -25,6 +25,10 @@ class SoftQLearning:
         model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature)
         opt_state = begin(s, model)
         return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
+
+    def answer(self, state: TrainState) -> SoftQModel:
+        """What acts and judges: the model as it is."""
+        return state.model
 
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
         s = self.settings

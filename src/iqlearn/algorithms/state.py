@@ -6,16 +6,16 @@ import equinox as eqx
 import optax
 from jaxtyping import Array, Float, Int
 
-from iqlearn.models import DiscreteSoftQ
+from iqlearn.models import SoftQModel
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
 
 
 class TrainState(eqx.Module):
     """Everything that changes while training."""
 
-    model: DiscreteSoftQ
+    model: SoftQModel
     """What is differentiated, and what acts."""
-    target: DiscreteSoftQ | None
+    target: SoftQModel | None
     """The slow copy that V(s') is read from; none without a target network."""
     opt_state: optax.OptState
     step: Int[Array, ""]
@@ -39,6 +39,10 @@ class Algorithm(Protocol):
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
         """The state before the first update."""
+        ...
+
+    def answer(self, state: TrainState) -> SoftQModel:
+        """What acts and judges when training stops here."""
         ...
 
     def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:

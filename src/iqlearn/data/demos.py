@@ -14,12 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from iqlearn.data import npz
-from iqlearn.data.scale import whitening
+from iqlearn.data.scale import standard, whitening
 from iqlearn.errors import InputError
-from iqlearn.types import ObservationScale, TaskSpec, Transitions
+from iqlearn.types import Bounds, ObservationScale, TaskSpec, Transitions
 
 BUILTIN = ("CartPole-v1",)
 """Tasks whose demonstrations ship with the package."""
+BOUND_SLACK = 1e-3
+"""How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,11 +189,13 @@ class Demos:
                 f"{self.source}: field 'obs' holds observations of shape {self.obs.shape[1:]}; "
                 f"expected {spec.obs_shape} as {env} has."
             )
-        if not self.discrete:
-            raise InputError(
-                f"{self.source}: field 'act' holds continuous actions; expected integers, {env} has {spec.actions} "
-                "discrete actions."
-            )
+        if spec.discrete != self.discrete:
+            has, expected = ("integers", "vectors") if self.discrete else ("vectors", "integers")
+            kind = "discrete" if spec.discrete else "continuous"
+            raise InputError(f"{self.source}: field 'act' holds {has}; expected {expected}, {env} has {kind} actions.")
+        if isinstance(spec.actions, Bounds):
+            self._check_bounds(spec.actions, env)
+            return
         beyond = np.flatnonzero(self.act >= spec.actions)
         if len(beyond):
             raise InputError(
@@ -199,9 +203,41 @@ class Demos:
                 f"expected 0 to {spec.actions - 1}, the actions of {env}."
             )
 
+    def _check_bounds(self, bounds: Bounds, env: str) -> None:
+        low, high = np.array(bounds.low), np.array(bounds.high)
+        if self.act.shape[1] != len(low):
+            raise InputError(
+                f"{self.source}: field 'act' holds vectors of {self.act.shape[1]} numbers; expected {len(low)}, "
+                f"the actions of {env}."
+            )
+        slack = BOUND_SLACK * (high - low)
+        outside = (self.act < low - slack) | (self.act > high + slack)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise InputError(
+                f"{self.source}: field 'act' at index {row}, coordinate {column} is {self.act[row, column]:g}; expected "
+                f"{low[column]:g} to {high[column]:g}, the bounds of {env}; clip what was sent to the environment."
+            )
+
+    def task_spec(self) -> TaskSpec:
+        """The task as far as the demonstrations tell, where no environment is named.
+
+        As many choices as were seen; continuous actions are taken to be in [−1, 1], or in the range that was seen
+        where that is wider.
+        """
+        if self.discrete:
+            return TaskSpec(self.obs.shape[1:], int(self.act.max()) + 1)
+        low, high = np.minimum(self.act.min(axis=0), -1.0), np.maximum(self.act.max(axis=0), 1.0)
+        return TaskSpec(self.obs.shape[1:], Bounds(tuple(low.tolist()), tuple(high.tolist())))
+
     def observation_scale(self) -> ObservationScale:
-        """Whitening by the mean and covariance of the observations s and s' (see `data.scale.whitening`)."""
-        return whitening(np.concatenate([self.obs, self.next_obs]))
+        """How a network sees observations, from the mean and spread of s and s'.
+
+        Whitening for discrete actions, where small data and small networks gain from it; standardising a coordinate at
+        a time for continuous ones, where a learner goes far from the data.
+        """
+        seen = np.concatenate([self.obs, self.next_obs])
+        return whitening(seen) if self.discrete else standard(seen)
 
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""

@@ -8,6 +8,8 @@ from iqlearn.types import ObservationScale
 
 SHRINKAGE = 0.03
 """Added to each eigenvalue of the correlation matrix: directions the data hardly vary in are not blown up."""
+SATURATION = 10.0
+"""Standard deviations at which a standardised coordinate saturates, where demonstrations are what it is scaled by."""
 
 
 def whitening(obs: Shaped[np.ndarray, "n *obs"]) -> ObservationScale:
@@ -27,4 +29,14 @@ def whitening(obs: Shaped[np.ndarray, "n *obs"]) -> ObservationScale:
     return ObservationScale(
         jnp.asarray(flat.mean(axis=0).reshape(obs.shape[1:]), jnp.float32),
         jnp.asarray(root / std[:, None], jnp.float32),
+        jnp.float32(jnp.inf),
     )
+
+
+def standard(obs: Shaped[np.ndarray, "n *obs"], limit: float = SATURATION) -> ObservationScale:
+    """x ↦ (x − mean)/std a coordinate, within ±`limit`. A constant coordinate passes unscaled."""
+    flat = obs.reshape(len(obs), -1).astype(np.float64)
+    std = flat.std(axis=0)
+    factor = 1.0 / np.where(std < 1e-4, 1.0, std)
+    mean = flat.mean(axis=0).reshape(obs.shape[1:])
+    return ObservationScale(jnp.asarray(mean, jnp.float32), jnp.asarray(factor, jnp.float32), jnp.float32(limit))

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 
 from iqlearn.errors import InputError
-from iqlearn.types import TaskSpec
+from iqlearn.types import Bounds, TaskSpec
 
 Env = gym.Env[Any, Any]
 EXTRAS = {"box2d": "box2d", "mujoco": "mujoco"}
@@ -35,17 +35,21 @@ def task_spec(env_id: str) -> TaskSpec:
     """Shapes and actions of an environment.
 
     Raises:
-        InputError: as `make`, or its spaces are not a Box of observations and a Discrete choice of actions.
+        InputError: as `make`, or its spaces are not a Box of observations with a Discrete choice or a bounded flat Box
+            of actions.
     """
     env = make(env_id)
     try:
         observations, actions = env.observation_space, env.action_space
         if not isinstance(observations, gym.spaces.Box):
             raise InputError(f"Observations of {env_id!r} are {observations}; expected a Box.")
-        if not isinstance(actions, gym.spaces.Discrete) or actions.start != 0:
-            raise InputError(
-                f"Actions of {env_id!r} are {actions}; this version learns Discrete actions from 0 up only."
-            )
-        return TaskSpec(observations.shape, int(actions.n))
+        if isinstance(actions, gym.spaces.Discrete) and actions.start == 0:
+            return TaskSpec(observations.shape, int(actions.n))
+        if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1 and actions.is_bounded():
+            return TaskSpec(observations.shape, Bounds(tuple(actions.low.tolist()), tuple(actions.high.tolist())))
+        raise InputError(
+            f"Actions of {env_id!r} are {actions}; expected Discrete actions from 0 up, or a flat Box with finite "
+            "bounds (gymnasium.wrappers.RescaleAction sets them)."
+        )
     finally:
         env.close()

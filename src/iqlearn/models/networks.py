@@ -72,5 +72,7 @@ class Ensemble(eqx.Module):
         self.members = jax.vmap(lambda k: MLP(inputs, outputs, network, k))(keys)
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
-        """Each member's outputs for the same inputs."""
-        return jax.vmap(lambda member: member(x))(self.members)
+        """Each member's outputs for the same inputs (one after another: large batched products are slow on a CPU)."""
+        size = self.members.layers[0].bias.shape[0]
+        each = (jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size))
+        return jnp.stack([member(x) for member in each])

@@ -3,15 +3,19 @@
 import jax
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Shaped
 
 from iqlearn.errors import InputError
+from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.models.discrete import DiscreteSoftQ
 from iqlearn.types import PRNGKey
 
+SoftQModel = DiscreteSoftQ | ContinuousSoftQ
+Actions = Shaped[np.ndarray, "*n"]
+
 
 @jax.jit
-def _act(model: DiscreteSoftQ, obs: Shaped[Array, "n *obs"], key: PRNGKey | None) -> Int[Array, " n"]:
+def _act(model: SoftQModel, obs: Shaped[Array, "n *obs"], key: PRNGKey | None) -> Shaped[Array, "n *act"]:
     return model.act(obs, key)
 
 
@@ -22,12 +26,12 @@ class Policy:
     >>> action, _ = policy.predict(obs, deterministic=True)
     """
 
-    def __init__(self, model: DiscreteSoftQ, seed: int = 0) -> None:
+    def __init__(self, model: SoftQModel, seed: int = 0) -> None:
         self.model = model
         self._key = jr.key(seed)
         self._draws = 0
 
-    def __call__(self, obs: Shaped[np.ndarray, "*n_obs"], deterministic: bool = True) -> Int[np.ndarray, "*n"]:
+    def __call__(self, obs: Shaped[np.ndarray, "*n_obs"], deterministic: bool = True) -> Actions:
         """Actions for observations of shape (*obs_shape) or (n, *obs_shape).
 
         Raises:
@@ -39,7 +43,8 @@ class Policy:
             raise InputError(f"Observations have shape {obs.shape}; expected {shape}, or rows of that shape.")
         single = obs.ndim == len(shape)
         key = None if deterministic else self._next_key()
-        actions = np.asarray(_act(self.model, obs[None] if single else obs, key), np.int64)
+        actions = np.asarray(_act(self.model, obs[None] if single else obs, key))
+        actions = actions.astype(np.int64) if actions.ndim == 1 else actions
         return actions[0, ...] if single else actions
 
     def predict(
@@ -48,7 +53,7 @@ class Policy:
         state: None = None,
         episode_start: Shaped[np.ndarray, " n"] | None = None,
         deterministic: bool = True,
-    ) -> tuple[Int[np.ndarray, "*n"], None]:
+    ) -> tuple[Actions, None]:
         """(actions, state): the state is always None, the policy has no memory."""
         del state, episode_start
         return self(observation, deterministic), None

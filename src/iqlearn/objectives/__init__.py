@@ -2,7 +2,7 @@
 
 from iqlearn.objectives.bellman import discounted, soft_log_policy, soft_td_loss, soft_value
 from iqlearn.objectives.divergences import Divergence, divergence
-from iqlearn.objectives.iq import SoftValues, implied_reward, iq_loss, least_squares_loss, value_term
+from iqlearn.objectives.iq import SoftValues, implied_reward, iq_loss, least_squares_loss, steepness, value_term
 
 __all__ = [
     "Divergence",
@@ -15,5 +15,6 @@ __all__ = [
     "soft_log_policy",
     "soft_td_loss",
     "soft_value",
+    "steepness",
     "value_term",
 ]

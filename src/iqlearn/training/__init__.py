@@ -2,6 +2,20 @@
 
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
+from iqlearn.training.online import Experience, Rewards, interact, moments, remember
 from iqlearn.training.updates import Data, train, train_seeds
 
-__all__ = ["Data", "Demonstrations", "Imagined", "in_imagination", "on_device", "train", "train_seeds"]
+__all__ = [
+    "Data",
+    "Demonstrations",
+    "Experience",
+    "Imagined",
+    "Rewards",
+    "in_imagination",
+    "interact",
+    "moments",
+    "on_device",
+    "remember",
+    "train",
+    "train_seeds",
+]

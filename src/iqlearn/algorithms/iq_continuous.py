@@ -1,0 +1,148 @@
+"""Inverse soft-Q learning for continuous actions: critics, and the actor that follows their soft policy."""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, temperature_loss
+from iqlearn.algorithms.state import TrainState
+from iqlearn.models import distributions
+from iqlearn.models.continuous import ContinuousSoftQ
+from iqlearn.objectives import (
+    SoftValues,
+    discounted,
+    divergence,
+    implied_reward,
+    iq_loss,
+    least_squares_loss,
+    steepness,
+    value_term,
+)
+from iqlearn.settings import IQLearnContinuous
+from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
+
+stop = jax.lax.stop_gradient
+Inputs = Float[Array, "n inputs"]
+Unit = Float[Array, "n act"]
+
+
+@dataclass(frozen=True)
+class InverseSoftActorCritic:
+    """Garg et al., NeurIPS 2021, section 4.2, with the bounded targets and absorbing states of LS-IQ."""
+
+    settings: IQLearnContinuous
+    learner_acts: bool = True
+    """Whether the visited batch holds transitions of the learner; offline it is the expert batch."""
+
+    @property
+    def least_squares(self) -> bool:
+        s = self.settings
+        return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
+
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+        s = self.settings
+        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature)
+        return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
+
+    def answer(self, state: TrainState) -> ContinuousSoftQ:
+        """What acts and judges: the averaged actor and the critics."""
+        return averaged(state)
+
+    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
+        return finish(self.settings, state, loss, metrics, gradient)
+
+    def loss(
+        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        """Critics' and actor's loss, each differentiable in its own part only, from one sample of the policy.
+
+        Expert and visited rows go through the networks together, the expert's first.
+        """
+        s, n = self.settings, len(batch.expert.obs)
+        draw_key, next_key, initial_key, penalty_key = jr.split(key, 4)
+        sources = [batch.expert] if batch.visited is batch.expert else [batch.expert, batch.visited]
+        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *sources)
+        inputs, unit = model.inputs(rows.obs), model.to_unit(rows.action)
+        drawn = model.draw(inputs, draw_key)
+        values = SoftValues(
+            q=model.unit_q(inputs, unit),
+            v=model.value_of(inputs, stop(drawn)),
+            next_v=self.next_value(model, target, rows, n, next_key),
+        )
+        initial_v = values.v[:n]
+        if s.value_term == "initial":
+            initial = model.inputs(batch.initial_obs)
+            initial_v = model.value_of(initial, stop(model.draw(initial, initial_key)))
+        critic, metrics = self.critic_loss(values, n, initial_v)
+        if s.gradient_penalty > 0.0:
+            critic += s.gradient_penalty * self.roughness(model, inputs, unit, n, penalty_key)
+
+        frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
+        actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
+        likelihood = jnp.mean(distributions.log_prob(drawn.mean[:n], drawn.log_std[:n], unit[:n]))
+        cloning = s.cloning_online if self.learner_acts else s.cloning_offline
+        if cloning > 0.0:
+            actor -= cloning * likelihood
+        loss = critic + actor
+        if s.learn_temperature:
+            loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
+        entropy = -jnp.mean(drawn.log_prob)
+        metrics |= {"critic_loss": critic, "actor_loss": actor, "entropy": entropy, "log_likelihood": likelihood}
+        return loss, metrics
+
+    def next_value(
+        self, model: ContinuousSoftQ, target: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
+    ) -> Float[Array, " n"]:
+        """γV(s') from the target critics, within ±r_max/(1−γ); after a true end the absorbing state's value."""
+        s = self.settings
+        inputs = model.inputs(rows.next_obs)
+        slow = eqx.tree_at(lambda m: m.actor, target, model.actor)
+        value = jnp.clip(stop(slow.value_of(inputs, slow.draw(inputs, key))), -s.value_bound, s.value_bound)
+        expert = jnp.arange(len(inputs)) < n
+        ends = jnp.where(expert, s.value_bound, -s.value_bound) if s.absorbing else 0.0
+        return discounted(value, rows.terminal, s.gamma, ends)
+
+    def critic_loss(
+        self, values: SoftValues, n: int, initial_v: Float[Array, " m"]
+    ) -> tuple[Scalar, Metrics]:
+        """Mean over the critics of −J(Q); the first `n` rows are the expert's, the others, if any, visited."""
+        expert = SoftValues(values.q[:, :n], values.v[:n], values.next_v[:n])
+        visited = expert
+        if values.q.shape[1] > n:
+            visited = SoftValues(values.q[:, n:], values.v[n:], values.next_v[n:])
+        member = SoftValues(q=0, v=None, next_v=None)  # pyright: ignore[reportArgumentType]
+        loss = jnp.mean(jax.vmap(self.member_loss, in_axes=(member, member, None))(expert, visited, initial_v))
+        reward = implied_reward(expert)
+        return loss, {
+            "expert_reward": jnp.mean(reward),
+            "visited_reward": jnp.mean(implied_reward(visited)),
+            "reward_bound": jnp.max(jnp.abs(reward)),
+            "value": jnp.mean(expert.v),
+        }
+
+    def member_loss(self, expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Scalar:
+        """−J(Q) of one critic."""
+        s = self.settings
+        if self.least_squares:
+            return least_squares_loss(expert, visited, s.reward_limit)
+        value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
+        return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), value)
+
+    def roughness(self, model: ContinuousSoftQ, inputs: Inputs, unit: Unit, n: int, key: PRNGKey) -> Scalar:
+        """E[max(|∇Q| − 1, 0)²] at random points between expert and visited rows (offline: between expert rows)."""
+        points = jnp.concatenate([inputs, unit], axis=1)
+        share_key, order_key = jr.split(key)
+        others = points[n:] if len(points) > n else jr.permutation(order_key, points)
+        share = jr.uniform(share_key, (n, 1))
+        between = share * points[:n] + (1.0 - share) * others[:n]
+        split = inputs.shape[1]
+
+        def member_sums(x: Float[Array, "n both"]) -> Float[Array, " members"]:
+            return jnp.sum(model.unit_q(x[:, :split], x[:, split:]), axis=1)
+
+        return steepness(jax.jacrev(member_sums)(between))

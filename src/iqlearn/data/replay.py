@@ -1,0 +1,124 @@
+"""What a learner experienced, on the device. Each observation is stored once.
+
+s' of a transition is the observation after it, so two rings suffice: frames (observations in order of time, with the
+last one of every episode) and transitions, each pointing to its frame. The transition's s' is the next frame.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from iqlearn.types import PRNGKey, Rewarded, Transitions
+
+SPARE = 1.0 / 16
+"""Room for frames that begin no transition, as a share of the transitions."""
+
+
+class Moments(eqx.Module):
+    """Consecutive transitions on their way into a replay, pointing into frames that start from 0."""
+
+    frames: Shaped[np.ndarray, "f *obs"]
+    frame: Int[np.ndarray, " n"]
+    action: Shaped[np.ndarray, "n *act"]
+    reward: Float[np.ndarray, " n"]
+    terminal: Bool[np.ndarray, " n"]
+    count: int
+    """Frames in use; the rest is padding."""
+
+
+class Replay(eqx.Module):
+    """The newest transitions; a full one overwrites the oldest."""
+
+    frames: Shaped[Array, "f *obs"]
+    frame: Int[Array, " capacity"]
+    """Number of each transition's observation, counted from the first frame ever written."""
+    action: Shaped[Array, "capacity *act"]
+    reward: Float[Array, " capacity"]
+    """The environment's reward: experts learn from it, an imitator never sees it."""
+    terminal: Bool[Array, " capacity"]
+    size: Int[Array, ""]
+    """Transitions that can be drawn: the newest ones whose frames are still there."""
+    count: Int[Array, ""]
+    """Transitions ever written."""
+    written: Int[Array, ""]
+    """Frames ever written."""
+
+    def rewarded(self, key: PRNGKey, n: int) -> Rewarded:
+        """n transitions with their rewards, drawn uniformly with replacement."""
+        capacity, room = len(self.frame), len(self.frames)
+        row = (self.count - 1 - jr.randint(key, (n,), 0, self.size)) % capacity
+        frame = self.frame[row]
+        obs, next_obs = self.frames[frame % room], self.frames[(frame + 1) % room]
+        return Rewarded(Transitions(obs, self.action[row], next_obs, self.terminal[row]), self.reward[row])
+
+    def sample(self, key: PRNGKey, n: int) -> Transitions:
+        """n transitions, drawn uniformly with replacement."""
+        return self.rewarded(key, n).transitions
+
+    def extend(self, new: Moments) -> "Replay":
+        """With these transitions. Those whose frames had to make room are forgotten."""
+        n, capacity, room = len(new.frame), len(self.frame), len(self.frames)
+        place = jnp.arange(len(new.frames))
+        slot = jnp.where(place < new.count, (self.written + place) % room, room)
+        frames = self.frames.at[slot].set(jnp.asarray(new.frames, self.frames.dtype), mode="drop")
+        row = (self.count + jnp.arange(n)) % capacity
+        frame = self.frame.at[row].set(self.written + jnp.asarray(new.frame, jnp.int32))
+        written = self.written + new.count
+        size = jnp.minimum(self.size + n, capacity)
+        count = self.count + n
+        age = (count - 1 - jnp.arange(capacity)) % capacity
+        alive = (age < size) & (frame >= written - room)
+        return Replay(
+            frames,
+            frame,
+            self.action.at[row].set(jnp.asarray(new.action, self.action.dtype)),
+            self.reward.at[row].set(new.reward),
+            self.terminal.at[row].set(new.terminal),
+            jnp.sum(alive, dtype=jnp.int32),
+            count,
+            written,
+        )
+
+    def packed(self) -> "Replay":
+        """Cut to what is filled: what a checkpoint holds."""
+        frames, rows = min(int(self.written), len(self.frames)), min(int(self.count), len(self.frame))
+        return Replay(
+            self.frames[:frames],
+            *(part[:rows] for part in (self.frame, self.action, self.reward, self.terminal)),
+            self.size,
+            self.count,
+            self.written,
+        )
+
+    def unpacked(self, like: "Replay") -> "Replay":
+        """A packed replay with the room of `like` again.
+
+        Raises:
+            ValueError: it holds other observations or actions, or does not fit.
+        """
+
+        def widened(part: Array, room: Array) -> Array:
+            if part.shape[1:] != room.shape[1:] or part.size > room.size:
+                raise ValueError(f"rows of shape {part.shape} do not fit into {room.shape}")
+            return room.at[: len(part)].set(part) if room.ndim else part
+
+        return jax.tree.map(widened, self, like)
+
+
+def empty_replay(
+    obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: DTypeLike, capacity: int
+) -> Replay:
+    """A replay with room for `capacity` transitions."""
+    room = capacity + int(capacity * SPARE) + 2
+    return Replay(
+        jnp.zeros((room, *obs_shape)),
+        jnp.zeros(capacity, jnp.int32),
+        jnp.zeros((capacity, *action_shape), action_dtype),
+        jnp.zeros(capacity),
+        jnp.zeros(capacity, bool),
+        *(jnp.zeros((), jnp.int32) for _ in range(3)),  # three buffers: each is donated
+    )

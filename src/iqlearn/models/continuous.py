@@ -1,0 +1,112 @@
+"""The soft Q-function of continuous actions, and the actor that stands for its soft policy."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Shaped
+
+from iqlearn.models import distributions
+from iqlearn.models.networks import MLP, Ensemble
+from iqlearn.settings import Network
+from iqlearn.types import ActionScale, Bounds, ObservationScale, PRNGKey, Scalar, TaskSpec
+
+VALUE_SAMPLES = 8
+"""Actions that `v` averages over when a value is asked for outside of training."""
+
+
+class Drawn(eqx.Module):
+    """An action a row from the actor: in [−1, 1], with its log-density there and the distribution it came from."""
+
+    unit: Float[Array, "n act"]
+    log_prob: Float[Array, " n"]
+    mean: Float[Array, "n act"]
+    log_std: Float[Array, "n act"]
+
+
+class ContinuousSoftQ(eqx.Module):
+    """Critics Q(s, a) and a tanh-Gaussian actor π(a|s) that follows exp(Q/τ).
+
+    Observations are (n, *obs_shape), raw; actions (n, act), in the environment's units. Densities are over actions
+    scaled to [−1, 1]. What judges is the least of the critics (clipped double Q-learning).
+    """
+
+    critic: Ensemble
+    actor: MLP
+    log_temperature: Scalar
+    scale: ObservationScale
+    actions: ActionScale
+    unit: float = eqx.field(static=True)
+    """What the critics' outputs are multiples of, so that they are of order 1."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        critic: Network,
+        actor: Network,
+        scale: ObservationScale,
+        key: PRNGKey,
+        temperature: float = 1.0,
+        unit: float = 1.0,
+    ) -> None:
+        assert isinstance(spec.actions, Bounds)
+        critic_key, actor_key = jr.split(key)
+        inputs, dim = scale.mean.size, len(spec.actions.low)
+        self.critic = Ensemble(inputs + dim, 1, critic, critic_key)
+        self.actor = MLP(inputs, 2 * dim, actor, actor_key)
+        self.log_temperature = jnp.log(jnp.float32(temperature))
+        self.scale, self.actions, self.unit = scale, ActionScale(spec.actions), unit
+
+    @property
+    def temperature(self) -> Scalar:
+        """τ"""
+        return jnp.exp(self.log_temperature)
+
+    def inputs(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n inputs"]:
+        """What the networks see of observations."""
+        return jax.lax.stop_gradient(self.scale)(obs)
+
+    def unit_q(self, inputs: Float[Array, "n inputs"], unit: Float[Array, "n act"]) -> Float[Array, "members n"]:
+        """Q of every member, from scaled observations and actions in [−1, 1]."""
+        return self.unit * self.critic(jnp.concatenate([inputs, unit], axis=1))[..., 0]
+
+    def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
+        """Actions scaled to [−1, 1]."""
+        return jax.lax.stop_gradient(self.actions).to_unit(action)
+
+    def draw(self, inputs: Float[Array, "n inputs"], key: PRNGKey) -> Drawn:
+        """A sample of π(·|s) a row, from scaled observations; differentiable in the actor."""
+        mean, log_std = distributions.split(self.actor(inputs))
+        return Drawn(*distributions.sample(mean, log_std, key), mean, log_std)
+
+    def value_of(self, inputs: Float[Array, "n inputs"], drawn: Drawn) -> Float[Array, " n"]:
+        """One-sample estimate of V(s): min Q(s,a) − τ·log π(a|s)."""
+        return jnp.min(self.unit_q(inputs, drawn.unit), axis=0) - self.temperature * drawn.log_prob
+
+    def member_q(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, "members n"]:
+        """Q(s, a) of every member."""
+        return self.unit_q(self.inputs(obs), self.to_unit(action))
+
+    def q(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, " n"]:
+        """Q(s, a), the least of the members'."""
+        return jnp.min(self.member_q(obs, action), axis=0)
+
+    def v(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, " n"]:
+        """V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)], over a fixed set of samples."""
+        inputs = self.inputs(obs)
+
+        def once(key: PRNGKey) -> Float[Array, " n"]:
+            return self.value_of(inputs, self.draw(inputs, key))
+
+        return jnp.mean(jax.lax.map(once, jr.split(jr.key(0), VALUE_SAMPLES)), axis=0)
+
+    def log_prob(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, " n"]:
+        """log π(a|s), finite at the bounds of the action space."""
+        mean, log_std = distributions.split(self.actor(self.inputs(obs)))
+        return distributions.log_prob(mean, log_std, self.to_unit(action))
+
+    def act(self, obs: Shaped[Array, "n *obs"], key: PRNGKey | None = None) -> Float[Array, "n act"]:
+        """A sample of π(·|s), or without a key the image of its mean."""
+        mean, log_std = distributions.split(self.actor(self.inputs(obs)))
+        unit = jnp.tanh(mean) if key is None else distributions.sample(mean, log_std, key)[0]
+        return self.actions.to_env(unit)

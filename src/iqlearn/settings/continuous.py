@@ -1,0 +1,114 @@
+"""Settings for continuous actions."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from iqlearn.settings.common import (
+    Form,
+    Network,
+    Objective,
+    require_not_negative,
+    require_positive,
+    require_share,
+)
+
+
+def critic_network() -> Network:
+    return Network(hidden=(256, 256), activation="relu", layer_norm=True, ensemble=2)
+
+
+def actor_network() -> Network:
+    return Network(hidden=(256, 256), activation="relu")
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """How a critic and its actor descend."""
+
+    batch_size: int = 128
+    """Transitions an update; of an imitator: of the expert, and as many of the learner."""
+    learning_rate: float = 3e-4
+    """Step size of Adam for the critics."""
+    actor_learning_rate: float = 3e-4
+    """Step size of Adam for the actor."""
+    weight_decay: float = 0.0
+    """Decoupled decay of the weight matrices an update, times the learning rate."""
+    target_rate: float = 0.005
+    """Share of the new weights in the Polyak target of the critics, each update."""
+    average_rate: float = 0.005
+    """Share of the new weights in the averaged actor, each update: the policy that is evaluated and kept."""
+    learn_temperature: bool = False
+    """Adapt the temperature so that the actor's entropy meets `target_entropy`; `temperature` is its start."""
+    target_entropy: float = -1.0
+    """Entropy a dimension of the action (scaled to [-1, 1]) that a learnt temperature aims at."""
+    network: Network = field(default_factory=critic_network)
+    """The critics."""
+    actor: Network = field(default_factory=actor_network)
+    """The actor."""
+
+    def __post_init__(self) -> None:
+        require_share(self, "target_rate", "average_rate")
+        require_not_negative(self, "weight_decay")
+        require_positive(self, "batch_size", "learning_rate", "actor_learning_rate")
+
+
+@dataclass(frozen=True)
+class IQLearnContinuous(ActorCritic, Objective):
+    """Inverse soft-Q learning (Garg et al., NeurIPS 2021) with an actor, for continuous actions."""
+
+    name: ClassVar[str] = "iq-continuous"
+
+    form: Form = "inverse"
+    """Of `chi2_mixture`: the inverse-Bellman form, or LS-IQ's squared Bellman error."""
+    temperature: float = 0.002
+    """Weight of the entropy in the soft value."""
+    absorbing: bool = True
+    """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
+    the learner; else it is 0."""
+    gradient_penalty: float = 0.0
+    """Weight of the penalty on |dQ/d(s, a)| above 1, between expert and learner."""
+    cloning_online: float = 0.0
+    """Weight of the expert actions' likelihood in the actor's loss, where the learner acts."""
+    cloning_offline: float = 1.0
+    """The same where there are expert transitions only."""
+
+    def __post_init__(self) -> None:
+        Objective.__post_init__(self)
+        ActorCritic.__post_init__(self)
+        require_not_negative(self, "gradient_penalty", "cloning_online", "cloning_offline")
+
+
+@dataclass(frozen=True)
+class BCContinuous:
+    """Behavioural cloning of continuous actions: maximum likelihood, with weight decay. The baseline."""
+
+    name: ClassVar[str] = "bc-continuous"
+
+    batch_size: int = 128
+    """Expert transitions an update."""
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+    weight_decay: float = 1e-2
+    """Decoupled decay of the weight matrices an update, times the learning rate."""
+    actor: Network = field(default_factory=actor_network)
+    """The policy network."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "weight_decay")
+        require_positive(self, "batch_size", "learning_rate")
+
+
+@dataclass(frozen=True)
+class SAC(ActorCritic):
+    """Soft actor-critic on the environment's own reward: makes experts, imitates nobody."""
+
+    name: ClassVar[str] = "sac"
+
+    gamma: float = 0.99
+    """Discount, in [0, 1)."""
+    temperature: float = 0.2
+    """Weight of the entropy in the soft value."""
+    learn_temperature: bool = True
+    """Adapt the temperature so that the actor's entropy meets `target_entropy`; `temperature` is its start."""
+    batch_size: int = 256
+    """Transitions an update."""

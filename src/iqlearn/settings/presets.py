@@ -1,0 +1,46 @@
+"""Which settings belong to which task, and whether learning acts in the environment. The rules of the command line."""
+
+from typing import Literal
+
+from iqlearn.errors import InputError
+from iqlearn.settings.continuous import SAC, BCContinuous, IQLearnContinuous
+from iqlearn.settings.discrete import BC, IQLearn, SoftQ
+
+Imitator = IQLearn | BC | IQLearnContinuous | BCContinuous
+Expert = SoftQ | SAC
+Role = Literal["iq", "bc", "expert"]
+
+KINDS: dict[tuple[Role, bool], type[Imitator | Expert]] = {
+    ("iq", True): IQLearn,
+    ("iq", False): IQLearnContinuous,
+    ("bc", True): BC,
+    ("bc", False): BCContinuous,
+    ("expert", True): SoftQ,
+    ("expert", False): SAC,
+}
+"""The settings of each algorithm, for discrete actions and for continuous ones."""
+
+
+def check(settings: Imitator | Expert, discrete: bool, online: bool) -> None:
+    """Whether an algorithm can do a task.
+
+    Raises:
+        InputError: it is for the other kind of actions, or it clones and is asked to act.
+    """
+    for (role, of_discrete), kind in KINDS.items():
+        if type(settings) is kind and of_discrete != discrete:
+            needed, actions = KINDS[role, discrete].__name__, "discrete" if discrete else "continuous"
+            raise InputError(f"{kind.__name__} settings, but the actions are {actions}; expected {needed}.")
+    if online and isinstance(settings, BC | BCContinuous):
+        raise InputError("Behavioural cloning learns from the demonstrations alone; leave --online out.")
+
+
+def online_by_default(settings: Imitator, env: str | None) -> bool:
+    """Learn while acting: inverse soft-Q learning of continuous actions, where an environment is named."""
+    return isinstance(settings, IQLearnContinuous) and env is not None
+
+
+def default_steps(settings: Imitator | Expert, online: bool) -> int:
+    """Steps of the environment online, updates offline."""
+    continuous = isinstance(settings, IQLearnContinuous | BCContinuous | SAC)
+    return 100_000 if continuous and online else 10_000

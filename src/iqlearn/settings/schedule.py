@@ -1,0 +1,56 @@
+"""How long to train, and how to act on the way."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from iqlearn.settings.common import require, require_not_negative, require_positive
+
+Vectorization = Literal["sync", "async"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how often to look."""
+
+    steps: int = 10_000
+    """Updates in all."""
+    evaluations: int = 10
+    """Evaluations on the way, evenly spread; the last one is of the final policy."""
+    eval_episodes: int = 20
+    """Episodes an evaluation."""
+    sampled: bool = False
+    """Play samples of the soft policy instead of its most likely actions: it does not get stuck in a loop."""
+    seed: int = 0
+    """Root of all randomness: choice of trajectories, initial weights, batches, evaluation episodes."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "evaluations", "eval_episodes")
+        require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
+
+    @property
+    def chunk(self) -> int:
+        """Updates between two evaluations."""
+        return -(-self.steps // self.evaluations)
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """How the learner acts in the environment while it learns online."""
+
+    num_envs: int = 1
+    """Copies of the environment stepped together."""
+    vectorization: Vectorization = "sync"
+    """One process, or one a copy."""
+    random_steps: int = 1_000
+    """Steps of uniformly random actions before the first update."""
+    update_ratio: float = 1.0
+    """Updates a step of an environment."""
+    round_steps: int = 50
+    """Steps of all copies together between two calls of the compiled updates; the policy that acts is one call old."""
+    replay: int = 1_000_000
+    """Transitions that are remembered."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
+        require_not_negative(self, "random_steps")
+        require(self.round_steps % self.num_envs == 0, "round_steps", self.round_steps, "a multiple of num_envs")

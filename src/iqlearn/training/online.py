@@ -1,0 +1,83 @@
+"""Learning while acting: environments on the host, replay and updates on the device, side by side."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+
+from iqlearn.algorithms import TrainState
+from iqlearn.data.replay import Moments, Replay
+from iqlearn.envs.vector import Step, VectorEnv
+from iqlearn.models import SoftQModel
+from iqlearn.training.offline import Demonstrations
+from iqlearn.types import Batch, PRNGKey, Rewarded
+
+
+class Experience(eqx.Module):
+    """What an imitator draws from online: half from the expert, half from what it did itself."""
+
+    demos: Demonstrations
+    replay: Replay
+
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Batch, TrainState]:
+        expert_key, replay_key = jr.split(key)
+        return self.demos.batch(expert_key, n)._replace(visited=self.replay.sample(replay_key, n)), state
+
+
+class Rewards(eqx.Module):
+    """What an expert draws from: transitions with the environment's own reward."""
+
+    replay: Replay
+
+    def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Rewarded, TrainState]:
+        return self.replay.rewarded(key, n), state
+
+
+@jax.jit
+def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey, step: int) -> jax.Array:
+    return model.act(obs, jr.fold_in(key, step))
+
+
+@partial(jax.jit, donate_argnums=0)
+def remember(replay: Replay, new: Moments) -> Replay:
+    """The replay with these transitions; the old one's memory is used again."""
+    return replay.extend(new)
+
+
+def interact(env: VectorEnv, model: SoftQModel | None, key: PRNGKey, first: int, steps: int) -> list[Step]:
+    """Act `steps` times in every copy, with samples of the model's policy, or at random without a model.
+
+    `first` is the number of the first step: it and the key settle the noise.
+    """
+    taken = []
+    for i in range(first, first + steps):
+        action = env.random_actions() if model is None else np.asarray(_act(model, env.obs, key, i))
+        taken.append(env.step(action))
+    return taken
+
+
+def moments(steps: Sequence[Step]) -> Moments:
+    """Steps of every copy as rows for the replay, copy after copy, padded to a few sizes only."""
+    obs, action, next_obs, reward, terminal, ended = (
+        np.stack([getattr(step, name) for step in steps], axis=1) for name in Step._fields
+    )
+    copies, length = ended.shape
+    closing = ended.copy()
+    closing[:, -1] = True  # the last observation of an episode, or of this part of it, is a frame of its own
+    frame = np.arange(copies * length).reshape(copies, length)
+    before = np.concatenate([[0], np.cumsum(closing.ravel())[:-1]]).reshape(copies, length)
+    frame = frame + before
+    count = copies * length + int(closing.sum())
+    frames = np.zeros((-(-count // (copies * length)) * copies * length, *obs.shape[2:]), np.float32)
+    frames[frame.ravel()] = obs.reshape(-1, *obs.shape[2:])
+    frames[frame[closing] + 1] = next_obs[closing]
+
+    def flat(x: np.ndarray) -> np.ndarray:
+        return x.reshape(copies * length, *x.shape[2:])
+
+    return Moments(
+        frames, frame.ravel().astype(np.int32), flat(action), flat(reward), flat(terminal), count
+    )
