@@ -11,6 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from iqlearn.training.expert import train_expert
 
 import iqlearn
 from iqlearn.algorithms import SoftQLearning
@@ -21,7 +22,6 @@ from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.models import Policy
 from iqlearn.settings import Network, SoftQ
-from iqlearn.training.expert import train_expert
 from iqlearn.types import ObservationScale
 
 ENV = "CartPole-v1"

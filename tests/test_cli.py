@@ -12,7 +12,7 @@ from iqlearn import cli, records
 from iqlearn.data import Demos
 from iqlearn.session import Session
 
-SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--hidden", "8", "--batch-size", "8")
+SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--network.hidden", "8", "--batch-size", "8")
 FILES = {"config.json", "metrics.csv", "result.json", "model.safetensors", "checkpoint.safetensors", "curves.png"}
 
 
@@ -208,7 +208,7 @@ def test_settings_out_of_range_are_one_sentence(cartpole_file, tmp_path, sentenc
     assert "gamma is nan" in sentence(*start, "--gamma", "nan")
     assert "steps is 0" in sentence(*start, "--steps", 0)
     assert "learning_rate is 0.0" in sentence(*start, "--learning-rate", 0)
-    assert "hidden" in sentence(*start, "--hidden", 0)
+    assert "hidden" in sentence(*start, "--network.hidden", 0)
     assert "seeds is 0" in sentence(*start, "--seeds", 0)
     assert not (tmp_path / "run").exists()
 

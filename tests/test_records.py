@@ -200,7 +200,7 @@ def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
 
 
 def test_claim_with_overwrite_removes_the_run_and_nothing_else(tmp_path):
-    run = [getattr(records, name) for name in ("CONFIG", "METRICS", "RESULT", "MODEL", "CHECKPOINT", "CURVES")]
+    run = [getattr(records, name) for name in ("CONFIG", "METRICS", "RESULT", "MODEL", "BEST", "CHECKPOINT", "CURVES")]
     for name in [*run, "notes.txt"]:
         (tmp_path / name).write_text("old")
     (tmp_path / "folder").mkdir()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -35,8 +35,8 @@ class Train(Generic[S]):
     learner: Annotated[S, arg(name="")]
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     env: Annotated[str | None, arg(metavar="ID")] = None
-    """Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Offline learning works
-    without."""
+    """Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Learning offline
+    works without."""
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
     """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
     trajectories: Annotated[int | None, arg(metavar="K")] = None
@@ -225,25 +225,24 @@ def command_for(arguments: Sequence[str]) -> Any:
     env, demos = value_of("--env", arguments), value_of("--demos", arguments)
     discrete = discrete_actions(env, demos) if verb in ("train", "expert") else True
     role = cast(Role, "bc" if value_of("--algorithm", arguments) == "bc" else "iq")
-    imitator, expert = KINDS[role, discrete], KINDS["expert", discrete]
+    imitator, expert = cast(tuple[Any, Any], (KINDS[role, discrete], KINDS["expert", discrete]))
     acts = verb == "expert" or "--online" in arguments
     acts = acts or (role == "iq" and not discrete and env is not None and "--offline" not in arguments)
     schedule = Schedule(steps=default_steps((expert if verb == "expert" else imitator)(), acts))
-    train: Any = Train(learner=imitator(), schedule=schedule)
-    make: Any = TrainExpert(learner=expert(), schedule=schedule, env=tyro.MISSING)
-    kinds: Any = Train[imitator], TrainExpert[expert]
-    return (
-        Annotated[kinds[0], subcommand("train", default=train)]
-        | Annotated[kinds[1], subcommand("expert", default=make)]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[Evaluate, subcommand("evaluate")]
-        | Annotated[Reward, subcommand("reward")]
-        | Annotated[Demonstrations, subcommand("demos")]
-    )
+    train = subcommand("train", default=Train(learner=imitator(), schedule=schedule))
+    make = subcommand("expert", default=TrainExpert(learner=expert(), schedule=schedule, env=tyro.MISSING))
+    return Union[  # noqa: UP007
+        Annotated[Train[imitator], train],
+        Annotated[TrainExpert[expert], make],
+        Annotated[Resume, subcommand("resume")],
+        Annotated[Evaluate, subcommand("evaluate")],
+        Annotated[Reward, subcommand("reward")],
+        Annotated[Demonstrations, subcommand("demos")],
+    ]
 
 
 def discrete_actions(env: str | None, demos: str | None) -> bool:
-    """Whether actions are discrete, as the environment says, or else the file; what is wrong with them is told later."""
+    """Whether actions are discrete, as the environment or else the file says; what is wrong with them is told later."""
     try:
         if env is not None:
             from iqlearn.envs import gym

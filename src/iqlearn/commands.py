@@ -170,7 +170,9 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
         if run.result.get("status") == "diverged":
             first, last = run.result["diverged_between"]
             kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
-            raise InputError(f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate.")
+            raise InputError(
+                f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate."
+            )
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

@@ -17,7 +17,7 @@ from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
 from iqlearn.run import Origin, Run, imagines, initial_state, keys_of
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import IQLearn, Interaction, Schedule
+from iqlearn.settings import Interaction, IQLearn, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
 from iqlearn.training import in_imagination, on_device
 
@@ -46,7 +46,7 @@ def learn(
     """Learn a policy and a reward from demonstrations.
 
     Args:
-        settings: the algorithm and its settings; `IQLearn` for discrete actions, `IQLearnContinuous` for continuous ones.
+        settings: the algorithm and its settings: `IQLearn` for discrete actions, `IQLearnContinuous` for others.
         demos: what the expert did; take and sub-sample it first.
         env: Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Without one
             nothing is evaluated, and learning offline works all the same.

@@ -24,9 +24,9 @@ from iqlearn.models import Policy, SoftQModel
 from iqlearn.records import Row
 from iqlearn.settings import (
     BC,
+    Interaction,
     IQLearn,
     IQLearnContinuous,
-    Interaction,
     Schedule,
     Settings,
     from_dict,
@@ -212,8 +212,9 @@ def init(algorithm: Algorithm, spec: TaskSpec, scale: ObservationScale, key: PRN
 def imagines(settings: Settings, origin: Origin, interaction: Interaction | None) -> bool:
     """Whether the learner acts in a model of the dynamics: offline, where that is good enough."""
     error = origin.dynamics_error
-    offline = isinstance(settings, IQLearn) and interaction is None
-    return offline and error is not None and error < settings.imagination.error_limit
+    if not isinstance(settings, IQLearn) or interaction is not None or error is None:
+        return False
+    return error < settings.imagination.error_limit
 
 
 def initial_state(
@@ -228,9 +229,9 @@ def initial_state(
     imagining = imagines(settings, origin, interaction)
     learner = algorithm(settings, imagining or interaction is not None)
     state = init(learner, spec, scale, keys_of(seed)[0])
-    if not imagining or not isinstance(settings, IQLearn):
-        return state
-    return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))
+    if isinstance(settings, IQLearn) and imagining:
+        return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))
+    return state
 
 
 def keys_of(seed: int) -> tuple[PRNGKey, PRNGKey, PRNGKey]:

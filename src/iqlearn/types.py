@@ -96,3 +96,15 @@ class TaskSpec(NamedTuple):
     @property
     def discrete(self) -> bool:
         return isinstance(self.actions, int)
+
+    @property
+    def choices(self) -> int:
+        """The number of discrete actions."""
+        assert isinstance(self.actions, int), "actions are continuous"
+        return self.actions
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of continuous actions."""
+        assert isinstance(self.actions, Bounds), "actions are discrete"
+        return self.actions

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import pytest
 
-from iqlearn.data import Buffer, empty, filled
+from iqlearn.data import Buffer, filled
 
 
 def row(i: int) -> dict[str, jax.Array]:
@@ -27,64 +26,24 @@ def drawn(buffer: Buffer, n: int = 400) -> set[int]:
     return set(sample["a"].tolist())
 
 
-def test_an_empty_buffer_has_the_types_of_its_rows():
-    buffer = empty(row(7), capacity=5)
-    assert (buffer.capacity, int(buffer.size), int(buffer.head)) == (5, 0, 0)
+def test_filled_holds_the_rows_and_room_for_more():
+    buffer = filled(rows(1, 2), capacity=4)
+    assert buffer.rows["a"].tolist() == [1, 2, 0, 0]
+    assert int(buffer.size) == 2
     assert jax.tree.map(lambda x: (x.shape, str(x.dtype)), buffer.rows) == {
-        "a": ((5,), "int32"),
-        "b": ((5, 2), "float32"),
+        "a": ((4,), "int32"),
+        "b": ((4, 2), "float32"),
     }
 
 
-def test_extend_writes_one_after_another():
-    buffer = empty(row(0), capacity=5).extend(rows(1, 2)).extend(rows(3))
-    assert buffer.rows["a"].tolist() == [1, 2, 3, 0, 0]
-    assert (int(buffer.size), int(buffer.head)) == (3, 3)
-
-
-def test_extend_wraps_around_and_overwrites_the_oldest():
-    buffer = empty(row(0), capacity=5).extend(rows(1, 2, 3)).extend(rows(4, 5, 6, 7))
-    assert buffer.rows["a"].tolist() == [6, 7, 3, 4, 5]
-    assert buffer.rows["b"][:, 1].tolist() == [6, 7, 3, 4, 5]
-    assert (int(buffer.size), int(buffer.head)) == (5, 2)
-
-
-@pytest.mark.parametrize("lengths", [(1,) * 13, (5, 5, 3), (2, 4, 3, 4)])
-def test_extend_keeps_the_newest_whatever_the_pieces(lengths):
-    buffer, number = empty(row(0), capacity=5), 1
-    for n in lengths:
-        buffer, number = buffer.extend(rows(*range(number, number + n))), number + n
-    assert sorted(buffer.rows["a"].tolist()) == [9, 10, 11, 12, 13]
-    assert int(buffer.size) == 5
-
-
-def test_extend_to_exactly_full_goes_on_at_the_start():
-    buffer = empty(row(0), capacity=3).extend(rows(1, 2, 3))
-    assert (int(buffer.size), int(buffer.head)) == (3, 0)
-    assert buffer.extend(rows(4)).rows["a"].tolist() == [4, 2, 3]
-
-
-def test_extend_leaves_the_old_buffer_alone():
-    old = empty(row(0), capacity=3)
-    old.extend(rows(1, 2))
-    assert (int(old.size), old.rows["a"].tolist()) == (0, [0, 0, 0])
-
-
-def test_filled_without_room_goes_on_at_the_start():
+def test_filled_without_room_holds_the_rows_alone():
     buffer = filled(rows(1, 2, 3))
-    assert (buffer.capacity, int(buffer.size), int(buffer.head)) == (3, 3, 0)
+    assert buffer.rows["a"].tolist() == [1, 2, 3]
+    assert int(buffer.size) == 3
 
 
-def test_filled_with_room_goes_on_after_the_rows():
-    buffer = filled(rows(1, 2), capacity=4)
-    assert (buffer.capacity, int(buffer.size)) == (4, 2)
-    assert buffer.extend(rows(3, 4, 5)).rows["a"].tolist() == [5, 2, 3, 4]
-
-
-def test_sample_draws_every_row_and_only_those():
-    assert drawn(empty(row(0), capacity=100).extend(rows(1, 2, 3))) == {1, 2, 3}
+def test_sample_draws_every_row():
     assert drawn(filled(rows(1, 2, 3))) == {1, 2, 3}
-    assert drawn(filled(rows(1, 2, 3)).extend(rows(4))) == {2, 3, 4}
 
 
 def test_padding_is_never_drawn():
@@ -118,12 +77,3 @@ def test_buffers_of_unequal_fill_stack_for_vmap():
     assert [set(numbers.tolist()) for numbers in sample] == [{1}, {1, 2, 3, 4}, {1, 2, 3, 4, 5, 6}]
     for i, buffer in enumerate(buffers):
         assert sample[i].tolist() == buffer.sample(keys[i], 200)["a"].tolist()
-
-
-def test_extend_works_under_jit_and_vmap():
-    starts = [empty(row(0), capacity=3).extend(rows(1, 2)), empty(row(0), capacity=3).extend(rows(5))]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    new = jax.tree.map(lambda *leaves: jnp.stack(leaves), rows(3, 4), rows(6, 7))
-    result = jax.jit(jax.vmap(lambda buffer, more: buffer.extend(more)))(stacked, new)
-    assert result.rows["a"].tolist() == [[4, 2, 3], [5, 6, 7]]
-    assert (result.size.tolist(), result.head.tolist()) == ([3, 3], [1, 0])

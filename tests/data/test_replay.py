@@ -24,7 +24,7 @@ def walk(copies: int, steps: int, ends_every: int, first: int = 0) -> list[Step]
             Step(
                 obs,
                 (place * 10 + np.arange(copies))[:, None].astype(np.float32),
-                obs + [0, 0, 1],
+                obs + np.array([0.0, 0.0, 1.0]),
                 (place * 2).astype(np.float32),
                 ended & (episode % 2 == 0),
                 ended,

@@ -14,6 +14,8 @@ from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.settings import ActorCritic
 from iqlearn.types import Metrics, Scalar
 
+State = TrainState[ContinuousSoftQ]
+
 
 class OptStates(NamedTuple):
     """One optimiser's state a part of the model."""
@@ -45,10 +47,11 @@ def parts(model: ContinuousSoftQ) -> tuple[Any, Any, Any]:
     return model.critic, model.actor, model.log_temperature
 
 
-def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: TrainState) -> tuple[ContinuousSoftQ, OptStates]:
+def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: State) -> tuple[ContinuousSoftQ, OptStates]:
     """One step of each part down its own gradient. A fixed temperature stays."""
     model, opt_state = state.model, state.opt_state
     moved, states = [], []
+    assert isinstance(opt_state, OptStates)
     for rate, grad, part, opt in zip(rates(s), parts(gradient), parts(model), opt_state, strict=True):
         updates, opt = optimizer(rate).update(grad, opt, part)
         moved.append(eqx.apply_updates(part, updates))
@@ -65,15 +68,13 @@ def follow(s: ActorCritic, target: ContinuousSoftQ, model: ContinuousSoftQ) -> C
     return eqx.tree_at(parts, target, (critic, actor, model.log_temperature))
 
 
-def averaged(state: TrainState) -> ContinuousSoftQ:
+def averaged(state: State) -> ContinuousSoftQ:
     """What acts and judges after training: the critics as they are, the actor averaged."""
     assert state.target is not None
     return eqx.tree_at(lambda m: m.actor, state.model, state.target.actor)
 
 
-def actor_loss(
-    q: Float[Array, "members n"], log_prob: Float[Array, " n"], temperature: Scalar
-) -> Scalar:
+def actor_loss(q: Float[Array, "members n"], log_prob: Float[Array, " n"], temperature: Scalar) -> Scalar:
     """E[τ·log π(a|s) − min Q(s,a)], a ~ π: the actor's distance to exp(Q/τ) (SAC, equation 7)."""
     return jnp.mean(jax.lax.stop_gradient(temperature) * log_prob - jnp.min(q, axis=0))
 
@@ -84,9 +85,10 @@ def temperature_loss(log_temperature: Scalar, log_prob: Float[Array, " n"], targ
 
 
 def finish(
-    s: ActorCritic, state: TrainState, loss: Scalar, metrics: Metrics, gradient: ContinuousSoftQ
-) -> tuple[TrainState, Metrics]:
+    s: ActorCritic, state: State, loss: Scalar, metrics: Metrics, gradient: ContinuousSoftQ
+) -> tuple[State, Metrics]:
     """The state after one step down `gradient`, and its metrics."""
+    assert state.target is not None
     model, opt_state = descend(s, gradient, state)
     target = follow(s, state.target, model)
     metrics = {

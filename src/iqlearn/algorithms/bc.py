@@ -7,11 +7,13 @@ import jax.numpy as jnp
 
 from iqlearn.algorithms.descent import begin, descend
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ, SoftQModel
+from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import soft_log_policy
 from iqlearn.settings import BC
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec
+
+State = TrainState[DiscreteSoftQ]
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,17 @@ class BehaviouralCloning:
 
     settings: BC
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         model = DiscreteSoftQ(spec, s.network, scale, key)
         opt_state = begin(s, model)
         return TrainState(model, None, opt_state, jnp.zeros((), jnp.int32))
 
-    def answer(self, state: TrainState) -> SoftQModel:
+    def answer(self, state: State) -> DiscreteSoftQ:
         """What acts and judges: the model as it is."""
         return state.model
 
-    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         s = self.settings
         model, opt_state, metrics = descend(
             s,

@@ -14,6 +14,8 @@ from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, Tas
 
 NO_CRITIC = Network(hidden=())
 
+State = TrainState[ContinuousSoftQ]
+
 
 @dataclass(frozen=True)
 class ContinuousCloning:
@@ -21,17 +23,16 @@ class ContinuousCloning:
 
     settings: BCContinuous
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         model = ContinuousSoftQ(spec, NO_CRITIC, s.actor, scale, key)
         return TrainState(model, None, begin(s, model.actor), jnp.zeros((), jnp.int32))
 
-    def answer(self, state: TrainState) -> ContinuousSoftQ:
+    def answer(self, state: State) -> ContinuousSoftQ:
         """What acts: the model as it is."""
-        assert isinstance(state.model, ContinuousSoftQ)
         return state.model
 
-    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         model = self.answer(state)
 
         def of_actor(actor: eqx.Module) -> tuple[Scalar, Metrics]:

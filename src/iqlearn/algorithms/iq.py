@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from iqlearn.algorithms.descent import begin, descend, refresh
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ, SoftQModel
+from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import (
     SoftValues,
@@ -22,6 +22,8 @@ from iqlearn.objectives import (
 )
 from iqlearn.settings import IQLearn, TargetUpdate
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
+
+State = TrainState[DiscreteSoftQ]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class InverseSoftQ:
         s = self.settings
         return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         # Without the learner's transitions the loss is a likelihood, whose logits Q/τ are of order 1.
         unit = self.value_bound if self.learner_acts else s.temperature
@@ -55,11 +57,11 @@ class InverseSoftQ:
         chosen = self.settings.target_update
         return chosen if chosen != "auto" else ("polyak" if self.learner_acts else "none")
 
-    def answer(self, state: TrainState) -> SoftQModel:
+    def answer(self, state: State) -> DiscreteSoftQ:
         """What acts and judges: the model as it is."""
         return state.model
 
-    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         s = self.settings
         model, opt_state, metrics = descend(
             s, lambda model: self.loss(model, state.target, batch), state.model, state.opt_state

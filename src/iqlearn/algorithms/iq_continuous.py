@@ -26,6 +26,7 @@ from iqlearn.settings import IQLearnContinuous
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
 
 stop = jax.lax.stop_gradient
+State = TrainState[ContinuousSoftQ]
 Inputs = Float[Array, "n inputs"]
 Unit = Float[Array, "n act"]
 
@@ -43,16 +44,17 @@ class InverseSoftActorCritic:
         s = self.settings
         return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature)
         return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
 
-    def answer(self, state: TrainState) -> ContinuousSoftQ:
+    def answer(self, state: State) -> ContinuousSoftQ:
         """What acts and judges: the averaged actor and the critics."""
         return averaged(state)
 
-    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
+        assert state.target is not None
         (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
         return finish(self.settings, state, loss, metrics, gradient)
 
@@ -71,13 +73,13 @@ class InverseSoftActorCritic:
         drawn = model.draw(inputs, draw_key)
         values = SoftValues(
             q=model.unit_q(inputs, unit),
-            v=model.value_of(inputs, stop(drawn)),
+            v=model.member_v(inputs, stop(drawn)),
             next_v=self.next_value(model, target, rows, n, next_key),
         )
-        initial_v = values.v[:n]
+        initial_v = values.v[:, :n]
         if s.value_term == "initial":
             initial = model.inputs(batch.initial_obs)
-            initial_v = model.value_of(initial, stop(model.draw(initial, initial_key)))
+            initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
         critic, metrics = self.critic_loss(values, n, initial_v)
         if s.gradient_penalty > 0.0:
             critic += s.gradient_penalty * self.roughness(model, inputs, unit, n, penalty_key)
@@ -98,25 +100,24 @@ class InverseSoftActorCritic:
     def next_value(
         self, model: ContinuousSoftQ, target: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
     ) -> Float[Array, " n"]:
-        """γV(s') from the target critics, within ±r_max/(1−γ); after a true end the absorbing state's value."""
+        """γV(s') from the least of the target critics, within ±r_max/(1−γ); after a true end the absorbing state's value."""
         s = self.settings
         inputs = model.inputs(rows.next_obs)
         slow = eqx.tree_at(lambda m: m.actor, target, model.actor)
-        value = jnp.clip(stop(slow.value_of(inputs, slow.draw(inputs, key))), -s.value_bound, s.value_bound)
+        value = jnp.min(stop(slow.member_v(inputs, slow.draw(inputs, key))), axis=0)
+        value = jnp.clip(value, -s.value_bound, s.value_bound)
         expert = jnp.arange(len(inputs)) < n
         ends = jnp.where(expert, s.value_bound, -s.value_bound) if s.absorbing else 0.0
         return discounted(value, rows.terminal, s.gamma, ends)
 
-    def critic_loss(
-        self, values: SoftValues, n: int, initial_v: Float[Array, " m"]
-    ) -> tuple[Scalar, Metrics]:
+    def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, " m"]) -> tuple[Scalar, Metrics]:
         """Mean over the critics of −J(Q); the first `n` rows are the expert's, the others, if any, visited."""
-        expert = SoftValues(values.q[:, :n], values.v[:n], values.next_v[:n])
+        expert = SoftValues(values.q[:, :n], values.v[:, :n], values.next_v[:n])
         visited = expert
         if values.q.shape[1] > n:
-            visited = SoftValues(values.q[:, n:], values.v[n:], values.next_v[n:])
-        member = SoftValues(q=0, v=None, next_v=None)  # pyright: ignore[reportArgumentType]
-        loss = jnp.mean(jax.vmap(self.member_loss, in_axes=(member, member, None))(expert, visited, initial_v))
+            visited = SoftValues(values.q[:, n:], values.v[:, n:], values.next_v[n:])
+        member = SoftValues(q=0, v=0, next_v=None)  # pyright: ignore[reportArgumentType]
+        loss = jnp.mean(jax.vmap(self.member_loss, in_axes=(member, member, 0))(expert, visited, initial_v))
         reward = implied_reward(expert)
         return loss, {
             "expert_reward": jnp.mean(reward),

@@ -15,6 +15,7 @@ from iqlearn.settings import SAC
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, Rewarded, Scalar, TaskSpec
 
 stop = jax.lax.stop_gradient
+State = TrainState[ContinuousSoftQ]
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,17 @@ class SoftActorCritic:
 
     settings: SAC
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature)
         return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
 
-    def answer(self, state: TrainState) -> ContinuousSoftQ:
+    def answer(self, state: State) -> ContinuousSoftQ:
         """What acts and judges: the averaged actor and the critics."""
         return averaged(state)
 
-    def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
+        assert state.target is not None
         (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
         return finish(self.settings, state, loss, metrics, gradient)
 
@@ -45,7 +47,7 @@ class SoftActorCritic:
         inputs, unit = model.inputs(rows.obs), model.to_unit(rows.action)
         slow = eqx.tree_at(lambda m: (m.actor, m.log_temperature), target, (model.actor, model.log_temperature))
         next_inputs = model.inputs(rows.next_obs)
-        next_v = stop(slow.value_of(next_inputs, slow.draw(next_inputs, next_key)))
+        next_v = jnp.min(stop(slow.member_v(next_inputs, slow.draw(next_inputs, next_key))), axis=0)
         next_v = discounted(next_v, rows.terminal, s.gamma)
         q = model.unit_q(inputs, unit)
         critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, batch.reward, next_v))

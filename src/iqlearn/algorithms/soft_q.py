@@ -7,11 +7,13 @@ import jax.numpy as jnp
 
 from iqlearn.algorithms.descent import begin, descend, polyak
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ, SoftQModel
+from iqlearn.models import DiscreteSoftQ
 from iqlearn.models.discrete import of_action
 from iqlearn.objectives import discounted, soft_td_loss, soft_value
 from iqlearn.settings import SoftQ
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, Rewarded, Scalar, TaskSpec
+
+State = TrainState[DiscreteSoftQ]
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,17 @@ class SoftQLearning:
 
     settings: SoftQ
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature)
         opt_state = begin(s, model)
         return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
 
-    def answer(self, state: TrainState) -> SoftQModel:
+    def answer(self, state: State) -> DiscreteSoftQ:
         """What acts and judges: the model as it is."""
         return state.model
 
-    def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
         s = self.settings
         assert state.target is not None
         target = state.target

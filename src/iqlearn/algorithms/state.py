@@ -1,21 +1,23 @@
 """The state of training: one record of arrays, so that saving it saves the whole run."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import optax
 from jaxtyping import Array, Float, Int
 
-from iqlearn.models import SoftQModel
+from iqlearn.models import ContinuousSoftQ, DiscreteSoftQ, SoftQModel
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
 
+Model = TypeVar("Model", DiscreteSoftQ, ContinuousSoftQ)
 
-class TrainState(eqx.Module):
+
+class TrainState(eqx.Module, Generic[Model]):
     """Everything that changes while training."""
 
-    model: SoftQModel
+    model: Model
     """What is differentiated, and what acts."""
-    target: SoftQModel | None
+    target: Model | None
     """The slow copy that V(s') is read from; none without a target network."""
     opt_state: optax.OptState
     step: Int[Array, ""]
@@ -37,14 +39,14 @@ class Algorithm(Protocol):
     @property
     def settings(self) -> Batched: ...
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState[Any]:
         """The state before the first update."""
         ...
 
-    def answer(self, state: TrainState) -> SoftQModel:
+    def answer(self, state: TrainState[Any]) -> SoftQModel:
         """What acts and judges when training stops here."""
         ...
 
-    def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
+    def update(self, state: TrainState[Any], batch: Any, key: PRNGKey) -> tuple[TrainState[Any], Metrics]:
         """One gradient step. `batch` is what the algorithm's data gives: `Batch`, or `Rewarded` for experts."""
         ...

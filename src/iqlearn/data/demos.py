@@ -215,8 +215,8 @@ class Demos:
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise InputError(
-                f"{self.source}: field 'act' at index {row}, coordinate {column} is {self.act[row, column]:g}; expected "
-                f"{low[column]:g} to {high[column]:g}, the bounds of {env}; clip what was sent to the environment."
+                f"{self.source}: field 'act' at index {row}, coordinate {column} is {self.act[row, column]:g}; "
+                f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did."
             )
 
     def task_spec(self) -> TaskSpec:

@@ -86,13 +86,8 @@ class Replay(eqx.Module):
     def packed(self) -> "Replay":
         """Cut to what is filled: what a checkpoint holds."""
         frames, rows = min(int(self.written), len(self.frames)), min(int(self.count), len(self.frame))
-        return Replay(
-            self.frames[:frames],
-            *(part[:rows] for part in (self.frame, self.action, self.reward, self.terminal)),
-            self.size,
-            self.count,
-            self.written,
-        )
+        frame, action, reward, terminal = (x[:rows] for x in (self.frame, self.action, self.reward, self.terminal))
+        return Replay(self.frames[:frames], frame, action, reward, terminal, self.size, self.count, self.written)
 
     def unpacked(self, like: "Replay") -> "Replay":
         """A packed replay with the room of `like` again.
@@ -120,5 +115,8 @@ def empty_replay(
         jnp.zeros((capacity, *action_shape), action_dtype),
         jnp.zeros(capacity),
         jnp.zeros(capacity, bool),
-        *(jnp.zeros((), jnp.int32) for _ in range(3)),  # three buffers: each is donated
+        # Three buffers, because each is donated.
+        size=jnp.zeros((), jnp.int32),
+        count=jnp.zeros((), jnp.int32),
+        written=jnp.zeros((), jnp.int32),
     )

@@ -1,5 +1,6 @@
 """How well it goes, told without a reward: where the learner is beside where the expert was."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
@@ -27,7 +28,7 @@ class Familiar:
         return max(between - self._within - mean_distance(visited, visited), 0.0)
 
     def _inputs(self, obs: Shaped[np.ndarray, "n *obs"]) -> Float[np.ndarray, "n inputs"]:
-        return np.asarray(self._scale(np.asarray(obs, np.float32)))
+        return np.asarray(self._scale(jnp.asarray(obs, jnp.float32)))
 
 
 def thinned(rows: Shaped[np.ndarray, "n *row"]) -> Shaped[np.ndarray, "few *row"]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from iqlearn.models import DiscreteSoftQ
+from iqlearn.models import SoftQModel
 from iqlearn.objectives import SoftValues, discounted, implied_reward
 from iqlearn.types import Transitions
 
@@ -16,12 +16,12 @@ BLOCK = 16_384
 
 
 @partial(jax.jit, static_argnames="gamma")
-def _implied(model: DiscreteSoftQ, batch: Transitions, gamma: float) -> Float[Array, " n"]:
+def _implied(model: SoftQModel, batch: Transitions, gamma: float) -> Float[Array, " n"]:
     next_v = discounted(model.v(batch.next_obs), batch.terminal, gamma)
     return implied_reward(SoftValues(model.q(batch.obs, batch.action), model.v(batch.obs), next_v))
 
 
-def recovered(model: DiscreteSoftQ, transitions: Transitions, gamma: float) -> Float[np.ndarray, " n"]:
+def recovered(model: SoftQModel, transitions: Transitions, gamma: float) -> Float[np.ndarray, " n"]:
     """r(s,a,s') = Q(s,a) − γ(1−d)·V(s') of each transition (IQ-Learn, section 4)."""
     n = len(transitions.terminal)
     block = min(BLOCK, n)

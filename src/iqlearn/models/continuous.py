@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Shaped
 from iqlearn.models import distributions
 from iqlearn.models.networks import MLP, Ensemble
 from iqlearn.settings import Network
-from iqlearn.types import ActionScale, Bounds, ObservationScale, PRNGKey, Scalar, TaskSpec
+from iqlearn.types import ActionScale, ObservationScale, PRNGKey, Scalar, TaskSpec
 
 VALUE_SAMPLES = 8
 """Actions that `v` averages over when a value is asked for outside of training."""
@@ -49,13 +49,12 @@ class ContinuousSoftQ(eqx.Module):
         temperature: float = 1.0,
         unit: float = 1.0,
     ) -> None:
-        assert isinstance(spec.actions, Bounds)
         critic_key, actor_key = jr.split(key)
-        inputs, dim = scale.mean.size, len(spec.actions.low)
+        inputs, dim = scale.mean.size, len(spec.bounds.low)
         self.critic = Ensemble(inputs + dim, 1, critic, critic_key)
         self.actor = MLP(inputs, 2 * dim, actor, actor_key)
         self.log_temperature = jnp.log(jnp.float32(temperature))
-        self.scale, self.actions, self.unit = scale, ActionScale(spec.actions), unit
+        self.scale, self.actions, self.unit = scale, ActionScale(spec.bounds), unit
 
     @property
     def temperature(self) -> Scalar:
@@ -79,9 +78,9 @@ class ContinuousSoftQ(eqx.Module):
         mean, log_std = distributions.split(self.actor(inputs))
         return Drawn(*distributions.sample(mean, log_std, key), mean, log_std)
 
-    def value_of(self, inputs: Float[Array, "n inputs"], drawn: Drawn) -> Float[Array, " n"]:
-        """One-sample estimate of V(s): min Q(s,a) − τ·log π(a|s)."""
-        return jnp.min(self.unit_q(inputs, drawn.unit), axis=0) - self.temperature * drawn.log_prob
+    def member_v(self, inputs: Float[Array, "n inputs"], drawn: Drawn) -> Float[Array, "members n"]:
+        """One-sample estimate of each member's V(s): Q(s,a) − τ·log π(a|s)."""
+        return self.unit_q(inputs, drawn.unit) - self.temperature * drawn.log_prob
 
     def member_q(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, "members n"]:
         """Q(s, a) of every member."""
@@ -96,7 +95,7 @@ class ContinuousSoftQ(eqx.Module):
         inputs = self.inputs(obs)
 
         def once(key: PRNGKey) -> Float[Array, " n"]:
-            return self.value_of(inputs, self.draw(inputs, key))
+            return jnp.min(self.member_v(inputs, self.draw(inputs, key)), axis=0)
 
         return jnp.mean(jax.lax.map(once, jr.split(jr.key(0), VALUE_SAMPLES)), axis=0)
 

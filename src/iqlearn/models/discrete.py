@@ -39,7 +39,7 @@ class DiscreteSoftQ(eqx.Module):
         temperature: float = 1.0,
         unit: float = 1.0,
     ) -> None:
-        self.net = Ensemble(scale.mean.size, spec.actions, network, key)
+        self.net = Ensemble(scale.mean.size, spec.choices, network, key)
         self.scale = scale
         self.temperature, self.unit = temperature, unit
 

@@ -32,7 +32,7 @@ def fit_linear(transitions: Transitions, scale: ObservationScale, spec: TaskSpec
     """
     obs, action, next_obs = (np.asarray(x, np.float64) for x in transitions[:3])
     z = np.asarray(scale(transitions.obs), np.float64)
-    features = np.concatenate([z, action[:, None] == np.arange(spec.actions)], axis=1)
+    features = np.concatenate([z, action[:, None] == np.arange(spec.choices)], axis=1)
     step = next_obs - obs
     gram_inverse = np.linalg.inv(features.T @ features + RIDGE * np.eye(features.shape[1]))
     weights = gram_inverse @ features.T @ step

@@ -25,7 +25,10 @@ def soft_log_policy(q: Float[Array, "*n actions"], temperature: float) -> Float[
 
 
 def discounted(
-    next_v: Float[Array, "*members n"], terminal: Bool[Array, " n"], gamma: float, end_value: float = 0.0
+    next_v: Float[Array, "*members n"],
+    terminal: Bool[Array, " n"],
+    gamma: float,
+    end_value: Float[Array, "*members n"] | float = 0.0,
 ) -> Float[Array, "*members n"]:
     """γV(s') with V(s') := `end_value` after a true end: the one place where termination enters the mathematics.
 

@@ -1,6 +1,6 @@
 """Every setting of every algorithm: frozen dataclasses, the same in Python, on the command line and in `config.json`.
 
-Nothing here imports anything heavy, so that `iqlearn --help` answers at once. The string below a field is its help text.
+Nothing here imports anything heavy, so that `iqlearn --help` answers at once. The string below a field is its help.
 """
 
 from iqlearn.settings.common import (

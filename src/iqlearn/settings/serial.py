@@ -1,6 +1,5 @@
 """Settings as JSON and back."""
 
-import types
 import typing
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -36,12 +35,12 @@ def from_dict(plain: dict[str, Any]) -> Settings:
 
 def build(kind: type[Any], plain: dict[str, Any]) -> Any:
     """A dataclass from its plain fields, nested ones and tuples included."""
-    types = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind)
     known = {f.name for f in fields(kind)}
     values = {}
     for name, value in plain.items():
         require(name in known, name, value, f"a setting that {kind.__name__} has")
-        if is_dataclass(types[name]):
-            value = build(types[name], value)
+        if is_dataclass(hints[name]):
+            value = build(hints[name], value)
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)

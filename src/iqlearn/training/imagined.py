@@ -93,5 +93,5 @@ def in_imagination(
         scale = part.observation_scale()
         dynamics, _ = fit_linear(part.transitions, scale, spec)
         spread = jnp.asarray(np.linalg.inv(np.asarray(scale.transform, np.float64)), jnp.float32)
-        found.append(Imagined(on_device, dynamics, spread, settings, spec.actions))
+        found.append(Imagined(on_device, dynamics, spread, settings, spec.choices))
     return found

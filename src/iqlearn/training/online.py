@@ -78,6 +78,4 @@ def moments(steps: Sequence[Step]) -> Moments:
     def flat(x: np.ndarray) -> np.ndarray:
         return x.reshape(copies * length, *x.shape[2:])
 
-    return Moments(
-        frames, frame.ravel().astype(np.int32), flat(action), flat(reward), flat(terminal), count
-    )
+    return Moments(frames, frame.ravel().astype(np.int32), flat(action), flat(reward), flat(terminal), count)

@@ -1,0 +1,186 @@
+"""Online results: continuous control from one demonstration, one setting, returns per seed into `results/online.csv`.
+
+    python benchmarks/online.py --demos ../shared/demos                       # everything: days on two cores
+    python benchmarks/online.py --demos ../shared/demos --only easy --seeds 3
+
+Every run is an `iqlearn train` of its own with default settings, in a folder under --work, pinned to one core where the
+system can do that. Stopped and called again, the script goes on where it was. Seeds start at 0; settings were tuned on
+seeds from 1000 up. The last evaluation of a run is of its final policy. --ablation NAME with further flags after `--`
+writes to `results/ablations.csv` instead and starts from seed 1000.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal
+
+import tyro
+
+from iqlearn.records import METRICS, RESULT, read_json, read_rows
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("setting", "task", "demos", "trajectories", "subsample", "seed", "step", "normalised", "least", "seconds")
+EASY = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+Only = Literal["easy", "hard5", "hard1", "sparse", "offline", "offline-bc"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    setting: str
+    task: str
+    file: Path
+    trajectories: int
+    subsample: int
+    seed: int
+    steps: int
+    flags: tuple[str, ...] = ()
+    evaluations: int = 10
+    episodes: int = 20
+
+    @property
+    def name(self) -> str:
+        parts = (self.setting, self.file.stem, self.trajectories, self.subsample, self.seed)
+        return "-".join(str(part) for part in parts)
+
+    def command(self, folder: Path) -> list[str]:
+        if (folder / RESULT).is_file() and (folder / METRICS).is_file():
+            return ["resume", str(folder)]
+        values = {
+            "--env": self.task,
+            "--demos": self.file,
+            "--trajectories": self.trajectories,
+            "--subsample": self.subsample,
+            "--seed": self.seed,
+            "--steps": self.steps,
+            "--evaluations": self.evaluations,
+            "--eval-episodes": self.episodes,
+            "--out": folder,
+        }
+        return ["train", *(str(word) for pair in values.items() for word in pair), "--overwrite", *self.flags]
+
+
+def jobs(
+    folder: Path, only: Sequence[Only], first: int, seeds: int, setting: str, flags: tuple[str, ...], steps: int
+) -> Iterator[Job]:
+    """The table, run by run; seed by seed, so that a stop leaves whole rows."""
+    for seed in range(first, first + seeds):
+        for part in only:
+            tasks = EASY if part in ("easy", "offline", "offline-bc") else EASY[:3]
+            for task in tasks:
+                easy, hard = folder / f"{task}.npz", folder / f"{task}-hard.npz"
+                if part == "easy":
+                    yield Job(setting, task, easy, 1, 1, seed, steps or 100_000, flags)
+                elif part == "sparse":
+                    yield Job(setting, task, easy, 1, 20, seed, steps or 100_000, flags)
+                elif part == "hard5":
+                    yield Job(setting, task, hard, 5, 1, seed, steps or 100_000, flags)
+                elif part == "hard1":
+                    yield Job(setting, task, hard, 1, 1, seed, steps or 200_000, flags)
+                else:
+                    algorithm = ("--algorithm", "bc") if part == "offline-bc" else ("--offline",)
+                    for file, counts in ((easy, (1, 10)), (hard, (1, 5))):
+                        for count in counts if file.is_file() else ():
+                            flags_of = (*algorithm, *flags)
+                            yield Job(part, task, file, count, 1, seed, steps or 10_000, flags_of, evaluations=2)
+
+
+def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
+    """Train in a process of its own; what it says goes to a log beside the folder."""
+    folder = work / job.name
+    if (folder / RESULT).is_file() and read_json(folder / RESULT).get("status") == "completed":
+        return
+    core = cores.get()
+    try:
+        with (work / f"{job.name}.log").open("a") as log:
+            command = [sys.executable, "-m", "iqlearn", *job.command(folder)]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(process.pid, {core})
+            process.wait()
+    finally:
+        cores.put(core)
+
+
+def rows(job: Job, folder: Path) -> list[dict[str, object]]:
+    """One row an evaluation."""
+    if not (folder / METRICS).is_file():
+        return []
+    result = read_json(folder / RESULT)
+    expert, random = result["expert_return"], result["random_return"]
+    found = []
+    for row in read_rows(folder / METRICS):
+        mean, least = ((float(row[name] or 0.0) - random) / (expert - random) for name in ("return_mean", "return_min"))
+        key = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample, job.seed, int(row["step"] or 0))
+        found.append(dict(zip(COLUMNS, (*key, round(mean, 4), round(least, 4), round(result["seconds"])), strict=True)))
+    return found
+
+
+def main(
+    demos: Path,
+    only: tuple[Only, ...] = ("easy", "sparse", "hard5", "hard1", "offline", "offline-bc"),
+    seeds: int = 3,
+    work: Path = Path("runs/online"),
+    parallel: int = os.cpu_count() or 1,
+    ablation: str | None = None,
+    steps: int = 0,
+    flags: tuple[str, ...] = (),
+) -> None:
+    """Train what is missing, then write the table of all that is there.
+
+    Args:
+        demos: folder with the demonstrations of each task.
+        only: parts of the table.
+        seeds: how many, from 0 up (an ablation: from 1000 up).
+        work: where the run folders are.
+        parallel: runs at a time.
+        ablation: name of a setting that is tried; rows go to `ablations.csv`.
+        steps: instead of each part's own number.
+        flags: further flags of `iqlearn train`.
+    """
+    first = 0 if ablation is None else 1000
+    table = list(jobs(demos, only, first, seeds, ablation or "default", flags, steps))
+    work.mkdir(parents=True, exist_ok=True)
+    cores: SimpleQueue[int] = SimpleQueue()
+    for i in range(parallel):
+        cores.put(i % (os.cpu_count() or 1))
+    out = RESULTS / ("online.csv" if ablation is None else "ablations.csv")
+
+    def done(job: Job) -> None:
+        run(job, work, cores)
+        found = rows(job, work / job.name)
+        print(job.name, [row["normalised"] for row in found], flush=True)
+
+    with ThreadPoolExecutor(parallel) as pool:
+        list(pool.map(done, table))
+    merge(out, [row for job in table for row in rows(job, work / job.name)])
+
+
+def merge(path: Path, new: list[dict[str, object]]) -> None:
+    """Rows of runs that are there already are replaced, the others stay."""
+
+    def of_run(row: dict[str, object]) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in COLUMNS[:6])
+
+    replaced = {of_run(row) for row in new}
+    old: list[dict[str, object]] = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            old = [dict(row) for row in csv.DictReader(file) if of_run(dict(row)) not in replaced]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            sorted([*old, *new], key=lambda row: (*of_run(row)[:5], int(str(row["seed"])), int(str(row["step"]))))
+        )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

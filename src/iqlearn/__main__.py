@@ -1,0 +1,5 @@
+"""`python -m iqlearn` is the command line."""
+
+from iqlearn.cli import main
+
+main()
