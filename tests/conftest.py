@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-UNCHECKED = ("iqlearn.__main__", "iqlearn.cli")
-"""A program, not a module; and flags whose defaults stand for "must be given"."""
-
 with install_import_hook("iqlearn", "beartype.beartype"):
     for module in pkgutil.walk_packages(importlib.import_module("iqlearn").__path__, "iqlearn."):
-        if module.name not in UNCHECKED:
+        # Left out: a program, and the flags, of which one has a default that stands for "must be given".
+        if module.name not in ("iqlearn.__main__", "iqlearn.cli"):
             importlib.import_module(module.name)
 
 from iqlearn.data import Demos
@@ -56,6 +54,29 @@ def cartpole_file(cartpole, tmp_path_factory) -> Path:
     """A file of `cartpole`; tests read it only."""
     path = tmp_path_factory.mktemp("demos") / "random.npz"
     cartpole.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pendulum_arrays() -> dict[str, np.ndarray]:
+    """Two episodes of a random policy in Pendulum-v1, in the format of demonstrations."""
+    rng = np.random.default_rng(0)
+    evaluator = Evaluator("Pendulum-v1", lanes=2)
+    episodes = evaluator.play(lambda obs: rng.uniform(-2, 2, (len(obs), 1)).astype(np.float32), episodes=2, seed=0)
+    evaluator.close()
+    return {**as_arrays(episodes), "env": np.array("Pendulum-v1")}
+
+
+@pytest.fixture(scope="session")
+def pendulum(pendulum_arrays) -> Demos:
+    return Demos.from_arrays(pendulum_arrays, source="pendulum.npz")
+
+
+@pytest.fixture(scope="session")
+def pendulum_file(pendulum, tmp_path_factory) -> Path:
+    """A file of `pendulum`; tests read it only."""
+    path = tmp_path_factory.mktemp("demos") / "pendulum.npz"
+    pendulum.save(path)
     return path
 
 

@@ -14,6 +14,7 @@ from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
 from iqlearn.run import Run, keys_of
+from iqlearn.settings import IQLearnContinuous
 from iqlearn.training import Data, Demonstrations, Experience, Rewards, interact, moments, remember, train, train_seeds
 from iqlearn.types import Bounds
 
@@ -117,6 +118,7 @@ class Online:
         self._replay, self.done = replay_for(run), 0
         if run.rows and folder is not None:
             self._replay, self.done = experience(folder / records.CHECKPOINT, self._replay)
+        self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
         self._program: Any = None
 
     @property
@@ -143,7 +145,7 @@ class Online:
         state, seen = self._state, []
         while done < last:
             n = min(self._acting.round_steps, last - done)
-            acting = state.model if done >= self._acting.random_steps else None
+            acting = state.model if self._competent or done >= self._acting.random_steps else None
             due = self._due(done)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 state, metrics = self._program(state, self.data, self._train_key, due)

@@ -17,9 +17,9 @@ from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
 from iqlearn.run import Origin, Run, imagines, initial_state, keys_of
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import Interaction, IQLearn, Schedule
+from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
-from iqlearn.training import in_imagination, on_device
+from iqlearn.training import in_imagination, on_device, warm_started
 
 LARGEST_OBSERVATION = 1024
 """Coordinates of an observation that can be whitened in reasonable time."""
@@ -103,6 +103,9 @@ def begin(
     if isinstance(settings, IQLearn) and imagines(settings, origin, interaction):
         data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
         state = data.begin(state, keys_of(schedule.seed)[1])
+    if isinstance(settings, IQLearnContinuous):
+        updates = (settings.offline if interaction is None else settings.online).warm_start
+        state = warm_started(settings, updates, state, on_device([demos])[0], keys_of(schedule.seed)[2])
     return Run(settings, schedule, origin, spec, state, interaction)
 
 

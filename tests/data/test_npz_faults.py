@@ -329,7 +329,7 @@ def test_disagreement_with_the_task_is_one_sentence(counting, case):
 def test_continuous_actions_for_a_discrete_task(counting_arrays):
     demos = Demos.from_arrays({**counting_arrays, "act": np.zeros((15, 1))}, source="floats.npz")
     with pytest.raises(
-        InputError, match=r"floats\.npz: field 'act' holds continuous actions; expected integers, Toy-v0"
+        InputError, match=r"floats\.npz: field 'act' holds vectors; expected integers, Toy-v0 has discrete actions"
     ):
         demos.check_task(TaskSpec((2,), 3), "Toy-v0")
 

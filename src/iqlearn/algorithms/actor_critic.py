@@ -79,6 +79,11 @@ def actor_loss(q: Float[Array, "members n"], log_prob: Float[Array, " n"], tempe
     return jnp.mean(jax.lax.stop_gradient(temperature) * log_prob - jnp.min(q, axis=0))
 
 
+def squared_error(mean: Float[Array, "n act"], unit: Float[Array, "n act"]) -> Scalar:
+    """E[|a − tanh μ|²], a in [−1, 1]: the distance of given actions to the policy's most likely ones."""
+    return jnp.mean(jnp.sum((jnp.tanh(mean) - unit) ** 2, axis=1))
+
+
 def temperature_loss(log_temperature: Scalar, log_prob: Float[Array, " n"], target_entropy: float) -> Scalar:
     """−log τ·E[log π + target]: τ grows while the entropy is below its target (SAC, equation 18)."""
     return -log_temperature * jax.lax.stop_gradient(jnp.mean(log_prob) + target_entropy)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
+from iqlearn.algorithms.actor_critic import squared_error
 from iqlearn.algorithms.descent import begin, descend
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import ContinuousSoftQ
+from iqlearn.models import ContinuousSoftQ, distributions
 from iqlearn.settings import BCContinuous, Network
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec
 
@@ -19,14 +19,22 @@ State = TrainState[ContinuousSoftQ]
 
 @dataclass(frozen=True)
 class ContinuousCloning:
-    """Maximum likelihood of the expert's actions under a tanh-Gaussian. The critic is there for its shape only."""
+    """Regression of the expert's actions by the policy's most likely one, tanh of the mean.
+
+    Recorded actions often lie on the bounds, where a tanh-Gaussian's likelihood asks for an infinite mean and its fit
+    is poor; a likelihood for the spread alone spoils what the layers share. So the spread stays as it began, and what
+    counts is the most likely action. The critic is there for its shape only.
+    """
 
     settings: BCContinuous
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
-        model = ContinuousSoftQ(spec, NO_CRITIC, s.actor, scale, key)
-        return TrainState(model, None, begin(s, model.actor), jnp.zeros((), jnp.int32))
+        return self.begin(ContinuousSoftQ(spec, NO_CRITIC, s.actor, scale, key))
+
+    def begin(self, model: ContinuousSoftQ) -> State:
+        """The state before the first update of a model's actor."""
+        return TrainState(model, None, begin(self.settings, model.actor), jnp.zeros((), jnp.int32))
 
     def answer(self, state: State) -> ContinuousSoftQ:
         """What acts: the model as it is."""
@@ -43,7 +51,7 @@ class ContinuousCloning:
         return TrainState(model, None, opt_state, state.step + 1), metrics
 
     def loss(self, model: ContinuousSoftQ, batch: Batch) -> tuple[Scalar, Metrics]:
-        """−E_{ρ_E}[log π(a|s)]"""
-        likelihood = jnp.mean(model.log_prob(batch.expert.obs, batch.expert.action))
-        error = jnp.mean((model.act(batch.expert.obs) - batch.expert.action) ** 2)
-        return -likelihood, {"log_likelihood": likelihood, "squared_error": jax.lax.stop_gradient(error)}
+        """E_{ρ_E}[|a − tanh μ(s)|²], a in [−1, 1]"""
+        mean, _ = distributions.split(model.actor(model.inputs(batch.expert.obs)))
+        error = squared_error(mean, model.to_unit(batch.expert.action))
+        return error, {"squared_error": error}

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, temperature_loss
+from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, squared_error, temperature_loss
 from iqlearn.algorithms.state import TrainState
-from iqlearn.models import distributions
 from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.objectives import (
     SoftValues,
@@ -86,21 +85,21 @@ class InverseSoftActorCritic:
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        likelihood = jnp.mean(distributions.log_prob(drawn.mean[:n], drawn.log_std[:n], unit[:n]))
-        cloning = s.cloning_online if self.learner_acts else s.cloning_offline
-        if cloning > 0.0:
-            actor -= cloning * likelihood
+        cloned = squared_error(drawn.mean[:n], unit[:n])
+        imitation = s.online if self.learner_acts else s.offline
+        if imitation.cloning > 0.0:
+            actor += imitation.cloning * cloned
         loss = critic + actor
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
         entropy = -jnp.mean(drawn.log_prob)
-        metrics |= {"critic_loss": critic, "actor_loss": actor, "entropy": entropy, "log_likelihood": likelihood}
+        metrics |= {"critic_loss": critic, "actor_loss": actor, "entropy": entropy, "squared_error": cloned}
         return loss, metrics
 
     def next_value(
         self, model: ContinuousSoftQ, target: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
     ) -> Float[Array, " n"]:
-        """γV(s') from the least of the target critics, within ±r_max/(1−γ); after a true end the absorbing state's value."""
+        """γV(s') from the least of the slow critics, within ±r_max/(1−γ); after a true end the absorbing value."""
         s = self.settings
         inputs = model.inputs(rows.next_obs)
         slow = eqx.tree_at(lambda m: m.actor, target, model.actor)

@@ -14,7 +14,7 @@ from iqlearn.settings.common import (
     require,
     require_positive,
 )
-from iqlearn.settings.continuous import SAC, ActorCritic, BCContinuous, IQLearnContinuous
+from iqlearn.settings.continuous import SAC, ActorCritic, BCContinuous, Imitation, IQLearnContinuous
 from iqlearn.settings.discrete import BC, Imagination, IQLearn, SoftQ
 from iqlearn.settings.schedule import Interaction, Schedule, Vectorization
 from iqlearn.settings.serial import Settings, from_dict, to_dict
@@ -30,6 +30,7 @@ __all__ = [
     "IQLearn",
     "IQLearnContinuous",
     "Imagination",
+    "Imitation",
     "Interaction",
     "Network",
     "Objective",

@@ -53,6 +53,19 @@ class ActorCritic:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """What the actor is told of the expert's actions, beside what it learns from the critics."""
+
+    warm_start: int = 0
+    """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
+    cloning: float = 0.0
+    """Weight of the squared error of the expert's actions in the actor's loss."""
+
+    def __post_init__(self) -> None:
+        require_not_negative(self, "warm_start", "cloning")
+
+
+@dataclass(frozen=True)
 class IQLearnContinuous(ActorCritic, Objective):
     """Inverse soft-Q learning (Garg et al., NeurIPS 2021) with an actor, for continuous actions."""
 
@@ -67,15 +80,15 @@ class IQLearnContinuous(ActorCritic, Objective):
     the learner; else it is 0."""
     gradient_penalty: float = 0.0
     """Weight of the penalty on |dQ/d(s, a)| above 1, between expert and learner."""
-    cloning_online: float = 0.0
-    """Weight of the expert actions' likelihood in the actor's loss, where the learner acts."""
-    cloning_offline: float = 1.0
+    online: Imitation = field(default_factory=Imitation)
+    """What the actor is told of the expert's actions where the learner acts."""
+    offline: Imitation = field(default_factory=lambda: Imitation(warm_start=5_000, cloning=1_000.0))
     """The same where there are expert transitions only."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
-        require_not_negative(self, "gradient_penalty", "cloning_online", "cloning_offline")
+        require_not_negative(self, "gradient_penalty")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
 from iqlearn.training.online import Experience, Rewards, interact, moments, remember
 from iqlearn.training.updates import Data, train, train_seeds
+from iqlearn.training.warm import warm_started
 
 __all__ = [
     "Data",
@@ -18,4 +19,5 @@ __all__ = [
     "remember",
     "train",
     "train_seeds",
+    "warm_started",
 ]

@@ -1,0 +1,26 @@
+"""A first policy before inverse soft-Q learning begins: the expert's actions, cloned."""
+
+import equinox as eqx
+
+from iqlearn.algorithms import ContinuousCloning, TrainState
+from iqlearn.models import ContinuousSoftQ
+from iqlearn.settings import BCContinuous, IQLearnContinuous
+from iqlearn.training.offline import Demonstrations
+from iqlearn.training.updates import train
+from iqlearn.types import PRNGKey
+
+
+def warm_started(
+    settings: IQLearnContinuous,
+    updates: int,
+    state: TrainState[ContinuousSoftQ],
+    demos: Demonstrations,
+    key: PRNGKey,
+) -> TrainState[ContinuousSoftQ]:
+    """The state with an actor, live and averaged, that has been cloned from the demonstrations."""
+    if updates == 0:
+        return state
+    cloning = ContinuousCloning(BCContinuous(actor=settings.actor))
+    cloned, _ = train(cloning, cloning.begin(state.model), demos, key, updates)
+    actor = cloned.model.actor
+    return eqx.tree_at(lambda s: (s.model.actor, s.target.actor), state, (actor, actor))

@@ -1,0 +1,124 @@
+"""What the actor-critics share, the expert's critic on a problem solved by hand, and cloning of a known policy."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from iqlearn.algorithms import ContinuousCloning, SoftActorCritic
+from iqlearn.algorithms.actor_critic import actor_loss, averaged, follow, temperature_loss
+from iqlearn.algorithms.descent import polyak
+from iqlearn.settings import SAC, BCContinuous, Network
+from iqlearn.types import Batch, Bounds, ObservationScale, Rewarded, TaskSpec, Transitions
+
+SPEC = TaskSpec((1,), Bounds((-1.0,), (3.0,)))
+SCALE = ObservationScale(jnp.zeros(1), jnp.ones(1), jnp.float32(10.0))
+TINY = Network(hidden=(16,), ensemble=2)
+
+
+@jax.jit
+def state_of(limit: float = 10.0):
+    scale = ObservationScale(jnp.zeros(1), jnp.ones(1), jnp.float32(limit))
+    return SoftActorCritic(SAC(network=TINY, actor=Network(hidden=(4,)))).init(SPEC, scale, jr.key(0))
+
+
+def shifted(model, amount: float):
+    return jax.tree.map(lambda x: x + amount, model)
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_what_is_kept_has_the_newest_critics_and_the_averaged_actor():
+    state = state_of()
+    state = eqx.tree_at(lambda s: s.target, state, shifted(state.model, 1.0))
+    kept = averaged(state)
+    assert same(kept.critic, state.model.critic)
+    assert same(kept.actor, state.target.actor)
+    assert not same(kept.actor, state.model.actor)
+    assert same((kept.log_temperature, kept.scale), (state.model.log_temperature, state.model.scale))
+
+
+def test_critics_and_actor_follow_at_their_own_rates():
+    settings = SAC(target_rate=0.25, average_rate=0.5)
+    old = state_of().model
+    new = eqx.tree_at(
+        lambda m: (m.critic, m.actor, m.log_temperature), old, shifted((old.critic, old.actor, old.log_temperature), 1)
+    )
+    moved = follow(settings, old, new)
+    for part, share in (("critic", 0.25), ("actor", 0.5), ("log_temperature", 1.0)):
+        wanted = shifted(getattr(old, part), share)
+        for a, b in zip(jax.tree.leaves(getattr(moved, part)), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert same((moved.scale, moved.actions), (old.scale, old.actions))
+
+
+def test_a_scale_without_a_limit_stays_what_it_is():
+    """The slow copy of an infinite limit is that limit, whether parts of the model follow or all of it."""
+    state = state_of(np.inf)
+    assert float(follow(SAC(), state.target, state.model).scale.limit) == np.inf
+    assert float(polyak(state.target.scale, state.model.scale, 0.1).limit) == np.inf
+
+
+def test_actor_and_temperature_loss_by_hand():
+    q, log_prob = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([-1.0, 2.0])
+    assert float(actor_loss(q, log_prob, jnp.float32(0.5))) == pytest.approx((-0.5 - 1.0 + 1.0 - 3.0) / 2)
+    assert float(temperature_loss(jnp.float32(2.0), log_prob, -1.5)) == pytest.approx(-2.0 * (0.5 - 1.5))
+    slope = jax.grad(temperature_loss)(jnp.float32(0.0), log_prob, 1.0)
+    assert float(slope) < 0.0, "entropy −0.5 is below the target 1: descent raises the temperature"
+
+
+def test_the_experts_critic_learns_the_reward_of_a_problem_of_one_step():
+    """One state, every step ends: Q(s, a) is the reward 1 − (a − 2)²/4, and the actor finds its best action, 2."""
+    action = jnp.linspace(-1.0, 3.0, 64)[:, None]
+    state_rows = jnp.zeros((64, 1))
+    reward = 1.0 - (action[:, 0] - 2.0) ** 2 / 4
+    batch = Rewarded(Transitions(state_rows, action, state_rows, jnp.ones(64, bool)), reward)
+    settings = SAC(
+        network=TINY,
+        actor=Network(hidden=()),
+        learning_rate=1e-2,
+        actor_learning_rate=1e-2,
+        temperature=0.01,
+        learn_temperature=False,
+        average_rate=0.1,
+    )
+    learner = SoftActorCritic(settings)
+
+    @jax.jit
+    def learnt(key):
+        state = learner.init(SPEC, SCALE, key)
+        return jax.lax.fori_loop(0, 1000, lambda i, s: learner.update(s, batch, jr.fold_in(key, i))[0], state)
+
+    state = learnt(jr.key(0))
+    for member in np.asarray(state.model.member_q(state_rows, action)):
+        np.testing.assert_allclose(member, reward, atol=0.1)
+    assert float(learner.answer(state).act(state_rows[:1])[0, 0]) == pytest.approx(2.0, abs=0.25)
+
+
+def test_cloning_recovers_a_linear_policy():
+    spec = TaskSpec((3,), Bounds((-1.0, 0.0), (1.0, 4.0)))
+    rng = np.random.default_rng(0)
+    obs = rng.uniform(-1, 1, (256, 3)).astype(np.float32)
+    unit = obs @ np.array([[0.4, -0.1], [0.2, 0.3], [-0.2, 0.3]], np.float32)
+    action = jnp.asarray(unit * [1.0, 2.0] + [0.0, 2.0], jnp.float32)
+    rows = Transitions(jnp.asarray(obs), action, jnp.asarray(obs), jnp.zeros(256, bool))
+    settings = BCContinuous(actor=Network(hidden=(16,)), learning_rate=1e-2, weight_decay=0.0)
+    learner = ContinuousCloning(settings)
+    scale = ObservationScale(jnp.zeros(3), jnp.ones(3), jnp.float32(10.0))
+
+    @jax.jit
+    def learnt():
+        state = learner.init(spec, scale, jr.key(0))
+        batch = Batch(rows, rows, rows.obs)
+        return jax.lax.fori_loop(0, 800, lambda _, s: learner.update(s, batch, jr.key(1))[0], state)
+
+    state = learnt()
+    error = np.abs(learner.answer(state).act(rows.obs) - action)
+    assert (error.max(axis=0) < [0.15, 0.3]).all()
+    assert (error.mean(axis=0) < [0.03, 0.06]).all()
+    assert int(state.step) == 800
+    assert state.target is None

@@ -1,0 +1,126 @@
+"""The soft Q-function of continuous actions: bounds, shapes, and that value, policy and Q belong together."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from iqlearn import InputError, Network, Policy
+from iqlearn.models import ContinuousSoftQ
+from iqlearn.models.continuous import VALUE_SAMPLES
+from iqlearn.types import ActionScale, Bounds, ObservationScale, TaskSpec
+
+BOUNDS = Bounds((-2.0, 0.5, 0.0), (3.0, 0.75, 100.0))
+LOW, HIGH = np.array(BOUNDS.low), np.array(BOUNDS.high)
+SCALE = ObservationScale(jnp.zeros(4), jnp.ones(4), jnp.float32(10.0))
+OBS = jr.normal(jr.key(9), (7, 4))
+ACTION = jnp.asarray(np.random.default_rng(0).uniform(LOW, HIGH, (7, 3)), jnp.float32)
+TEMPERATURE = 0.3
+
+
+@eqx.filter_jit
+def model(critics: int = 2, factor: float = 1.0) -> ContinuousSoftQ:
+    """Its last layers times `factor`, so that the policy differs from state to state and the critics among them."""
+    critic, actor = Network(hidden=(16,), ensemble=critics), Network(hidden=(16,))
+    m = ContinuousSoftQ(TaskSpec((4,), BOUNDS), critic, actor, SCALE, jr.key(0), TEMPERATURE)
+    last = (m.actor.layers[-1], m.critic.members.layers[-1])
+    grown = jax.tree.map(lambda w: factor * w, last)
+    return eqx.tree_at(lambda x: (x.actor.layers[-1], x.critic.members.layers[-1]), m, grown)
+
+
+@eqx.filter_jit
+def call(m: ContinuousSoftQ, name: str, *arguments: jax.Array) -> jax.Array:
+    """A method of the model, compiled."""
+    return getattr(m, name)(*arguments)
+
+
+@pytest.mark.parametrize("bounds", [BOUNDS, Bounds((-1.0,), (1.0,)), Bounds((-1e-3, 5.0), (2e-3, 1e4))])
+def test_scaling_there_and_back_is_the_identity(bounds):
+    scale = ActionScale(bounds)
+    rng = np.random.default_rng(1)
+    actions = rng.uniform(bounds.low, bounds.high, (100, len(bounds.low))).astype(np.float32)
+    unit = np.asarray(scale.to_unit(jnp.asarray(actions)))
+    assert np.abs(unit).max() <= 1.0 + 1e-5
+    size = np.array(bounds.high) - np.array(bounds.low)
+    assert (np.abs(scale.to_env(jnp.asarray(unit)) - actions) <= 1e-5 * size).all()
+    ends = np.stack([np.full(len(bounds.low), -1.0), np.full(len(bounds.low), 1.0)]).astype(np.float32)
+    np.testing.assert_allclose(scale.to_env(jnp.asarray(ends)), [bounds.low, bounds.high], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e4])
+def test_actions_stay_in_bounds_however_far_the_actor_goes(factor):
+    m = model(factor=factor)
+    far = jnp.concatenate([OBS[:3], 1e6 * OBS[3:]])
+    for action in (call(m, "act", far), call(m, "act", far, jr.key(1))):
+        slack = 1e-5 * (HIGH - LOW)
+        assert np.isfinite(action).all()
+        assert (np.asarray(action) >= LOW - slack).all()
+        assert (np.asarray(action) <= HIGH + slack).all()
+
+
+@pytest.mark.parametrize("critics", [1, 3])
+def test_shapes(critics):
+    m = jax.eval_shape(lambda: model(critics))
+
+    def shape(name: str, *arguments: jax.Array) -> tuple[int, ...]:
+        return jax.eval_shape(lambda m: getattr(m, name)(*arguments), m).shape
+
+    assert shape("member_q", OBS, ACTION) == (critics, 7)
+    assert shape("q", OBS, ACTION) == shape("v", OBS) == shape("log_prob", OBS, ACTION) == (7,)
+    assert shape("act", OBS) == shape("act", OBS, jr.key(0)) == (7, 3)
+
+
+def test_q_is_the_least_of_the_critics():
+    m = model(3, factor=100.0)
+    members = call(m, "member_q", OBS, ACTION)
+    assert float(jnp.abs(members[0] - members[1]).max()) > 1e-2
+    np.testing.assert_allclose(call(m, "q", OBS, ACTION), np.asarray(members).min(axis=0), rtol=1e-5)
+
+
+def test_value_is_close_to_a_monte_carlo_estimate():
+    """V(s) = E[min Q(s,a) − τ·log π(a|s)] from actions that are drawn by `act` and judged by `q` and `log_prob`."""
+    m, draws = model(), 3000
+    rows = jnp.repeat(OBS, draws, axis=0)
+    action = call(m, "act", rows, jr.key(4))
+    sampled = np.asarray(call(m, "q", rows, action)) - TEMPERATURE * np.asarray(call(m, "log_prob", rows, action))
+    sampled = sampled.reshape(7, draws)
+    value = np.asarray(call(m, "v", OBS))
+    spread = sampled.std(axis=1) / np.sqrt(VALUE_SAMPLES)
+    assert (np.abs(value - sampled.mean(axis=1)) < 4 * spread).all()
+    np.testing.assert_array_equal(call(m, "v", OBS), value)  # asked without a key it repeats
+
+
+def test_without_a_key_the_action_is_the_image_of_the_mean():
+    m = model(factor=3.0)
+    likely = call(m, "act", OBS)
+    np.testing.assert_array_equal(call(m, "act", OBS), likely)
+    samples = np.stack([call(m, "act", OBS, jr.key(i)) for i in range(301)])
+    assert samples.std(axis=0).min() > 0.0
+    median = np.median(samples, axis=0)
+    assert (np.abs(likely - median) < 0.1 * (HIGH - LOW)).all()
+
+
+def test_scale_and_bounds_are_no_parameters():
+    gradient = jax.jit(jax.grad(lambda m: m.q(OBS, ACTION).sum() + m.log_prob(OBS, ACTION).sum()))(model())
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves((gradient.scale, gradient.actions)))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.critic))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.actor))
+
+
+def test_the_density_is_finite_at_the_bounds():
+    m = model(factor=100.0)
+    for action in (BOUNDS.low, BOUNDS.high):
+        rows = jnp.tile(jnp.asarray(action, jnp.float32), (7, 1))
+        assert np.isfinite(call(m, "log_prob", OBS, rows)).all()
+
+
+def test_predict_gives_vectors():
+    policy = Policy(model())
+    action, state = policy.predict(np.asarray(OBS[0]), deterministic=True)
+    assert state is None
+    assert (action.shape, action.dtype) == ((3,), np.float32)
+    assert policy(np.asarray(OBS), deterministic=False).shape == (7, 3)
+    with pytest.raises(InputError, match=r"expected \(4,\)"):
+        policy(np.zeros(3, np.float32))

@@ -1,0 +1,243 @@
+"""The command line with continuous actions, online and with experts."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from iqlearn import cli, records, session
+from iqlearn.data import Demos
+from iqlearn.session import Session
+
+NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
+COLD = ("--warm-start", "0")
+SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1")
+ACTING = ("--random-steps", "10", "--round-steps", "10")
+
+
+def iqlearn(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_random_episodes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "RANDOM_EPISODES", 1)
+        yield
+
+
+@pytest.fixture
+def sentence(capsys):
+    """`sentence(*arguments)` runs a command that must fail with exit code 2 and gives the one line that it said."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            iqlearn(*arguments)
+        out, err = capsys.readouterr()
+        assert caught.value.code == 2
+        assert out == ""
+        assert err.startswith("iqlearn: ")
+        assert err.endswith(".\n")
+        assert err.count("\n") == 1
+        return err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(pendulum_file, tmp_path_factory):
+    """The run folder of a short training online; tests read it only."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", folder)
+    iqlearn(*start, *SHORT, *ACTING, *NETWORKS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory):
+    """The run folder of an expert that learnt for a moment; tests read it only."""
+    folder = tmp_path_factory.mktemp("cli") / "expert"
+    iqlearn("expert", "--env", "Pendulum-v1", "--out", folder, *SHORT, *ACTING, *NETWORKS)
+    return folder
+
+
+def helped(capsys, *arguments: str) -> str:
+    """The help, without its frame and line breaks."""
+    with pytest.raises(SystemExit) as caught:
+        iqlearn(*arguments, "--help")
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_with_an_environment_continuous_actions_are_learnt_online(trained):
+    config, result = (records.read_json(trained / name) for name in ("config.json", "result.json"))
+    assert config["settings"]["algorithm"] == "iq-continuous"
+    assert config["settings"]["temperature"] == 0.002
+    assert config["settings"]["actor"]["hidden"] == config["settings"]["network"]["hidden"] == [4]
+    assert (config["interaction"]["random_steps"], config["interaction"]["round_steps"]) == (10, 10)
+    assert config["spec"]["actions"] == {"low": [-2.0], "high": [2.0]}
+    assert (result["status"], result["env_steps"]) == ("completed", 40)
+    assert 0 < result["updates"] < 40
+    with (trained / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
+    assert (trained / "best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--offline"), ()])
+def test_offline_is_what_is_asked_for_or_what_is_left_without_env(pendulum_file, tmp_path, arguments):
+    out = tmp_path / "run"
+    iqlearn("train", *arguments, "--demos", pendulum_file, "--out", out, *SHORT, *NETWORKS)
+    config, result = (records.read_json(out / name) for name in ("config.json", "result.json"))
+    assert config["interaction"] is None
+    assert config["settings"]["algorithm"] == "iq-continuous"
+    assert (result["status"], result["updates"], result["env_steps"]) == ("completed", 40, 0)
+    assert result["mean_return"] < 0.0
+
+
+def test_cloning_is_offline_and_refuses_to_act(pendulum_file, tmp_path, sentence):
+    start = ("train", "--algorithm", "bc", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "bc")
+    assert "--online" in sentence(*start, "--online")
+    assert not (tmp_path / "bc").exists()
+    iqlearn(*start, *SHORT, "--actor.hidden", "4")
+    assert records.read_json(tmp_path / "bc" / "config.json")["settings"]["algorithm"] == "bc-continuous"
+    assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", pendulum_file)
+
+
+def test_demonstrations_of_the_other_kind_of_actions_are_one_sentence(pendulum_arrays, tmp_path, sentence):
+    """Observations fit, actions do not, either way round."""
+    numbers = {**pendulum_arrays, "act": np.zeros(len(pendulum_arrays["act"]), np.int64)}
+    Demos.from_arrays(numbers).save(tmp_path / "numbers.npz")
+    text = sentence("train", "--env", "Pendulum-v1", "--demos", tmp_path / "numbers.npz", "--out", tmp_path / "run")
+    assert "holds integers; expected vectors, Pendulum-v1 has continuous actions" in text
+    rows = len(pendulum_arrays["act"])
+    vectors = {**pendulum_arrays, "obs": np.zeros((rows, 4), np.float32), "next_obs": np.zeros((rows, 4), np.float32)}
+    Demos.from_arrays(vectors).save(tmp_path / "vectors.npz")
+    text = sentence("train", "--env", "CartPole-v1", "--demos", tmp_path / "vectors.npz", "--out", tmp_path / "run")
+    assert "holds vectors; expected integers, CartPole-v1 has discrete actions" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_action_out_of_bounds_is_told_with_its_index(pendulum_arrays, tmp_path, sentence):
+    arrays = {**pendulum_arrays, "act": pendulum_arrays["act"].copy()}
+    arrays["act"][17] = 2.5
+    Demos.from_arrays(arrays).save(tmp_path / "far.npz")
+    start = ("train", "--env", "Pendulum-v1", "--demos", tmp_path / "far.npz", "--out", tmp_path / "run")
+    for more in ((), ("--offline",)):
+        text = sentence(*start, *more)
+        assert "far.npz: field 'act' at index 17, coordinate 0 is 2.5; expected -2 to 2" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_actions_of_another_size_are_one_sentence(pendulum_arrays, tmp_path, sentence):
+    Demos.from_arrays({**pendulum_arrays, "act": np.zeros((len(pendulum_arrays["act"]), 2))}).save(tmp_path / "two.npz")
+    text = sentence("train", "--env", "Pendulum-v1", "--demos", tmp_path / "two.npz", "--out", tmp_path / "run")
+    assert "vectors of 2 numbers; expected 1" in text
+
+
+def test_ways_of_acting_that_do_not_do_are_one_sentence(pendulum_file, tmp_path, sentence):
+    start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "run")
+    assert "round_steps is 10; expected a multiple" in sentence(*start, "--num-envs", 3, "--round-steps", 10)
+    assert "update_ratio is 0.0" in sentence(*start, "--update-ratio", 0)
+    assert "random_steps is -1" in sentence(*start, "--random-steps", -1)
+    assert "average_rate is 2.0" in sentence(*start, "--average-rate", 2)
+    assert "'Nonsense-v0'" in sentence("expert", "--env", "Nonsense-v0")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", out, "--learning-rate", "1e30")
+    with pytest.raises(SystemExit) as caught:
+        iqlearn(*start, "--steps", 60, *SHORT[2:], *ACTING[2:], "--random-steps", 30, *NETWORKS)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "not finite between steps " in err
+    assert f"the state after step 30 is in {out}" in err
+    assert "--learning-rate" in err
+    assert records.read_json(out / "result.json")["status"] == "diverged"
+    iqlearn("evaluate", out, "--episodes", 1)
+
+
+def test_evaluate_the_last_policy_or_the_best(trained, expert, capsys, sentence):
+    found = []
+    for more in ((), ("--best",)):
+        capsys.readouterr()
+        iqlearn("evaluate", trained, "--episodes", 2, "--json", *more)
+        found.append(json.loads(capsys.readouterr().out))
+    assert all(np.isfinite(facts["mean_return"]) and facts["env"] == "Pendulum-v1" for facts in found)
+    result = records.read_json(trained / "result.json")
+    assert (found[0]["returns"] == found[1]["returns"]) == (result["best_step"] == 40)
+    assert "best.safetensors" in sentence("evaluate", expert, "--best")
+
+
+def test_the_reward_of_continuous_actions(trained, pendulum_file, capsys):
+    capsys.readouterr()
+    iqlearn("reward", trained, "--demos", pendulum_file, "--json")
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["transitions"], facts["episodes"]) == (400, 2)
+    assert facts["min"] < facts["mean"] < facts["max"]
+
+
+def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, tmp_path, sentence):
+    config = records.read_json(expert / "config.json")
+    assert config["settings"]["algorithm"] == "sac"
+    assert config["origin"]["demos"] is None
+    assert records.read_json(expert / "result.json")["status"] == "completed"
+    path = tmp_path / "played.npz"
+    iqlearn("demos", "collect", expert, "--out", path, "--episodes", 2, "--seed", 5)
+    demos = Demos.load(path)
+    assert (demos.episodes, demos.env, demos.discrete) == (2, "Pendulum-v1", False)
+    assert (int(demos.term.sum()), int(demos.trunc.sum())) == (0, 2)
+    assert np.abs(demos.act).max() <= 2.0
+    iqlearn("demos", "inspect", path, "--env", "Pendulum-v1")
+    assert "learns no reward" in sentence("reward", expert, "--demos", path)
+
+
+def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, monkeypatch, capsys):
+    evaluate = Session.evaluate
+
+    def interrupted(self: Session) -> None:
+        if self.done == 40:
+            raise KeyboardInterrupt
+        evaluate(self)
+
+    out = tmp_path / "expert"
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "evaluate", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            iqlearn("expert", "--env", "Pendulum-v1", "--out", out, *SHORT, *ACTING, *NETWORKS)
+    assert caught.value.code == 130
+    assert f"iqlearn resume {out}" in capsys.readouterr().out
+    iqlearn("resume", out)
+    for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
+        assert (out / name).read_bytes() == (expert / name).read_bytes(), name
+
+
+def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):
+    weight = "Weight of the entropy in the soft value. (default: {})"
+    continuous = helped(capsys, "train", "--env", "Pendulum-v1")
+    assert weight.format(0.002) in continuous
+    assert "(default: 100000)" in continuous
+    assert "--no-absorbing" in continuous
+    assert "--actor-learning-rate" in continuous
+    assert "--imagination" not in continuous
+    for arguments in (("--demos", str(pendulum_file)), ("--env", "Pendulum-v1", "--offline")):
+        offline = helped(capsys, "train", *arguments)
+        assert weight.format(0.002) in offline
+        assert "(default: 100000)" not in offline
+    discrete = helped(capsys, "train")
+    assert weight.format(0.01) in discrete
+    assert "--imagination.particles" in discrete
+    assert "--no-absorbing" not in discrete
+
+
+@pytest.mark.parametrize(
+    ("env", "flag", "other"),
+    [("Pendulum-v1", "--target-entropy", "--divergence"), ("CartPole-v1", "--network.hidden", "--actor")],
+)
+def test_help_of_experts_shows_the_settings_of_the_actions_at_hand(capsys, env, flag, other):
+    text = helped(capsys, "expert", "--env", env)
+    assert flag in text
+    assert other not in text
