@@ -11,7 +11,7 @@ from iqlearn.data import Demos
 from iqlearn.session import Session
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
-COLD = ("--warm-start", "0")
+COLD = ("--offline.warm-start", "3")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1")
 ACTING = ("--random-steps", "10", "--round-steps", "10")
 
@@ -88,7 +88,7 @@ def test_with_an_environment_continuous_actions_are_learnt_online(trained):
 @pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--offline"), ()])
 def test_offline_is_what_is_asked_for_or_what_is_left_without_env(pendulum_file, tmp_path, arguments):
     out = tmp_path / "run"
-    iqlearn("train", *arguments, "--demos", pendulum_file, "--out", out, *SHORT, *NETWORKS)
+    iqlearn("train", *arguments, "--demos", pendulum_file, "--out", out, *SHORT, *NETWORKS, *COLD)
     config, result = (records.read_json(out / name) for name in ("config.json", "result.json"))
     assert config["interaction"] is None
     assert config["settings"]["algorithm"] == "iq-continuous"

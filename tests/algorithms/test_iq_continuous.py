@@ -13,6 +13,7 @@ import pytest
 from iqlearn.algorithms import InverseSoftActorCritic, TrainState
 from iqlearn.objectives import SoftValues
 from iqlearn.settings import DivergenceName, IQLearnContinuous, Network, ValueTerm
+from iqlearn.settings.continuous import Imitation
 from iqlearn.types import Batch, Bounds, ObservationScale, TaskSpec, Transitions
 
 TINY = Network(hidden=(8,), ensemble=2)
@@ -206,8 +207,8 @@ def test_the_gradient_penalty_is_added_to_the_critic_loss():
 
 @pytest.mark.parametrize("form", ["inverse", "least_squares"])
 def test_offline_the_visited_batch_is_the_experts_and_the_actor_clones(form):
-    learner = InverseSoftActorCritic(replace(SETTINGS, form=form), learner_acts=False)
-    alone = InverseSoftActorCritic(replace(SETTINGS, cloning_offline=0.0), learner_acts=False)
+    learner = InverseSoftActorCritic(replace(SETTINGS, form=form, offline=Imitation(cloning=7.0)), learner_acts=False)
+    alone = InverseSoftActorCritic(replace(SETTINGS, offline=Imitation()), learner_acts=False)
     expert = rows(0)
 
     @jax.jit
@@ -222,7 +223,7 @@ def test_offline_the_visited_batch_is_the_experts_and_the_actor_clones(form):
     mean = model_mean(STATE.model, expert.obs)
     error = ((mean - STATE.model.to_unit(expert.action)) ** 2).sum(axis=1).mean()
     assert float(metrics["squared_error"]) == pytest.approx(float(error), rel=1e-4)
-    cloned = float(without["actor_loss"]) + learner.settings.cloning_offline * float(error)
+    cloned = float(without["actor_loss"]) + 7.0 * float(error)
     assert float(metrics["actor_loss"]) == pytest.approx(cloned, rel=1e-4)
 
 

@@ -18,10 +18,11 @@ from iqlearn.groups import Online
 from iqlearn.learning import begin
 from iqlearn.session import Session
 from iqlearn.settings import BCContinuous, Interaction, IQLearn, IQLearnContinuous, Network, Schedule
+from iqlearn.settings.continuous import Imitation
 from iqlearn.training import on_device
 
 CRITIC, ACTOR = Network(hidden=(4,), ensemble=2), Network(hidden=(4,))
-CONTINUOUS = IQLearnContinuous(network=CRITIC, actor=ACTOR, batch_size=4, warm_start=0)
+CONTINUOUS = IQLearnContinuous(network=CRITIC, actor=ACTOR, batch_size=4)
 DISCRETE = IQLearn(network=ACTOR, batch_size=4)
 ACTING = Interaction(random_steps=15, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
@@ -257,7 +258,13 @@ def test_a_run_diverges_after_the_state_that_is_kept(pendulum):
 
 def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
     runs = [
-        begin(replace(CONTINUOUS, warm_start=n), pendulum, Schedule(steps=20), "Pendulum-v1", interaction=ACTING)
+        begin(
+            replace(CONTINUOUS, online=Imitation(warm_start=n)),
+            pendulum,
+            Schedule(steps=20),
+            "Pendulum-v1",
+            interaction=ACTING,
+        )
         for n in (0, 20)
     ]
     groups = [Online(run, on_device([pendulum])[0]) for run in runs]

@@ -13,7 +13,7 @@ class Schedule:
     """How long to train, and how often to look."""
 
     steps: int = 10_000
-    """Updates in all."""
+    """Steps in all: of the environment online, updates offline."""
     evaluations: int = 10
     """Evaluations on the way, evenly spread; the last one is of the final policy."""
     eval_episodes: int = 20
