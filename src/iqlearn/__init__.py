@@ -16,13 +16,24 @@ if TYPE_CHECKING:
     from iqlearn.learning import learn, learn_seeds, resume
     from iqlearn.models import Policy
     from iqlearn.run import Run
-    from iqlearn.settings import BC, IQLearn, Network, Schedule
+    from iqlearn.settings import (
+        BC,
+        BCContinuous,
+        Interaction,
+        IQLearn,
+        IQLearnContinuous,
+        Network,
+        Schedule,
+    )
     from iqlearn.types import Transitions
 
 _HOMES = {
     "BC": "settings",
     "Demos": "data",
     "IQLearn": "settings",
+    "IQLearnContinuous": "settings",
+    "Interaction": "settings",
+    "BCContinuous": "settings",
     "InputError": "errors",
     "Network": "settings",
     "Policy": "models",
@@ -36,9 +47,12 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "BC",
+    "BCContinuous",
     "Demos",
     "IQLearn",
+    "IQLearnContinuous",
     "InputError",
+    "Interaction",
     "Network",
     "Policy",
     "Run",

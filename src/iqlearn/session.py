@@ -78,7 +78,7 @@ class Session:
         """Add a row to each run: the mean metrics since the last one, and what its policy does now."""
         for i, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
             run = replace(run, state=state)
-            row: Row = {"step": self.done, **self._metrics[i]}
+            row: Row = {"step": self.done}
             if run.interaction:
                 row["updates"] = int(state.step)
             returns = np.zeros(0)
@@ -90,6 +90,7 @@ class Session:
                 row |= {"return_mean": returns.mean(), "return_std": returns.std()}
                 row |= {"return_min": returns.min(), "return_max": returns.max()}
                 row |= self._strangeness(i, played)
+            row |= self._metrics[i]
             result = {**run.result, **self._result(returns, int(state.step), run.interaction is not None)}
             self.runs[i] = remember_best(replace(run, rows=[*run.rows, row], result=result), self._folders[i])
 
