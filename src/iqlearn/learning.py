@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from iqlearn import records
 from iqlearn.data import Demos
-from iqlearn.data.scale import standard
+from iqlearn.data.scale import NO_LIMIT, standard
 from iqlearn.envs import gym
 from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
@@ -118,7 +116,7 @@ def begin_expert(settings: Expert, schedule: Schedule, env: str, interaction: In
     spec = gym.task_spec(env)
     check(settings, spec.discrete, online=True)
     seen = random_observations(env, RANDOM_OBSERVATIONS, schedule.seed)
-    scale, origin = standard(seen, limit=np.inf), Origin(env, None)
+    scale, origin = standard(seen, limit=NO_LIMIT), Origin(env, None)
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)
 

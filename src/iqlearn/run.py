@@ -18,6 +18,7 @@ from jaxtyping import Float
 from iqlearn import plots, records
 from iqlearn.algorithms import Algorithm, TrainState, algorithm
 from iqlearn.data import Demos
+from iqlearn.data.scale import NO_LIMIT
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, recovered
 from iqlearn.models import Policy, SoftQModel
@@ -245,7 +246,7 @@ def unit_scale(settings: Settings, spec: TaskSpec) -> ObservationScale:
     size = math.prod(spec.obs_shape)
     whitened = isinstance(settings, IQLearn | BC)
     return ObservationScale(
-        jnp.zeros(spec.obs_shape), jnp.eye(size) if whitened else jnp.ones(size), jnp.float32(jnp.inf)
+        jnp.zeros(spec.obs_shape), jnp.eye(size) if whitened else jnp.ones(size), jnp.float32(NO_LIMIT)
     )
 
 

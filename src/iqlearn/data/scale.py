@@ -10,6 +10,8 @@ SHRINKAGE = 0.03
 """Added to each eigenvalue of the correlation matrix: directions the data hardly vary in are not blown up."""
 SATURATION = 10.0
 """Standard deviations at which a standardised coordinate saturates, where demonstrations are what it is scaled by."""
+NO_LIMIT = 1e9
+"""Finite, because a target network averages all that a model holds, and ∞ − ∞ is no number."""
 
 
 def whitening(obs: Shaped[np.ndarray, "n *obs"]) -> ObservationScale:
@@ -29,7 +31,7 @@ def whitening(obs: Shaped[np.ndarray, "n *obs"]) -> ObservationScale:
     return ObservationScale(
         jnp.asarray(flat.mean(axis=0).reshape(obs.shape[1:]), jnp.float32),
         jnp.asarray(root / std[:, None], jnp.float32),
-        jnp.float32(jnp.inf),
+        jnp.float32(NO_LIMIT),
     )
 
 
