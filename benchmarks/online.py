@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import Literal
 
 import tyro
+from matplotlib.figure import Figure
 
 from iqlearn.records import METRICS, RESULT, read_json, read_rows
 
@@ -161,6 +162,8 @@ def main(
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(done, table))
     merge(out, [row for job in table for row in rows(job, work / job.name)])
+    if ablation is None:
+        draw(out, RESULTS / "online.png")
 
 
 def merge(path: Path, new: list[dict[str, object]]) -> None:
@@ -180,6 +183,32 @@ def merge(path: Path, new: list[dict[str, object]]) -> None:
         writer.writerows(
             sorted([*old, *new], key=lambda row: (*of_run(row)[:5], int(str(row["seed"])), int(str(row["step"]))))
         )
+
+
+def draw(table: Path, picture: Path) -> None:
+    """A panel a task and kind of demonstrations, a line a seed: the normalised return over the steps."""
+    with table.open(newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["setting"] == "default"]
+    kinds = list(dict.fromkeys((row["demos"], row["trajectories"], row["subsample"]) for row in found))
+    columns = min(4, len(kinds))
+    figure = Figure(figsize=(3.4 * columns, 2.8 * -(-len(kinds) // columns)), layout="constrained")
+    panels = figure.subplots(-(-len(kinds) // columns), columns, squeeze=False, sharey=True).flatten()
+    for panel, kind in zip(panels, kinds, strict=False):
+        of_kind = [row for row in found if (row["demos"], row["trajectories"], row["subsample"]) == kind]
+        for seed in dict.fromkeys(row["seed"] for row in of_kind):
+            points = sorted((int(r["step"]), float(r["normalised"])) for r in of_kind if r["seed"] == seed)
+            panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"seed {seed}")
+        panel.axhline(1.0, linestyle="--", color="grey")
+        title = f"{kind[0]}, {kind[1]} trajectory" + (f", every {kind[2]}th step" if kind[2] != "1" else "")
+        panel.set_title(title, fontsize="small")
+        panel.set_xlabel("steps of the environment")
+        panel.set_ylim(-0.1, 1.15)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="x-small")
+    for panel in panels[len(kinds) :]:
+        panel.set_axis_off()
+    panels[0].set_ylabel("normalised return")
+    figure.savefig(picture, dpi=120)
 
 
 if __name__ == "__main__":

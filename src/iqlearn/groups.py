@@ -85,7 +85,7 @@ class Offline:
     def advance(self, steps: int) -> list[Figures]:
         states, metrics = self._program(self._states, self._data, self._keys, steps)
         metrics = jax.device_get(metrics)
-        if not np.all(np.isfinite(metrics["loss"])):
+        if not finite(metrics):
             raise Diverged(self.done, self.done + steps)
         self._states, self.done = states, self.done + steps
         return [{name: float(x) for name, x in of_run.items()} for of_run in self._split(metrics)]
@@ -144,19 +144,20 @@ class Online:
         self._env.restart(int(np.random.SeedSequence([self._seed, done]).generate_state(1)[0]) % 2**31)
         state, seen = self._state, []
         while done < last:
-            n = min(self._acting.round_steps, last - done)
+            each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
+            n = each * self._acting.num_envs
             acting = state.model if self._competent or done >= self._acting.random_steps else None
             due = self._due(done)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 state, metrics = self._program(state, self.data, self._train_key, due)
                 self._updates += due
                 seen.append((due, metrics))
-            taken = interact(self._env, acting, self._act_key, done, -(-n // self._acting.num_envs))
-            if seen and not np.isfinite(seen[-1][1]["loss"]):
-                raise Diverged(done - n, done)
+            taken = interact(self._env, acting, self._act_key, done, each)
+            if seen and not finite(seen[-1][1]):
+                raise Diverged(done, done + n)
             self._replay = remember(self._replay, moments(taken))
             done += n
-        self._state, self.done = state, last
+        self._state, self.done = state, done
         return [mean(seen)]
 
     def close(self) -> None:
@@ -166,6 +167,11 @@ class Online:
         """Updates to catch up on after `done` steps."""
         acting = self._acting
         return int(acting.update_ratio * max(done - acting.random_steps, 0)) - self._updates
+
+
+def finite(metrics: Mapping[str, Any]) -> bool:
+    """Whether every metric, the loss and the norms of its gradients among them, is a number."""
+    return all(np.all(np.isfinite(value)) for value in metrics.values())
 
 
 def mean(seen: Sequence[tuple[int, Mapping[str, Any]]]) -> Figures:

@@ -149,6 +149,8 @@ def train_together(
     """Train runs together; demonstrations, one set a run, are what experts do without."""
     schedule, origin = runs[0].schedule, runs[0].origin
     session = Session(runs, demos, folders)
+    if session.done == 0:
+        session.begin()  # a run that stops before its first evaluation can go on all the same
     with Watch(f"{runs[0].settings.name} · {origin.env or origin.demos}", schedule.steps, quiet) as watch:
         try:
             while session.done < schedule.steps:

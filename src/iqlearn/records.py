@@ -132,6 +132,12 @@ def read_part(path: Path, part: str, like: Tree) -> Tree:
     return jax.tree_util.tree_unflatten(structure, [jax.numpy.asarray(array) for array in found])
 
 
+def read_number(path: Path, part: str) -> int | None:
+    """A whole number that `write_tree` wrote as a further part; none where there is none."""
+    found = _read(path, [part])[0]
+    return None if found is None else int(found)
+
+
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray | None]:
     """The arrays of these names, none where there is none."""
     if not path.is_file():

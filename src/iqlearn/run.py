@@ -195,8 +195,10 @@ class Run:
         like = jax.eval_shape(lambda: initial_state(settings, spec, 0, unit_scale(settings, spec), origin, interaction))
         state = records.read_tree(folder / records.CHECKPOINT, like)
         result = records.read_json(folder / records.RESULT)
-        done = int(state.step)
-        rows = [r for r in records.read_rows(folder / records.METRICS) if (r.get("updates", r["step"]) or 0) <= done]
+        acted = None if interaction is None else records.read_number(folder / records.CHECKPOINT, "env_steps")
+        done = int(state.step) if interaction is None else acted
+        rows = records.read_rows(folder / records.METRICS)
+        rows = rows if done is None else [row for row in rows if (row["step"] or 0) <= done]
         run = cls(settings, schedule, origin, spec, state, interaction, rows, result)
         if not best:
             return run

@@ -72,7 +72,7 @@ class Session:
         self._update_seconds += time.perf_counter() - started
         self._updates += sum(int(state.step) for state in self.states) - before
         self._metrics = [m for group in metrics for m in group]
-        self.done += steps
+        self.done = self._groups[0].done
 
     def evaluate(self) -> None:
         """Add a row to each run: the mean metrics since the last one, and what its policy does now."""
@@ -101,11 +101,16 @@ class Session:
             if folder is not None:
                 run.write(folder, extra)
 
+    def begin(self) -> None:
+        """Write the run folders before the first step."""
+        self.runs = [replace(run, result={"status": "running"}) for run in self.runs]
+        self.write()
+
     def finish(self, status: str, **facts: Any) -> None:
         """Set the status in every result: `running`, `completed`, `interrupted` or `diverged`."""
         self.runs = [replace(run, result={**run.result, "status": status, **facts}) for run in self.runs]
         for run, folder in zip(self.runs, self._folders, strict=True):
-            if folder is not None and run.rows:
+            if folder is not None:
                 run.conclude(folder)
 
     def close(self) -> None:
@@ -118,7 +123,8 @@ class Session:
         """How far the states that the policy visits are from the expert's; no reward is read."""
         if not self._familiar:
             return {}
-        return {"occupancy_distance": self._familiar[i].distance(np.concatenate([episode.obs for episode in played]))}
+        distance = self._familiar[i].distance(np.concatenate([episode.obs for episode in played]))
+        return {"occupancy_distance": round(distance, 6)}  # as `metrics.csv` keeps it, so that a resumed run agrees
 
     def _result(self, returns: np.ndarray, updates: int, acts: bool) -> dict[str, Any]:
         mean = float(returns.mean()) if len(returns) else None

@@ -1,5 +1,7 @@
 """What the actor-critics share, the expert's critic on a problem solved by hand, and cloning of a known policy."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from iqlearn.algorithms import ContinuousCloning, SoftActorCritic
 from iqlearn.algorithms.actor_critic import actor_loss, averaged, follow, temperature_loss
 from iqlearn.algorithms.descent import polyak
+from iqlearn.data.scale import NO_LIMIT, standard, whitening
 from iqlearn.settings import SAC, BCContinuous, Network
 from iqlearn.types import Batch, Bounds, ObservationScale, Rewarded, TaskSpec, Transitions
 
@@ -19,9 +22,8 @@ TINY = Network(hidden=(16,), ensemble=2)
 
 
 @jax.jit
-def state_of(limit: float = 10.0):
-    scale = ObservationScale(jnp.zeros(1), jnp.ones(1), jnp.float32(limit))
-    return SoftActorCritic(SAC(network=TINY, actor=Network(hidden=(4,)))).init(SPEC, scale, jr.key(0))
+def state_of():
+    return SoftActorCritic(SAC(network=TINY, actor=Network(hidden=(4,)))).init(SPEC, SCALE, jr.key(0))
 
 
 def shifted(model, amount: float):
@@ -56,11 +58,13 @@ def test_critics_and_actor_follow_at_their_own_rates():
     assert same((moved.scale, moved.actions), (old.scale, old.actions))
 
 
-def test_a_scale_without_a_limit_stays_what_it_is():
-    """The slow copy of an infinite limit is that limit, whether parts of the model follow or all of it."""
-    state = state_of(np.inf)
-    assert float(follow(SAC(), state.target, state.model).scale.limit) == np.inf
-    assert float(polyak(state.target.scale, state.model.scale, 0.1).limit) == np.inf
+@pytest.mark.parametrize("scale", [whitening, standard, partial(standard, limit=NO_LIMIT)])
+def test_a_slow_copy_of_a_scale_is_that_scale(scale):
+    """A target network averages all that a model holds; what does not change must stay, ∞ − ∞ would not."""
+    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    made = scale(obs)
+    assert same(polyak(made, made, 0.1), made)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(made))
 
 
 def test_actor_and_temperature_loss_by_hand():

@@ -109,7 +109,7 @@ class InverseSoftActorCritic:
         ends = jnp.where(expert, s.value_bound, -s.value_bound) if s.absorbing else 0.0
         return discounted(value, rows.terminal, s.gamma, ends)
 
-    def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, " m"]) -> tuple[Scalar, Metrics]:
+    def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, "members m"]) -> tuple[Scalar, Metrics]:
         """Mean over the critics of −J(Q); the first `n` rows are the expert's, the others, if any, visited."""
         expert = SoftValues(values.q[:, :n], values.v[:, :n], values.next_v[:n])
         visited = expert

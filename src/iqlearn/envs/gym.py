@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from iqlearn.errors import InputError
 from iqlearn.types import Bounds, TaskSpec
@@ -31,6 +32,12 @@ def make(env_id: str) -> Env:
         ) from error
 
 
+def roomy(actions: gym.spaces.Box) -> bool:
+    """Whether every coordinate has a finite range that is more than a point."""
+    width = actions.high.astype(np.float64) - actions.low
+    return bool(np.all((width > 0.0) & (width < 1e30)))
+
+
 def task_spec(env_id: str) -> TaskSpec:
     """Shapes and actions of an environment.
 
@@ -45,7 +52,7 @@ def task_spec(env_id: str) -> TaskSpec:
             raise InputError(f"Observations of {env_id!r} are {observations}; expected a Box.")
         if isinstance(actions, gym.spaces.Discrete) and actions.start == 0:
             return TaskSpec(observations.shape, int(actions.n))
-        if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1 and actions.is_bounded():
+        if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1 and roomy(actions):
             return TaskSpec(observations.shape, Bounds(tuple(actions.low.tolist()), tuple(actions.high.tolist())))
         raise InputError(
             f"Actions of {env_id!r} are {actions}; expected Discrete actions from 0 up, or a flat Box with finite "

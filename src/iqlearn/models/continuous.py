@@ -80,7 +80,7 @@ class ContinuousSoftQ(eqx.Module):
 
     def member_v(self, inputs: Float[Array, "n inputs"], drawn: Drawn) -> Float[Array, "members n"]:
         """One-sample estimate of each member's V(s): Q(s,a) − τ·log π(a|s)."""
-        return self.unit_q(inputs, drawn.unit) - self.temperature * drawn.log_prob
+        return self.unit_q(inputs, drawn.unit) - jax.lax.stop_gradient(self.temperature) * drawn.log_prob
 
     def member_q(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, "members n"]:
         """Q(s, a) of every member."""

@@ -93,7 +93,7 @@ class IQLearnContinuous(ActorCritic, Objective):
 
 @dataclass(frozen=True)
 class BCContinuous:
-    """Behavioural cloning of continuous actions: maximum likelihood, with weight decay. The baseline."""
+    """Behavioural cloning of continuous actions: regression, with weight decay. The baseline."""
 
     name: ClassVar[str] = "bc-continuous"
 

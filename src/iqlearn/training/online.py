@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
+from jaxtyping import Array, Int
 
 from iqlearn.algorithms import TrainState
 from iqlearn.data.replay import Moments, Replay
@@ -37,7 +38,7 @@ class Rewards(eqx.Module):
 
 
 @jax.jit
-def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey, step: int) -> jax.Array:
+def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey, step: Int[Array, ""] | int) -> jax.Array:
     return model.act(obs, jr.fold_in(key, step))
 
 
