@@ -5,6 +5,10 @@ import os
 import pkgutil
 from pathlib import Path
 
+# Tests compile hundreds of small programs and run each a few times: less optimisation is a third less time in all.
+# Set before jax is imported; the slow tests, which do train, are run with JAX_DISABLE_MOST_OPTIMIZATIONS=0.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook

@@ -127,7 +127,7 @@ def test_soft_q_learning_finds_the_soft_values_of_a_two_state_problem():
     rows = Transitions(states, jnp.array([0, 1]), states, jnp.array([False, True]))
     batch = Rewarded(rows, jnp.array([0.0, 1.0]))
     learner = SoftQLearning(SoftQ(gamma=0.9, temperature=0.1, target_rate=0.1, learning_rate=3e-3, network=SMALL))
-    state = learner.init(spec, ObservationScale(jnp.zeros(2), jnp.eye(2), jnp.float32(jnp.inf)), jax.random.key(0))
+    state = learner.init(spec, ObservationScale(jnp.zeros(2), jnp.eye(2), jnp.float32(1e9)), jax.random.key(0))
     update = jax.jit(learner.update)
     for _ in range(1500):
         state, _ = update(state, batch, jax.random.key(1))

@@ -12,7 +12,7 @@ from iqlearn.models import DiscreteSoftQ
 from iqlearn.types import ObservationScale, TaskSpec
 
 SPEC = TaskSpec((4,), 3)
-SCALE = ObservationScale(jnp.zeros(4), jnp.eye(4), jnp.float32(jnp.inf))
+SCALE = ObservationScale(jnp.zeros(4), jnp.eye(4), jnp.float32(1e9))
 OBS = jr.normal(jr.key(9), (7, 4))
 ACTION = jnp.array([0, 1, 2, 0, 1, 2, 0])
 
