@@ -72,6 +72,6 @@ def least_squares_loss(expert: SoftValues, visited: SoftValues, reward_bound: fl
 
 
 def steepness(gradient: Float[Array, "*members n inputs"]) -> Scalar:
-    """E[max(|∇Q| − 1, 0)²]: a one-sided penalty that keeps Q near 1-Lipschitz (WGAN-GP, one-sided)."""
+    """E[max(‖∇Q‖ − 1, 0)²]: a one-sided penalty that keeps Q near 1-Lipschitz (WGAN-GP, one-sided)."""
     norm = jnp.sqrt(jnp.sum(gradient**2, axis=-1) + 1e-12)
     return jnp.mean(jnp.maximum(norm - 1.0, 0.0) ** 2)

@@ -97,5 +97,5 @@ class Objective:
 
     @property
     def value_bound(self) -> float:
-        """Bound of |Q| when rewards keep to ±r_max (LS-IQ, section 4): r_max/(1−γ)."""
+        """Bound of Q when rewards keep to ±r_max (LS-IQ, section 4): ±r_max/(1−γ)."""
         return self.reward_limit / (1.0 - self.gamma)

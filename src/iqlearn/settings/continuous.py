@@ -79,7 +79,7 @@ class IQLearnContinuous(ActorCritic, Objective):
     """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
     the learner; else it is 0."""
     gradient_penalty: float = 0.0
-    """Weight of the penalty on |dQ/d(s, a)| above 1, between expert and learner."""
+    """Weight of the penalty on gradients of Q in (s, a) longer than 1, between expert and learner."""
     online: Imitation = field(default_factory=Imitation)
     """What the actor is told of the expert's actions where the learner acts."""
     offline: Imitation = field(default_factory=lambda: Imitation(warm_start=5_000, cloning=1_000.0))
