@@ -35,11 +35,6 @@ class InverseSoftQ:
     """Whether the visited batch holds transitions of the learner; offline without a model it is the expert batch."""
 
     @property
-    def value_bound(self) -> float:
-        """Bound of |Q| when rewards keep to ±r_max (LS-IQ, section 4): r_max/(1−γ), with r_max = 2α."""
-        return self.settings.reward_limit / (1.0 - self.settings.gamma)
-
-    @property
     def least_squares(self) -> bool:
         s = self.settings
         return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
@@ -47,7 +42,7 @@ class InverseSoftQ:
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         # Without the learner's transitions the loss is a likelihood, whose logits Q/τ are of order 1.
-        unit = self.value_bound if self.learner_acts else s.temperature
+        unit = s.value_bound if self.learner_acts else s.temperature
         model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature, unit)
         target = None if self.target_update == "none" else model
         return TrainState(model, target, begin(s, model), jnp.zeros((), jnp.int32))
@@ -74,7 +69,7 @@ class InverseSoftQ:
     def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ | None, batch: Batch) -> tuple[Scalar, Metrics]:
         """Mean over the ensemble of −J(Q); members see the same batch and differ by their start."""
         s = self.settings
-        ends = self.value_bound if self.learner_acts else 0.0
+        ends = s.value_bound if self.learner_acts else 0.0
         expert = self.soft_values(model, target, batch.expert, ends)
         visited = expert
         if batch.visited is not batch.expert:
@@ -113,7 +108,7 @@ class InverseSoftQ:
             q, next_q = model.member_q(batch.obs), jax.lax.stop_gradient(target.member_q(batch.next_obs))
         next_v = soft_value(next_q, s.temperature)
         if self.least_squares:
-            next_v = jnp.clip(jax.lax.stop_gradient(next_v), -self.value_bound, self.value_bound)
+            next_v = jnp.clip(jax.lax.stop_gradient(next_v), -s.value_bound, s.value_bound)
         next_v = discounted(next_v, batch.terminal, s.gamma, end_value)
         chosen = jax.vmap(of_action, in_axes=(0, None))(q, batch.action)
         return SoftValues(chosen, soft_value(q, s.temperature), next_v)
