@@ -96,6 +96,8 @@ class Session:
 
     def write(self) -> None:
         """Bring every run folder up to date, with what is needed to go on."""
+        if not any(self._folders):
+            return
         extras = [extra for group in self._groups for extra in group.extras]
         for run, folder, extra in zip(self.runs, self._folders, extras, strict=True):
             if folder is not None:

@@ -134,7 +134,7 @@ class InverseSoftActorCritic:
         return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), value)
 
     def roughness(self, model: ContinuousSoftQ, inputs: Inputs, unit: Unit, n: int, key: PRNGKey) -> Scalar:
-        """E[max(|∇Q| − 1, 0)²] at random points between expert and visited rows (offline: between expert rows)."""
+        """E[max(‖∇Q‖ − 1, 0)²] at random points between expert and visited rows (offline: between expert rows)."""
         points = jnp.concatenate([inputs, unit], axis=1)
         share_key, order_key = jr.split(key)
         others = points[n:] if len(points) > n else jr.permutation(order_key, points)
