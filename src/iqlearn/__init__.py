@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from iqlearn.errors import InputError
     from iqlearn.learning import learn, learn_seeds, resume
     from iqlearn.models import Policy
+    from iqlearn.reward import DistilledReward, RecoveredReward
     from iqlearn.run import Run
     from iqlearn.settings import (
         BC,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Schedule,
     )
     from iqlearn.types import Transitions
+    from iqlearn.wrappers import RewardWrapper, VectorRewardWrapper
 
 _HOMES = {
     "BC": "settings",
@@ -37,6 +39,10 @@ _HOMES = {
     "InputError": "errors",
     "Network": "settings",
     "Policy": "models",
+    "DistilledReward": "reward",
+    "RecoveredReward": "reward",
+    "RewardWrapper": "wrappers",
+    "VectorRewardWrapper": "wrappers",
     "Run": "run",
     "Schedule": "settings",
     "Transitions": "types",
@@ -49,15 +55,19 @@ __all__ = [
     "BC",
     "BCContinuous",
     "Demos",
+    "DistilledReward",
     "IQLearn",
     "IQLearnContinuous",
     "InputError",
     "Interaction",
     "Network",
     "Policy",
+    "RecoveredReward",
+    "RewardWrapper",
     "Run",
     "Schedule",
     "Transitions",
+    "VectorRewardWrapper",
     "learn",
     "learn_seeds",
     "resume",

@@ -76,6 +76,9 @@ class TrainExpert(Generic[E]):
     env: Annotated[str, arg(metavar="ID")]
     """Gymnasium id to act and to be evaluated in."""
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
+    reward: Annotated[Path | None, arg(metavar="REWARD")] = None
+    """Learn from a recovered reward instead: of this run folder, or in this file of `iqlearn reward --distil`. The
+    environment's own is still what the evaluation reports."""
     interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
     """How to act."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -129,12 +132,29 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Reward:
-    """The recovered reward of a run on demonstrations, beside the true one where the file has it."""
+    """Judge transitions with a run's recovered reward, beside the true one where that is known.
+
+    Prints Pearson's and Spearman's correlation by transition and by episode (undiscounted returns), and writes
+    reward.json and reward.png: learned against true reward, both along an episode, and maps where states are 2-D.
+    """
 
     dir: Positional[Path]
     """Run folder."""
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Transitions to judge, an .npz file (default: the demonstrations that ship for the run's environment)."""
+    """Transitions to judge, an .npz file (default, without --rollouts: the demonstrations that ship for the run's
+    environment)."""
+    rollouts: Annotated[str, arg(metavar="KINDS")] = ""
+    """Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy), random, noisy
+    (the run's policy, 5 to 75 % of its actions replaced by random ones)."""
+    episodes: int = 20
+    """Episodes of each kind of rollouts."""
+    seed: int = 0
+    """Which episodes; none of them was met in training or evaluation."""
+    distil: Literal["state", "state-action"] | None = None
+    """Also fit a small network to the reward on what was judged, of states or of states and actions, and write it to
+    reward-KIND.safetensors (`iqlearn expert --reward` trains on it)."""
+    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for what is written (default: the run folder)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -251,7 +271,8 @@ def discrete_actions(env: str | None, demos: str | None) -> bool:
         if demos is not None:
             from iqlearn.data import Demos
 
-            return Demos.load(Path(demos)).discrete
+            recorded = Demos.load(Path(demos))
+            return recorded.discrete if recorded.act is not None else discrete_actions(recorded.env, None)
     except InputError:
         pass
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -18,8 +18,8 @@ from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.evaluation.rewards import report
-from iqlearn.learning import begin, begin_expert, continue_runs
+from iqlearn.judging import compare, distilled, material
+from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
 from iqlearn.run import Origin, Run
 from iqlearn.settings.presets import online_by_default
@@ -40,6 +40,7 @@ def train(options: cli.Train[Any]) -> None:
     if options.env is not None:
         gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
+    demos = visible(options.learner, demos)
     env = options.env or demos.env
     online = options.online or (not options.offline and online_by_default(options.learner, options.env))
     interaction = options.interaction if online else None
@@ -64,7 +65,7 @@ def train(options: cli.Train[Any]) -> None:
 
 
 def expert(options: cli.TrainExpert[Any]) -> None:
-    run = begin_expert(options.learner, options.schedule, options.env, options.interaction)
+    run = begin_expert(options.learner, options.schedule, options.env, options.interaction, options.reward)
     out = options.out or fresh(Path("runs"), f"{Path(options.env).stem}-{options.learner.name}")
     records.claim(out, options.overwrite)
     finish(continue_runs([run], [], [out]), [out])
@@ -107,11 +108,21 @@ def evaluate(options: cli.Evaluate) -> None:
 
 def reward(options: cli.Reward) -> None:
     run = Run.load(options.dir)
-    if options.demos is None and run.origin.env not in BUILTIN:
-        raise InputError(f"No demonstrations ship for {run.origin.env}; give transitions with --demos FILE.")
-    demos = Demos.load(options.demos) if options.demos else Demos.builtin(str(run.origin.env))
-    facts = report(run.reward(demos), demos.rew, demos.ep)
-    show({"run": str(options.dir), "demos": demos.source, **facts}, options.json)
+    kinds = [kind for kind in options.rollouts.split(",") if kind]
+    demos = None if options.demos is None else Demos.load(options.demos)
+    if demos is None and not kinds:
+        if run.origin.env not in BUILTIN:
+            raise InputError(f"No demonstrations ship for {run.origin.env}; give --demos FILE or --rollouts KINDS.")
+        demos = Demos.builtin(str(run.origin.env))
+    sets = material(run, demos, cast(list[Any], kinds), options.episodes, options.seed)
+    out = options.out or options.dir
+    facts = compare(run, sets, out, f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}")
+    if options.distil is not None:
+        facts |= distilled(run, sets, options.distil, out)
+    source = {} if demos is None else {"demos": demos.source}
+    show({"run": str(options.dir), **source, **facts}, options.json, hide=("kinds",))
+    if not options.json:
+        tabulate(facts["kinds"])
 
 
 def inspect(options: cli.Inspect) -> None:
@@ -183,6 +194,23 @@ def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> No
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         if name not in hide:
-            text = ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else value
-            table.add_row(name.replace("_", " "), f"{text:g}" if isinstance(text, float) else str(text))
+            table.add_row(name.replace("_", " "), in_words(value))
     Console().print(table)
+
+
+def tabulate(rows: dict[str, dict[str, Any]]) -> None:
+    """A line a row, a column a fact."""
+    table = Table(box=None)
+    names = list(next(iter(rows.values())))
+    for name in ("", *names):
+        table.add_column(name.replace("_", " "), justify="right" if name else "left")
+    for name, facts in rows.items():
+        table.add_row(name, *(in_words(facts.get(column)) for column in names))
+    Console().print(table)
+
+
+def in_words(value: Any) -> str:
+    """A value for people; a dict as name value pairs."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

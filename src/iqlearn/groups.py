@@ -13,9 +13,20 @@ from iqlearn.algorithms import TrainState
 from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
-from iqlearn.run import Run, keys_of
+from iqlearn.run import Run, keys_of, load_reward
 from iqlearn.settings import IQLearnContinuous
-from iqlearn.training import Data, Demonstrations, Experience, Rewards, interact, moments, remember, train, train_seeds
+from iqlearn.training import (
+    Data,
+    Demonstrations,
+    Experience,
+    Rewards,
+    interact,
+    moments,
+    remember,
+    rewarded,
+    train,
+    train_seeds,
+)
 from iqlearn.types import Bounds
 
 Figures = dict[str, float]
@@ -119,6 +130,7 @@ class Online:
         if run.rows and folder is not None:
             self._replay, self.done = experience(folder / records.CHECKPOINT, self._replay)
         self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
+        self._reward = None if run.origin.reward is None else load_reward(run.origin.reward, run.spec)
         self._program: Any = None
 
     @property
@@ -153,6 +165,7 @@ class Online:
                 self._updates += due
                 seen.append((due, metrics))
             taken = interact(self._env, acting, self._act_key, done, each)
+            taken = taken if self._reward is None else rewarded(taken, self._reward)
             if seen and not finite(seen[-1][1]):
                 raise Diverged(done, done + n)
             self._replay = remember(self._replay, moments(taken))

@@ -13,7 +13,7 @@ from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Origin, Run, imagines, initial_state, keys_of
+from iqlearn.run import Origin, Run, imagines, initial_state, keys_of, load_reward
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
@@ -82,6 +82,7 @@ def begin(
     interaction: Interaction | None = None,
 ) -> Run:
     """A run before its first update; checks that settings, demonstrations and environment agree."""
+    demos = visible(settings, demos)
     if interaction is not None and env is None:
         raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
     spec = demos.task_spec() if env is None else gym.task_spec(env)
@@ -93,9 +94,11 @@ def begin(
             f"{LARGEST_OBSERVATION}, this version has no network for images."
         )
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
+    watched = demos.act is None
+    demos = demos.placeholders(spec) if watched else demos
     scale = demos.observation_scale()
     uses_model = isinstance(settings, IQLearn) and interaction is None and settings.imagination.error_limit > 0
-    if uses_model and len(spec.obs_shape) == 1:
+    if uses_model and not watched and len(spec.obs_shape) == 1:
         origin = replace(origin, dynamics_error=fit_linear(demos.transitions, scale, spec)[1])
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     if isinstance(settings, IQLearn) and imagines(settings, origin, interaction):
@@ -107,16 +110,41 @@ def begin(
     return Run(settings, schedule, origin, spec, state, interaction)
 
 
-def begin_expert(settings: Expert, schedule: Schedule, env: str, interaction: Interaction) -> Run:
-    """An expert's run before its first update: it learns from the environment's own reward.
+def visible(settings: Imitator, demos: Demos) -> Demos:
+    """What a learner with these settings sees of the demonstrations: with `state_only` no actions.
 
     Raises:
-        InputError: settings and environment do not go together.
+        InputError: there are none, and the learner needs them.
+    """
+    if isinstance(settings, IQLearn | IQLearnContinuous) and settings.state_only:
+        return demos.without_actions()
+    return replace(demos, act=demos.actions)
+
+
+def seen(run: Run, demos: Demos) -> Demos:
+    """What a run trains on: what is `visible`, with placeholders for actions that are not."""
+    assert not isinstance(run.settings, Expert)
+    demos = visible(run.settings, demos)
+    return demos.placeholders(run.spec) if demos.act is None else demos
+
+
+def begin_expert(
+    settings: Expert, schedule: Schedule, env: str, interaction: Interaction, reward: Path | None = None
+) -> Run:
+    """An expert's run before its first update: it learns from the environment's own reward, or from a recovered one.
+
+    Raises:
+        InputError: settings, environment and reward do not go together.
     """
     spec = gym.task_spec(env)
+    if reward is not None:
+        load_reward(reward, spec)
     check(settings, spec.discrete, online=True)
     seen = random_observations(env, RANDOM_OBSERVATIONS, schedule.seed)
-    scale, origin = standard(seen, limit=NO_LIMIT), Origin(env, None)
+    scale, origin = (
+        standard(seen, limit=NO_LIMIT),
+        Origin(env, None, reward=None if reward is None else str(reward.resolve())),
+    )
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)
 
@@ -131,6 +159,7 @@ def continue_runs(
     a model of the dynamics and runs whose do not are two programs, one after the other.
     """
     found = list(runs)
+    demos = [seen(run, part) for run, part in zip(runs, demos, strict=False)]
     for imagining in (False, True):
         group = [i for i, run in enumerate(runs) if run.imagines == imagining]
         if group:
@@ -210,6 +239,8 @@ def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
         if run.origin.demos is not None:
             raise InputError(f"{folder} learns from demonstrations; expected {run.origin.demos}.")
         return continue_runs([run], [], [Path(folder)], quiet)[0]
+    assert not isinstance(run.settings, Expert)
+    demos = visible(run.settings, demos)
     if demos.sha256() != run.origin.sha256:
         raise InputError(
             f"{demos.source} is not what {folder} began with; expected SHA-256 {run.origin.sha256[:12]}…, "

@@ -1,13 +1,23 @@
 """Pictures of a run. Matplotlib is loaded when the first one is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
 
 from iqlearn.records import Row
 
 RANGE = ("return_std", "return_min", "return_max")
 """Columns that belong to the panel of the mean return."""
 COUNTS = ("step", "updates")
+POINTS = 4_000
+"""Transitions drawn in a scatter at most."""
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) -> None:
@@ -36,6 +46,69 @@ def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) ->
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     figure.suptitle(title)
+    keep(figure, path)
+
+
+class Judged:
+    """Transitions of one kind of rollouts as two rewards see them."""
+
+    def __init__(
+        self,
+        learned: Float[np.ndarray, " n"],
+        true: Float[np.ndarray, " n"],
+        episode: Float[np.ndarray, " n"],
+        obs: Float[np.ndarray, "n *obs"],
+    ) -> None:
+        self.learned, self.true, self.episode, self.obs = learned, true, episode, obs
+        self.row = np.unique(episode, return_inverse=True)[1]
+
+    @property
+    def returns(self) -> tuple[Float[np.ndarray, " episodes"], Float[np.ndarray, " episodes"]]:
+        """The true and the learned return of each episode."""
+        return np.bincount(self.row, weights=self.true), np.bincount(self.row, weights=self.learned)
+
+
+def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
+    """Learned against true reward: by transition, by episode, along one episode, and as a map where s is 2-D."""
+    from matplotlib.figure import Figure
+
+    flat = next(iter(kinds.values())).obs.shape[1:] == (2,)
+    figure = Figure(figsize=(4.2 * (5 if flat else 3), 3.6), layout="constrained")
+    panels = figure.subplots(1, 5 if flat else 3, squeeze=False).flatten()
+    for name, judged in kinds.items():
+        rows = np.linspace(0, len(judged.true) - 1, min(POINTS, len(judged.true))).astype(int)
+        panels[0].scatter(judged.true[rows], judged.learned[rows], s=4, alpha=0.3, label=name)
+        panels[1].scatter(*judged.returns, s=14, alpha=0.7, label=name)
+    for panel, what in zip(panels, ("a transition", "an episode"), strict=False):
+        panel.set(title=f"reward of {what}", xlabel="true", ylabel="learned")
+    panels[1].legend(fontsize="small")
+    along(panels[2], *next(iter(kinds.items())))
+    if flat:
+        seen = [(j.obs, j.true, j.learned) for j in kinds.values()]
+        obs, true, learned = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        for panel, values, name in zip(panels[3:], (true, learned), ("true", "learned"), strict=True):
+            cells = panel.hexbin(obs[:, 0], obs[:, 1], C=values, gridsize=30, reduce_C_function=np.mean)
+            panel.set(title=f"{name} reward, mean where s was", aspect="equal")
+            figure.colorbar(cells, ax=panel)
+    for panel in panels[:3]:
+        panel.grid(alpha=0.3)
+    figure.suptitle(title)
+    keep(figure, path)
+
+
+def along(panel: "Axes", name: str, judged: Judged) -> None:
+    """Both rewards over the steps of the first episode, each on its own axis."""
+    first = judged.row == 0
+    (learned,) = panel.plot(judged.learned[first], label="learned", linewidth=0.8)
+    other = panel.twinx()
+    (true,) = other.plot(judged.true[first], label="true", linewidth=0.8, color="tab:orange")
+    panel.set(title=f"along the first episode of {name}", xlabel="step", ylabel="learned")
+    other.set_ylabel("true")
+    panel.legend(handles=[learned, true], fontsize="small")
+
+
+def keep(figure: "Figure", path: Path) -> None:
+    """Write the picture at once or not at all."""
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, dpi=120, format="png")
     partial.replace(path)

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from iqlearn.errors import InputError
+from iqlearn.types import Bounds, TaskSpec
 
 Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
@@ -93,12 +94,17 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error
 
 
-def write_tree(path: Path, tree: Any, parts: Mapping[str, Any] | None = None) -> None:
-    """The arrays of a tree, each named by its path in it; `parts` are further trees, their names put before."""
+def write_tree(
+    path: Path, tree: Any, parts: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
+) -> None:
+    """The arrays of a tree, each named by its path in it; `parts` are further trees, their names put before.
+
+    `about` stands in the file's header.
+    """
     arrays = _named(tree)
     for part, content in (parts or {}).items():
         arrays |= {part + name: array for name, array in _named(content).items()}
-    _replace(path, save(arrays))
+    _replace(path, save(arrays, None if about is None else dict(about)))
 
 
 def read_tree(path: Path, like: Tree) -> Tree:
@@ -138,6 +144,21 @@ def read_number(path: Path, part: str) -> int | None:
     return None if found is None else int(found)
 
 
+def read_about(path: Path) -> dict[str, str]:
+    """What stands in the header of a file that `write_tree` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"No file {path}; expected one written by iqlearn.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged; expected safetensors written by iqlearn.") from error
+
+
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray | None]:
     """The arrays of these names, none where there is none."""
     if not path.is_file():
@@ -167,3 +188,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
+    """As `config.json` holds it."""
+    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
+    return {"obs_shape": spec.obs_shape, "actions": actions}
+
+
+def spec_from_dict(plain: dict[str, Any]) -> TaskSpec:
+    """What `spec_to_dict` gave, from JSON."""
+    actions = plain["actions"]
+    if isinstance(actions, dict):
+        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
+    return TaskSpec(tuple(plain["obs_shape"]), actions)

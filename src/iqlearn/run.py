@@ -16,25 +16,24 @@ import numpy as np
 from jaxtyping import Float
 
 from iqlearn import plots, records
-from iqlearn.algorithms import Algorithm, TrainState, algorithm
-from iqlearn.data import Demos
+from iqlearn.algorithms import Algorithm, InverseSoftActorCritic, InverseSoftQ, TrainState, algorithm
 from iqlearn.data.scale import NO_LIMIT
 from iqlearn.errors import InputError
-from iqlearn.evaluation import Evaluator, recovered
+from iqlearn.evaluation import Evaluator
 from iqlearn.models import Policy, SoftQModel
 from iqlearn.records import Row
+from iqlearn.reward import DistilledReward, RecoveredReward
 from iqlearn.settings import (
     BC,
     Interaction,
     IQLearn,
-    IQLearnContinuous,
     Schedule,
     Settings,
     from_dict,
     to_dict,
 )
 from iqlearn.settings.serial import build
-from iqlearn.types import Bounds, ObservationScale, PRNGKey, TaskSpec, Transitions
+from iqlearn.types import ObservationScale, PRNGKey, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Origin:
     subsample: int = 1
     path: str | None = None
     """The file, if it was one."""
+    reward: str | None = None
+    """The recovered reward that an expert learns from instead of the environment's: a run folder or a file."""
     dynamics_error: float | None = None
     """Leave-one-out error of the linear model of the dynamics (see `Imagination`); none where it does not apply."""
 
@@ -97,18 +98,17 @@ class Run:
         """Acts on observations: `run.policy(obs)`, or `run.policy.predict(obs)` as in Stable-Baselines3."""
         return Policy(self.model, self.schedule.seed)
 
-    def reward(self, transitions: Transitions | Demos) -> Float[np.ndarray, " n"]:
-        """The recovered reward r(s,a,s') = Q(s,a) − γ(1−d)·V(s') of each transition.
+    @property
+    def reward(self) -> RecoveredReward:
+        """The recovered reward, to call on transitions: `run.reward(demos)`; `run.reward.distil(...)` needs no s'.
 
         Raises:
-            InputError: the algorithm learns no reward (behavioural cloning).
+            InputError: the algorithm learns no reward (behavioural cloning, experts).
         """
-        if not isinstance(self.settings, IQLearn | IQLearnContinuous):
+        learner = self.algorithm
+        if not isinstance(learner, InverseSoftQ | InverseSoftActorCritic):
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
-        if isinstance(transitions, Demos):
-            transitions.check_task(self.spec, "the run")
-            transitions = transitions.transitions
-        return recovered(self.model, transitions, self.settings.gamma)
+        return RecoveredReward(self.model, learner.settings.gamma, learner.end_value, self.spec)
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None
@@ -169,7 +169,7 @@ class Run:
             "schedule": to_dict(self.schedule),
             "interaction": None if self.interaction is None else to_dict(self.interaction),
             "origin": to_dict(self.origin),
-            "spec": spec_to_dict(self.spec),
+            "spec": records.spec_to_dict(self.spec),
             "versions": records.versions(),
         }
 
@@ -187,7 +187,7 @@ class Run:
             schedule, origin = Schedule(**config["schedule"]), Origin(**config["origin"])
             acting = config.get("interaction")
             interaction = None if acting is None else build(Interaction, acting)
-            spec = spec_from_dict(config["spec"])
+            spec = records.spec_from_dict(config["spec"])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder / records.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
@@ -252,15 +252,18 @@ def unit_scale(settings: Settings, spec: TaskSpec) -> ObservationScale:
     )
 
 
-def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
-    """As `config.json` holds it."""
-    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
-    return {"obs_shape": spec.obs_shape, "actions": actions}
+def load_reward(path: str | Path, spec: TaskSpec) -> RecoveredReward | DistilledReward:
+    """The reward of a run folder, or a distilled one of a file.
 
-
-def spec_from_dict(plain: dict[str, Any]) -> TaskSpec:
-    """What `spec_to_dict` gave, from JSON."""
-    actions = plain["actions"]
-    if isinstance(actions, dict):
-        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
-    return TaskSpec(tuple(plain["obs_shape"]), actions)
+    Raises:
+        InputError: there is neither, or the reward is of a task with other observations or actions.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil.")
+    reward = Run.load(path).reward if path.is_dir() else DistilledReward.load(path)
+    if reward.spec != spec:
+        raise InputError(
+            f"The reward at {path} is of a task with {reward.spec}; expected {spec} as the environment has."
+        )
+    return reward

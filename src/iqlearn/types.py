@@ -1,9 +1,11 @@
 """The records that flow between the layers: arrays only, each field with its shape."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
@@ -108,3 +110,12 @@ class TaskSpec(NamedTuple):
         """The bounds of continuous actions."""
         assert isinstance(self.actions, Bounds), "actions are discrete"
         return self.actions
+
+
+def on_host(obs: Any, action: Any, next_obs: Any, terminal: Any) -> Transitions:
+    """Transitions of NumPy arrays: what a `RewardFunction` is given where nothing is differentiated."""
+    return Transitions(obs, action, next_obs, terminal)
+
+
+RewardFunction = Callable[[Transitions], Float[np.ndarray, " n"]]
+"""A reward of transitions, one number a row, on the host."""

@@ -56,7 +56,7 @@ def empty(arrays: Arrays) -> Arrays:
 
 
 FAULTS = {
-    **{f"missing {name}": (without(name), name, "missing") for name in FIELDS},
+    **{f"missing {name}": (without(name), name, "missing") for name in FIELDS if name != "act"},
     "dtype of obs": (replaced("obs", lambda a: a.astype(np.int64)), "obs", "int64"),
     "dtype of obs, complex": (replaced("obs", lambda a: a + 1j), "obs", "complex"),
     "dtype of next_obs, text": (replaced("next_obs", lambda a: a.astype(str)), "next_obs", "<U"),

@@ -17,6 +17,7 @@ PHI = {
     "reverse_kl": d.reverse_kl,
     "hellinger": d.squared_hellinger,
     "jensen_shannon": d.jensen_shannon,
+    "w1": d.wasserstein,
 }
 EDGES = {
     "chi2": 0.0,
@@ -26,6 +27,7 @@ EDGES = {
     "reverse_kl": 0.01,
     "hellinger": -0.9,
     "jensen_shannon": -0.68,
+    "w1": 0.0,
 }
 NEUTRAL = {"forward_kl": -1.0, "reverse_kl": 1.0}
 """Where φ' = 1, the reward that weighs an expert transition as it is; 0 unless named here."""
@@ -46,6 +48,7 @@ def slope(phi, x):
         ("reverse_kl", 2.0, 1.0 + np.log(2.0)),
         ("hellinger", 1.0, 0.5),
         ("jensen_shannon", 0.0, 0.0),
+        ("w1", -7.5, -7.5),
     ],
 )
 def test_values_by_hand(name, x, expected):

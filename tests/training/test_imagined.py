@@ -124,7 +124,7 @@ def test_least_squares_and_inverse_form_agree_where_q_is_v():
         batch, state = data.draw(state, jr.key(2), 16)
 
         def loss(model, algorithm=algorithm, state=state, batch=batch):
-            return algorithm.loss(model, state.target, batch)[0]
+            return algorithm.loss(model, state.target, batch, jr.key(3))[0]
 
         gradient = jax.grad(loss)(state.model)
         gradients.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient.net)]))

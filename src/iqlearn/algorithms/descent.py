@@ -6,14 +6,17 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import optax
 from jaxtyping import Array, Int
 
 from iqlearn.settings import TargetUpdate
-from iqlearn.types import Metrics, Scalar
+from iqlearn.types import Metrics, PRNGKey, Scalar
 
 Model = TypeVar("Model")
 """Any tree of arrays."""
+Rows = TypeVar("Rows")
+"""Any tree of arrays with one row an item."""
 
 
 @runtime_checkable
@@ -51,6 +54,21 @@ def descend(
     updates, opt_state = optimizer(settings).update(gradient, opt_state, model)
     metrics = {"loss": value, **metrics, "gradient_norm": norm(gradient)}
     return eqx.apply_updates(model, updates), opt_state, metrics
+
+
+def between(expert: Rows, visited: Rows, key: PRNGKey) -> Rows:
+    """A point on the way from each expert row to a random visited one; of integers the nearer row's."""
+    share_key, other_key = jr.split(key)
+    n, m = (len(jax.tree.leaves(rows)[0]) for rows in (expert, visited))
+    share, other = jr.uniform(share_key, (n,)), jr.randint(other_key, (n,), 0, m)
+
+    def mix(a: Array, b: Array) -> Array:
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            return jnp.where(share > 0.5, a, b[other])
+        weight = share.reshape(n, *(1,) * (a.ndim - 1))
+        return weight * a + (1.0 - weight) * b[other]
+
+    return jax.tree.map(mix, expert, visited)
 
 
 def norm(tree: Any) -> Scalar:

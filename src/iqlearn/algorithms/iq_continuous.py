@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, squared_error, temperature_loss
+from iqlearn.algorithms.descent import between
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.objectives import (
@@ -43,9 +44,15 @@ class InverseSoftActorCritic:
         s = self.settings
         return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
 
+    @property
+    def end_value(self) -> float:
+        """|V| of the absorbing states that true ends lead to: r_max/(1−γ), or 0 without such states."""
+        return self.settings.value_bound if self.settings.absorbing else 0.0
+
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
-        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature)
+        unit = s.lipschitz if s.network.spectral_norm else 1.0
+        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, unit)
         return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
 
     def answer(self, state: State) -> ContinuousSoftQ:
@@ -70,6 +77,8 @@ class InverseSoftActorCritic:
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *sources)
         inputs, unit = model.inputs(rows.obs), model.to_unit(rows.action)
         drawn = model.draw(inputs, draw_key)
+        if s.state_only:  # a ~ π(·|s) in place of what the expert did
+            unit = jnp.concatenate([stop(drawn.unit[:n]), unit[n:]])
         values = SoftValues(
             q=model.unit_q(inputs, unit),
             v=model.member_v(inputs, stop(drawn)),
@@ -80,21 +89,21 @@ class InverseSoftActorCritic:
             initial = model.inputs(batch.initial_obs)
             initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
         critic, metrics = self.critic_loss(values, n, initial_v)
-        if s.gradient_penalty > 0.0:
-            critic += s.gradient_penalty * self.roughness(model, inputs, unit, n, penalty_key)
+        penalty = s.penalty(s.network)
+        if penalty > 0.0:
+            critic += penalty * self.roughness(model, inputs, unit, n, penalty_key)
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        cloned = squared_error(drawn.mean[:n], unit[:n])
-        imitation = s.online if self.learner_acts else s.offline
-        if imitation.cloning > 0.0:
-            actor += imitation.cloning * cloned
+        if not s.state_only:
+            cloned = squared_error(drawn.mean[:n], unit[:n])
+            actor += (s.online if self.learner_acts else s.offline).cloning * cloned
+            metrics["squared_error"] = cloned
         loss = critic + actor
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
         entropy = -jnp.mean(drawn.log_prob)
-        metrics |= {"critic_loss": critic, "actor_loss": actor, "entropy": entropy, "squared_error": cloned}
-        return loss, metrics
+        return loss, {**metrics, "critic_loss": critic, "actor_loss": actor, "entropy": entropy}
 
     def next_value(
         self, model: ContinuousSoftQ, target: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
@@ -106,7 +115,7 @@ class InverseSoftActorCritic:
         value = jnp.min(stop(slow.member_v(inputs, slow.draw(inputs, key))), axis=0)
         value = jnp.clip(value, -s.value_bound, s.value_bound)
         expert = jnp.arange(len(inputs)) < n
-        ends = jnp.where(expert, s.value_bound, -s.value_bound) if s.absorbing else 0.0
+        ends = jnp.where(expert, self.end_value, -self.end_value)
         return discounted(value, rows.terminal, s.gamma, ends)
 
     def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, "members m"]) -> tuple[Scalar, Metrics]:
@@ -134,15 +143,12 @@ class InverseSoftActorCritic:
         return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.reward_bound), value)
 
     def roughness(self, model: ContinuousSoftQ, inputs: Inputs, unit: Unit, n: int, key: PRNGKey) -> Scalar:
-        """E[max(‖∇Q‖ − 1, 0)²] at random points between expert and visited rows (offline: between expert rows)."""
-        points = jnp.concatenate([inputs, unit], axis=1)
-        share_key, order_key = jr.split(key)
-        others = points[n:] if len(points) > n else jr.permutation(order_key, points)
-        share = jr.uniform(share_key, (n, 1))
-        between = share * points[:n] + (1.0 - share) * others[:n]
+        """E[max(‖∇Q‖ − L, 0)²] at random points between expert and visited rows (offline: between expert rows)."""
+        rows = jnp.concatenate([inputs, unit], axis=1)
+        points = between(rows[:n], rows[n:] if len(rows) > n else rows, key)
         split = inputs.shape[1]
 
         def member_sums(x: Float[Array, "n both"]) -> Float[Array, " members"]:
             return jnp.sum(model.unit_q(x[:, :split], x[:, split:]), axis=1)
 
-        return steepness(jax.jacrev(member_sums)(between))
+        return steepness(jax.jacrev(member_sums)(points), self.settings.lipschitz)

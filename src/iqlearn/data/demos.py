@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -18,10 +17,13 @@ from iqlearn.data.scale import standard, whitening
 from iqlearn.errors import InputError
 from iqlearn.types import Bounds, ObservationScale, TaskSpec, Transitions
 
-BUILTIN = ("CartPole-v1",)
-"""Tasks whose demonstrations ship with the package."""
+BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
+"""Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
 BOUND_SLACK = 1e-3
 """How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
+
+
+Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,8 @@ class Demos:
     """
 
     obs: Shaped[np.ndarray, "n *obs"]
-    act: Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
+    act: Actions | None
+    """What the expert did; none where only observations were recorded."""
     next_obs: Shaped[np.ndarray, "n *obs"]
     term: Bool[np.ndarray, " n"]
     """The episode truly ended here."""
@@ -70,7 +73,7 @@ class Demos:
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
-        """Demonstrations that ship with the package, made by `benchmarks/make_builtin_demos.py`.
+        """Demonstrations that ship with the package, made by `benchmarks/make_builtin_demos.py` and `make_world_demos.py`.
 
         Raises:
             InputError: no demonstrations of that task ship.
@@ -80,12 +83,14 @@ class Demos:
                 f"No built-in demonstrations for {env!r}; expected one of {', '.join(BUILTIN)}, "
                 "or give a file with --demos."
             )
-        with resources.as_file(resources.files("iqlearn.data") / "builtin" / f"{env}.npz") as path:
+        with resources.as_file(resources.files("iqlearn.data") / "builtin" / f"{env.rpartition('/')[2]}.npz") as path:
             return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], source: str = "memory") -> Demos:
         """From the arrays of the documented format: `obs`, `act`, `next_obs`, `term`, `trunc`, `ep`, perhaps `rew`.
+
+        Without `act` they are good for imitation from observations only (`state_only`).
 
         Raises:
             InputError: as `load`.
@@ -96,7 +101,7 @@ class Demos:
         if rew is not None and returns is None:
             returns = np.add.reduceat(rew, first, dtype=np.float32)
         return cls(
-            **{name: a[name] for name in npz.REQUIRED},
+            **{name: a.get(name) for name in npz.FIELDS},  # pyright: ignore[reportArgumentType]
             initial_obs=a.get("initial_obs", a["obs"][first]),
             rew=rew,
             episode_return=returns,
@@ -111,7 +116,7 @@ class Demos:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the documented format, what is unknown left out."""
-        names = (*npz.REQUIRED, "initial_obs", "rew", "episode_return")
+        names = (*npz.FIELDS, "initial_obs", "rew", "episode_return")
         known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return known if self.env is None else {**known, "env": np.array(self.env)}
 
@@ -127,14 +132,46 @@ class Demos:
 
     @property
     def discrete(self) -> bool:
-        """Whether actions are numbers of choices rather than vectors."""
-        return self.act.ndim == 1
+        """Whether actions are numbers of choices rather than vectors.
+
+        Raises:
+            InputError: there are no actions.
+        """
+        return self.actions.ndim == 1
+
+    @property
+    def actions(self) -> Actions:
+        """What the expert did.
+
+        Raises:
+            InputError: that was not recorded.
+        """
+        if self.act is None:
+            raise InputError(
+                f"{self.source}: field 'act' is missing; expected the expert's actions, "
+                "only training with --state-only does without them."
+            )
+        return self.act
 
     @property
     def transitions(self) -> Transitions:
-        """What a learner sees, on the device: (s, a, s', d), without rewards."""
-        action = self.act.astype(np.int32 if self.discrete else np.float32)
+        """What a learner sees, on the device: (s, a, s', d), without rewards.
+
+        Raises:
+            InputError: there are no actions.
+        """
+        action = self.actions.astype(np.int32 if self.discrete else np.float32)
         return Transitions(*map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
+
+    def without_actions(self) -> Demos:
+        """What is left where the expert could only be watched."""
+        return replace(self, act=None)
+
+    def placeholders(self, spec: TaskSpec) -> Demos:
+        """The same transitions with zeros of the task's kind for actions, where nothing may read the expert's."""
+        n = len(self)
+        act = np.zeros(n, np.int64) if spec.discrete else np.zeros((n, len(spec.bounds.low)), np.float32)
+        return replace(self, act=act)
 
     def take(self, n: int, seed: int | None = None) -> Demos:
         """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
@@ -179,7 +216,7 @@ class Demos:
         return self._rows(keep)
 
     def check_task(self, spec: TaskSpec, env: str) -> None:
-        """Compare shapes and actions with those of the environment `env`.
+        """Compare shapes and actions, where there are any, with those of the environment `env`.
 
         Raises:
             InputError: they disagree; names field, index and what the environment has.
@@ -189,12 +226,14 @@ class Demos:
                 f"{self.source}: field 'obs' holds observations of shape {self.obs.shape[1:]}; "
                 f"expected {spec.obs_shape} as {env} has."
             )
+        if self.act is None:
+            return
         if spec.discrete != self.discrete:
             has, expected = ("integers", "vectors") if self.discrete else ("vectors", "integers")
             kind = "discrete" if spec.discrete else "continuous"
             raise InputError(f"{self.source}: field 'act' holds {has}; expected {expected}, {env} has {kind} actions.")
         if isinstance(spec.actions, Bounds):
-            self._check_bounds(spec.actions, env)
+            self._check_bounds(self.act, spec.actions, env)
             return
         beyond = np.flatnonzero(self.act >= spec.actions)
         if len(beyond):
@@ -203,19 +242,19 @@ class Demos:
                 f"expected 0 to {spec.actions - 1}, the actions of {env}."
             )
 
-    def _check_bounds(self, bounds: Bounds, env: str) -> None:
+    def _check_bounds(self, act: Float[np.ndarray, "n act"], bounds: Bounds, env: str) -> None:
         low, high = np.array(bounds.low), np.array(bounds.high)
-        if self.act.shape[1] != len(low):
+        if act.shape[1] != len(low):
             raise InputError(
-                f"{self.source}: field 'act' holds vectors of {self.act.shape[1]} numbers; expected {len(low)}, "
+                f"{self.source}: field 'act' holds vectors of {act.shape[1]} numbers; expected {len(low)}, "
                 f"the actions of {env}."
             )
         slack = BOUND_SLACK * (high - low)
-        outside = (self.act < low - slack) | (self.act > high + slack)
+        outside = (act < low - slack) | (act > high + slack)
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise InputError(
-                f"{self.source}: field 'act' at index {row}, coordinate {column} is {self.act[row, column]:g}; "
+                f"{self.source}: field 'act' at index {row}, coordinate {column} is {act[row, column]:g}; "
                 f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did."
             )
 
@@ -224,7 +263,15 @@ class Demos:
 
         As many choices as were seen; continuous actions are taken to be in [−1, 1], or in the range that was seen
         where that is wider.
+
+        Raises:
+            InputError: there are no actions, so the task's are unknown.
         """
+        if self.act is None:
+            raise InputError(
+                f"{self.source} tells nothing of the task's actions without field 'act' and a field 'env'; expected an "
+                "environment, give it with --env."
+            )
         if self.discrete:
             return TaskSpec(self.obs.shape[1:], int(self.act.max()) + 1)
         low, high = np.minimum(self.act.min(axis=0), -1.0), np.maximum(self.act.max(axis=0), 1.0)
@@ -242,7 +289,9 @@ class Demos:
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
         digest = hashlib.sha256()
-        for name in (*npz.REQUIRED, "initial_obs"):
+        for name in (*npz.FIELDS, "initial_obs"):
+            if getattr(self, name) is None:
+                continue
             array = np.ascontiguousarray(getattr(self, name))
             digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
         return digest.hexdigest()
@@ -264,18 +313,22 @@ class Demos:
             "truncated_ends": int(self.trunc.sum()),
             "observation_shape": list(self.obs.shape[1:]),
             "observation_dtype": str(self.obs.dtype),
-            "actions": f"discrete, {int(self.act.max()) + 1} seen"
-            if self.discrete
-            else f"continuous, {self.act.shape[1]}",
-            "action_range": [float(self.act.min()), float(self.act.max())],
+            "actions": described(self.act),
+            "action_range": None if self.act is None else [float(self.act.min()), float(self.act.max())],
             "returns": None if returns is None else spread(returns),
             "sha256": self.sha256(),
         }
 
     def _rows(self, keep: Bool[np.ndarray, " n"]) -> Demos:
-        names: Iterable[str] = ("obs", "act", "next_obs", "term", "trunc", "ep")
-        rows = {name: getattr(self, name)[keep] for name in names}
+        rows = {name: getattr(self, name)[keep] for name in npz.FIELDS if getattr(self, name) is not None}
         return replace(self, **rows, rew=None if self.rew is None else self.rew[keep])
+
+
+def described(act: Actions | None) -> str:
+    """The kind of the actions, and how many there are."""
+    if act is None:
+        return "none"
+    return f"discrete, {int(act.max()) + 1} seen" if act.ndim == 1 else f"continuous, {act.shape[1]}"
 
 
 def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from iqlearn.errors import InputError
 
-REQUIRED = ("obs", "act", "next_obs", "term", "trunc", "ep")
-OPTIONAL = ("rew", "initial_obs", "episode_return", "env")
+FIELDS = ("obs", "act", "next_obs", "term", "trunc", "ep")
+"""What a learner sees of each transition."""
+REQUIRED = tuple(name for name in FIELDS if name != "act")
+OPTIONAL = ("act", "rew", "initial_obs", "episode_return", "env")
 Arrays = dict[str, np.ndarray]
 
 
@@ -71,7 +73,7 @@ def check(arrays: Arrays, source: str) -> Arrays:
     """
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
-        raise InputError(f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(REQUIRED)}.")
+        raise InputError(f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(FIELDS)}.")
     checked = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in checked.items():
         checked[name] = _as_dtype(source, name, array)
@@ -80,7 +82,7 @@ def check(arrays: Arrays, source: str) -> Arrays:
         if array.dtype.kind == "f":
             _forbid(source, name, ~np.isfinite(array), "a finite number", array)
     _check_episodes(source, checked)
-    if checked["act"].dtype.kind == "i":
+    if "act" in checked and checked["act"].dtype.kind == "i":
         _forbid(source, "act", checked["act"] < 0, "an action number of at least 0", checked["act"])
     return checked
 
@@ -132,19 +134,24 @@ def _check_shapes(source: str, a: Arrays) -> None:
             f"{source}: field 'next_obs' has shape {a['next_obs'].shape} and dtype {a['next_obs'].dtype}; "
             f"expected {a['obs'].shape} and {a['obs'].dtype} as in 'obs'."
         )
-    wanted, dimensions = ("(N,)", 1) if a["act"].dtype.kind == "i" else ("(N, act_dim)", 2)
-    if a["act"].shape[:1] != (n,) or a["act"].ndim != dimensions:
-        raise InputError(
-            f"{source}: field 'act' has shape {a['act'].shape}; expected {wanted} with N = {n} for "
-            f"{'integer' if dimensions == 1 else 'float'} actions."
-        )
+    if "act" in a:
+        _check_actions(source, a["act"], n)
     for name in ("obs", "act"):
-        if a[name].size == 0:
+        if name in a and a[name].size == 0:
             raise InputError(f"{source}: field {name!r} has shape {a[name].shape}; expected no dimension of 0.")
     episodes = len(np.unique(a["ep"]))
     for name, shape in (("initial_obs", (episodes, *obs_shape)), ("episode_return", (episodes,))):
         if name in a and a[name].shape != shape:
             raise InputError(f"{source}: field {name!r} has shape {a[name].shape}; expected {shape}.")
+
+
+def _check_actions(source: str, act: np.ndarray, n: int) -> None:
+    wanted, dimensions = ("(N,)", 1) if act.dtype.kind == "i" else ("(N, act_dim)", 2)
+    if act.shape[:1] != (n,) or act.ndim != dimensions:
+        raise InputError(
+            f"{source}: field 'act' has shape {act.shape}; expected {wanted} with N = {n} for "
+            f"{'integer' if dimensions == 1 else 'float'} actions."
+        )
 
 
 def _check_episodes(source: str, a: Arrays) -> None:

@@ -1,61 +1,45 @@
-"""The recovered reward: computed for transitions, and compared with the true one."""
+"""The recovered reward, computed for transitions."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from iqlearn.models import SoftQModel
 from iqlearn.objectives import SoftValues, discounted, implied_reward
-from iqlearn.types import Transitions
+from iqlearn.types import Transitions, on_host
 
 BLOCK = 16_384
-"""Transitions a compiled call; the last block is padded, so one shape is compiled."""
+"""Transitions a compiled call at most. Shorter calls are padded to a power of two, so few shapes are compiled."""
 
 
-@partial(jax.jit, static_argnames="gamma")
-def _implied(model: SoftQModel, batch: Transitions, gamma: float) -> Float[Array, " n"]:
-    next_v = discounted(model.v(batch.next_obs), batch.terminal, gamma)
-    return implied_reward(SoftValues(model.q(batch.obs, batch.action), model.v(batch.obs), next_v))
+@partial(jax.jit, static_argnames=("gamma", "bound"))
+def _implied(model: SoftQModel, batch: Transitions, gamma: float, bound: float) -> Float[Array, " n"]:
+    q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
+    next_v = discounted(v, batch.terminal, gamma, bound * jnp.sign(q))
+    return implied_reward(SoftValues(q, v, next_v))
 
 
-def recovered(model: SoftQModel, transitions: Transitions, gamma: float) -> Float[np.ndarray, " n"]:
-    """r(s,a,s') = Q(s,a) − γ(1−d)·V(s') of each transition (IQ-Learn, section 4)."""
-    n = len(transitions.terminal)
-    block = min(BLOCK, n)
+def recovered(model: SoftQModel, transitions: Transitions, gamma: float, bound: float = 0.0) -> Float[np.ndarray, " n"]:
+    """r(s,a,s') = Q(s,a) − γV(s') of each transition (IQ-Learn, section 4).
+
+    After a true end V is 0, or with a `bound` that of an absorbing state: +bound where Q says that the expert ended
+    here, else −bound.
+    """
+    return in_blocks(lambda batch: _implied(model, batch, gamma, bound), transitions)
+
+
+def in_blocks(judge: Callable[[Transitions], Float[Array, " n"]], transitions: Transitions) -> Float[np.ndarray, " n"]:
+    """`judge` on all transitions, as many at a time as fit; the last ones are padded by repetition."""
+    rows = [np.asarray(x) for x in transitions]
+    n = len(rows[0])
+    block = min(BLOCK, 1 << max(n - 1, 0).bit_length())
     rewards = np.empty(n, np.float32)
     for start in range(0, n, block):
-        rows = np.minimum(np.arange(start, start + block), n - 1)
-        batch = Transitions(*(x[rows] for x in transitions))
-        rewards[start : start + block] = _implied(model, batch, gamma)[: n - start]
+        few = n - start < block
+        index = np.minimum(np.arange(start, start + block), n - 1) if few else slice(start, start + block)
+        rewards[start : start + block] = judge(on_host(*(x[index] for x in rows)))[: n - start]
     return rewards
-
-
-def pearson(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float | None:
-    """Linear correlation; none where one side is constant or has fewer than two values."""
-    if len(a) < 2 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def report(
-    learned: Float[np.ndarray, " n"], true: Float[np.ndarray, " n"] | None, episode: np.ndarray
-) -> dict[str, Any]:
-    """Range of the recovered reward, and its correlation with the true one where that is known."""
-    facts: dict[str, Any] = {
-        "transitions": len(learned),
-        "mean": float(learned.mean()),
-        "std": float(learned.std()),
-        "min": float(learned.min()),
-        "max": float(learned.max()),
-    }
-    numbers, row = np.unique(episode, return_inverse=True)
-    of_episode = np.bincount(row, weights=learned)
-    facts["episodes"] = len(numbers)
-    facts["episode_mean"] = float(of_episode.mean())
-    if true is not None:
-        facts["pearson_transition"] = pearson(learned, true)
-        facts["pearson_episode"] = pearson(of_episode, np.bincount(row, weights=true))
-    return facts

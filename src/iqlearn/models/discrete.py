@@ -45,7 +45,15 @@ class DiscreteSoftQ(eqx.Module):
 
     def member_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "members n actions"]:
         """Q of every member for every action."""
-        return self.unit * self.net(jax.lax.stop_gradient(self.scale)(obs))
+        return self.inputs_q(self.inputs(obs))
+
+    def inputs(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n inputs"]:
+        """What the networks see of observations."""
+        return jax.lax.stop_gradient(self.scale)(obs)
+
+    def inputs_q(self, inputs: Float[Array, "n inputs"]) -> Float[Array, "members n actions"]:
+        """`member_q`, from scaled observations."""
+        return self.unit * self.net(inputs)
 
     def all_q(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n actions"]:
         """Q(s, ·)"""

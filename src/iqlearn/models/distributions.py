@@ -30,7 +30,11 @@ def log_slope(u: Unit) -> Unit:
 
 def sample(mean: Unit, log_std: Unit, key: PRNGKey) -> tuple[Unit, Rows]:
     """a = tanh(mean + std·ε), reparameterised, and log π(a|s) as a density on [−1, 1]."""
-    noise = jr.normal(key, mean.shape)
+    return shifted(mean, log_std, jr.normal(key, mean.shape))
+
+
+def shifted(mean: Unit, log_std: Unit, noise: Unit) -> tuple[Unit, Rows]:
+    """The sample that this standard normal noise ε leads to, and its log-density."""
     u = mean + jnp.exp(log_std) * noise
     density = -0.5 * (noise**2 + LOG_2PI) - log_std - log_slope(u)
     return jnp.tanh(u), jnp.sum(density, axis=-1)

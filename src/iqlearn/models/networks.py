@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from iqlearn.settings import Activation, Network
-from iqlearn.types import PRNGKey
+from iqlearn.types import PRNGKey, Scalar
 
 ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -17,6 +17,8 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "silu": jax.nn.silu,
 }
+POWER_ITERATIONS = 20
+"""Of the estimate of a largest singular value."""
 
 
 class Linear(eqx.Module):
@@ -32,6 +34,24 @@ class Linear(eqx.Module):
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         return x @ self.weight + self.bias
 
+    def bounded(self) -> "Linear":
+        """The layer with its weight matrix scaled down to largest singular value 1, unless that is less."""
+        return eqx.tree_at(lambda m: m.weight, self, self.weight / jnp.maximum(spectral_norm(self.weight), 1.0))
+
+
+def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
+    """The largest singular value, by power iteration from a fixed vector; differentiable (its gradient is u·vᵀ)."""
+    fixed = jax.lax.stop_gradient(weight)
+
+    def step(_: int, v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
+        v = (fixed @ v) @ fixed
+        return v / (jnp.linalg.norm(v) + 1e-12)
+
+    start = jr.normal(jr.key(0), weight.shape[1:])
+    v = jax.lax.fori_loop(0, POWER_ITERATIONS, step, start)
+    u = fixed @ v
+    return u / (jnp.linalg.norm(u) + 1e-12) @ weight @ v
+
 
 def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
     """Zero mean and unit variance over the units; no trained scale, the next layer has one."""
@@ -45,6 +65,7 @@ class MLP(eqx.Module):
     layers: tuple[Linear, ...]
     activation: Activation = eqx.field(static=True)
     normalise: bool = eqx.field(static=True)
+    spectral: bool = eqx.field(static=True)
 
     def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey) -> None:
         widths = (inputs, *network.hidden, outputs)
@@ -54,12 +75,14 @@ class MLP(eqx.Module):
             for i, (n, m, scale) in enumerate(zip(widths[:-1], widths[1:], scales, strict=True))
         )
         self.activation, self.normalise = network.activation, network.layer_norm
+        self.spectral = network.spectral_norm
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        for layer in self.layers[:-1]:
+        layers = [layer.bounded() for layer in self.layers] if self.spectral else self.layers
+        for layer in layers[:-1]:
             x = layer(x)
             x = ACTIVATIONS[self.activation](layer_norm(x) if self.normalise else x)
-        return self.layers[-1](x)
+        return layers[-1](x)
 
 
 class Ensemble(eqx.Module):

@@ -7,8 +7,8 @@ along its tangent, so it stays concave and a reward that strayed outside is led 
 A `Divergence` maps the implied rewards of expert and visited transitions to the scalar that is *maximised*. Most
 read the expert's rewards only. To add one: write its φ, and name it in `divergence`.
 
-Integral metrics (W1: φ(x) = x with a 1-Lipschitz Q) constrain the network rather than the reward and come with the
-reward work; the place for their φ is here, for their penalty beside `iq_loss`.
+An integral metric has φ(x) = x over a bounded class of functions. TV bounds the reward, here; W1 bounds the slope of
+Q, which is the network's business: `steepness` beside `iq_loss` is its penalty.
 """
 
 # jax leaves some of its own types partly unknown:
@@ -57,6 +57,11 @@ def chi2(alpha: float) -> Phi:
 def total_variation(bound: float) -> Phi:
     """TV: φ(x) = x within ±bound; outside, a quadratic wall instead of a cliff."""
     return lambda x: x - jnp.maximum(jnp.abs(x) - bound, 0.0) ** 2
+
+
+def wasserstein(x: Rewards) -> Rewards:
+    """W1: φ(x) = x, with a Lipschitz Q."""
+    return x
 
 
 forward_kl: Phi = tangent_below(lambda x: -jnp.exp(-x - 1.0), -STEEPEST_EXPONENT - 1.0)
@@ -120,5 +125,6 @@ def divergence(name: DivergenceName, chi2_alpha: float, reward_bound: float) -> 
         "reverse_kl": expected(reverse_kl),
         "hellinger": expected(squared_hellinger),
         "jensen_shannon": expected(jensen_shannon),
+        "w1": expected(wasserstein),
     }
     return table[name]

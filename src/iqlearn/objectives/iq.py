@@ -71,7 +71,7 @@ def least_squares_loss(expert: SoftValues, visited: SoftValues, reward_bound: fl
     return 0.5 * (fit + jnp.mean((implied_reward(visited) + reward_bound) ** 2))
 
 
-def steepness(gradient: Float[Array, "*members n inputs"]) -> Scalar:
-    """E[max(‖∇Q‖ − 1, 0)²]: a one-sided penalty that keeps Q near 1-Lipschitz (WGAN-GP, one-sided)."""
+def steepness(gradient: Float[Array, "*members n inputs"], lipschitz: float = 1.0) -> Scalar:
+    """E[max(‖∇Q‖ − L, 0)²]: a one-sided penalty that keeps Q near L-Lipschitz (WGAN-GP, one-sided)."""
     norm = jnp.sqrt(jnp.sum(gradient**2, axis=-1) + 1e-12)
-    return jnp.mean(jnp.maximum(norm - 1.0, 0.0) ** 2)
+    return jnp.mean(jnp.maximum(norm - lipschitz, 0.0) ** 2)

@@ -15,11 +15,14 @@ DivergenceName = Literal[
     "reverse_kl",
     "hellinger",
     "jensen_shannon",
+    "w1",
 ]
 ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
 Activation = Literal["relu", "tanh", "elu", "silu"]
 TargetUpdate = Literal["auto", "none", "hard", "polyak"]
 Form = Literal["least_squares", "inverse"]
+W1_PENALTY = 10.0
+"""Weight of the gradient penalty that W1 has unless another is set (as Gulrajani et al., 2017)."""
 
 
 def require(holds: bool, setting: str, value: object, expected: str) -> None:
@@ -56,6 +59,8 @@ class Network:
     """Non-linearity between the layers."""
     layer_norm: bool = False
     """Normalise each hidden layer before its non-linearity."""
+    spectral_norm: bool = False
+    """Divide each weight matrix by its largest singular value where that exceeds 1: the network is 1-Lipschitz."""
     ensemble: int = 1
     """Networks trained side by side from different starts. Discrete actions: their mean is the function. Continuous
     ones: the least of the critics is the value."""
@@ -63,6 +68,8 @@ class Network:
     def __post_init__(self) -> None:
         require(all(n > 0 for n in self.hidden), "network.hidden", self.hidden, "widths above 0")
         require_positive(self, "ensemble")
+        bounded = not (self.spectral_norm and self.layer_norm)
+        require(bounded, "network.spectral_norm", True, "layer_norm off beside it, which has no bound on its slope")
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,16 @@ class Objective:
     """α of χ²: the squared reward is penalised with weight 1/(4α)."""
     reward_bound: float = 1.0
     """Bound of the reward under `tv`."""
+    gradient_penalty: float | None = None
+    """Weight of the penalty on gradients of Q steeper than `lipschitz`, at random points between expert and learner
+    (without any of the learner: between expert rows). By default 10 with `w1`, unless the network has `spectral_norm`;
+    else 0."""
+    lipschitz: float = 1.0
+    """How much Q may change over one standard deviation of the data (with continuous actions, also over half of an
+    action's range) before `gradient_penalty` counts it; with `network.spectral_norm` a bound."""
+    state_only: bool = False
+    """Imitate observations only: no action of the expert is read; a sample of the learner's policy stands in its
+    place."""
     gamma: float = 0.99
     """Discount, in [0, 1)."""
     temperature: float = 0.01
@@ -88,7 +105,20 @@ class Objective:
 
     def __post_init__(self) -> None:
         require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
-        require_positive(self, "chi2_alpha", "reward_bound", "temperature")
+        require_positive(self, "chi2_alpha", "reward_bound", "temperature", "lipschitz")
+        if self.gradient_penalty is not None:
+            require_not_negative(self, "gradient_penalty")
+
+    def penalty(self, network: Network) -> float:
+        """The weight of the gradient penalty on Q, which that network stands for."""
+        if self.gradient_penalty is not None:
+            return self.gradient_penalty
+        return W1_PENALTY if self.divergence == "w1" and not network.spectral_norm else 0.0
+
+    def require_lipschitz(self, network: Network) -> None:
+        """Refuse W1 without anything that bounds the slope of Q."""
+        bounded = self.divergence != "w1" or network.spectral_norm or self.penalty(network) > 0.0
+        require(bounded, "gradient_penalty", self.gradient_penalty, "above 0 with w1, unless network.spectral_norm")
 
     @property
     def reward_limit(self) -> float:

@@ -7,6 +7,7 @@ from iqlearn.settings.common import (
     Form,
     Network,
     Objective,
+    require,
     require_not_negative,
     require_positive,
     require_share,
@@ -65,6 +66,10 @@ class Imitation:
         require_not_negative(self, "warm_start", "cloning")
 
 
+def offline_imitation() -> Imitation:
+    return Imitation(warm_start=5_000, cloning=1_000.0)
+
+
 @dataclass(frozen=True)
 class IQLearnContinuous(ActorCritic, Objective):
     """Inverse soft-Q learning (Garg et al., NeurIPS 2021) with an actor, for continuous actions."""
@@ -78,17 +83,22 @@ class IQLearnContinuous(ActorCritic, Objective):
     absorbing: bool = True
     """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
     the learner; else it is 0."""
-    gradient_penalty: float = 0.0
-    """Weight of the penalty on gradients of Q in (s, a) longer than 1, between expert and learner."""
     online: Imitation = field(default_factory=Imitation)
     """What the actor is told of the expert's actions where the learner acts."""
-    offline: Imitation = field(default_factory=lambda: Imitation(warm_start=5_000, cloning=1_000.0))
-    """The same where there are expert transitions only."""
+    offline: Imitation = field(default_factory=offline_imitation)
+    """The same where there are expert transitions only; nothing with `state_only`."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
-        require_not_negative(self, "gradient_penalty")
+        self.require_lipschitz(self.network)
+        if self.state_only:
+            if self.offline == offline_imitation():
+                object.__setattr__(self, "offline", Imitation())
+            for name in ("online", "offline"):
+                told: Imitation = getattr(self, name)
+                for setting, value in (("warm_start", told.warm_start), ("cloning", told.cloning)):
+                    require(value == 0, f"{name}.{setting}", value, "0 with state_only, which reads no expert action")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The loops: the device computes, the host looks."""
 
+from iqlearn.training.distil import Sample, distil
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
-from iqlearn.training.online import Experience, Rewards, interact, moments, remember
+from iqlearn.training.online import Experience, Rewards, interact, moments, remember, rewarded
 from iqlearn.training.updates import Data, train, train_seeds
 from iqlearn.training.warm import warm_started
 
@@ -12,11 +13,14 @@ __all__ = [
     "Experience",
     "Imagined",
     "Rewards",
+    "Sample",
+    "distil",
     "in_imagination",
     "interact",
     "moments",
     "on_device",
     "remember",
+    "rewarded",
     "train",
     "train_seeds",
     "warm_started",

@@ -14,7 +14,7 @@ from iqlearn.data.replay import Moments, Replay
 from iqlearn.envs.vector import Step, VectorEnv
 from iqlearn.models import SoftQModel
 from iqlearn.training.offline import Demonstrations
-from iqlearn.types import Batch, PRNGKey, Rewarded
+from iqlearn.types import Batch, PRNGKey, Rewarded, RewardFunction, on_host
 
 
 class Experience(eqx.Module):
@@ -58,6 +58,15 @@ def interact(env: VectorEnv, model: SoftQModel | None, key: PRNGKey, first: int,
         action = env.random_actions() if model is None else np.asarray(_act(model, env.obs, key, i))
         taken.append(env.step(action))
     return taken
+
+
+def rewarded(steps: Sequence[Step], reward: RewardFunction) -> list[Step]:
+    """The same steps, paid by another reward than the environment's."""
+    obs, action, next_obs, terminal = (
+        np.concatenate([getattr(step, name) for step in steps]) for name in ("obs", "action", "next_obs", "terminal")
+    )
+    paid = reward(on_host(obs, action, next_obs, terminal)).reshape(len(steps), -1)
+    return [step._replace(reward=row) for step, row in zip(steps, paid, strict=True)]
 
 
 def moments(steps: Sequence[Step]) -> Moments:

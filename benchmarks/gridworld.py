@@ -1,0 +1,175 @@
+"""How near the recovered reward of the grid world is to the true one, into `results/gridworld.csv` and a picture.
+
+    python benchmarks/gridworld.py
+
+Case `demos`: 30 built-in demonstrations of a soft-optimal expert, every seed one run. Settings were tuned on seeds from
+1000 up and other demonstrations. Case `exact`: infinite data, the objective minimised over a table Q(s,a) with the
+expert's exact occupancy for weights, for ever less weight of the reward's penalty (its column `penalty`, τ/(4α)).
+
+Each run is read in three ways (column `reward`):
+- `state`: EPIC, uniform over all S·A·S triples, of the reward of entering a state (`tabular_state_reward`);
+- `possible`: the distance of r(s,a,s') itself over the transitions that the world can make, shaping taken out;
+- `all`: EPIC, uniform over all triples, of r(s,a,s') itself. It is large however good the reward is: nothing is
+  known of r(s,a,s') where a does not lead from s to s', and EPIC asks.
+`pearson` is the plain correlation with the true reward, over the triples concerned, shaping left in.
+"""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Float
+from scipy.optimize import minimize
+
+import iqlearn as iq
+from iqlearn.envs import tabular
+from iqlearn.envs.grid import STEPS, GridWorld
+from iqlearn.evaluation.epic import correlation, tabular_epic_distance, tabular_state_reward
+from iqlearn.objectives import soft_value
+from iqlearn.objectives.divergences import chi2
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("seed", "case", "penalty", "reward", "epic", "pearson")
+ENV = "iqlearn/GridWorld-v0"
+GAMMA, TEMPERATURE = 0.99, 1.0
+"""Of the expert, and of the learner."""
+SETTINGS = iq.IQLearn(
+    temperature=TEMPERATURE, form="inverse", value_term="expert", target_update="none", batch_size=256
+)
+PENALTIES = (0.5, 1e-2, 1e-4, 1e-6)
+Table = Float[np.ndarray, "S A S"]
+
+
+class Recovered(NamedTuple):
+    """What came out, as tables."""
+
+    reward: Table
+    value: Float[np.ndarray, " S"]
+    policy: Float[np.ndarray, "S A"]
+
+
+def learned(run: iq.Run, world: GridWorld) -> Recovered:
+    """Reward, value and policy of a run."""
+    actions = world.moves().shape[1]
+    s, a, t = np.indices((world.cells, actions, world.cells)).reshape(3, -1)
+    rows = (world.observe(s), a.astype(np.int32), world.observe(t), np.zeros(len(s), bool))
+    reward = np.asarray(run.reward(iq.Transitions(*map(jnp.asarray, rows))), np.float64)
+    cells = jnp.asarray(world.observe(np.arange(world.cells)))
+    log_policy = [run.model.log_prob(cells, jnp.full(world.cells, i)) for i in range(actions)]
+    policy = np.exp(np.stack(log_policy, axis=1))
+    return Recovered(reward.reshape(world.cells, actions, world.cells), np.asarray(run.model.v(cells)), policy)
+
+
+def exact(world: GridWorld, penalty: float) -> Recovered:
+    """The minimiser of −J over a table, the expert's occupancy known; α follows from `penalty` = τ/(4α)."""
+    mdp, moves = world.tabular(GAMMA), world.moves()
+    expert = tabular.soft_optimal(mdp, mdp.transition @ entering(world), TEMPERATURE)
+    rho, phi = tabular.occupancy(mdp, expert.policy), chi2(TEMPERATURE / (4.0 * penalty))
+
+    def loss(flat: jax.Array) -> jax.Array:
+        q = flat.reshape(rho.shape)
+        v = soft_value(q, TEMPERATURE)
+        next_v = GAMMA * v[moves]
+        return jnp.sum(rho * (v[:, None] - next_v - phi(q - next_v))) / TEMPERATURE
+
+    start, options = np.zeros(rho.size), {"gtol": 1e-11, "maxiter": 300}
+    functions = [jax.jit(f) for f in (loss, jax.grad(loss), jax.hessian(loss))]
+    value, slope, curvature = ((lambda x, f=f: np.asarray(f(x))) for f in functions)
+    q = minimize(value, start, jac=slope, hess=curvature, method="trust-exact", options=options).x.reshape(rho.shape)
+    v = np.asarray(soft_value(jnp.asarray(q), TEMPERATURE))
+    return Recovered(q[:, :, None] - GAMMA * v, v, np.exp((q - v[:, None]) / TEMPERATURE))
+
+
+def entering(world: GridWorld) -> Float[np.ndarray, " S"]:
+    """The true reward of entering each cell."""
+    cells = np.arange(world.cells)
+    return world.true_reward(world.observe(cells), cells, world.observe(cells)).astype(np.float64)
+
+
+def distances(found: Recovered, world: GridWorld) -> list[tuple[str, float, float]]:
+    """Reading, EPIC distance, plain correlation."""
+    transition = world.tabular(GAMMA).transition
+    true = np.broadcast_to(entering(world), found.reward.shape)
+    state = tabular_state_reward(found.reward, transition, GAMMA)
+    of_state = np.broadcast_to(state, found.reward.shape)
+    r, t = found.reward.ravel(), true.ravel()
+    return [
+        ("state", tabular_epic_distance(of_state, true, GAMMA), correlation(state, entering(world))),
+        (
+            "possible",
+            tabular_epic_distance(found.reward, true, GAMMA, transition),
+            correlation(r, t, transition.ravel()),
+        ),
+        ("all", tabular_epic_distance(found.reward, true, GAMMA), correlation(r, t)),
+    ]
+
+
+def picture(path: Path, found: Recovered, world: GridWorld, title: str) -> None:
+    """True reward, recovered reward, value, policy, each as a map of the grid."""
+    from matplotlib.figure import Figure
+
+    state = tabular_state_reward(found.reward, world.tabular(GAMMA).transition, GAMMA)
+    maps = {
+        "true reward of entering": entering(world),
+        "recovered, up to shaping and scale": state,
+        "recovered value V(s)": found.value,
+    }
+    figure = Figure(figsize=(13.0, 3.7), layout="constrained")
+    panels = figure.subplots(1, 4)
+    for panel, (name, values) in zip(panels, maps.items(), strict=False):
+        image = panel.imshow(values.reshape(world.size, -1), cmap="viridis")
+        figure.colorbar(image, ax=panel, shrink=0.75)
+        panel.set_title(name, fontsize="medium")
+    arrows(panels[3], found.policy, world)
+    for panel in panels:
+        panel.set(xticks=[], yticks=[])
+        column, row = world.goal % world.size, world.goal // world.size
+        panel.plot(column, row, marker="*", markersize=15, color="white", markeredgecolor="black")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def arrows(panel, policy: Float[np.ndarray, "S A"], world: GridWorld) -> None:  # noqa: ANN001
+    """An arrow for each action, as long as it is likely; a disc for staying."""
+    row, column = np.divmod(np.arange(world.cells), world.size)
+    panel.imshow(np.ones((world.size, world.size)), cmap="gray", vmin=0, vmax=1.05)
+    panel.set_title("recovered policy: length is probability", fontsize="medium")
+    for action, (down, right) in enumerate(STEPS):
+        likely = policy[:, action]
+        if down == right == 0:
+            panel.scatter(column, row, s=220 * likely, color="tab:orange")
+        else:
+            length = 0.9 * likely
+            panel.quiver(
+                *(column, row, right * length, down * length),
+                **{"angles": "xy", "scale_units": "xy", "scale": 1.0, "width": 0.008, "color": "tab:blue"},
+            )
+
+
+def main(seeds: int = 5, steps: int = 10_000, out: Path = RESULTS) -> None:
+    """Measure both cases, write the table and the picture."""
+    world, rows = GridWorld(), []
+    with jax.enable_x64(True):
+        for penalty in PENALTIES:
+            rows += [("", "exact", penalty, *d) for d in distances(exact(world, penalty), world)]
+    for seed in range(seeds):
+        demos = iq.Demos.builtin(ENV)
+        acting = iq.Interaction(num_envs=10, random_steps=steps // 2)
+        run = iq.learn(SETTINGS, demos, env=ENV, online=True, interaction=acting, steps=steps, seed=seed, evaluations=1)
+        found = learned(run, world)
+        rows += [(seed, "demos", TEMPERATURE / (4.0 * SETTINGS.chi2_alpha), *d) for d in distances(found, world)]
+        if seed == 0:
+            picture(out / "gridworld.png", found, world, f"Grid world, 30 demonstrations, seed {seed}")
+        print(*rows[-3:], sep="\n", flush=True)
+    with (out / "gridworld.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([(*row[:4], round(row[4], 4), round(row[5], 4)) for row in rows])
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,57 @@
+"""A learned reward beside the true one: correlations by transition and by episode."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Values = Float[np.ndarray, " n"]
+
+
+def pearson(a: Values, b: Values) -> float | None:
+    """Linear correlation; none where one side is constant or has fewer than two values."""
+    if len(a) < 2 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
+        return None
+    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+
+
+def spearman(a: Values, b: Values) -> float | None:
+    """Correlation of the ranks, equal values sharing the mean of theirs; none as for `pearson`."""
+    return pearson(ranks(a), ranks(b))
+
+
+def ranks(values: Values) -> Values:
+    """The place of each value in order, from 0; equal values share the mean of their places.
+
+    >>> ranks(np.array([3.0, 1.0, 1.0])).tolist()
+    [2.0, 0.5, 0.5]
+    """
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[group]
+
+
+def by_episode(values: Values, episode: Int[np.ndarray, " n"]) -> Float[np.ndarray, " episodes"]:
+    """The undiscounted sum of each episode's values, in the order of the episodes' numbers."""
+    return np.bincount(np.unique(episode, return_inverse=True)[1], weights=values)
+
+
+def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"]) -> dict[str, Any]:
+    """Range of the learned reward, and its correlation with the true one where that is known."""
+    returns = by_episode(learned, episode)
+    facts: dict[str, Any] = {
+        "transitions": len(learned),
+        "mean": float(learned.mean()),
+        "std": float(learned.std()),
+        "min": float(learned.min()),
+        "max": float(learned.max()),
+        "episodes": len(returns),
+        "episode_mean": float(returns.mean()),
+    }
+    if true is not None:
+        facts |= correlations(learned, true, "transition") | correlations(returns, by_episode(true, episode), "episode")
+    return facts
+
+
+def correlations(learned: Values, true: Values, what: str) -> dict[str, float | None]:
+    """Pearson's and Spearman's, named after what is compared."""
+    return {f"pearson_{what}": pearson(learned, true), f"spearman_{what}": spearman(learned, true)}

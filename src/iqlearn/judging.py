@@ -1,0 +1,81 @@
+"""A run's reward held against the truth: what is judged, what comes out, and the pictures of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iqlearn import plots, records
+from iqlearn.data import Demos
+from iqlearn.errors import InputError
+from iqlearn.evaluation.comparison import pearson, report
+from iqlearn.evaluation.returns import as_arrays
+from iqlearn.evaluation.rollouts import Kind, rollouts
+from iqlearn.reward import Kind as Seen
+from iqlearn.run import Run
+from iqlearn.types import on_host
+
+PICTURE, FIGURES, DISTILLED = "reward.png", "reward.json", "reward-{}.safetensors"
+HELD_OUT = 5
+"""Every fifth episode is kept from a distillation, to measure it."""
+
+
+def material(run: Run, demos: Demos | None, kinds: Sequence[Kind], episodes: int, seed: int) -> dict[str, Demos]:
+    """What the reward is to judge, by kind: the demonstrations, and rollouts of the run's environment.
+
+    Raises:
+        InputError: there is nothing to judge, or rollouts are asked for without an environment.
+    """
+    sets = {} if demos is None else {"demos": demos}
+    if kinds:
+        if run.origin.env is None:
+            raise InputError("The run names no environment to play rollouts in; expected one trained with --env.")
+        for kind, played in rollouts(run.origin.env, run.policy, kinds, episodes, seed).items():
+            sets[kind] = Demos.from_arrays(as_arrays(played), kind)
+    if not sets:
+        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
+    return sets
+
+
+def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[str, Any]:
+    """Correlations over everything together and kind by kind, written with a picture to `out`."""
+    judged = {kind: run.reward(demos) for kind, demos in sets.items()}
+    known = all(demos.rew is not None for demos in sets.values())
+    learned = np.concatenate(list(judged.values()))
+    true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
+    facts = report(learned, true, numbered(sets))
+    facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep) for kind, demos in sets.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    records.write_json(out / FIGURES, facts)
+    pictured = {
+        kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs)
+        for kind, demos in sets.items()
+        if demos.rew is not None
+    }
+    if pictured:
+        plots.rewards(out / PICTURE, pictured, title)
+    return facts
+
+
+def distilled(run: Run, sets: Mapping[str, Demos], kind: Seen, out: Path) -> dict[str, Any]:
+    """The reward distilled from what was judged, written to `out`, and how well it fits on episodes kept from it."""
+    episode = numbered(sets)
+    held = episode % HELD_OUT == HELD_OUT - 1
+    rows = [np.concatenate(parts) for parts in zip(*(demos.transitions for demos in sets.values()), strict=True)]
+    target = np.concatenate([run.reward(demos, absorbing=True) for demos in sets.values()])
+    small = run.reward.distil(on_host(*(x[~held] for x in rows)), kind)
+    path = out / DISTILLED.format(kind)
+    small.save(path)
+    kept = held if held.any() else ~held
+    told = small(on_host(*(x[kept] for x in rows)), absorbing=True)
+    return {"distilled": str(path), "distilled_pearson": pearson(told, target[kept])}
+
+
+def numbered(sets: Mapping[str, Demos]) -> np.ndarray:
+    """Episode numbers over all sets, each episode its own."""
+    numbers, first = [], 0
+    for demos in sets.values():
+        numbers.append(first + np.unique(demos.ep, return_inverse=True)[1])
+        first += demos.episodes
+    return np.concatenate(numbers)

@@ -1,0 +1,103 @@
+"""The recovered reward: its sign and its ends, its distillations, its files."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from iqlearn import DistilledReward, InputError, RecoveredReward
+from iqlearn.data.scale import standard
+from iqlearn.models import ContinuousSoftQ
+from iqlearn.settings import Network
+from iqlearn.types import Bounds, TaskSpec, Transitions, on_host
+
+SPEC = TaskSpec((3,), Bounds((-2.0, -1.0), (2.0, 1.0)))
+GAMMA, BOUND = 0.9, 10.0
+
+
+@pytest.fixture(scope="module")
+def model() -> ContinuousSoftQ:
+    obs = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    return ContinuousSoftQ(SPEC, Network((16,), ensemble=2), Network((16,)), standard(obs), jr.key(0), 0.01, unit=5.0)
+
+
+@pytest.fixture(scope="module")
+def reward(model: ContinuousSoftQ) -> RecoveredReward:
+    return RecoveredReward(model, GAMMA, BOUND, SPEC)
+
+
+def rows(n: int, ends: float = 0.2, seed: int = 1) -> Transitions:
+    rng = np.random.default_rng(seed)
+    obs, next_obs = rng.normal(size=(2, n, 3)).astype(np.float32)
+    action = rng.uniform(-1, 1, size=(n, 2)).astype(np.float32)
+    return on_host(obs, action, next_obs, rng.random(n) < ends)
+
+
+def test_it_is_q_less_discounted_v_and_v_is_nothing_after_a_true_end(
+    model: ContinuousSoftQ, reward: RecoveredReward
+) -> None:
+    batch = rows(40)
+    q = np.asarray(model.q(jnp.asarray(batch.obs), jnp.asarray(batch.action)))
+    v = np.asarray(model.v(jnp.asarray(batch.next_obs)))
+    np.testing.assert_allclose(reward(batch), q - GAMMA * np.where(batch.terminal, 0.0, v), atol=1e-5)
+
+
+def test_the_absorbing_form_leaves_out_what_follows_an_end(reward: RecoveredReward) -> None:
+    batch = rows(40)
+    paid, step = reward(batch), reward(batch, absorbing=True)
+    ends = np.asarray(batch.terminal)
+    assert ends.any()
+    np.testing.assert_array_equal(paid[~ends], step[~ends])
+    np.testing.assert_allclose(paid[ends] - step[ends], GAMMA * BOUND * np.sign(paid[ends]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 16_384 + 3])
+def test_rows_are_judged_alone_whatever_their_number(reward: RecoveredReward, n: int) -> None:
+    batch = rows(n)
+    some = np.unique([0, n // 2, n - 1])
+    one_by_one = np.concatenate([reward(on_host(*(np.asarray(x)[[i]] for x in batch))) for i in some])
+    np.testing.assert_allclose(reward(batch)[some], one_by_one, atol=1e-5)
+
+
+def test_a_state_action_reward_is_found_again_and_a_state_reward_is_its_mean(reward: RecoveredReward) -> None:
+    batch = rows(4_000, ends=0.0)._replace(next_obs=np.zeros((4_000, 3), np.float32))  # r depends on (s, a) only
+    held = rows(500, ends=0.0, seed=2)._replace(next_obs=np.zeros((500, 3), np.float32))
+    both, state = (reward.distil(batch, kind, updates=2_000) for kind in ("state-action", "state"))
+    true = reward(held)
+    assert np.corrcoef(both(held), true)[0, 1] > 0.98
+    assert np.mean((state(held) - true) ** 2) > 2.0 * np.mean((both(held) - true) ** 2)
+    other = held._replace(action=-np.asarray(held.action), next_obs=held.obs)
+    np.testing.assert_array_equal(state(other), state(held))
+    assert np.abs(both(held._replace(next_obs=held.obs)) - both(held)).max() == 0.0
+    assert np.abs(both(other)).max() <= np.abs(reward(batch, absorbing=True)).max() * 1.001
+
+
+def test_a_distilled_reward_pays_at_a_true_end_what_the_recovered_one_pays(reward: RecoveredReward) -> None:
+    small = reward.distil(rows(500), updates=50)
+    batch = rows(30)
+    gap = small(batch) - small(batch, absorbing=True)
+    ends = np.asarray(batch.terminal)
+    np.testing.assert_allclose(np.abs(gap), np.where(ends, GAMMA * BOUND, 0.0), rtol=1e-5)
+    assert (np.sign(gap[ends]) == np.sign(small(batch, absorbing=True)[ends])).all()
+
+
+@pytest.mark.parametrize("kind", ["state", "state-action"])
+def test_a_distilled_reward_survives_its_file(reward: RecoveredReward, tmp_path, kind) -> None:
+    small = reward.distil(rows(200), kind, updates=20)
+    small.save(tmp_path / "reward.safetensors")
+    again = DistilledReward.load(tmp_path / "reward.safetensors")
+    np.testing.assert_array_equal(again(rows(10)), small(rows(10)))
+    assert (again.kind, again.spec) == (kind, SPEC)
+
+
+def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
+    with pytest.raises(InputError, match="No file"):
+        DistilledReward.load(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"not at all")
+    with pytest.raises(InputError, match="damaged"):
+        DistilledReward.load(tmp_path / "bad.safetensors")
+
+
+def test_too_little_to_distil_from_is_told(reward: RecoveredReward) -> None:
+    with pytest.raises(InputError, match="at least 64"):
+        reward.distil(rows(10))

@@ -1,0 +1,77 @@
+"""The learned reward as an environment's reward, step by step."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from iqlearn import RewardWrapper, VectorRewardWrapper
+from iqlearn.types import Transitions
+
+
+class Counter(gym.Env[np.ndarray, np.ndarray]):
+    """The observation counts the steps; every third episode step ends it, truly where `ends`."""
+
+    observation_space = gym.spaces.Box(-100.0, 100.0, (1,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, ends: bool = True) -> None:
+        self._ends, self._at = ends, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._at = 0
+        return np.array([0.0], np.float32), {}
+
+    def step(self, action: np.ndarray):
+        self._at += 1
+        over = self._at == 3
+        return np.array([self._at], np.float32), 7.0, over and self._ends, over and not self._ends, {"at": self._at}
+
+
+def told(batch: Transitions) -> np.ndarray:
+    """A number that shows all it was given: 1000·s + 10·s' + a, and −1 in place of s' after a true end."""
+    after = np.where(batch.terminal, -1.0, np.asarray(batch.next_obs)[:, 0])
+    return 1000.0 * np.asarray(batch.obs)[:, 0] + 10.0 * after + np.asarray(batch.action)[:, 0]
+
+
+@pytest.mark.parametrize(("ends", "last"), [(True, -10.0), (False, 30.0)])
+def test_each_step_is_paid_by_its_own_transition(ends: bool, last: float) -> None:
+    env = RewardWrapper(Counter(ends), told)
+    for _ in range(2):
+        env.reset()
+        paid = [env.step(np.array([0.5], np.float32)) for _ in range(3)]
+        assert [step[1] for step in paid] == [10.5, 1020.5, 2000.5 + last]
+        assert [step[4]["true_reward"] for step in paid] == [7.0] * 3
+        assert paid[0][4]["at"] == 1
+
+
+def test_actions_are_judged_as_the_environment_takes_them() -> None:
+    env = RewardWrapper(Counter(), told)
+    env.reset()
+    assert env.step(np.array([40.0], np.float32))[1] == 11.0
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize(("ends", "last"), [(True, 1990.0), (False, 2030.0)])
+def test_vector_episodes_do_not_run_into_each_other(mode: AutoresetMode, ends: bool, last: float) -> None:
+    env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(ends)] * 2, autoreset_mode=mode), told)
+    env.reset(seed=0)
+    action = np.zeros((2, 1), np.float32)
+    paid = [env.step(action)[1].tolist() for _ in range(7)]
+    episode = [10.0, 1020.0, last]
+    expected = [*episode, *episode, 10.0] if mode == AutoresetMode.SAME_STEP else [*episode, 0.0, *episode]
+    assert paid == [[x, x] for x in expected]
+
+
+def test_vector_environments_without_autoreset_work_too() -> None:
+    env = VectorRewardWrapper(
+        SyncVectorEnv([lambda: Counter(True)] * 2, autoreset_mode=AutoresetMode.DISABLED), told
+    )
+    env.reset(seed=0)
+    action = np.zeros((2, 1), np.float32)
+    first = [env.step(action)[1][0] for _ in range(3)]
+    env.reset(options={"reset_mask": np.array([True, True])})
+    assert [env.step(action)[1][0] for _ in range(3)] == first == [10.0, 1020.0, 1990.0]
