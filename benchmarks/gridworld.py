@@ -2,9 +2,12 @@
 
     python benchmarks/gridworld.py
 
-Case `demos`: 30 built-in demonstrations of a soft-optimal expert, every seed one run. Settings were tuned on seeds from
-1000 up and other demonstrations. Case `exact`: infinite data, the objective minimised over a table Q(s,a) with the
-expert's exact occupancy for weights, for ever less weight of the reward's penalty (its column `penalty`, τ/(4α)).
+Cases:
+- `demos`: 30 built-in demonstrations of a soft-optimal expert, each seed one run, online with `SETTINGS`, which were
+  tuned on seeds from 1000 up and other demonstrations;
+- `default`: the same offline with default settings;
+- `exact`: infinite data, the objective minimised over a table Q(s,a) with the expert's exact occupancy for weights, for
+  ever less weight of the penalty on the reward (column `penalty`, τ/(4α)).
 
 Each run is read in three ways (column `reward`):
 - `state`: EPIC, uniform over all S·A·S triples, of the reward of entering a state (`tabular_state_reward`);
@@ -16,7 +19,7 @@ Each run is read in three ways (column `reward`):
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +30,8 @@ from scipy.optimize import minimize
 
 import iqlearn as iq
 from iqlearn.envs import tabular
-from iqlearn.envs.grid import STEPS, GridWorld
+from iqlearn.envs.grid import STEPS as MOVES
+from iqlearn.envs.grid import GridWorld
 from iqlearn.evaluation.epic import correlation, tabular_epic_distance, tabular_state_reward
 from iqlearn.objectives import soft_value
 from iqlearn.objectives.divergences import chi2
@@ -38,8 +42,21 @@ ENV = "iqlearn/GridWorld-v0"
 GAMMA, TEMPERATURE = 0.99, 1.0
 """Of the expert, and of the learner."""
 SETTINGS = iq.IQLearn(
-    temperature=TEMPERATURE, form="inverse", value_term="expert", target_update="none", batch_size=256
+    temperature=TEMPERATURE,
+    chi2_alpha=0.1,
+    form="inverse",
+    value_term="expert",
+    target_update="none",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    batch_size=256,
+    network=iq.Network(hidden=()),
 )
+"""Online: likelihood of the expert's actions, and a penalty on the squared reward where the expert or the learner was.
+A linear layer on one-hot cells is a table."""
+ACTING = iq.Interaction(num_envs=10, random_steps=5_000, update_ratio=2.0, round_steps=500)
+STEPS = 10_000
+DEFAULT = iq.IQLearn()
 PENALTIES = (0.5, 1e-2, 1e-4, 1e-6)
 Table = Float[np.ndarray, "S A S"]
 
@@ -133,12 +150,12 @@ def picture(path: Path, found: Recovered, world: GridWorld, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def arrows(panel, policy: Float[np.ndarray, "S A"], world: GridWorld) -> None:  # noqa: ANN001
+def arrows(panel: Any, policy: Float[np.ndarray, "S A"], world: GridWorld) -> None:
     """An arrow for each action, as long as it is likely; a disc for staying."""
     row, column = np.divmod(np.arange(world.cells), world.size)
     panel.imshow(np.ones((world.size, world.size)), cmap="gray", vmin=0, vmax=1.05)
     panel.set_title("recovered policy: length is probability", fontsize="medium")
-    for action, (down, right) in enumerate(STEPS):
+    for action, (down, right) in enumerate(MOVES):
         likely = policy[:, action]
         if down == right == 0:
             panel.scatter(column, row, s=220 * likely, color="tab:orange")
@@ -150,21 +167,23 @@ def arrows(panel, policy: Float[np.ndarray, "S A"], world: GridWorld) -> None:  
             )
 
 
-def main(seeds: int = 5, steps: int = 10_000, out: Path = RESULTS) -> None:
-    """Measure both cases, write the table and the picture."""
-    world, rows = GridWorld(), []
+def main(seeds: int = 5, out: Path = RESULTS) -> None:
+    """Measure all cases, write the table and the picture."""
+    world, demos, rows = GridWorld(), iq.Demos.builtin(ENV), []
     with jax.enable_x64(True):
         for penalty in PENALTIES:
             rows += [("", "exact", penalty, *d) for d in distances(exact(world, penalty), world)]
     for seed in range(seeds):
-        demos = iq.Demos.builtin(ENV)
-        acting = iq.Interaction(num_envs=10, random_steps=steps // 2)
-        run = iq.learn(SETTINGS, demos, env=ENV, online=True, interaction=acting, steps=steps, seed=seed, evaluations=1)
+        run = iq.learn(SETTINGS, demos, env=ENV, online=True, interaction=ACTING, steps=STEPS, seed=seed, evaluations=1)
         found = learned(run, world)
         rows += [(seed, "demos", TEMPERATURE / (4.0 * SETTINGS.chi2_alpha), *d) for d in distances(found, world)]
         if seed == 0:
             picture(out / "gridworld.png", found, world, f"Grid world, 30 demonstrations, seed {seed}")
-        print(*rows[-3:], sep="\n", flush=True)
+        plain = learned(iq.learn(DEFAULT, demos, env=ENV, seed=seed, evaluations=1), world)
+        rows += [
+            (seed, "default", DEFAULT.temperature / (4.0 * DEFAULT.chi2_alpha), *d) for d in distances(plain, world)
+        ]
+        print(*rows[-6:], sep="\n", flush=True)
     with (out / "gridworld.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

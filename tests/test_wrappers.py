@@ -67,9 +67,7 @@ def test_vector_episodes_do_not_run_into_each_other(mode: AutoresetMode, ends: b
 
 
 def test_vector_environments_without_autoreset_work_too() -> None:
-    env = VectorRewardWrapper(
-        SyncVectorEnv([lambda: Counter(True)] * 2, autoreset_mode=AutoresetMode.DISABLED), told
-    )
+    env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(True)] * 2, autoreset_mode=AutoresetMode.DISABLED), told)
     env.reset(seed=0)
     action = np.zeros((2, 1), np.float32)
     first = [env.step(action)[1][0] for _ in range(3)]

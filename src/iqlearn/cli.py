@@ -40,10 +40,11 @@ class Train(Generic[S]):
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
     """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
     trajectories: Annotated[int | None, arg(metavar="K")] = None
-    """Use this many of its episodes, drawn at random by the seed (default: 1 of the built-in, all of a file)."""
+    """Use this many of its episodes, drawn at random by the seed (default: 1 of CartPole-v1's built-in ones, else
+    all)."""
     subsample: Annotated[int | None, arg(metavar="N")] = None
-    """Use every N-th transition of each episode, from a start drawn by the seed (default: 20 of the built-in, 1 of a
-    file)."""
+    """Use every N-th transition of each episode, from a start drawn by the seed (default: 20 of CartPole-v1's
+    built-in ones, else 1)."""
     algorithm: Literal["iq", "bc"] = "iq"
     """Inverse soft-Q learning, or behavioural cloning as the baseline."""
     offline: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -45,10 +45,10 @@ def train(options: cli.Train[Any]) -> None:
     online = options.online or (not options.offline and online_by_default(options.learner, options.env))
     interaction = options.interaction if online else None
     trajectories, subsample = options.trajectories, options.subsample
-    if trajectories is None and builtin:
-        trajectories = BUILTIN_TRAJECTORIES
-    if subsample is None:
-        subsample = BUILTIN_SUBSAMPLE if builtin else 1
+    if builtin and env == DEFAULT_ENV:
+        trajectories = BUILTIN_TRAJECTORIES if trajectories is None else trajectories
+        subsample = BUILTIN_SUBSAMPLE if subsample is None else subsample
+    subsample = 1 if subsample is None else subsample
     runs, parts = [], []
     for seed in range(options.schedule.seed, options.schedule.seed + options.seeds):
         part = chosen(demos, trajectories, subsample, seed)
@@ -114,7 +114,7 @@ def reward(options: cli.Reward) -> None:
         if run.origin.env not in BUILTIN:
             raise InputError(f"No demonstrations ship for {run.origin.env}; give --demos FILE or --rollouts KINDS.")
         demos = Demos.builtin(str(run.origin.env))
-    sets = material(run, demos, cast(list[Any], kinds), options.episodes, options.seed)
+    sets = material(run, demos, kinds, options.episodes, options.seed)
     out = options.out or options.dir
     facts = compare(run, sets, out, f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}")
     if options.distil is not None:

@@ -8,20 +8,24 @@ import numpy as np
 
 from iqlearn import plots, records
 from iqlearn.data import Demos
+from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation.comparison import pearson, report
+from iqlearn.evaluation.epic import Coverage, epic_distance
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.evaluation.rollouts import Kind, rollouts
+from iqlearn.evaluation.rollouts import rollouts
 from iqlearn.reward import Kind as Seen
 from iqlearn.run import Run
-from iqlearn.types import on_host
+from iqlearn.types import Transitions, on_host
 
 PICTURE, FIGURES, DISTILLED = "reward.png", "reward.json", "reward-{}.safetensors"
+EPIC_ROWS, EPIC_COVERAGE = 512, 256
+"""Transitions that EPIC compares, and draws of states and actions that its canonical form averages over."""
 HELD_OUT = 5
 """Every fifth episode is kept from a distillation, to measure it."""
 
 
-def material(run: Run, demos: Demos | None, kinds: Sequence[Kind], episodes: int, seed: int) -> dict[str, Demos]:
+def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int, seed: int) -> dict[str, Demos]:
     """What the reward is to judge, by kind: the demonstrations, and rollouts of the run's environment.
 
     Raises:
@@ -45,6 +49,8 @@ def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[
     learned = np.concatenate(list(judged.values()))
     true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
     facts = report(learned, true, numbered(sets))
+    if run.origin.env is not None:
+        facts["epic"] = epic(run, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep) for kind, demos in sets.items()}
     out.mkdir(parents=True, exist_ok=True)
     records.write_json(out / FIGURES, facts)
@@ -56,6 +62,28 @@ def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[
     if pictured:
         plots.rewards(out / PICTURE, pictured, title)
     return facts
+
+
+def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:
+    """EPIC distance to the true reward on what was judged; none where the environment does not tell its reward of any
+    (s, a, s'), as those of the package do with `true_reward`."""
+    env = gym.make(env_id)
+    try:
+        truth = getattr(env.unwrapped, "true_reward", None)
+    finally:
+        env.close()
+    if truth is None:
+        return None
+    columns = [np.concatenate([np.asarray(x) for x in column]) for column in zip(*parts, strict=True)]
+    rng = np.random.default_rng(0)
+    rows, cover = (rng.integers(len(columns[0]), size=size) for size in (EPIC_ROWS, EPIC_COVERAGE))
+    batch = on_host(*(column[rows] for column in columns))
+    coverage = Coverage(columns[0][cover], columns[1][rng.permutation(cover)])
+
+    def true(of: Transitions) -> np.ndarray:
+        return np.asarray(truth(*map(np.asarray, of[:3])))
+
+    return epic_distance(run.reward, true, batch, coverage, run.reward.gamma)
 
 
 def distilled(run: Run, sets: Mapping[str, Demos], kind: Seen, out: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from iqlearn.records import Row
 
@@ -56,8 +56,8 @@ class Judged:
         self,
         learned: Float[np.ndarray, " n"],
         true: Float[np.ndarray, " n"],
-        episode: Float[np.ndarray, " n"],
-        obs: Float[np.ndarray, "n *obs"],
+        episode: Int[np.ndarray, " n"],
+        obs: Shaped[np.ndarray, "n *obs"],
     ) -> None:
         self.learned, self.true, self.episode, self.obs = learned, true, episode, obs
         self.row = np.unique(episode, return_inverse=True)[1]

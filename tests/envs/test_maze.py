@@ -76,7 +76,7 @@ def test_walls_hold_under_random_play(gap, seed):
 @given(
     gap=st.sampled_from(["left", "right"]),
     x=st.floats(-1, 1, width=32),
-    y=st.floats(-0.15, 0.15, width=32),
+    y=st.floats(-0.125, 0.125, width=32),
     action=st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32)),
 )
 def test_no_single_step_crosses(gap, x, y, action):

@@ -73,7 +73,7 @@ class Demos:
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
-        """Demonstrations that ship with the package, made by `benchmarks/make_builtin_demos.py` and `make_world_demos.py`.
+        """Demonstrations that ship with the package, made by `benchmarks/make_*_demos.py`.
 
         Raises:
             InputError: no demonstrations of that task ship.

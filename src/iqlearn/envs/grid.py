@@ -1,6 +1,6 @@
 """A grid world whose true reward, soft-optimal policy and occupancy are all known exactly."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -31,7 +31,7 @@ class GridWorld(gym.Env[np.ndarray, np.integer]):
     array([1., 1.], dtype=float32)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
     def __init__(self, size: int = 5, goal: tuple[int, int] = (1, 3), slip: float = 0.0) -> None:
         if size < 2 or not all(0 <= place < size for place in goal) or not 0.0 <= slip <= 1.0:

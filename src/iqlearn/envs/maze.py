@@ -1,6 +1,6 @@
 """A point in a plane with a wall: one reward, mazes in which different ways are right."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +40,7 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         gap: where the wall leaves a way.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
     def __init__(self, gap: Gap = "none") -> None:
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)

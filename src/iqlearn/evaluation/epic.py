@@ -9,16 +9,13 @@ correlation of the two canonical forms: 0 for R and a·R + shaping + c with a > 
 have nothing in common.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from iqlearn.types import Transitions
-
-RewardFunction = Callable[[Transitions], Float[np.ndarray, " n"]]
-"""One number a transition; `run.reward` is one."""
+from iqlearn.types import RewardFunction, Transitions, on_host
 
 BLOCK = 65_536
 """Transitions a call of a reward function, at most (or one state's coverage, where that is more)."""
@@ -72,7 +69,7 @@ def _crossed(states: Shaped[np.ndarray, "n *obs"], coverage: Coverage) -> Iterat
     for start in range(0, len(states), chunk):
         block = states[start : start + chunk]
         action, reached = (np.concatenate([x] * len(block)) for x in (coverage.action, coverage.state))
-        yield Transitions(np.repeat(block, size, axis=0), action, reached, np.zeros(len(action), bool))  # pyright: ignore[reportArgumentType]
+        yield on_host(np.repeat(block, size, axis=0), action, reached, np.zeros(len(action), bool))
 
 
 def correlation(

@@ -1,7 +1,6 @@
 """Episodes of mixed quality, to judge a reward on what it was not trained on."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Shaped
@@ -10,17 +9,14 @@ from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation.returns import Act, Episode, Evaluator
 
-Kind = Literal["expert", "random", "noisy"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = ("expert", "random", "noisy")
 SEED = 7_000_000
 """Reset seeds from here on are used by neither training, evaluation nor demonstrations."""
 LEAST_NOISE, MOST_NOISE = 0.05, 0.75
 """Shares of random actions that noisy episodes spread over."""
 
 
-def rollouts(
-    env_id: str, policy: Act, kinds: Sequence[Kind], episodes: int, seed: int = 0
-) -> dict[Kind, list[Episode]]:
+def rollouts(env_id: str, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0) -> dict[str, list[Episode]]:
     """`episodes` episodes of each kind, with the environment's own reward.
 
     `expert`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
@@ -34,7 +30,7 @@ def rollouts(
             raise InputError(f"No rollouts of kind {kind!r}; expected some of {', '.join(KINDS)}.")
     if episodes < 1:
         raise InputError(f"{episodes} episodes a kind of rollouts; expected at least 1.")
-    played: dict[Kind, list[Episode]] = {}
+    played: dict[str, list[Episode]] = {}
     for kind in dict.fromkeys(kinds):
         first = SEED + seed * 100_000 + KINDS.index(kind) * 10_000
         evaluator = Evaluator(env_id, lanes=1 if kind == "noisy" else min(episodes, 50))

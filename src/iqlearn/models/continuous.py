@@ -11,6 +11,7 @@ from iqlearn.models.networks import MLP, Ensemble
 from iqlearn.settings import Network
 from iqlearn.types import ActionScale, ObservationScale, PRNGKey, Scalar, TaskSpec
 
+
 class Drawn(eqx.Module):
     """An action a row from the actor: in [−1, 1], with its log-density there and the distribution it came from."""
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from iqlearn.settings import Activation, Network
 from iqlearn.types import PRNGKey, Scalar
@@ -17,7 +17,7 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "silu": jax.nn.silu,
 }
-POWER_ITERATIONS = 20
+POWER_ITERATIONS = 40
 """Of the estimate of a largest singular value."""
 
 
@@ -43,7 +43,7 @@ def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
     """The largest singular value, by power iteration from a fixed vector; differentiable (its gradient is u·vᵀ)."""
     fixed = jax.lax.stop_gradient(weight)
 
-    def step(_: int, v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
+    def step(_: Int[Array, ""], v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
         v = (fixed @ v) @ fixed
         return v / (jnp.linalg.norm(v) + 1e-12)
 

@@ -93,12 +93,16 @@ class IQLearnContinuous(ActorCritic, Objective):
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
         if self.state_only:
-            if self.offline == offline_imitation():
-                object.__setattr__(self, "offline", Imitation())
-            for name in ("online", "offline"):
-                told: Imitation = getattr(self, name)
-                for setting, value in (("warm_start", told.warm_start), ("cloning", told.cloning)):
-                    require(value == 0, f"{name}.{setting}", value, "0 with state_only, which reads no expert action")
+            self._forbid_cloning("online", Imitation())
+            self._forbid_cloning("offline", offline_imitation())
+            object.__setattr__(self, "offline", Imitation())
+
+    def _forbid_cloning(self, mode: str, default: Imitation) -> None:
+        """What was not asked for, the default, is turned off silently."""
+        for name in ("warm_start", "cloning"):
+            value = getattr(getattr(self, mode), name)
+            allowed = (0, getattr(default, name))
+            require(value in allowed, f"{mode}.{name}", value, "0 with state_only, which reads no expert action")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""The recovered reward, measured: against the truth, as what an agent is trained on, and carried to another maze.
+
+    python benchmarks/reward.py --demos ../shared/demos --only truth       # correlation with the true reward
+    python benchmarks/reward.py --demos ../shared/demos --only retrain     # SAC from scratch on the frozen reward
+    python benchmarks/reward.py --demos ../shared/demos --only state-only  # no expert action is read
+    python benchmarks/reward.py --demos ../shared/demos --only maze        # reward of one maze, agent of another
+    python benchmarks/reward.py --demos ../shared/demos --only speed       # on an idle machine
+
+`truth` and `retrain` judge the runs of `benchmarks/online.py --only easy`, which are made first where they are missing
+in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
+"""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from online import EASY, Job
+from online import run as train
+
+from iqlearn import Run
+from iqlearn.records import RESULT, read_json
+from iqlearn.types import on_host
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("what", "task", "seed", "steps", "figure", "value")
+RETRAINED = EASY[:2]
+MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
+Part = Literal["truth", "retrain", "state-only", "maze", "speed"]
+Rows = list[dict[str, object]]
+
+
+def iqlearn(*words: object) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "iqlearn", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def finished(folder: Path) -> bool:
+    return (folder / RESULT).is_file() and read_json(folder / RESULT).get("status") == "completed"
+
+
+def normalised(folder: Path) -> float:
+    return float(read_json(folder / RESULT)["normalised_return"])
+
+
+def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -> Rows:
+    return [dict(zip(COLUMNS, (what, task, seed, steps, *item), strict=True)) for item in figures.items()]
+
+
+def truth(imitator: Job, work: Path) -> Rows:
+    """Pearson and Spearman on rollouts that no training saw: the run's policy, random, and mixtures of both."""
+    folder = work / imitator.name
+    words = ("reward", folder, "--rollouts", "expert,random,noisy", "--json", "--out", work / "judged" / imitator.name)
+    facts = json.loads(iqlearn(*words))
+    names = ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode")
+    found = {name: facts[name] for name in names}
+    found |= {f"{kind}_{name}": of_kind[name] for kind, of_kind in facts["kinds"].items() for name in names}
+    shutil.copy(work / "judged" / imitator.name / "reward.png", RESULTS / f"reward-{imitator.task}.png")
+    return rows("truth", imitator.task, imitator.seed, imitator.steps, found)
+
+
+def retrain(imitator: Job, work: Path, steps: int) -> Rows:
+    """SAC from scratch that sees nothing but the frozen recovered reward, in true return with the expert as 1."""
+    folder, source = work / f"retrained-{imitator.name}", work / imitator.name
+    if not finished(folder):
+        words = ("--steps", steps, "--seed", imitator.seed, "--out", folder, "--overwrite")
+        iqlearn("expert", "--env", imitator.task, "--reward", source, *words)
+    of_imitator, result = read_json(source / RESULT), read_json(folder / RESULT)
+    random, expert = of_imitator["random_return"], of_imitator["expert_return"]
+    figures = {"normalised": (result["mean_return"] - random) / (expert - random)}
+    return rows("retrain", imitator.task, imitator.seed, steps, figures)
+
+
+def maze(seed: int, work: Path, steps: int) -> Rows:
+    """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth."""
+    source, small = work / f"maze-{seed}", work / f"maze-{seed}" / "reward-state.safetensors"
+    if not finished(source):
+        iqlearn("train", "--env", MAZE, "--seed", seed, "--steps", steps, "--out", source, "--overwrite")
+    if not small.is_file():
+        iqlearn("reward", source, "--rollouts", "expert,random,noisy", "--distil", "state", "--episodes", 50)
+        shutil.copy(source / "reward.png", RESULTS / "reward-maze.png")
+    earned = {}
+    for name, reward in (("true", ()), ("learned", ("--reward", small))):
+        folder = work / f"mirrored-{name}-{seed}"
+        if not finished(folder):
+            words = ("--steps", steps, "--seed", seed, "--out", folder, "--overwrite")
+            iqlearn("expert", "--env", MIRRORED, *reward, *words)
+        earned[name] = float(read_json(folder / RESULT)["mean_return"])
+    random = float(read_json(work / f"mirrored-true-{seed}" / RESULT)["random_return"])
+    share = (earned["learned"] - random) / (earned["true"] - random)
+    figures = {"imitation": normalised(source), **earned, "random": random, "share": share}
+    return rows("maze", MIRRORED, seed, steps, figures)
+
+
+def state_only(job: Job, work: Path) -> Rows:
+    return rows("state-only", job.task, job.seed, job.steps, {"normalised": normalised(work / job.name)})
+
+
+def speed(job: Job, work: Path, n: int = 1_000_000) -> Rows:
+    """Seconds for a million transitions, after compilation: median of five."""
+    run = Run.load(work / job.name)
+    rng = np.random.default_rng(0)
+    obs, next_obs = (rng.normal(size=(n, *run.spec.obs_shape)).astype(np.float32) for _ in range(2))
+    action = rng.uniform(-1, 1, size=(n, len(run.spec.bounds.low))).astype(np.float32)
+    batch, reward, taken = on_host(obs, action, next_obs, np.zeros(n, bool)), run.reward, []
+    reward(batch)
+    for _ in range(5):
+        started = time.perf_counter()
+        reward(batch)
+        taken.append(time.perf_counter() - started)
+    return rows("speed", job.task, job.seed, n, {"seconds": sorted(taken)[2]})
+
+
+def main(
+    demos: Path,
+    only: tuple[Part, ...] = ("truth", "retrain", "state-only", "maze"),
+    seeds: int = 1,
+    steps: int = 50_000,
+    maze_steps: int = 20_000,
+    work: Path = Path("runs/online"),
+    parallel: int = 2,
+) -> None:
+    """Measure what is asked for, each run on a core of its own.
+
+    Args:
+        demos: folder with the demonstrations of each task.
+        only: parts.
+        seeds: how many, from 0 up.
+        steps: of each imitator, and of each agent that is retrained.
+        maze_steps: of each agent in a maze.
+        work: where the run folders are.
+        parallel: runs at a time.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in range(parallel):
+        cores.put(core)
+
+    def imitators(setting: str, tasks: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Job]:
+        for seed in range(seeds):
+            for task in tasks:
+                yield Job(setting, task, demos / f"{task}.npz", 1, 1, seed, steps, flags)
+
+    def after(job: Job, measure: Callable[[Job, Path], Rows]) -> Callable[[], Rows]:
+        def both() -> Rows:
+            train(job, work, cores)
+            return measure(job, work)
+
+        return both
+
+    todo: list[Callable[[], Rows]] = []
+    for part in only:
+        if part == "truth":
+            todo += [after(job, truth) for job in imitators("default", EASY)]
+        elif part == "retrain":
+            todo += [after(j, lambda j, w: retrain(j, w, steps)) for j in imitators("default", RETRAINED)]
+        elif part == "state-only":
+            todo += [after(job, state_only) for job in imitators("state-only", RETRAINED, ("--state-only",))]
+        elif part == "maze":
+            todo += [lambda seed=seed: maze(seed, work, maze_steps) for seed in range(seeds)]
+        else:
+            todo += [after(job, speed) for job in imitators("default", EASY[:1])]
+    with ThreadPoolExecutor(parallel) as pool:
+        for found in pool.map(lambda measure: measure(), todo):
+            for row in found:
+                print(*row.values(), flush=True)
+            merge(RESULTS / "reward.csv", found)
+
+
+def merge(path: Path, new: Rows) -> None:
+    """Figures that are there already are replaced, the others stay."""
+
+    def key(row: dict[str, object]) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in COLUMNS[:5])
+
+    old: Rows = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            old = [dict(row) for row in csv.DictReader(file)]
+    replaced = {key(row) for row in new}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted([*(r for r in old if key(r) not in replaced), *new], key=key))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

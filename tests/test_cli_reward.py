@@ -1,0 +1,136 @@
+"""The command line of the recovered reward: judged, distilled, and trained on."""
+
+import json
+
+import numpy as np
+import pytest
+
+from iqlearn import Run, cli, records, session
+from iqlearn.groups import experience, replay_for
+from iqlearn.run import load_reward
+from iqlearn.types import on_host
+
+NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
+SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
+KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
+
+
+def iqlearn(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_random_episodes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "RANDOM_EPISODES", 1)
+        yield
+
+
+@pytest.fixture
+def sentence(capsys):
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            iqlearn(*arguments)
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out) == (2, "")
+        assert err.count("\n") == 1
+        return err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(pendulum_file, tmp_path_factory):
+    """The run folder of a short training online; tests read it only."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    iqlearn("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", folder, *SHORT, *NETWORKS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(trained, pendulum_file, tmp_path_factory):
+    """What `iqlearn reward` writes about it, with a state reward distilled."""
+    out = tmp_path_factory.mktemp("judged")
+    iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--distil", "state", "--out", out)
+    return out
+
+
+def test_the_figures_and_the_picture_are_written(trained, pendulum_file, judged, capsys) -> None:
+    iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--out", judged, "--json")
+    facts = json.loads(capsys.readouterr().out)
+    assert list(facts["kinds"]) == ["demos", "expert", "random", "noisy"]
+    assert facts["episodes"] == 2 + 3 * 2
+    assert facts["transitions"] == 200 * facts["episodes"]
+    for name in ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode"):
+        assert -1.0 <= facts[name] <= 1.0
+        assert -1.0 <= facts["kinds"]["noisy"][name] <= 1.0
+    assert records.read_json(judged / "reward.json")["pearson_episode"] == facts["pearson_episode"]
+    assert (judged / "reward.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rollouts_are_the_same_again_and_others_with_another_seed(trained, tmp_path, capsys) -> None:
+    said = []
+    for seed in (0, 0, 1):
+        iqlearn(
+            "reward", trained, "--rollouts", "noisy", "--episodes", "1", "--seed", seed, "--out", tmp_path, "--json"
+        )
+        said.append(json.loads(capsys.readouterr().out)["mean"])
+    assert said[0] == said[1] != said[2]
+
+
+def test_without_json_there_is_a_line_a_kind(trained, tmp_path, capsys) -> None:
+    iqlearn("reward", trained, "--rollouts", "random,noisy", "--episodes", "1", "--out", tmp_path)
+    out = capsys.readouterr().out
+    assert "pearson episode" in out
+    assert "noisy" in out
+
+
+@pytest.mark.parametrize("source", ["run", "distilled"])
+def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp_path) -> None:
+    path = trained if source == "run" else judged / "reward-state.safetensors"
+    out = tmp_path / "expert"
+    iqlearn("expert", "--env", "Pendulum-v1", "--reward", path, "--out", out, *SHORT, *NETWORKS)
+    run = Run.load(out)
+    assert run.origin.reward == str(path)
+    assert run.result["mean_return"] < -100.0  # what is reported is the environment's own
+    held, _ = experience(out / records.CHECKPOINT, replay_for(run))
+    n, frame = int(held.size), np.asarray(held.frame)
+    obs, next_obs = (np.asarray(held.frames)[frame[:n] + ahead] for ahead in (0, 1))
+    told = load_reward(path, run.spec)(
+        on_host(obs, np.asarray(held.action)[:n], next_obs, np.asarray(held.terminal)[:n])
+    )
+    assert n == 40
+    np.testing.assert_allclose(np.asarray(held.reward)[:n], told, atol=1e-5)
+
+
+def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, monkeypatch) -> None:
+    start = ("expert", "--env", "Pendulum-v1", "--reward", trained, *SHORT, *NETWORKS)
+    iqlearn(*start, "--out", tmp_path / "whole")
+    write, calls = session.Session.write, []
+
+    def stop(self: session.Session) -> None:
+        write(self)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "write", stop)
+        with pytest.raises(SystemExit):
+            iqlearn(*start, "--out", tmp_path / "stopped")
+    iqlearn("resume", tmp_path / "stopped")
+    whole, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped"))
+    assert whole == again
+
+
+def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:
+    assert "clever" in sentence("reward", trained, "--rollouts", "expert,clever")
+    assert "--rollouts" in sentence("reward", trained)
+    assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
+    assert "observations" in sentence("reward", trained, "--demos", cartpole_file)
+    start = ("expert", "--env", "MountainCarContinuous-v0", *SHORT, *NETWORKS, "--out", tmp_path / "none", "--reward")
+    assert "is of a task" in sentence(*start, trained)
+    assert "is of a task" in sentence(*start, judged / "reward-state.safetensors")
+    assert "No reward at" in sentence(*start, tmp_path / "nothing")
+    assert "no distilled reward" in sentence(*start, trained / "model.safetensors")

@@ -1,0 +1,116 @@
+"""`--state-only` on the command line: files without actions are accepted with it and refused elsewhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlearn import cli, records, session
+from iqlearn.session import Session
+
+SHORT = ("--steps", "4", "--evaluations", "2", "--eval-episodes", "1", "--network.hidden", "8", "--batch-size", "8")
+
+
+@pytest.fixture(autouse=True)
+def few_random_episodes(monkeypatch):
+    monkeypatch.setattr(session, "RANDOM_EPISODES", 1)
+
+
+def iqlearn(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def sentence(capsys):
+    """Runs a command that must fail with exit code 2 and one line."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            iqlearn(*arguments)
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out) == (2, "")
+        assert err.startswith("iqlearn: ")
+        assert err.count("\n") == 1
+        return err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def watched(cartpole_arrays, pendulum_arrays, tmp_path_factory) -> dict[str, Path]:
+    """Files without actions, by task; the last one does not name its environment."""
+    folder, files = tmp_path_factory.mktemp("watched"), {}
+    arrays = {"CartPole-v1": cartpole_arrays, "Pendulum-v1": pendulum_arrays}
+    for name, of_task in arrays.items():
+        files[name] = folder / f"{name}.npz"
+        np.savez(files[name], **{key: value for key, value in of_task.items() if key != "act"})
+    files["nameless"] = folder / "nameless.npz"
+    np.savez(files["nameless"], **{k: v for k, v in cartpole_arrays.items() if k not in ("act", "env")})
+    return files
+
+
+def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_path, monkeypatch):
+    start = ("train", "--state-only", "--demos", watched["CartPole-v1"], "--trajectories", 2, "--subsample", 2, *SHORT)
+    iqlearn(*start, "--out", tmp_path / "whole")
+    assert records.read_json(tmp_path / "whole" / "config.json")["settings"]["state_only"] is True
+    evaluate = Session.evaluate
+
+    def interrupted(self: Session) -> None:
+        if self.done == 4:
+            raise KeyboardInterrupt
+        evaluate(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "evaluate", interrupted)
+        with pytest.raises(SystemExit):
+            iqlearn(*start, "--out", tmp_path / "stopped")
+    iqlearn("resume", tmp_path / "stopped")
+    for name in ("checkpoint.safetensors", "metrics.csv", "config.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_the_file_names_the_task_whose_actions_are_continuous(watched, tmp_path):
+    file = watched["Pendulum-v1"]
+    iqlearn("train", "--state-only", "--demos", file, "--out", tmp_path / "run", "--actor.hidden", 8, *SHORT)
+    settings = records.read_json(tmp_path / "run" / "config.json")["settings"]
+    assert settings["algorithm"] == "iq-continuous"
+    assert settings["offline"] == {"warm_start": 0, "cloning": 0.0}
+
+
+def test_elsewhere_it_is_refused(watched, tmp_path, sentence):
+    file, out = watched["CartPole-v1"], ("--out", tmp_path / "run")
+    for words in ((), ("--algorithm", "bc")):
+        text = sentence("train", "--demos", file, *words, *out)
+        assert "CartPole-v1.npz: field 'act' is missing" in text
+        assert "--state-only" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_actions_and_environment_it_asks_for_one(watched, tmp_path, sentence):
+    text = sentence("train", "--state-only", "--demos", watched["nameless"], "--out", tmp_path / "run")
+    assert "nameless.npz tells nothing of the task's actions" in text
+    assert "--env" in text
+
+
+def test_the_reward_of_transitions_needs_actions(watched, cartpole_file, tmp_path, sentence):
+    iqlearn("train", "--state-only", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
+    text = sentence("reward", tmp_path / "run", "--demos", watched["CartPole-v1"])
+    assert "CartPole-v1.npz: field 'act' is missing" in text
+
+
+def test_cloning_and_state_only_contradict_each_other(watched, tmp_path, sentence):
+    start = ("train", "--state-only", "--demos", watched["Pendulum-v1"], "--out", tmp_path / "run")
+    assert "offline.cloning is 5.0; expected 0 with state_only" in sentence(*start, "--offline.cloning", 5)
+
+
+def test_inspect_tells_that_there_are_no_actions(watched, capsys):
+    iqlearn("demos", "inspect", watched["CartPole-v1"], "--env", "CartPole-v1", "--json")
+    assert json.loads(capsys.readouterr().out)["actions"] == "none"
+
+
+def test_w1_works_without_further_flags(cartpole_file, tmp_path):
+    iqlearn("train", "--divergence", "w1", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
+    settings = records.read_json(tmp_path / "run" / "config.json")["settings"]
+    assert (settings["divergence"], settings["gradient_penalty"]) == ("w1", None)
