@@ -158,7 +158,7 @@ class Online:
         while done < last:
             each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
             n = each * self._acting.num_envs
-            acting = state.model if self._competent or done >= self._acting.random_steps else None
+            acting = self._algorithm.explorer(state) if self._competent or done >= self._acting.random_steps else None
             due = self._due(done)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 state, metrics = self._program(state, self.data, self._train_key, due)

@@ -88,7 +88,7 @@ def test_the_critic_loss_does_not_reach_the_temperature():
 @eqx.filter_jit
 def next_value(settings: IQLearnContinuous, state: TrainState, rows: Transitions, n: int):
     learner = InverseSoftActorCritic(settings)
-    return learner.next_value(state.model, state.target, rows, n, KEY)
+    return learner.next_value(state.target, rows, n, KEY)
 
 
 def test_an_end_of_the_expert_is_worth_the_most_and_one_of_the_learner_the_least():

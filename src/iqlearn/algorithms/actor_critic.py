@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from iqlearn.algorithms.descent import norm, optimizer, polyak
 from iqlearn.algorithms.state import TrainState
@@ -52,13 +52,19 @@ def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: State) -> tuple[Co
     model, opt_state = state.model, state.opt_state
     moved, states = [], []
     assert isinstance(opt_state, OptStates)
+    share = stride(s, state.step)
     for rate, grad, part, opt in zip(rates(s), parts(gradient), parts(model), opt_state, strict=True):
         updates, opt = optimizer(rate).update(grad, opt, part)
-        moved.append(eqx.apply_updates(part, updates))
+        moved.append(eqx.apply_updates(part, jax.tree.map(lambda update: share * update, updates)))
         states.append(opt)
     if not s.learn_temperature:
         moved[2] = model.log_temperature
     return eqx.tree_at(parts, model, tuple(moved)), OptStates(*states)
+
+
+def stride(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
+    """What is left of the step sizes after `step` updates."""
+    return 1.0 if s.settle_after == 0 else jnp.minimum(1.0, s.settle_after / (step + 1.0))
 
 
 def follow(s: ActorCritic, target: ContinuousSoftQ, model: ContinuousSoftQ) -> ContinuousSoftQ:

@@ -59,6 +59,10 @@ class InverseSoftActorCritic:
         """What acts and judges: the averaged actor and the critics."""
         return averaged(state)
 
+    def explorer(self, state: State) -> ContinuousSoftQ:
+        """What acts while it learns: the averaged actor as well, so that it meets what it will be judged by."""
+        return averaged(state)
+
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
         (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
@@ -82,7 +86,7 @@ class InverseSoftActorCritic:
         values = SoftValues(
             q=model.unit_q(inputs, unit),
             v=model.member_v(inputs, stop(drawn)),
-            next_v=self.next_value(model, target, rows, n, next_key),
+            next_v=self.next_value(target, rows, n, next_key),
         )
         initial_v = values.v[:, :n]
         if s.value_term == "initial":
@@ -105,13 +109,11 @@ class InverseSoftActorCritic:
         entropy = -jnp.mean(drawn.log_prob)
         return loss, {**metrics, "critic_loss": critic, "actor_loss": actor, "entropy": entropy}
 
-    def next_value(
-        self, model: ContinuousSoftQ, target: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
-    ) -> Float[Array, " n"]:
-        """γV(s') from the least of the slow critics, within ±r_max/(1−γ); after a true end the absorbing value."""
+    def next_value(self, slow: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey) -> Float[Array, " n"]:
+        """γV(s') of the averaged actor from the least of the slow critics, within ±r_max/(1−γ); after a true end the
+        absorbing value."""
         s = self.settings
-        inputs = model.inputs(rows.next_obs)
-        slow = eqx.tree_at(lambda m: m.actor, target, model.actor)
+        inputs = slow.inputs(rows.next_obs)
         value = jnp.min(stop(slow.member_v(inputs, slow.draw(inputs, key))), axis=0)
         value = jnp.clip(value, -s.value_bound, s.value_bound)
         expert = jnp.arange(len(inputs)) < n

@@ -34,6 +34,8 @@ class ActorCritic:
     """Step size of Adam for the actor."""
     weight_decay: float = 0.0
     """Decoupled decay of the weight matrices an update, times the learning rate."""
+    settle_after: int = 0
+    """Updates after which both step sizes fall as 1/updates, so that the policy settles; 0: they never fall."""
     target_rate: float = 0.005
     """Share of the new weights in the Polyak target of the critics, each update."""
     average_rate: float = 0.005
@@ -49,7 +51,7 @@ class ActorCritic:
 
     def __post_init__(self) -> None:
         require_share(self, "target_rate", "average_rate")
-        require_not_negative(self, "weight_decay")
+        require_not_negative(self, "weight_decay", "settle_after")
         require_positive(self, "batch_size", "learning_rate", "actor_learning_rate")
 
 
@@ -66,6 +68,10 @@ class Imitation:
         require_not_negative(self, "warm_start", "cloning")
 
 
+def online_imitation() -> Imitation:
+    return Imitation(cloning=20.0)
+
+
 def offline_imitation() -> Imitation:
     return Imitation(warm_start=5_000, cloning=1_000.0)
 
@@ -78,23 +84,28 @@ class IQLearnContinuous(ActorCritic, Objective):
 
     form: Form = "inverse"
     """Of `chi2_mixture`: the inverse-Bellman form, or LS-IQ's squared Bellman error."""
+    gamma: float = 0.97
+    """Discount, in [0, 1)."""
     temperature: float = 0.002
     """Weight of the entropy in the soft value."""
+    settle_after: int = 8_000
+    """Updates after which both step sizes fall as 1/updates, so that the policy settles; 0: they never fall."""
     absorbing: bool = True
     """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
     the learner; else it is 0."""
-    online: Imitation = field(default_factory=Imitation)
-    """What the actor is told of the expert's actions where the learner acts."""
+    online: Imitation = field(default_factory=online_imitation)
+    """What the actor is told of the expert's actions where the learner acts; nothing with `state_only`."""
     offline: Imitation = field(default_factory=offline_imitation)
-    """The same where there are expert transitions only; nothing with `state_only`."""
+    """The same where there are expert transitions only."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
         if self.state_only:
-            self._forbid_cloning("online", Imitation())
+            self._forbid_cloning("online", online_imitation())
             self._forbid_cloning("offline", offline_imitation())
+            object.__setattr__(self, "online", Imitation())
             object.__setattr__(self, "offline", Imitation())
 
     def _forbid_cloning(self, mode: str, default: Imitation) -> None:
