@@ -68,10 +68,6 @@ class Imitation:
         require_not_negative(self, "warm_start", "cloning")
 
 
-def online_imitation() -> Imitation:
-    return Imitation(cloning=20.0)
-
-
 def offline_imitation() -> Imitation:
     return Imitation(warm_start=5_000, cloning=1_000.0)
 
@@ -93,19 +89,18 @@ class IQLearnContinuous(ActorCritic, Objective):
     absorbing: bool = True
     """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
     the learner; else it is 0."""
-    online: Imitation = field(default_factory=online_imitation)
-    """What the actor is told of the expert's actions where the learner acts; nothing with `state_only`."""
+    online: Imitation = field(default_factory=Imitation)
+    """What the actor is told of the expert's actions where the learner acts."""
     offline: Imitation = field(default_factory=offline_imitation)
-    """The same where there are expert transitions only."""
+    """The same where there are expert transitions only; nothing with `state_only`."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
         if self.state_only:
-            self._forbid_cloning("online", online_imitation())
+            self._forbid_cloning("online", Imitation())
             self._forbid_cloning("offline", offline_imitation())
-            object.__setattr__(self, "online", Imitation())
             object.__setattr__(self, "offline", Imitation())
 
     def _forbid_cloning(self, mode: str, default: Imitation) -> None:
