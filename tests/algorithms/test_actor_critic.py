@@ -1,5 +1,6 @@
 """What the actor-critics share, the expert's critic on a problem solved by hand, and cloning of a known policy."""
 
+from dataclasses import replace
 from functools import partial
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from iqlearn.algorithms import ContinuousCloning, SoftActorCritic
-from iqlearn.algorithms.actor_critic import actor_loss, averaged, follow, temperature_loss
+from iqlearn.algorithms.actor_critic import actor_loss, averaged, descend, follow, settled, temperature_loss
 from iqlearn.algorithms.descent import polyak
 from iqlearn.data.scale import NO_LIMIT, standard, whitening
 from iqlearn.settings import SAC, BCContinuous, Network
@@ -42,6 +43,19 @@ def test_what_is_kept_has_the_newest_critics_and_the_averaged_actor():
     assert same(kept.actor, state.target.actor)
     assert not same(kept.actor, state.model.actor)
     assert same((kept.log_temperature, kept.scale), (state.model.log_temperature, state.model.scale))
+
+
+def test_steps_shrink_as_one_over_the_updates_once_they_settle():
+    settings = SAC(network=TINY, actor=Network(hidden=(4,)), learn_temperature=False, settle_after=10)
+    gradient = jax.tree.map(jnp.ones_like, state_of().model)
+    for step, share in ((0, 1.0), (9, 1.0), (19, 0.5), (99, 0.1)):
+        state = eqx.tree_at(lambda s: s.step, state_of(), jnp.int32(step))
+        full, _ = descend(replace(settings, settle_after=0), gradient, state)
+        less, _ = descend(settings, gradient, state)
+        moved, whole = ((m.actor.layers[0].weight - state.model.actor.layers[0].weight) for m in (less, full))
+        np.testing.assert_allclose(moved, share * whole, atol=1e-7)  # of 3e-4
+        assert float(settled(settings, state.step)) == pytest.approx(1.0 - share)
+    assert settled(replace(settings, settle_after=0), jnp.int32(99)) == 1.0
 
 
 def test_critics_and_actor_follow_at_their_own_rates():

@@ -224,6 +224,26 @@ def test_offline_the_visited_batch_is_the_experts_and_the_actor_clones(form):
     assert float(metrics["actor_loss"]) == pytest.approx(cloned, rel=1e-4)
 
 
+def test_online_cloning_grows_as_the_steps_settle():
+    settings = replace(SETTINGS, online=Imitation(cloning=8.0), settle_after=10)
+    acting, alone = InverseSoftActorCritic(settings), InverseSoftActorCritic(settings, learner_acts=False)
+    assert [float(acting.cloning(jnp.int32(step))) for step in (0, 9, 19, 39)] == [0.0, 0.0, 4.0, 6.0]
+    assert alone.cloning(jnp.int32(0)) == settings.offline.cloning
+
+
+def test_what_acts_is_what_is_kept_and_the_next_value_is_its_own():
+    state = eqx.tree_at(lambda s: s.target.actor, STATE, jax.tree.map(lambda x: x + 0.5, STATE.target.actor))
+    learner = InverseSoftActorCritic(SETTINGS)
+    for leaf, kept in zip(
+        jax.tree.leaves(learner.explorer(state)), jax.tree.leaves(learner.answer(state)), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, kept)
+    live = eqx.tree_at(lambda s: s.model.actor, state, jax.tree.map(lambda x: x - 0.5, STATE.model.actor))
+    both = rows(0, False)
+    np.testing.assert_array_equal(next_value(SETTINGS, state, both, 4), next_value(SETTINGS, live, both, 4))
+    assert not np.array_equal(next_value(SETTINGS, state, both, 4), next_value(SETTINGS, STATE, both, 4))
+
+
 def model_mean(model, obs: jax.Array) -> jax.Array:
     """The most likely action, in [−1, 1]."""
     return model.to_unit(model.act(obs))

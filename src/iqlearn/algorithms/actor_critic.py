@@ -63,8 +63,13 @@ def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: State) -> tuple[Co
 
 
 def stride(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
-    """What is left of the step sizes after `step` updates."""
+    """What is left of the step sizes after `step` updates, from 1 down."""
     return 1.0 if s.settle_after == 0 else jnp.minimum(1.0, s.settle_after / (step + 1.0))
+
+
+def settled(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
+    """How far the step sizes have fallen, from 0 to 1; 1 all the time where they never fall."""
+    return 1.0 if s.settle_after == 0 else 1.0 - stride(s, step)
 
 
 def follow(s: ActorCritic, target: ContinuousSoftQ, model: ContinuousSoftQ) -> ContinuousSoftQ:

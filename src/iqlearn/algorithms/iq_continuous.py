@@ -6,9 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, squared_error, temperature_loss
+from iqlearn.algorithms.actor_critic import (
+    actor_loss,
+    averaged,
+    begin,
+    finish,
+    settled,
+    squared_error,
+    temperature_loss,
+)
 from iqlearn.algorithms.descent import between
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models.continuous import ContinuousSoftQ
@@ -65,11 +73,23 @@ class InverseSoftActorCritic:
 
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
-        (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
+        weight = self.cloning(state.step)
+        objective = jax.value_and_grad(self.loss, has_aux=True)
+        (loss, metrics), gradient = objective(state.model, state.target, batch, key, weight)
         return finish(self.settings, state, loss, metrics, gradient)
 
+    def cloning(self, step: Int[Array, ""]) -> Scalar | float:
+        """Weight of the expert's actions in the actor's loss: offline constant, online growing as the steps fall."""
+        s = self.settings
+        return s.online.cloning * settled(s, step) if self.learner_acts else s.offline.cloning
+
     def loss(
-        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey
+        self,
+        model: ContinuousSoftQ,
+        target: ContinuousSoftQ,
+        batch: Batch,
+        key: PRNGKey,
+        cloning: Scalar | float = 0.0,
     ) -> tuple[Scalar, Metrics]:
         """Critics' and actor's loss, each differentiable in its own part only, from one sample of the policy.
 
@@ -101,7 +121,7 @@ class InverseSoftActorCritic:
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
         if not s.state_only:
             cloned = squared_error(drawn.mean[:n], unit[:n])
-            actor += (s.online if self.learner_acts else s.offline).cloning * cloned
+            actor += cloning * cloned
             metrics["squared_error"] = cloned
         loss = critic + actor
         if s.learn_temperature:

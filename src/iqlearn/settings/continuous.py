@@ -62,7 +62,8 @@ class Imitation:
     warm_start: int = 0
     """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
     cloning: float = 0.0
-    """Weight of the squared error of the expert's actions in the actor's loss."""
+    """Weight of the squared error of the expert's actions in the actor's loss. Where the learner acts it grows from 0
+    to this as the step sizes fall (`settle_after`): cloned too early, a policy may get stuck."""
 
     def __post_init__(self) -> None:
         require_not_negative(self, "warm_start", "cloning")
