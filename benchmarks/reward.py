@@ -124,6 +124,7 @@ def speed(job: Job, work: Path, n: int = 1_000_000) -> Rows:
 def main(
     demos: Path,
     only: tuple[Part, ...] = ("truth", "retrain", "state-only", "maze"),
+    tasks: tuple[str, ...] = EASY,
     seeds: int = 1,
     steps: int = 50_000,
     maze_steps: int = 20_000,
@@ -135,6 +136,7 @@ def main(
     Args:
         demos: folder with the demonstrations of each task.
         only: parts.
+        tasks: of all parts but the maze.
         seeds: how many, from 0 up.
         steps: of each imitator, and of each agent that is retrained.
         maze_steps: of each agent in a maze.
@@ -146,9 +148,9 @@ def main(
     for core in range(parallel):
         cores.put(core)
 
-    def imitators(setting: str, tasks: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Job]:
+    def imitators(setting: str, of: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Job]:
         for seed in range(seeds):
-            for task in tasks:
+            for task in (task for task in of if task in tasks):
                 yield Job(setting, task, demos / f"{task}.npz", 1, 1, seed, steps, flags)
 
     def after(job: Job, measure: Callable[[Job, Path], Rows]) -> Callable[[], Rows]:

@@ -12,7 +12,7 @@ from iqlearn.settings import Network
 from iqlearn.types import Bounds, TaskSpec, Transitions, on_host
 
 SPEC = TaskSpec((3,), Bounds((-2.0, -1.0), (2.0, 1.0)))
-GAMMA, BOUND = 0.9, 10.0
+GAMMA = 0.9
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def model() -> ContinuousSoftQ:
 
 @pytest.fixture(scope="module")
 def reward(model: ContinuousSoftQ) -> RecoveredReward:
-    return RecoveredReward(model, GAMMA, BOUND, SPEC)
+    return RecoveredReward(model, GAMMA, True, SPEC)
 
 
 def rows(n: int, ends: float = 0.2, seed: int = 1) -> Transitions:
@@ -48,7 +48,7 @@ def test_the_absorbing_form_leaves_out_what_follows_an_end(reward: RecoveredRewa
     ends = np.asarray(batch.terminal)
     assert ends.any()
     np.testing.assert_array_equal(paid[~ends], step[~ends])
-    np.testing.assert_allclose(paid[ends] - step[ends], GAMMA * BOUND * np.sign(paid[ends]), rtol=1e-5)
+    np.testing.assert_allclose(step[ends], (1.0 - GAMMA) * paid[ends], rtol=1e-5)
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 16_384 + 3])
@@ -75,10 +75,10 @@ def test_a_state_action_reward_is_found_again_and_a_state_reward_is_its_mean(rew
 def test_a_distilled_reward_pays_at_a_true_end_what_the_recovered_one_pays(reward: RecoveredReward) -> None:
     small = reward.distil(rows(500), updates=50)
     batch = rows(30)
-    gap = small(batch) - small(batch, absorbing=True)
+    paid, step = small(batch), small(batch, absorbing=True)
     ends = np.asarray(batch.terminal)
-    np.testing.assert_allclose(np.abs(gap), np.where(ends, GAMMA * BOUND, 0.0), rtol=1e-5)
-    assert (np.sign(gap[ends]) == np.sign(small(batch, absorbing=True)[ends])).all()
+    np.testing.assert_array_equal(paid[~ends], step[~ends])
+    np.testing.assert_allclose(paid[ends], step[ends] / (1.0 - GAMMA), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["state", "state-action"])

@@ -10,7 +10,7 @@ from iqlearn import plots, records
 from iqlearn.data import Demos
 from iqlearn.envs import gym
 from iqlearn.errors import InputError
-from iqlearn.evaluation.comparison import pearson, report
+from iqlearn.evaluation.comparison import in_absorbing_state, pearson, report
 from iqlearn.evaluation.epic import Coverage, epic_distance
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.evaluation.rollouts import rollouts
@@ -43,25 +43,37 @@ def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int,
 
 
 def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[str, Any]:
-    """Correlations over everything together and kind by kind, written with a picture to `out`."""
-    judged = {kind: run.reward(demos) for kind, demos in sets.items()}
+    """Correlations over everything together and kind by kind, written with a picture to `out`.
+
+    Rewards are those of single steps (`absorbing`); the return of an episode that truly ended goes on in the absorbing
+    state up to the time limit.
+    """
+    judged = {kind: run.reward(demos, absorbing=True) for kind, demos in sets.items()}
+    after = {kind: what_follows(run, demos, judged[kind]) for kind, demos in sets.items()}
     known = all(demos.rew is not None for demos in sets.values())
-    learned = np.concatenate(list(judged.values()))
+    learned, rest = (np.concatenate(list(part.values())) for part in (judged, after))
     true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
-    facts = report(learned, true, numbered(sets))
+    facts = report(learned, true, numbered(sets), rest)
     if run.origin.env is not None:
         facts["epic"] = epic(run, run.origin.env, [demos.transitions for demos in sets.values()])
-    facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep) for kind, demos in sets.items()}
+    facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
     out.mkdir(parents=True, exist_ok=True)
     records.write_json(out / FIGURES, facts)
     pictured = {
-        kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs)
+        kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs, after[kind])
         for kind, demos in sets.items()
         if demos.rew is not None
     }
     if pictured:
         plots.rewards(out / PICTURE, pictured, title)
     return facts
+
+
+def what_follows(run: Run, demos: Demos, learned: np.ndarray) -> np.ndarray:
+    """What the absorbing state pays after each transition, up to the environment's time limit."""
+    spec = gym.registered(run.origin.env) if run.origin.env else None
+    limit = spec.max_episode_steps if spec and spec.max_episode_steps else int(demos.lengths.max())
+    return in_absorbing_state(learned, demos.ep, demos.term, limit if run.reward.ends_absorb else 0)
 
 
 def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:

@@ -58,14 +58,16 @@ class Judged:
         true: Float[np.ndarray, " n"],
         episode: Int[np.ndarray, " n"],
         obs: Shaped[np.ndarray, "n *obs"],
+        after: Float[np.ndarray, " n"],
     ) -> None:
-        self.learned, self.true, self.episode, self.obs = learned, true, episode, obs
+        """`after`: what follows each transition and counts in its episode's learned return only."""
+        self.learned, self.true, self.obs, self.after = learned, true, obs, after
         self.row = np.unique(episode, return_inverse=True)[1]
 
     @property
     def returns(self) -> tuple[Float[np.ndarray, " episodes"], Float[np.ndarray, " episodes"]]:
         """The true and the learned return of each episode."""
-        return np.bincount(self.row, weights=self.true), np.bincount(self.row, weights=self.learned)
+        return np.bincount(self.row, weights=self.true), np.bincount(self.row, weights=self.learned + self.after)
 
 
 def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:

@@ -42,7 +42,7 @@ class RecoveredReward:
     library. What the end was worth in training is then paid at once, as a part of Q: about −r_max/(1−γ) where the
     learner failed, +r_max/(1−γ) where the expert finished. So an agent that maximises the return of this reward is
     neither lured into ending an episode nor into dragging it on. `absorbing=True` asks for the last step's reward
-    alone, without what follows: V(s') is then ±r_max/(1−γ), the value of an absorbing state, with the sign of Q(s,a).
+    alone, which then goes on for ever in an absorbing state: r = Q − γr/(1−γ), so r = (1−γ)·Q.
 
     >>> run.reward(demos), run.reward(transitions, absorbing=True)
     >>> reward = run.reward.distil(demos.transitions, kind="state")
@@ -50,8 +50,8 @@ class RecoveredReward:
 
     model: SoftQModel
     gamma: float
-    bound: float
-    """|value| of the absorbing states in training; 0 where it had none."""
+    ends_absorb: bool
+    """Whether true ends led to absorbing states in training; without, `absorbing` changes nothing."""
     spec: TaskSpec
 
     def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Float[np.ndarray, " n"]:
@@ -60,7 +60,7 @@ class RecoveredReward:
         Raises:
             InputError: demonstrations are of another task.
         """
-        return recovered(self.model, self._of(transitions), self.gamma, self.bound if absorbing else 0.0)
+        return recovered(self.model, self._of(transitions), self.gamma, absorbing and self.ends_absorb)
 
     def distil(
         self, transitions: Transitions | Demos, kind: Kind = "state-action", updates: int = 5_000, seed: int = 0
@@ -77,12 +77,13 @@ class RecoveredReward:
         batch = self._of(transitions)
         if len(batch.terminal) < ENOUGH:
             raise InputError(f"{len(batch.terminal)} transitions to distil from; expected at least {ENOUGH}.")
-        target = recovered(self.model, batch, self.gamma, self.bound)
+        target = recovered(self.model, batch, self.gamma, self.ends_absorb)
         init_key, fit_key = jr.split(jr.key(seed))
         scale = standard(np.asarray(batch.obs))
         net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", float(np.abs(target).max()), init_key)
         sample = Sample(Transitions(*map(jnp.asarray, batch)), jnp.asarray(target))
-        return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, self.gamma * self.bound)
+        worth = 1.0 / (1.0 - self.gamma) if self.ends_absorb else 1.0
+        return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, worth)
 
     def _of(self, transitions: Transitions | Demos) -> Transitions:
         if isinstance(transitions, Demos):
@@ -101,7 +102,7 @@ class DistilledReward:
     net: RewardNet
     spec: TaskSpec
     end: float
-    """γ·|value| of the absorbing state that a true end leads to; its sign is that of the last step's reward."""
+    """How many times the last step's reward an end is worth: 1/(1−γ), as that reward goes on for ever."""
 
     @property
     def kind(self) -> Kind:
@@ -114,7 +115,7 @@ class DistilledReward:
             transitions.check_task(self.spec, "the reward")
             transitions = transitions.transitions
         step = in_blocks(lambda batch: _judge(self.net, batch.obs, batch.action), transitions)
-        return step if absorbing else step + np.where(transitions.terminal, self.end * np.sign(step), 0.0)
+        return step if absorbing else np.where(transitions.terminal, self.end * step, step)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, the task in its header."""

@@ -108,7 +108,7 @@ class Run:
         learner = self.algorithm
         if not isinstance(learner, InverseSoftQ | InverseSoftActorCritic):
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
-        return RecoveredReward(self.model, learner.settings.gamma, learner.end_value, self.spec)
+        return RecoveredReward(self.model, learner.settings.gamma, learner.end_value > 0.0, self.spec)
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None

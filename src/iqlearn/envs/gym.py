@@ -32,6 +32,11 @@ def make(env_id: str) -> Env:
         ) from error
 
 
+def registered(env_id: str) -> Any:
+    """What Gymnasium knows of the id without making it; none where it is unknown."""
+    return gym.registry.get(env_id)
+
+
 def roomy(actions: gym.spaces.Box) -> bool:
     """Whether every coordinate has a finite range that is more than a point."""
     width = actions.high.astype(np.float64) - actions.low

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Values = Float[np.ndarray, " n"]
 
@@ -35,9 +35,12 @@ def by_episode(values: Values, episode: Int[np.ndarray, " n"]) -> Float[np.ndarr
     return np.bincount(np.unique(episode, return_inverse=True)[1], weights=values)
 
 
-def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"]) -> dict[str, Any]:
-    """Range of the learned reward, and its correlation with the true one where that is known."""
-    returns = by_episode(learned, episode)
+def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"], after: Values) -> dict[str, Any]:
+    """Range of the learned reward, and its correlation with the true one where that is known.
+
+    `after`: what follows each transition, counted in the return of its episode only: not 0 where an episode ended.
+    """
+    returns = by_episode(learned + after, episode)
     facts: dict[str, Any] = {
         "transitions": len(learned),
         "mean": float(learned.mean()),
@@ -50,6 +53,18 @@ def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"])
     if true is not None:
         facts |= correlations(learned, true, "transition") | correlations(returns, by_episode(true, episode), "episode")
     return facts
+
+
+def in_absorbing_state(
+    learned: Values, episode: Int[np.ndarray, " n"], terminal: Bool[np.ndarray, " n"], limit: int
+) -> Values:
+    """What an absorbing state pays from a true end to the time limit: the last reward again, every step.
+
+    An episode that ended early has then as many rewards as one that lasted, so that their undiscounted sums compare.
+    """
+    length = np.unique(episode, return_inverse=True, return_counts=True)
+    left = np.maximum(limit - length[2][length[1]], 0)
+    return np.where(terminal, left * learned, 0.0)
 
 
 def correlations(learned: Values, true: Values, what: str) -> dict[str, float | None]:

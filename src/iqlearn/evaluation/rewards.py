@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -16,20 +15,22 @@ BLOCK = 16_384
 """Transitions a compiled call at most. Shorter calls are padded to a power of two, so few shapes are compiled."""
 
 
-@partial(jax.jit, static_argnames=("gamma", "bound"))
-def _implied(model: SoftQModel, batch: Transitions, gamma: float, bound: float) -> Float[Array, " n"]:
+@partial(jax.jit, static_argnames=("gamma", "absorbing"))
+def _implied(model: SoftQModel, batch: Transitions, gamma: float, absorbing: bool) -> Float[Array, " n"]:
     q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
-    next_v = discounted(v, batch.terminal, gamma, bound * jnp.sign(q))
+    next_v = discounted(v, batch.terminal, gamma, q if absorbing else 0.0)
     return implied_reward(SoftValues(q, v, next_v))
 
 
-def recovered(model: SoftQModel, transitions: Transitions, gamma: float, bound: float = 0.0) -> Float[np.ndarray, " n"]:
+def recovered(
+    model: SoftQModel, transitions: Transitions, gamma: float, absorbing: bool = False
+) -> Float[np.ndarray, " n"]:
     """r(s,a,s') = Q(s,a) − γV(s') of each transition (IQ-Learn, section 4).
 
-    After a true end V is 0, or with a `bound` that of an absorbing state: +bound where Q says that the expert ended
-    here, else −bound.
+    After a true end V is 0, or with `absorbing` that of a state in which the reward of the last step goes on for ever:
+    r = Q − γr/(1−γ), so that r = (1−γ)·Q.
     """
-    return in_blocks(lambda batch: _implied(model, batch, gamma, bound), transitions)
+    return in_blocks(lambda batch: _implied(model, batch, gamma, absorbing), transitions)
 
 
 def in_blocks(judge: Callable[[Transitions], Float[Array, " n"]], transitions: Transitions) -> Float[np.ndarray, " n"]:

@@ -1,0 +1,33 @@
+"""Correlations and returns of a learned reward, on numbers computed by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from iqlearn.evaluation.comparison import by_episode, in_absorbing_state, pearson, ranks, report, spearman
+
+
+def test_correlations_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=50), rng.integers(0, 5, 50).astype(float)
+    assert pearson(a, b) == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    np.testing.assert_allclose(ranks(b), stats.rankdata(b) - 1.0)
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.zeros(1)])
+def test_what_does_not_vary_has_no_correlation(values) -> None:
+    assert pearson(values, np.arange(len(values), dtype=float)) is None
+    assert spearman(values, np.arange(len(values), dtype=float)) is None
+
+
+def test_an_episode_that_ended_goes_on_with_its_last_reward() -> None:
+    learned, episode = np.array([1.0, -2.0, 3.0, 4.0]), np.array([5, 5, 7, 7])
+    terminal = np.array([False, True, False, False])  # the second episode was cut by its time limit
+    after = in_absorbing_state(learned, episode, terminal, limit=6)
+    assert after.tolist() == [0.0, 4 * -2.0, 0.0, 0.0]
+    assert by_episode(learned + after, episode).tolist() == [-9.0, 7.0]
+    facts = report(learned, np.array([0.0, 1.0, 2.0, 3.0]), episode, after)
+    assert facts["pearson_episode"] == pytest.approx(1.0)
+    assert (facts["episodes"], facts["mean"]) == (2, 1.5)
+    assert in_absorbing_state(learned, episode, terminal, limit=0).tolist() == [0.0] * 4
