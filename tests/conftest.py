@@ -19,6 +19,7 @@ with install_import_hook("iqlearn", "beartype.beartype"):
         if module.name not in ("iqlearn.__main__", "iqlearn.cli"):
             importlib.import_module(module.name)
 
+from iqlearn import cli, session
 from iqlearn.data import Demos
 from iqlearn.evaluation.returns import Evaluator, as_arrays
 
@@ -112,3 +113,43 @@ def counting_arrays() -> dict[str, np.ndarray]:
 @pytest.fixture
 def counting(counting_arrays) -> Demos:
     return Demos.from_arrays(counting_arrays, source="counting.npz")
+
+
+@pytest.fixture(scope="module")
+def few_random_episodes():
+    """The random policy, the zero of the normalised return, plays one episode only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "RANDOM_EPISODES", 1)
+        yield
+
+
+@pytest.fixture
+def told(capsys):
+    """`told(*arguments)` runs a command that must fail and gives what it said, checked to be fit for a user."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert caught.value.code == 2
+        assert out == ""
+        assert "Traceback" not in err
+        assert "tyro" not in err
+        return err
+
+    return run
+
+
+@pytest.fixture
+def sentence(told):
+    """`told`, where the whole of it is one line."""
+
+    def run(*arguments: object) -> str:
+        err = told(*arguments)
+        assert err.startswith("iqlearn: ")
+        assert err.endswith(".\n")
+        assert err.count("\n") == 1
+        return err
+
+    return run

@@ -29,38 +29,6 @@ def iqlearn(*arguments: object) -> None:
 
 
 @pytest.fixture
-def told(capsys):
-    """`told(*arguments)` runs a command that must fail and gives what it said, checked to be fit for a user."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            iqlearn(*arguments)
-        out, err = capsys.readouterr()
-        assert caught.value.code == 2
-        assert out == ""
-        assert "Traceback" not in err
-        assert "tyro" not in err
-        return err
-
-    return run
-
-
-@pytest.fixture
-def sentence(told):
-    """`told`, where the whole of it is one line."""
-
-    def run(*arguments: object) -> str:
-        err = told(*arguments)
-        assert err.startswith("iqlearn: ")
-        assert err.endswith(".\n")
-        assert err.count("\n") == 1
-        return err
-
-    return run
-
-
-@pytest.fixture
 def printed(capsys):
     """`printed(*arguments)` runs a command with --json and gives the one strict JSON object that it printed."""
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from iqlearn import cli, records, session
+from iqlearn import cli, records
 from iqlearn.data import Demos
 from iqlearn.session import Session
 
@@ -14,36 +14,11 @@ NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 COLD = ("--offline.warm-start", "3")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1")
 ACTING = ("--random-steps", "10", "--round-steps", "10")
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def iqlearn(*arguments: object) -> None:
     cli.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_random_episodes():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "RANDOM_EPISODES", 1)
-        yield
-
-
-@pytest.fixture
-def sentence(capsys):
-    """`sentence(*arguments)` runs a command that must fail with exit code 2 and gives the one line that it said."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            iqlearn(*arguments)
-        out, err = capsys.readouterr()
-        assert caught.value.code == 2
-        assert out == ""
-        assert err.startswith("iqlearn: ")
-        assert err.endswith(".\n")
-        assert err.count("\n") == 1
-        return err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -13,31 +13,11 @@ from iqlearn.types import on_host
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
 KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def iqlearn(*arguments: object) -> None:
     cli.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_random_episodes():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "RANDOM_EPISODES", 1)
-        yield
-
-
-@pytest.fixture
-def sentence(capsys):
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            iqlearn(*arguments)
-        out, err = capsys.readouterr()
-        assert (caught.value.code, out) == (2, "")
-        assert err.count("\n") == 1
-        return err
-
-    return run
 
 
 @pytest.fixture(scope="module")

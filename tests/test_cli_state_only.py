@@ -6,36 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlearn import cli, records, session
+from iqlearn import cli, records
 from iqlearn.session import Session
 
 SHORT = ("--steps", "4", "--evaluations", "2", "--eval-episodes", "1", "--network.hidden", "8", "--batch-size", "8")
-
-
-@pytest.fixture(autouse=True)
-def few_random_episodes(monkeypatch):
-    monkeypatch.setattr(session, "RANDOM_EPISODES", 1)
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def iqlearn(*arguments: object) -> None:
     cli.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def sentence(capsys):
-    """Runs a command that must fail with exit code 2 and one line."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            iqlearn(*arguments)
-        out, err = capsys.readouterr()
-        assert (caught.value.code, out) == (2, "")
-        assert err.startswith("iqlearn: ")
-        assert err.count("\n") == 1
-        return err
-
-    return run
 
 
 @pytest.fixture(scope="module")
