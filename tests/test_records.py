@@ -229,3 +229,11 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         records.write_json(path, {"generation": 2})
     assert records.read_json(path) == {"generation": 1}
+
+
+def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
+    left = [tmp_path / name for name in ("reward.json", "reward.png", "reward-state.safetensors")]
+    for path in left:
+        path.write_text("old")
+    records.claim(tmp_path, overwrite=True)
+    assert not any(path.exists() for path in left)

@@ -13,6 +13,7 @@ from iqlearn.algorithms import TrainState
 from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
+from iqlearn.models import SoftQModel
 from iqlearn.run import Run, keys_of, load_reward
 from iqlearn.settings import IQLearnContinuous
 from iqlearn.training import (
@@ -158,7 +159,7 @@ class Online:
         while done < last:
             each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
             n = each * self._acting.num_envs
-            acting = self._algorithm.explorer(state) if self._competent or done >= self._acting.random_steps else None
+            acting = self._actor(state) if self._competent or done >= self._acting.random_steps else None
             due = self._due(done)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 state, metrics = self._program(state, self.data, self._train_key, due)
@@ -175,6 +176,10 @@ class Online:
 
     def close(self) -> None:
         self._env.close()
+
+    def _actor(self, state: TrainState) -> SoftQModel:
+        """What acts: of an imitator what it will be judged by, of an expert the newest actor."""
+        return state.model if self._demos is None else self._algorithm.answer(state)
 
     def _due(self, done: int) -> int:
         """Updates to catch up on after `done` steps."""

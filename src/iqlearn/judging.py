@@ -18,7 +18,6 @@ from iqlearn.reward import Kind as Seen
 from iqlearn.run import Run
 from iqlearn.types import Transitions, on_host
 
-PICTURE, FIGURES, DISTILLED = "reward.png", "reward.json", "reward-{}.safetensors"
 EPIC_ROWS, EPIC_COVERAGE = 512, 256
 """Transitions that EPIC compares, and draws of states and actions that its canonical form averages over."""
 HELD_OUT = 5
@@ -58,14 +57,14 @@ def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[
         facts["epic"] = epic(run, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
     out.mkdir(parents=True, exist_ok=True)
-    records.write_json(out / FIGURES, facts)
+    records.write_json(out / records.REWARD, facts)
     pictured = {
         kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs, after[kind])
         for kind, demos in sets.items()
         if demos.rew is not None
     }
     if pictured:
-        plots.rewards(out / PICTURE, pictured, title)
+        plots.rewards(out / records.REWARD_PICTURE, pictured, title)
     return facts
 
 
@@ -105,7 +104,7 @@ def distilled(run: Run, sets: Mapping[str, Demos], kind: Seen, out: Path) -> dic
     rows = [np.concatenate(parts) for parts in zip(*(demos.transitions for demos in sets.values()), strict=True)]
     target = np.concatenate([run.reward(demos, absorbing=True) for demos in sets.values()])
     small = run.reward.distil(on_host(*(x[~held] for x in rows)), kind)
-    path = out / DISTILLED.format(kind)
+    path = out / records.DISTILLED.format(kind)
     small.save(path)
     kept = held if held.any() else ~held
     told = small(on_host(*(x[kept] for x in rows)), absorbing=True)

@@ -140,11 +140,8 @@ def begin_expert(
     if reward is not None:
         load_reward(reward, spec)
     check(settings, spec.discrete, online=True)
-    seen = random_observations(env, RANDOM_OBSERVATIONS, schedule.seed)
-    scale, origin = (
-        standard(seen, limit=NO_LIMIT),
-        Origin(env, None, reward=None if reward is None else str(reward.resolve())),
-    )
+    scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
+    origin = Origin(env, None, reward=None if reward is None else str(reward.resolve()))
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)
 

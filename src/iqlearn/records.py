@@ -7,6 +7,7 @@ model.safetensors      what acts and judges
 best.safetensors       the same, where the states it visits were closest to the expert's
 checkpoint.safetensors the whole state of training, online with what was experienced, to go on from
 curves.png             the metrics as pictures
+reward.json, reward.png, reward-KIND.safetensors   what `iqlearn reward` found of this run
 """
 
 import csv
@@ -30,6 +31,7 @@ Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.csv", "result.json"
+REWARD, REWARD_PICTURE, DISTILLED = "reward.json", "reward.png", "reward-{}.safetensors"
 MODEL, BEST, CHECKPOINT, CURVES = "model.safetensors", "best.safetensors", "checkpoint.safetensors", "curves.png"
 
 
@@ -52,7 +54,8 @@ def claim(folder: Path, overwrite: bool) -> None:
         raise InputError(
             f"{folder} exists and is not empty; choose another --out, or add --overwrite to replace the run in it."
         )
-    for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES):
+    judged = (REWARD, REWARD_PICTURE, *(DISTILLED.format(kind) for kind in ("state", "state-action")))
+    for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 

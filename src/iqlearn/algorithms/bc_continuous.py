@@ -40,10 +40,6 @@ class ContinuousCloning:
         """What acts: the model as it is."""
         return state.model
 
-    def explorer(self, state: State) -> ContinuousSoftQ:
-        """What acts while it learns: the model as it is."""
-        return state.model
-
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         model = self.answer(state)
 

@@ -64,10 +64,6 @@ class InverseSoftQ:
         """What acts and judges: the model as it is."""
         return state.model
 
-    def explorer(self, state: State) -> DiscreteSoftQ:
-        """What acts while it learns: the model as it is."""
-        return state.model
-
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         s = self.settings
         act_key, loss_key = jr.split(key)

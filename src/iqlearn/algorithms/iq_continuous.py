@@ -67,10 +67,6 @@ class InverseSoftActorCritic:
         """What acts and judges: the averaged actor and the critics."""
         return averaged(state)
 
-    def explorer(self, state: State) -> ContinuousSoftQ:
-        """What acts while it learns: the averaged actor as well, so that it meets what it will be judged by."""
-        return averaged(state)
-
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
         weight = self.cloning(state.step)

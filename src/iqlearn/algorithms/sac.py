@@ -33,10 +33,6 @@ class SoftActorCritic:
         """What acts and judges: the averaged actor and the critics."""
         return averaged(state)
 
-    def explorer(self, state: State) -> ContinuousSoftQ:
-        """What acts while it learns: the model as it is."""
-        return state.model
-
     def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
         (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)

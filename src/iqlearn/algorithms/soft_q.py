@@ -32,10 +32,6 @@ class SoftQLearning:
         """What acts and judges: the model as it is."""
         return state.model
 
-    def explorer(self, state: State) -> DiscreteSoftQ:
-        """What acts while it learns: the model as it is."""
-        return state.model
-
     def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
         s = self.settings
         assert state.target is not None

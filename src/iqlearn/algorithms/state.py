@@ -47,10 +47,6 @@ class Algorithm(Protocol):
         """What acts and judges when training stops here."""
         ...
 
-    def explorer(self, state: TrainState[Any]) -> SoftQModel:
-        """What acts in the environment while it learns."""
-        ...
-
     def update(self, state: TrainState[Any], batch: Any, key: PRNGKey) -> tuple[TrainState[Any], Metrics]:
         """One gradient step. `batch` is what the algorithm's data gives: `Batch`, or `Rewarded` for experts."""
         ...
