@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -12,18 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from iqlearn.data import npz
+from iqlearn.data import agreement, facts, npz
 from iqlearn.data.scale import standard, whitening
 from iqlearn.errors import InputError
-from iqlearn.types import Bounds, ObservationScale, TaskSpec, Transitions
+from iqlearn.types import ObservationScale, TaskSpec, Transitions
 
 BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 """Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
-BOUND_SLACK = 1e-3
-"""How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
-
-
-Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +32,7 @@ class Demos:
     """
 
     obs: Shaped[np.ndarray, "n *obs"]
-    act: Actions | None
+    act: npz.Actions | None
     """What the expert did; none where only observations were recorded."""
     next_obs: Shaped[np.ndarray, "n *obs"]
     term: Bool[np.ndarray, " n"]
@@ -140,7 +134,7 @@ class Demos:
         return self.actions.ndim == 1
 
     @property
-    def actions(self) -> Actions:
+    def actions(self) -> npz.Actions:
         """What the expert did.
 
         Raises:
@@ -169,9 +163,8 @@ class Demos:
 
     def placeholders(self, spec: TaskSpec) -> Demos:
         """The same transitions with zeros of the task's kind for actions, where nothing may read the expert's."""
-        n = len(self)
-        act = np.zeros(n, np.int64) if spec.discrete else np.zeros((n, len(spec.bounds.low)), np.float32)
-        return replace(self, act=act)
+        size, dtype = ((), np.int64) if spec.discrete else ((len(spec.bounds.low),), np.float32)
+        return replace(self, act=np.zeros((len(self), *size), dtype))
 
     def take(self, n: int, seed: int | None = None) -> Demos:
         """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
@@ -221,42 +214,7 @@ class Demos:
         Raises:
             InputError: they disagree; names field, index and what the environment has.
         """
-        if self.obs.shape[1:] != spec.obs_shape:
-            raise InputError(
-                f"{self.source}: field 'obs' holds observations of shape {self.obs.shape[1:]}; "
-                f"expected {spec.obs_shape} as {env} has."
-            )
-        if self.act is None:
-            return
-        if spec.discrete != self.discrete:
-            has, expected = ("integers", "vectors") if self.discrete else ("vectors", "integers")
-            kind = "discrete" if spec.discrete else "continuous"
-            raise InputError(f"{self.source}: field 'act' holds {has}; expected {expected}, {env} has {kind} actions.")
-        if isinstance(spec.actions, Bounds):
-            self._check_bounds(self.act, spec.actions, env)
-            return
-        beyond = np.flatnonzero(self.act >= spec.actions)
-        if len(beyond):
-            raise InputError(
-                f"{self.source}: field 'act' at index {beyond[0]} is {self.act[beyond[0]]}; "
-                f"expected 0 to {spec.actions - 1}, the actions of {env}."
-            )
-
-    def _check_bounds(self, act: Float[np.ndarray, "n act"], bounds: Bounds, env: str) -> None:
-        low, high = np.array(bounds.low), np.array(bounds.high)
-        if act.shape[1] != len(low):
-            raise InputError(
-                f"{self.source}: field 'act' holds vectors of {act.shape[1]} numbers; expected {len(low)}, "
-                f"the actions of {env}."
-            )
-        slack = BOUND_SLACK * (high - low)
-        outside = (act < low - slack) | (act > high + slack)
-        if outside.any():
-            row, column = np.argwhere(outside)[0]
-            raise InputError(
-                f"{self.source}: field 'act' at index {row}, coordinate {column} is {act[row, column]:g}; "
-                f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did."
-            )
+        agreement.check(self, spec, env)
 
     def task_spec(self) -> TaskSpec:
         """The task as far as the demonstrations tell, where no environment is named.
@@ -267,15 +225,7 @@ class Demos:
         Raises:
             InputError: there are no actions, so the task's are unknown.
         """
-        if self.act is None:
-            raise InputError(
-                f"{self.source} tells nothing of the task's actions without field 'act' and a field 'env'; expected an "
-                "environment, give it with --env."
-            )
-        if self.discrete:
-            return TaskSpec(self.obs.shape[1:], int(self.act.max()) + 1)
-        low, high = np.minimum(self.act.min(axis=0), -1.0), np.maximum(self.act.max(axis=0), 1.0)
-        return TaskSpec(self.obs.shape[1:], Bounds(tuple(low.tolist()), tuple(high.tolist())))
+        return agreement.told(self)
 
     def observation_scale(self) -> ObservationScale:
         """How a network sees observations, from the mean and spread of s and s'.
@@ -288,49 +238,12 @@ class Demos:
 
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
-        digest = hashlib.sha256()
-        for name in (*npz.FIELDS, "initial_obs"):
-            if getattr(self, name) is None:
-                continue
-            array = np.ascontiguousarray(getattr(self, name))
-            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
-        return digest.hexdigest()
+        return facts.fingerprint({name: getattr(self, name) for name in (*npz.FIELDS, "initial_obs")})
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
-        follows = (self.ep[1:] == self.ep[:-1]) & (self.obs[1:] == self.next_obs[:-1]).reshape(len(self) - 1, -1).all(
-            axis=1
-        )
-        returns = self.episode_return
-        return {
-            "source": self.source,
-            "env": self.env,
-            "transitions": len(self),
-            "episodes": self.episodes,
-            "episode_length": spread(self.lengths),
-            "contiguous": bool(follows.sum() == len(self) - self.episodes),
-            "terminal_ends": int(self.term.sum()),
-            "truncated_ends": int(self.trunc.sum()),
-            "observation_shape": list(self.obs.shape[1:]),
-            "observation_dtype": str(self.obs.dtype),
-            "actions": described(self.act),
-            "action_range": None if self.act is None else [float(self.act.min()), float(self.act.max())],
-            "returns": None if returns is None else spread(returns),
-            "sha256": self.sha256(),
-        }
+        return facts.summary(self)
 
     def _rows(self, keep: Bool[np.ndarray, " n"]) -> Demos:
         rows = {name: getattr(self, name)[keep] for name in npz.FIELDS if getattr(self, name) is not None}
         return replace(self, **rows, rew=None if self.rew is None else self.rew[keep])
-
-
-def described(act: Actions | None) -> str:
-    """The kind of the actions, and how many there are."""
-    if act is None:
-        return "none"
-    return f"discrete, {int(act.max()) + 1} seen" if act.ndim == 1 else f"continuous, {act.shape[1]}"
-
-
-def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:
-    """Mean, least and greatest."""
-    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}

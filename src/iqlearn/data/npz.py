@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from iqlearn.errors import InputError
 
@@ -15,6 +16,8 @@ FIELDS = ("obs", "act", "next_obs", "term", "trunc", "ep")
 REQUIRED = tuple(name for name in FIELDS if name != "act")
 OPTIONAL = ("act", "rew", "initial_obs", "episode_return", "env")
 Arrays = dict[str, np.ndarray]
+Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
+"""Numbers of choices, or vectors."""
 
 
 def read(path: Path) -> Arrays:
