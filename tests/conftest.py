@@ -16,7 +16,7 @@ from jaxtyping import install_import_hook
 with install_import_hook("iqlearn", "beartype.beartype"):
     for module in pkgutil.walk_packages(importlib.import_module("iqlearn").__path__, "iqlearn."):
         # Left out: a program, and the flags, of which one has a default that stands for "must be given".
-        if module.name not in ("iqlearn.__main__", "iqlearn.cli"):
+        if module.name not in ("iqlearn.__main__", "iqlearn.cli", "iqlearn.flags"):
             importlib.import_module(module.name)
 
 from iqlearn import cli, session

@@ -25,13 +25,13 @@ from iqlearn.run import Origin, Run
 from iqlearn.settings.presets import online_by_default
 
 if TYPE_CHECKING:
-    from iqlearn import cli
+    from iqlearn import flags
 
 DEFAULT_ENV = "CartPole-v1"
 BUILTIN_TRAJECTORIES, BUILTIN_SUBSAMPLE = 1, 20
 
 
-def train(options: cli.Train[Any]) -> None:
+def train(options: flags.Train[Any]) -> None:
     if options.offline and options.online:
         raise InputError("Both --offline and --online are given; expected one of them.")
     if options.seeds < 1:
@@ -64,14 +64,14 @@ def train(options: cli.Train[Any]) -> None:
     finish(continue_runs(runs, parts, list(folders)), folders)
 
 
-def expert(options: cli.TrainExpert[Any]) -> None:
+def expert(options: flags.TrainExpert[Any]) -> None:
     run = begin_expert(options.learner, options.schedule, options.env, options.interaction, options.reward)
     out = options.out or fresh(Path("runs"), f"{Path(options.env).stem}-{options.learner.name}")
     records.claim(out, options.overwrite)
     finish(continue_runs([run], [], [out]), [out])
 
 
-def resume(options: cli.Resume) -> None:
+def resume(options: flags.Resume) -> None:
     run = Run.load(options.dir)
     origin, seed = run.origin, run.schedule.seed
     if origin.demos is None:
@@ -84,7 +84,7 @@ def resume(options: cli.Resume) -> None:
     finish([continue_run(options.dir, part)], [options.dir])
 
 
-def evaluate(options: cli.Evaluate) -> None:
+def evaluate(options: flags.Evaluate) -> None:
     if options.episodes < 1 or options.seed < 0:
         raise InputError("--episodes must be at least 1 and --seed at least 0.")
     run = Run.load(options.dir, options.best)
@@ -106,7 +106,7 @@ def evaluate(options: cli.Evaluate) -> None:
     show(facts, options.json, hide=("returns",))
 
 
-def reward(options: cli.Reward) -> None:
+def reward(options: flags.Reward) -> None:
     run = Run.load(options.dir)
     kinds = [kind for kind in options.rollouts.split(",") if kind]
     demos = None if options.demos is None else Demos.load(options.demos)
@@ -125,14 +125,14 @@ def reward(options: cli.Reward) -> None:
         tabulate(facts["kinds"])
 
 
-def inspect(options: cli.Inspect) -> None:
+def inspect(options: flags.Inspect) -> None:
     demos = Demos.load(options.file)
     if options.env is not None:
         demos.check_task(gym.task_spec(options.env), options.env)
     show(demos.summary(), options.json)
 
 
-def collect(options: cli.Collect) -> None:
+def collect(options: flags.Collect) -> None:
     if options.out.exists() and not options.overwrite:
         raise InputError(f"{options.out} exists; choose another --out, or add --overwrite to replace it.")
     if options.episodes < 1 or options.seed < 0:
