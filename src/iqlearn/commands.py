@@ -21,8 +21,9 @@ from iqlearn.evaluation.returns import as_arrays
 from iqlearn.judging import compare, distilled, material
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
-from iqlearn.run import Origin, Run
+from iqlearn.run import Run
 from iqlearn.settings.presets import online_by_default
+from iqlearn.start import Origin
 
 if TYPE_CHECKING:
     from iqlearn import flags

@@ -13,10 +13,11 @@ from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Origin, Run, imagines, initial_state, keys_of, load_reward
+from iqlearn.run import Run, load_reward
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
+from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import in_imagination, on_device, warm_started
 
 LARGEST_OBSERVATION = 1024
