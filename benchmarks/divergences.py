@@ -9,12 +9,12 @@ divergence is at its default. Rows that are there are kept: stopped and called a
 A run whose loss stopped being finite has no return.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import tables
 import tyro
 
 import iqlearn as iq
@@ -32,7 +32,6 @@ PARTS = {"CartPole-v1": (1, 20), "LunarLander-v3": (3, 5), "Hopper-v5": (1, 1), 
 OFFLINE, UPDATES = ("CartPole-v1", "LunarLander-v3"), 10_000
 FIRST_SEED, OFFLINE_SEEDS = 1000, 3
 Only = Literal["CartPole-v1", "LunarLander-v3", "Hopper-v5", "HalfCheetah-v5", "all"]
-Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def jobs(only: Only, steps: int) -> Iterator[Job]:
             yield Job(task, divergence, tuple(range(FIRST_SEED, FIRST_SEED + seeds)), length)
 
 
-def rows(job: Job, demos: iq.Demos) -> Iterator[Row]:
+def rows(job: Job, demos: iq.Demos) -> Iterator[tables.Row]:
     """Train, and tell what came out; a row a seed."""
     for run in job.runs(demos):
         done = run.result["status"] == "completed"
@@ -94,21 +93,12 @@ def main(demos: Path, only: Only = "all", steps: int = 20_000, out: Path = RESUL
         steps: of the environment, for the online tasks.
         out: the table.
     """
-    table: list[Row] = []
-    if out.is_file():
-        with out.open(newline="") as file:
-            table = [dict(row) for row in csv.DictReader(file)]
-    there = {tuple(str(row[name]) for name in COLUMNS[:5]) for row in table}
+    there = {tuple(row[name] for name in COLUMNS[:5]) for row in tables.read(out)}
     for job in jobs(only, steps):
         if all(job.key(seed) in there for seed in job.seeds):
             continue
         found = list(rows(job, iq.Demos.load(demos / f"{job.task}.npz")))
-        table += found
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        tables.merge(out, COLUMNS, found, key=5)
         print(job.task, job.mode, job.divergence, [row["normalised"] for row in found], flush=True)
 
 

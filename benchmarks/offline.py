@@ -9,7 +9,6 @@ Each seed draws its own trajectories, sub-sampling offsets, initial weights and 
 most likely actions.
 """
 
-import csv
 import os
 import platform
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import tables
 import tyro
 
 import iqlearn as iq
@@ -57,7 +57,7 @@ def jobs(folder: Path, only: Only) -> Iterator[Job]:
                     yield Job(task, demos, trajectories, 5, 10, algorithm)
 
 
-def rows(job: Job, episodes: int, sampled: bool) -> list[dict[str, object]]:
+def rows(job: Job, episodes: int, sampled: bool) -> list[tables.Row]:
     """Train all seeds as one program; one row a seed and look."""
     seeds = range(job.seeds)
     parts = [job.demos.take(job.trajectories, seed=s).subsample(job.subsample, seed=s) for s in seeds]
@@ -86,8 +86,7 @@ def plot(path: Path) -> None:
     """Normalised return over the number of trajectories, one panel a task; each seed a dot, their mean a line."""
     from matplotlib.figure import Figure
 
-    with path.open(newline="") as file:
-        table = list(csv.DictReader(file))
+    table = tables.read(path)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
     for panel, task in zip(panels, ("CartPole-v1", "Acrobot-v1", "LunarLander-v3"), strict=True):
@@ -119,26 +118,14 @@ def main(
 
     `--sampled` plays samples of the soft policy; give it another --out.
     """
-    kept: list[dict[str, object]] = []
-    if out.is_file():
-        with out.open(newline="") as file:
-            kept = [dict(row) for row in csv.DictReader(file)]
     for job in jobs(demos, only):
-        name = (job.task, job.demos.source, job.algorithm, str(job.trajectories))
-        kept = [
-            row for row in kept if tuple(str(row[c]) for c in ("task", "demos", "algorithm", "trajectories")) != name
-        ]
         found = rows(job, episodes, sampled)
-        kept += found
-        last = [row for row in found if row["updates"] == job.steps]
-        print(*name, "mean", round(float(np.mean([float(str(row["mean_return"])) for row in last])), 1), flush=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
+        tables.merge(out, COLUMNS, found, key=4)
+        last = [float(str(row["mean_return"])) for row in found if row["updates"] == job.steps]
+        told = (job.task, job.demos.source, job.algorithm, job.trajectories, "mean", round(float(np.mean(last)), 1))
+        print(*told, flush=True)
     plot(out)
-    print(f"{out}: {len(kept)} rows, {os.cpu_count()} cores, {platform.machine()}")
+    print(f"{out}: {len(tables.read(out))} rows, {os.cpu_count()} cores, {platform.machine()}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ seeds from 1000 up. The last evaluation of a run is of its final policy. --ablat
 writes to `results/ablations.csv` instead and starts from seed 1000.
 """
 
-import csv
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
 
+import tables
 import tyro
 from matplotlib.figure import Figure
 
@@ -110,7 +110,7 @@ def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
         cores.put(core)
 
 
-def rows(job: Job, folder: Path) -> list[dict[str, object]]:
+def rows(job: Job, folder: Path) -> list[tables.Row]:
     """One row an evaluation."""
     if not (folder / METRICS).is_file():
         return []
@@ -161,34 +161,14 @@ def main(
 
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(done, table))
-    merge(out, [row for job in table for row in rows(job, work / job.name)])
+    tables.merge(out, COLUMNS, [row for job in table for row in rows(job, work / job.name)], key=6)
     if ablation is None:
         draw(out, RESULTS / "online.png")
 
 
-def merge(path: Path, new: list[dict[str, object]]) -> None:
-    """Rows of runs that are there already are replaced, the others stay."""
-
-    def of_run(row: dict[str, object]) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in COLUMNS[:6])
-
-    replaced = {of_run(row) for row in new}
-    old: list[dict[str, object]] = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            old = [dict(row) for row in csv.DictReader(file) if of_run(dict(row)) not in replaced]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            sorted([*old, *new], key=lambda row: (*of_run(row)[:5], int(str(row["seed"])), int(str(row["step"]))))
-        )
-
-
 def draw(table: Path, picture: Path) -> None:
     """A panel a task and kind of demonstrations, a line a seed: the normalised return over the steps."""
-    with table.open(newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["setting"] == "default"]
+    found = [row for row in tables.read(table) if row["setting"] == "default"]
     kinds = list(dict.fromkeys((row["demos"], row["trajectories"], row["subsample"]) for row in found))
     columns = min(4, len(kinds))
     figure = Figure(figsize=(3.4 * columns, 2.8 * -(-len(kinds) // columns)), layout="constrained")

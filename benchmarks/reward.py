@@ -10,7 +10,6 @@
 in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
 """
 
-import csv
 import json
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
+import tables
 import tyro
 from online import EASY, Job
 from online import run as train
@@ -36,7 +36,7 @@ COLUMNS = ("what", "task", "seed", "steps", "figure", "value")
 RETRAINED = EASY[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
 Part = Literal["truth", "retrain", "state-only", "maze", "speed"]
-Rows = list[dict[str, object]]
+Rows = list[tables.Row]
 
 
 def iqlearn(*words: object) -> str:
@@ -176,24 +176,7 @@ def main(
         for found in pool.map(lambda measure: measure(), todo):
             for row in found:
                 print(*row.values(), flush=True)
-            merge(RESULTS / "reward.csv", found)
-
-
-def merge(path: Path, new: Rows) -> None:
-    """Figures that are there already are replaced, the others stay."""
-
-    def key(row: dict[str, object]) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in COLUMNS[:5])
-
-    old: Rows = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            old = [dict(row) for row in csv.DictReader(file)]
-    replaced = {key(row) for row in new}
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted([*(r for r in old if key(r) not in replaced), *new], key=key))
+            tables.merge(RESULTS / "reward.csv", COLUMNS, found, key=5)
 
 
 if __name__ == "__main__":
