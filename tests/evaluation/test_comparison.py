@@ -15,10 +15,24 @@ def test_correlations_are_those_of_scipy() -> None:
     np.testing.assert_allclose(ranks(b), stats.rankdata(b) - 1.0)
 
 
-@pytest.mark.parametrize("values", [np.zeros(3), np.zeros(1)])
+@pytest.mark.parametrize("values", [np.zeros(0), np.zeros(1), np.zeros(3), np.full(7, 0.1, np.float32)])
 def test_what_does_not_vary_has_no_correlation(values) -> None:
     assert pearson(values, np.arange(len(values), dtype=float)) is None
     assert spearman(values, np.arange(len(values), dtype=float)) is None
+
+
+def test_rounding_is_no_difference_but_the_least_one_of_float32_is() -> None:
+    assert pearson(0.1 + 1e-16 * np.arange(9), np.arange(9.0)) is None
+    values = np.ones(1_000, np.float32)
+    values[3] = np.nextafter(np.float32(1), np.float32(2))
+    assert pearson(values, (np.arange(1_000) == 3).astype(np.float32)) == pytest.approx(1.0)
+
+
+def test_what_has_no_weight_does_not_count() -> None:
+    """Where the rest is constant there is no correlation, whatever the rows of weight 0 say."""
+    a, b, weights = np.array([1.0, 1.0, 5.0]), np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 0.0])
+    assert pearson(a, b, weights) is None
+    assert pearson(b, 3.0 - b, weights) == pytest.approx(-1.0)
 
 
 def test_an_episode_that_ended_goes_on_with_its_last_reward() -> None:

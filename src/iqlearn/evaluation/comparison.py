@@ -6,13 +6,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Values = Float[np.ndarray, " n"]
+CONSTANT = 1e-12
+"""Spread, as a share of the greatest value, up to which numbers are the same one: rounding of float64."""
 
 
-def pearson(a: Values, b: Values) -> float | None:
-    """Linear correlation; none where one side is constant or has fewer than two values."""
-    if len(a) < 2 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-        return None
-    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+def pearson(a: Values, b: Values, weights: Values | None = None) -> float | None:
+    """Linear correlation, with weights; none where one side is constant (to rounding) or has fewer than two values."""
+    weights = np.ones(len(a)) if weights is None else weights
+    share = weights / weights.sum()
+    sides = []
+    for side in (a.astype(np.float64), b.astype(np.float64)):
+        centred = side - share @ side
+        size = np.sqrt(share @ centred**2)
+        if size <= CONSTANT * np.abs(side).max(initial=0.0):
+            return None
+        sides.append(centred / size)
+    return float(np.clip(share @ (sides[0] * sides[1]), -1.0, 1.0))
 
 
 def spearman(a: Values, b: Values) -> float | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from iqlearn.evaluation.comparison import pearson
 from iqlearn.types import RewardFunction, Transitions, on_host
 
 BLOCK = 65_536
@@ -76,12 +77,7 @@ def correlation(
     first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None = None
 ) -> float:
     """Pearson's, with weights; 0 where one side is constant: it tells nothing about the other."""
-    weights = np.ones(len(first)) if weights is None else weights
-    share = weights / weights.sum()
-    a, b = first - share @ first, second - share @ second
-    size = np.sqrt((share @ a**2) * (share @ b**2))
-    scale = np.abs(first).max(initial=0.0) * np.abs(second).max(initial=0.0)
-    return 0.0 if size <= 1e-12 * scale else float(np.clip(share @ (a * b) / size, -1.0, 1.0))
+    return pearson(first, second, weights) or 0.0
 
 
 def pearson_distance(rho: float) -> float:
