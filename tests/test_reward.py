@@ -90,6 +90,14 @@ def test_a_distilled_reward_survives_its_file(reward: RecoveredReward, tmp_path,
     assert (again.kind, again.spec) == (kind, SPEC)
 
 
+def test_to_distil_is_to_fit_what_the_reward_tells_of_single_steps(reward: RecoveredReward) -> None:
+    batch = rows(200)
+    fitted = reward.fit(batch, reward(batch, absorbing=True), "state", updates=20)
+    np.testing.assert_array_equal(fitted(rows(10)), reward.distil(batch, "state", updates=20)(rows(10)))
+    other = reward.fit(batch, -reward(batch, absorbing=True), "state", updates=20)
+    assert (other(rows(10)) != fitted(rows(10))).all()
+
+
 def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
     with pytest.raises(InputError, match="No file"):
         DistilledReward.load(tmp_path / "none.safetensors")

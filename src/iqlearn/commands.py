@@ -18,7 +18,7 @@ from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.judging import compare, distilled, material
+from iqlearn.judging import compare, distilled, judge, material
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
 from iqlearn.run import Run
@@ -117,9 +117,10 @@ def reward(options: flags.Reward) -> None:
         demos = Demos.builtin(str(run.origin.env))
     sets = material(run, demos, kinds, options.episodes, options.seed)
     out = options.out or options.dir
-    facts = compare(run, sets, out, f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}")
+    judged = judge(run, sets)
+    facts = compare(run, sets, judged, out, f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}")
     if options.distil is not None:
-        facts |= distilled(run, sets, options.distil, out)
+        facts |= distilled(run, sets, judged, options.distil, out)
     source = {} if demos is None else {"demos": demos.source}
     show({"run": str(options.dir), **source, **facts}, options.json, hide=("kinds",))
     if not options.json:

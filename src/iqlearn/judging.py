@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from iqlearn import plots, records
 from iqlearn.data import Demos
@@ -22,6 +23,7 @@ EPIC_ROWS, EPIC_COVERAGE = 512, 256
 """Transitions that EPIC compares, and draws of states and actions that its canonical form averages over."""
 HELD_OUT = 5
 """Every fifth episode is kept from a distillation, to measure it."""
+Rewards = Mapping[str, Float[np.ndarray, " n"]]
 
 
 def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int, seed: int) -> dict[str, Demos]:
@@ -41,13 +43,17 @@ def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int,
     return sets
 
 
-def compare(run: Run, sets: Mapping[str, Demos], out: Path, title: str) -> dict[str, Any]:
+def judge(run: Run, sets: Mapping[str, Demos]) -> Rewards:
+    """The reward of every transition, kind by kind: of the single step (`absorbing`), without what follows an end."""
+    return {kind: run.reward(demos, absorbing=True) for kind, demos in sets.items()}
+
+
+def compare(run: Run, sets: Mapping[str, Demos], judged: Rewards, out: Path, title: str) -> dict[str, Any]:
     """Correlations over everything together and kind by kind, written with a picture to `out`.
 
-    Rewards are those of single steps (`absorbing`); the return of an episode that truly ended goes on in the absorbing
-    state up to the time limit.
+    `judged` are the rewards of single steps; the return of an episode that truly ended goes on in the absorbing state
+    up to the time limit.
     """
-    judged = {kind: run.reward(demos, absorbing=True) for kind, demos in sets.items()}
     after = {kind: what_follows(run, demos, judged[kind]) for kind, demos in sets.items()}
     known = all(demos.rew is not None for demos in sets.values())
     learned, rest = (np.concatenate(list(part.values())) for part in (judged, after))
@@ -97,13 +103,13 @@ def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:
     return epic_distance(run.reward, true, batch, coverage, run.reward.gamma)
 
 
-def distilled(run: Run, sets: Mapping[str, Demos], kind: Seen, out: Path) -> dict[str, Any]:
+def distilled(run: Run, sets: Mapping[str, Demos], judged: Rewards, kind: Seen, out: Path) -> dict[str, Any]:
     """The reward distilled from what was judged, written to `out`, and how well it fits on episodes kept from it."""
     episode = numbered(sets)
     held = episode % HELD_OUT == HELD_OUT - 1
     rows = [np.concatenate(parts) for parts in zip(*(demos.transitions for demos in sets.values()), strict=True)]
-    target = np.concatenate([run.reward(demos, absorbing=True) for demos in sets.values()])
-    small = run.reward.distil(on_host(*(x[~held] for x in rows)), kind)
+    target = np.concatenate([judged[of] for of in sets])
+    small = run.reward.fit(on_host(*(x[~held] for x in rows)), target[~held], kind)
     path = out / records.DISTILLED.format(kind)
     small.save(path)
     kept = held if held.any() else ~held

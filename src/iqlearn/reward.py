@@ -75,13 +75,22 @@ class RecoveredReward:
             InputError: there are fewer than 64 transitions, or they are of another task.
         """
         batch = self._of(transitions)
-        if len(batch.terminal) < ENOUGH:
-            raise InputError(f"{len(batch.terminal)} transitions to distil from; expected at least {ENOUGH}.")
-        target = recovered(self.model, batch, self.gamma, self.ends_absorb)
+        return self.fit(batch, self(batch, absorbing=True), kind, updates, seed)
+
+    def fit(
+        self, batch: Transitions, told: Float[np.ndarray, " n"], kind: Kind, updates: int = 5_000, seed: int = 0
+    ) -> DistilledReward:
+        """`distil`, where it is known already what this reward has told of each transition (`absorbing=True`).
+
+        Raises:
+            InputError: there are fewer than 64 transitions.
+        """
+        if len(told) < ENOUGH:
+            raise InputError(f"{len(told)} transitions to distil from; expected at least {ENOUGH}.")
         init_key, fit_key = jr.split(jr.key(seed))
         scale = standard(np.asarray(batch.obs))
-        net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", float(np.abs(target).max()), init_key)
-        sample = Sample(Transitions(*map(jnp.asarray, batch)), jnp.asarray(target))
+        net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", float(np.abs(told).max()), init_key)
+        sample = Sample(Transitions(*map(jnp.asarray, batch)), jnp.asarray(told))
         worth = 1.0 / (1.0 - self.gamma) if self.ends_absorb else 1.0
         return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, worth)
 
