@@ -1,13 +1,18 @@
 """The command line of the recovered reward: judged, distilled, and trained on."""
 
 import json
+import shutil
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
-from iqlearn import Run, cli, records, session
+from iqlearn import DistilledReward, Interaction, Network, Run, Schedule, cli, records, session
 from iqlearn.groups import experience, replay_for
-from iqlearn.run import load_reward
+from iqlearn.learning import begin_expert
+from iqlearn.run import check_reward, load_reward
+from iqlearn.settings import SAC
 from iqlearn.types import on_host
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
@@ -102,6 +107,30 @@ def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, monkey
     iqlearn("resume", tmp_path / "stopped")
     whole, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert whole == again
+
+
+@pytest.mark.parametrize("source", ["run", "distilled"])
+def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_path, sentence) -> None:
+    path, out = tmp_path / "reward", tmp_path / "expert"
+    if source == "run":
+        shutil.copytree(trained, path)
+    else:
+        shutil.copy(judged / "reward-state.safetensors", path)
+    settings = SAC(network=Network((4,), ensemble=2), actor=Network((4,)), batch_size=4)
+    begin_expert(settings, Schedule(steps=40), "Pendulum-v1", Interaction(), path).save(out)
+    origin = Run.load(out).origin
+    check_reward(origin, out)
+    if source == "run":
+        run = Run.load(path)
+        records.write_tree(path / records.MODEL, jax.tree.map(lambda x: x + 1, run.model))
+    else:
+        replace(DistilledReward.load(path), end=3.0).save(path)
+    text = sentence("resume", out)
+    for fact in (path, out, origin.reward_sha256[:12], "put the old one back"):
+        assert str(fact) in text
+    check_reward(replace(origin, reward_sha256=""), out)  # as a run of an earlier commit has it
+    path.rename(tmp_path / "elsewhere")
+    assert "No reward at" in sentence("resume", out)
 
 
 def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:

@@ -13,7 +13,7 @@ from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Run, load_reward
+from iqlearn.run import Run, check_reward, load_reward, reward_sha256
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
@@ -138,11 +138,12 @@ def begin_expert(
         InputError: settings, environment and reward do not go together.
     """
     spec = gym.task_spec(env)
+    origin = Origin(env, None)
     if reward is not None:
         load_reward(reward, spec)
+        origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
     check(settings, spec.discrete, online=True)
     scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
-    origin = Origin(env, None, reward=None if reward is None else str(reward.resolve()))
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)
 
@@ -230,9 +231,10 @@ def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
     """Go on with an interrupted run, to the same result as if it had never stopped. An expert takes no demonstrations.
 
     Raises:
-        InputError: the folder holds no run, or the demonstrations are not those it began with.
+        InputError: the folder holds no run, or demonstrations or reward are not those it began with.
     """
     run = Run.load(folder)
+    check_reward(run.origin, folder)
     if demos is None:
         if run.origin.demos is not None:
             raise InputError(f"{folder} learns from demonstrations; expected {run.origin.demos}.")

@@ -1,6 +1,6 @@
 """The run folder: what is in it and how it is written. Whole files only, no pickles.
 
-config.json            every setting, seed and version, the demonstrations' SHA-256
+config.json            every setting, seed and version, the SHA-256 of demonstrations or reward
 metrics.csv            one row an evaluation
 result.json            returns of the final policy, counts and times
 model.safetensors      what acts and judges
@@ -11,6 +11,7 @@ reward.json, reward.png, reward-KIND.safetensors   what `iqlearn reward` found o
 """
 
 import csv
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -160,6 +161,18 @@ def read_about(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged; expected safetensors written by iqlearn.") from error
+
+
+def sha256(path: Path) -> str:
+    """Fingerprint of a file.
+
+    Raises:
+        InputError: it is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"No {path.name} in {path.parent}: expected a run folder written by iqlearn train.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray | None]:

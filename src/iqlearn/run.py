@@ -178,15 +178,47 @@ def load_reward(path: str | Path, spec: TaskSpec) -> RecoveredReward | Distilled
     Raises:
         InputError: there is neither, or the reward is of a task with other observations or actions.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil.")
+    path = existing(path)
     reward = Run.load(path).reward if path.is_dir() else DistilledReward.load(path)
     if reward.spec != spec:
         raise InputError(
             f"The reward at {path} is of a task with {reward.spec}; expected {spec} as the environment has."
         )
     return reward
+
+
+def reward_sha256(path: str | Path) -> str:
+    """Fingerprint of a reward: of a run folder's model, or of the file that holds a distilled one.
+
+    Raises:
+        InputError: there is neither.
+    """
+    path = existing(path)
+    return records.sha256(path / records.MODEL if path.is_dir() else path)
+
+
+def check_reward(origin: Origin, folder: str | Path) -> None:
+    """Make sure that the recovered reward, if any, is still the one that the run in `folder` began with.
+
+    Raises:
+        InputError: it is gone, or another one.
+    """
+    if origin.reward is None or not origin.reward_sha256:
+        return
+    expected, found = origin.reward_sha256, reward_sha256(origin.reward)
+    if found != expected:
+        raise InputError(
+            f"The reward at {origin.reward} is not what {folder} began with; expected SHA-256 {expected[:12]}…, "
+            f"found {found[:12]}…; put the old one back, or begin anew with iqlearn expert."
+        )
+
+
+def existing(path: str | Path) -> Path:
+    """Where a reward is, checked that something is there."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil.")
+    return path
 
 
 __all__ = ["Origin", "Run", "keys_of", "load_reward"]

@@ -35,6 +35,8 @@ class Origin:
     """The file, if it was one."""
     reward: str | None = None
     """The recovered reward that an expert learns from instead of the environment's: a run folder or a file."""
+    reward_sha256: str = ""
+    """Fingerprint of that reward; runs of earlier commits kept none."""
     dynamics_error: float | None = None
     """Leave-one-out error of the linear model of the dynamics (see `Imagination`); none where it does not apply."""
 
