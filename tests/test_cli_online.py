@@ -11,7 +11,7 @@ from iqlearn.data import Demos
 from iqlearn.session import Session
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
-COLD = ("--offline.warm-start", "3")
+COLD = ("--offline.warm-start", "3", "--online.warm-start", "3")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1")
 ACTING = ("--random-steps", "10", "--round-steps", "10")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
@@ -26,7 +26,7 @@ def trained(pendulum_file, tmp_path_factory):
     """The run folder of a short training online; tests read it only."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", folder)
-    iqlearn(*start, *SHORT, *ACTING, *NETWORKS)
+    iqlearn(*start, *SHORT, *ACTING, *NETWORKS, *COLD)
     return folder
 
 

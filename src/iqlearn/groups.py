@@ -14,8 +14,9 @@ from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
 from iqlearn.models import SoftQModel
-from iqlearn.run import Run, keys_of, load_reward
+from iqlearn.run import Run, load_reward
 from iqlearn.settings import IQLearnContinuous
+from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
     Demonstrations,

@@ -21,7 +21,7 @@ from iqlearn.records import Row
 from iqlearn.reward import DistilledReward, RecoveredReward
 from iqlearn.settings import Interaction, Schedule, Settings, from_dict, to_dict
 from iqlearn.settings.serial import build
-from iqlearn.start import Origin, imagines, initial_state, keys_of, unit_scale
+from iqlearn.start import Origin, imagines, initial_state, unit_scale
 from iqlearn.types import TaskSpec
 
 
@@ -221,4 +221,4 @@ def existing(path: str | Path) -> Path:
     return path
 
 
-__all__ = ["Origin", "Run", "keys_of", "load_reward"]
+__all__ = ["Origin", "Run", "load_reward"]

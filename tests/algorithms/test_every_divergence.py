@@ -15,7 +15,8 @@ from iqlearn.settings import DivergenceName, Imagination, Imitation, Interaction
 
 NETWORK = iq.Network(hidden=(8,))
 DISCRETE = iq.IQLearn(network=NETWORK, batch_size=8, imagination=Imagination(error_limit=0.0))
-CONTINUOUS = iq.IQLearnContinuous(network=NETWORK, actor=NETWORK, batch_size=8, offline=Imitation(cloning=1.0))
+CLONING = Imitation(cloning=1.0)
+CONTINUOUS = iq.IQLearnContinuous(network=NETWORK, actor=NETWORK, batch_size=8, online=CLONING, offline=CLONING)
 ACTING = Interaction(random_steps=10, round_steps=10)
 VARIANTS = {
     **{name: {"divergence": name} for name in get_args(DivergenceName)},

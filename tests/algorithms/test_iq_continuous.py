@@ -88,22 +88,23 @@ def test_the_critic_loss_does_not_reach_the_temperature():
 @eqx.filter_jit
 def next_value(settings: IQLearnContinuous, state: TrainState, rows: Transitions, n: int):
     learner = InverseSoftActorCritic(settings)
-    return learner.next_value(state.target, rows, n, KEY)
+    return learner.next_value(state.model, state.target, rows, n, KEY)
 
 
 def test_an_end_of_the_expert_is_worth_the_most_and_one_of_the_learner_the_least():
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, True))
-    np.testing.assert_allclose(next_value(SETTINGS, STATE, both, 4), 0.9 * BOUND * np.repeat([1, -1], 4), rtol=1e-5)
-    alpha = next_value(replace(SETTINGS, chi2_alpha=2.0), STATE, both, 4)
-    np.testing.assert_allclose(alpha, 4 * 0.9 * BOUND * np.repeat([1, -1], 4), rtol=1e-5)
+    ends = 0.9 * BOUND * np.repeat([[1, -1]] * 2, 4, axis=1)  # a row a critic
+    np.testing.assert_allclose(next_value(SETTINGS, STATE, both, 4), ends, rtol=1e-5)
+    np.testing.assert_allclose(next_value(replace(SETTINGS, chi2_alpha=2.0), STATE, both, 4), 4 * ends, rtol=1e-5)
 
 
 def test_without_absorbing_states_an_end_is_worth_nothing():
     settings = replace(SETTINGS, absorbing=False)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, None))
     value = next_value(settings, STATE, both, 4)
-    assert not np.any(value[:4])
-    np.testing.assert_array_equal(value[4:] == 0.0, both.terminal[4:])
+    assert not np.any(value[:, :4])
+    for member in value[:, 4:]:
+        np.testing.assert_array_equal(member == 0.0, both.terminal[4:])
 
 
 def test_a_time_limit_is_no_end():
@@ -145,7 +146,9 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
     draw = np.random.default_rng(3).normal
 
     def values(size: float) -> tuple[SoftValues, jax.Array]:
-        q, v, next_v, initial_v = (jnp.asarray(size * draw(size=s), jnp.float32) for s in ((2, 8), (2, 8), 8, (2, 4)))
+        q, v, next_v, initial_v = (
+            jnp.asarray(size * draw(size=s), jnp.float32) for s in ((2, 8), (2, 8), (2, 8), (2, 4))
+        )
         return SoftValues(q, v, next_v), initial_v
 
     @jax.jit
@@ -224,11 +227,31 @@ def test_offline_the_visited_batch_is_the_experts_and_the_actor_clones(form):
     assert float(metrics["actor_loss"]) == pytest.approx(cloned, rel=1e-4)
 
 
-def test_online_cloning_grows_as_the_steps_settle():
-    settings = replace(SETTINGS, online=Imitation(cloning=8.0), settle_after=10)
-    acting, alone = InverseSoftActorCritic(settings), InverseSoftActorCritic(settings, learner_acts=False)
-    assert [float(acting.cloning(jnp.int32(step))) for step in (0, 9, 19, 39)] == [0.0, 0.0, 4.0, 6.0]
-    assert alone.cloning(jnp.int32(0)) == settings.offline.cloning
+def test_the_actor_hears_of_the_expert_what_its_mode_says():
+    settings = replace(SETTINGS, online=Imitation(cloning=8.0), offline=Imitation(cloning=3.0))
+    assert InverseSoftActorCritic(settings).imitation.cloning == 8.0
+    assert InverseSoftActorCritic(settings, learner_acts=False).imitation.cloning == 3.0
+
+
+@pytest.mark.parametrize(("name", "share"), [("none", 1.0 - 0.9), ("polyak", 1.0)])
+def test_raising_every_value_telescopes_without_a_target_copy(name, share):
+    """Q + k raises r and V(s) − γV(s') by (1−γ)·k, so ∂(−J)/∂k = (1−γ)·E[r] for c = ½; by k where V(s') is fixed."""
+    settings, b = replace(SETTINGS, target_update=name), batch(False)
+    metrics = told(settings, STATE, b)
+    reward = 0.5 * float(metrics["expert_reward"] + metrics["visited_reward"])
+    gradient = gradient_of("critic_loss", settings, STATE, b).critic.members.layers[-1].bias
+    assert abs(reward) > 1e-3
+    assert float(gradient.sum()) == pytest.approx(share * reward, rel=1e-3)
+
+
+def test_the_target_copy_gives_every_critic_the_least_of_the_slow_ones():
+    both, state = rows(0, False), eqx.tree_at(lambda s: s.model, STATE, grown(3.0).model)
+    slow = next_value(replace(SETTINGS, target_update="polyak"), state, both, 4)
+    least = next_value(SETTINGS, STATE, both, 4).min(axis=0)  # there, the slow critics are the same
+    np.testing.assert_allclose(slow, np.stack([least, least]), rtol=1e-5)
+    assert not np.allclose(slow, next_value(SETTINGS, state, both, 4)), "without one it follows the newest critics"
+    both_forms = next_value(replace(SETTINGS, form="least_squares"), state, both, 4)
+    np.testing.assert_array_equal(both_forms, slow)
 
 
 def test_the_next_value_is_that_of_the_averaged_actor():

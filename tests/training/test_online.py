@@ -22,7 +22,7 @@ from iqlearn.settings.continuous import Imitation
 from iqlearn.training import on_device
 
 CRITIC, ACTOR = Network(hidden=(4,), ensemble=2), Network(hidden=(4,))
-CONTINUOUS = IQLearnContinuous(network=CRITIC, actor=ACTOR, batch_size=4)
+CONTINUOUS = IQLearnContinuous(network=CRITIC, actor=ACTOR, batch_size=4, online=Imitation())
 DISCRETE = IQLearn(network=ACTOR, batch_size=4)
 ACTING = Interaction(random_steps=15, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}

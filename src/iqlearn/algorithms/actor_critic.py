@@ -67,11 +67,6 @@ def stride(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
     return 1.0 if s.settle_after == 0 else jnp.minimum(1.0, s.settle_after / (step + 1.0))
 
 
-def settled(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
-    """How far the step sizes have fallen, from 0 to 1; 1 all the time where they never fall."""
-    return 1.0 if s.settle_after == 0 else 1.0 - stride(s, step)
-
-
 def follow(s: ActorCritic, target: ContinuousSoftQ, model: ContinuousSoftQ) -> ContinuousSoftQ:
     """The slow copy after an update: its critics give V(s'), its actor is the averaged policy."""
     critic = polyak(target.critic, model.critic, s.target_rate)

@@ -6,14 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from iqlearn.algorithms.actor_critic import (
     actor_loss,
     averaged,
     begin,
     finish,
-    settled,
     squared_error,
     temperature_loss,
 )
@@ -30,7 +29,7 @@ from iqlearn.objectives import (
     steepness,
     value_term,
 )
-from iqlearn.settings import IQLearnContinuous
+from iqlearn.settings import Imitation, IQLearnContinuous
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
 
 stop = jax.lax.stop_gradient
@@ -69,23 +68,17 @@ class InverseSoftActorCritic:
 
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
-        weight = self.cloning(state.step)
         objective = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, metrics), gradient = objective(state.model, state.target, batch, key, weight)
+        (loss, metrics), gradient = objective(state.model, state.target, batch, key)
         return finish(self.settings, state, loss, metrics, gradient)
 
-    def cloning(self, step: Int[Array, ""]) -> Scalar | float:
-        """Weight of the expert's actions in the actor's loss: offline constant, online growing as the steps fall."""
-        s = self.settings
-        return s.online.cloning * settled(s, step) if self.learner_acts else s.offline.cloning
+    @property
+    def imitation(self) -> Imitation:
+        """What the actor is told of the expert's actions."""
+        return self.settings.online if self.learner_acts else self.settings.offline
 
     def loss(
-        self,
-        model: ContinuousSoftQ,
-        target: ContinuousSoftQ,
-        batch: Batch,
-        key: PRNGKey,
-        cloning: Scalar | float = 0.0,
+        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         """Critics' and actor's loss, each differentiable in its own part only, from one sample of the policy.
 
@@ -102,7 +95,7 @@ class InverseSoftActorCritic:
         values = SoftValues(
             q=model.unit_q(inputs, unit),
             v=model.member_v(inputs, stop(drawn)),
-            next_v=self.next_value(target, rows, n, next_key),
+            next_v=self.next_value(model, target, rows, n, next_key),
         )
         initial_v = values.v[:, :n]
         if s.value_term == "initial":
@@ -117,7 +110,7 @@ class InverseSoftActorCritic:
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
         if not s.state_only:
             cloned = squared_error(drawn.mean[:n], unit[:n])
-            actor += cloning * cloned
+            actor += self.imitation.cloning * cloned
             metrics["squared_error"] = cloned
         loss = critic + actor
         if s.learn_temperature:
@@ -125,12 +118,22 @@ class InverseSoftActorCritic:
         entropy = -jnp.mean(drawn.log_prob)
         return loss, {**metrics, "critic_loss": critic, "actor_loss": actor, "entropy": entropy}
 
-    def next_value(self, slow: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey) -> Float[Array, " n"]:
-        """γV(s') of the averaged actor from the least of the slow critics, within ±r_max/(1−γ); after a true end the
-        absorbing value."""
+    def next_value(
+        self, model: ContinuousSoftQ, slow: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
+    ) -> Float[Array, "members n"]:
+        """γV(s') of each critic under the averaged actor, within ±r_max/(1−γ); after a true end the absorbing value.
+
+        Without a target copy it is differentiated with the rest of −J(Q), which then is convex in Q. Else it is fixed:
+        the least of the slow critics' for all of them.
+        """
         s = self.settings
         inputs = slow.inputs(rows.next_obs)
-        value = jnp.min(stop(slow.member_v(inputs, slow.draw(inputs, key))), axis=0)
+        drawn = stop(slow.draw(inputs, key))
+        if s.target_update == "polyak" or self.least_squares:
+            least = jnp.min(stop(slow.member_v(inputs, drawn)), axis=0)
+            value = jnp.broadcast_to(least, (s.network.ensemble, len(inputs)))
+        else:
+            value = model.member_v(inputs, drawn)
         value = jnp.clip(value, -s.value_bound, s.value_bound)
         expert = jnp.arange(len(inputs)) < n
         ends = jnp.where(expert, self.end_value, -self.end_value)
@@ -138,12 +141,11 @@ class InverseSoftActorCritic:
 
     def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, "members m"]) -> tuple[Scalar, Metrics]:
         """Mean over the critics of −J(Q); the first `n` rows are the expert's, the others, if any, visited."""
-        expert = SoftValues(values.q[:, :n], values.v[:, :n], values.next_v[:n])
+        expert = SoftValues(values.q[:, :n], values.v[:, :n], values.next_v[:, :n])
         visited = expert
         if values.q.shape[1] > n:
-            visited = SoftValues(values.q[:, n:], values.v[:, n:], values.next_v[n:])
-        member = SoftValues(q=0, v=0, next_v=None)  # pyright: ignore[reportArgumentType]
-        loss = jnp.mean(jax.vmap(self.member_loss, in_axes=(member, member, 0))(expert, visited, initial_v))
+            visited = SoftValues(values.q[:, n:], values.v[:, n:], values.next_v[:, n:])
+        loss = jnp.mean(jax.vmap(self.member_loss)(expert, visited, initial_v))
         reward = implied_reward(expert)
         return loss, {
             "expert_reward": jnp.mean(reward),

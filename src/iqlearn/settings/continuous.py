@@ -1,7 +1,7 @@
 """Settings for continuous actions."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from iqlearn.settings.common import (
     Form,
@@ -20,6 +20,14 @@ def critic_network() -> Network:
 
 def actor_network() -> Network:
     return Network(hidden=(256, 256), activation="relu")
+
+
+def smooth_critic() -> Network:
+    return Network(hidden=(256, 256), activation="silu", layer_norm=True, ensemble=2)
+
+
+def smooth_actor() -> Network:
+    return Network(hidden=(256, 256), activation="tanh")
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,14 @@ class Imitation:
     warm_start: int = 0
     """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
     cloning: float = 0.0
-    """Weight of the squared error of the expert's actions in the actor's loss. Where the learner acts it grows from 0
-    to this as the step sizes fall (`settle_after`): cloned too early, a policy may get stuck."""
+    """Weight of the squared error of the expert's actions in the actor's loss."""
 
     def __post_init__(self) -> None:
         require_not_negative(self, "warm_start", "cloning")
+
+
+def online_imitation() -> Imitation:
+    return Imitation(warm_start=5_000, cloning=20.0)
 
 
 def offline_imitation() -> Imitation:
@@ -81,7 +92,10 @@ class IQLearnContinuous(ActorCritic, Objective):
 
     form: Form = "inverse"
     """Of `chi2_mixture`: the inverse-Bellman form, or LS-IQ's squared Bellman error."""
-    gamma: float = 0.97
+    target_update: Literal["none", "polyak"] = "none"
+    """Where V(s') comes from: each critic itself, differentiated as the objective says, or the least of slow copies of
+    them, a fixed target (which `least_squares` always has)."""
+    gamma: float = 0.9
     """Discount, in [0, 1)."""
     temperature: float = 0.002
     """Weight of the entropy in the soft value."""
@@ -90,19 +104,23 @@ class IQLearnContinuous(ActorCritic, Objective):
     absorbing: bool = True
     """After a true end the value is that of an absorbing state whose reward is +r_max for the expert and -r_max for
     the learner; else it is 0."""
-    online: Imitation = field(default_factory=Imitation)
+    network: Network = field(default_factory=smooth_critic)
+    """The critics."""
+    actor: Network = field(default_factory=smooth_actor)
+    """The actor."""
+    online: Imitation = field(default_factory=online_imitation)
     """What the actor is told of the expert's actions where the learner acts."""
     offline: Imitation = field(default_factory=offline_imitation)
-    """The same where there are expert transitions only; nothing with `state_only`."""
+    """The same where there are expert transitions only; both are nothing with `state_only`."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
         if self.state_only:
-            self._forbid_cloning("online", Imitation())
-            self._forbid_cloning("offline", offline_imitation())
-            object.__setattr__(self, "offline", Imitation())
+            for mode, default in (("online", online_imitation()), ("offline", offline_imitation())):
+                self._forbid_cloning(mode, default)
+                object.__setattr__(self, mode, Imitation())
 
     def _forbid_cloning(self, mode: str, default: Imitation) -> None:
         """What was not asked for, the default, is turned off silently."""
@@ -124,7 +142,7 @@ class BCContinuous:
     """Step size of Adam."""
     weight_decay: float = 1e-2
     """Decoupled decay of the weight matrices an update, times the learning rate."""
-    actor: Network = field(default_factory=actor_network)
+    actor: Network = field(default_factory=smooth_actor)
     """The policy network."""
 
     def __post_init__(self) -> None:
