@@ -17,6 +17,7 @@ from iqlearn.types import on_host
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
+COLD = ("--online.warm-start", "3")
 KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
@@ -29,7 +30,7 @@ def iqlearn(*arguments: object) -> None:
 def trained(pendulum_file, tmp_path_factory):
     """The run folder of a short training online; tests read it only."""
     folder = tmp_path_factory.mktemp("cli") / "run"
-    iqlearn("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", folder, *SHORT, *NETWORKS)
+    iqlearn("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", folder, *SHORT, *NETWORKS, *COLD)
     return folder
 
 
@@ -143,3 +144,8 @@ def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cart
     assert "is of a task" in sentence(*start, judged / "reward-state.safetensors")
     assert "No reward at" in sentence(*start, tmp_path / "nothing")
     assert "no distilled reward" in sentence(*start, trained / "model.safetensors")
+    for reward in (trained, judged / "reward-state.safetensors"):  # to replace the folder would destroy the reward
+        out = trained if reward == trained else judged
+        start = ("expert", "--env", "Pendulum-v1", "--reward", reward, *SHORT, *NETWORKS)
+        assert "holds the reward" in sentence(*start, "--out", out, "--overwrite")
+        assert reward.exists()

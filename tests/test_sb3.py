@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from iqlearn import Interaction, IQLearnContinuous, Network, RewardWrapper, learn
+from iqlearn.settings import Imitation
 from iqlearn.types import on_host
 
 sb3 = pytest.importorskip("stable_baselines3", reason="needs the extra sb3: pip install -e '.[sb3]'")
@@ -14,7 +15,7 @@ def test_sac_of_stable_baselines3_trains_on_the_recovered_reward(pendulum) -> No
     from stable_baselines3.common.monitor import Monitor
 
     small = Network(hidden=(8,))
-    settings = IQLearnContinuous(batch_size=8, network=small, actor=small)
+    settings = IQLearnContinuous(batch_size=8, network=small, actor=small, online=Imitation())
     acting = Interaction(random_steps=10, round_steps=10)
     run = learn(settings, pendulum, env="Pendulum-v1", interaction=acting, steps=50, evaluations=1, eval_episodes=1)
     true = Monitor(gym.make("Pendulum-v1"))

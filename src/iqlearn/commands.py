@@ -68,6 +68,8 @@ def train(options: flags.Train[Any]) -> None:
 def expert(options: flags.TrainExpert[Any]) -> None:
     run = begin_expert(options.learner, options.schedule, options.env, options.interaction, options.reward)
     out = options.out or fresh(Path("runs"), f"{Path(options.env).stem}-{options.learner.name}")
+    if options.reward is not None and out.resolve() in (options.reward.resolve(), *options.reward.resolve().parents):
+        raise InputError(f"--out {out} holds the reward that --reward names; choose another folder.")
     records.claim(out, options.overwrite)
     finish(continue_runs([run], [], [out]), [out])
 
