@@ -250,8 +250,8 @@ def test_the_target_copy_gives_every_critic_the_least_of_the_slow_ones():
     least = next_value(SETTINGS, STATE, both, 4).min(axis=0)  # there, the slow critics are the same
     np.testing.assert_allclose(slow, np.stack([least, least]), rtol=1e-5)
     assert not np.allclose(slow, next_value(SETTINGS, state, both, 4)), "without one it follows the newest critics"
-    both_forms = next_value(replace(SETTINGS, form="least_squares"), state, both, 4)
-    np.testing.assert_array_equal(both_forms, slow)
+    least_squares = next_value(replace(SETTINGS, form="least_squares"), state, both, 4)
+    np.testing.assert_array_equal(least_squares, slow)
 
 
 def test_the_next_value_is_that_of_the_averaged_actor():

@@ -123,8 +123,8 @@ class InverseSoftActorCritic:
     ) -> Float[Array, "members n"]:
         """γV(s') of each critic under the averaged actor, within ±r_max/(1−γ); after a true end the absorbing value.
 
-        Without a target copy it is differentiated with the rest of −J(Q), which then is convex in Q. Else it is fixed:
-        the least of the slow critics' for all of them.
+        Without a target copy it is differentiated with the rest of −J(Q), which is convex in Q for a given policy. Else
+        it is fixed: the least of the slow critics' for all of them.
         """
         s = self.settings
         inputs = slow.inputs(rows.next_obs)
