@@ -1,4 +1,4 @@
-"""The tanh-Gaussian: a density on (−1, 1), exact where it can be and finite everywhere."""
+"""The Gaussian in [−1, 1], clipped or under tanh: a distribution, exact where it can be and finite everywhere."""
 
 import jax
 import jax.numpy as jnp
@@ -9,64 +9,84 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from iqlearn.models import distributions
-from iqlearn.models.distributions import EDGE, LOG_STD_MAX, LOG_STD_MIN
+from iqlearn.models.distributions import EDGE, LOG_STD_MAX, LOG_STD_MIN, ClippedGaussian, TanhGaussian
+
+BOTH = pytest.mark.parametrize("kind", [ClippedGaussian, TanhGaussian])
 
 
 def column(*numbers: float) -> jax.Array:
     return jnp.array(numbers, jnp.float32)[:, None]
 
 
-def log_prob_at(unit: np.ndarray, mean: float, log_std: float) -> np.ndarray:
+def log_prob_at(kind, unit: np.ndarray, mean: float, log_std: float) -> np.ndarray:
     rows = jnp.asarray(unit, jnp.float32)[:, None]
-    return np.asarray(distributions.log_prob(jnp.full_like(rows, mean), jnp.full_like(rows, log_std), rows))
+    return np.asarray(kind(jnp.full_like(rows, mean), jnp.full_like(rows, log_std)).log_prob(rows))
 
 
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5), (-1.0, -2.0)])
-def test_the_density_integrates_to_one_over_the_open_interval(mean, log_std):
+def test_the_density_under_tanh_integrates_to_one_over_the_open_interval(mean, log_std):
     """In the coordinate before the tanh, where the integrand is smooth: ∫ p(tanh u)·(1 − tanh²u) du."""
     edge = np.arctanh(EDGE)
     u = np.linspace(-edge, edge, 4001)
-    density = np.exp(log_prob_at(np.tanh(u), mean, log_std)) / np.cosh(u) ** 2
+    density = np.exp(log_prob_at(TanhGaussian, np.tanh(u), mean, log_std)) / np.cosh(u) ** 2
     assert np.trapezoid(density, u) == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5), (-1.4, -1.0), (0.0, 1.0)])
+def test_clipped_the_density_inside_and_the_mass_at_the_bounds_make_one(mean, log_std):
+    u = np.linspace(-1.0, 1.0, 4001)[1:-1]
+    inside = np.trapezoid(np.exp(log_prob_at(ClippedGaussian, u, mean, log_std)), u)
+    bounds = np.exp(log_prob_at(ClippedGaussian, np.array([-1.0, 1.0]), mean, log_std))
+    gauss = norm(mean, np.exp(log_std))
+    np.testing.assert_allclose(bounds, [gauss.cdf(-1.0), gauss.sf(1.0)], rtol=1e-4)
+    assert inside + bounds.sum() == pytest.approx(1.0, abs=2e-3)
 
 
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5)])
 @pytest.mark.parametrize(("a", "b"), [(-0.5, 0.2), (0.1, 0.9)])
-def test_the_density_is_that_of_the_pushed_forward_normal(mean, log_std, a, b):
-    """P(a < action < b) from the density, and from the normal distribution before the tanh."""
-    total = quad(lambda x: float(np.exp(log_prob_at(np.array([x]), mean, log_std)[0])), a, b, limit=20, epsabs=1e-4)[0]
+@pytest.mark.parametrize(("kind", "before"), [(TanhGaussian, np.arctanh), (ClippedGaussian, lambda a: a)])
+def test_the_density_is_that_of_the_pushed_forward_normal(kind, before, mean, log_std, a, b):
+    """P(a < action < b) from the density, and from the normal distribution before the squash."""
+
+    def density(x: float) -> float:
+        return float(np.exp(log_prob_at(kind, np.array([x]), mean, log_std)[0]))
+
     gauss = norm(mean, np.exp(log_std))
-    assert total == pytest.approx(gauss.cdf(np.arctanh(b)) - gauss.cdf(np.arctanh(a)), abs=1e-3)
+    expected = gauss.cdf(before(b)) - gauss.cdf(before(a))
+    assert quad(density, a, b, limit=20, epsabs=1e-4)[0] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_sample_tells_its_own_density():
-    mean, log_std = 0.3 * jr.normal(jr.key(0), (500, 3)), jnp.full((500, 3), -1.5)
-    unit, density = distributions.sample(mean, log_std, jr.key(1))
+@BOTH
+def test_a_sample_tells_its_own_density(kind):
+    policy = kind(0.3 * jr.normal(jr.key(0), (500, 3)), jnp.full((500, 3), -1.5))
+    unit, density = policy.sample(jr.key(1))
     inside = np.abs(np.asarray(unit)).max(axis=1) < 0.99
     assert inside.mean() > 0.9
-    given = distributions.log_prob(mean, log_std, unit)
-    np.testing.assert_allclose(density[inside], given[inside], atol=5e-3)
+    np.testing.assert_allclose(density[inside], policy.log_prob(unit)[inside], atol=5e-3)
 
 
-def test_samples_are_tanh_of_a_normal():
-    unit, _ = distributions.sample(jnp.full((20_000, 1), 0.4), jnp.full((20_000, 1), -1.0), jr.key(2))
-    before = np.arctanh(np.asarray(unit, np.float64))
-    assert before.mean() == pytest.approx(0.4, abs=0.02)
-    assert before.std() == pytest.approx(np.exp(-1.0), abs=0.02)
+@BOTH
+def test_samples_are_the_image_of_a_normal(kind):
+    rows, std = jnp.full((20_000, 1), 0.1), np.exp(-1.8)
+    unit = np.asarray(kind(rows, jnp.full_like(rows, -1.8)).sample(jr.key(2))[0], np.float64)
+    before = np.arctanh(unit) if kind is TanhGaussian else unit
+    assert before.mean() == pytest.approx(0.1, abs=0.01)
+    assert before.std() == pytest.approx(std, abs=0.01)
 
 
-def test_dimensions_are_independent():
-    mean, log_std = jnp.array([[0.3, -0.7]]), jnp.array([[-1.0, 0.5]])
-    unit = jnp.array([[0.2, -0.4]])
-    each = [distributions.log_prob(*(x[:, i : i + 1] for x in (mean, log_std, unit)))[0] for i in range(2)]
-    assert float(distributions.log_prob(mean, log_std, unit)[0]) == pytest.approx(float(sum(each)), abs=1e-5)
+@BOTH
+def test_dimensions_are_independent(kind):
+    mean, log_std, unit = jnp.array([[0.3, -0.7]]), jnp.array([[-1.0, 0.5]]), jnp.array([[0.2, -1.0]])
+    each = [kind(mean[:, i : i + 1], log_std[:, i : i + 1]).log_prob(unit[:, i : i + 1])[0] for i in range(2)]
+    assert float(kind(mean, log_std).log_prob(unit)[0]) == pytest.approx(float(sum(each)), abs=1e-5)
 
 
+@BOTH
 @pytest.mark.parametrize("unit", [-1.0, 1.0, 0.999999, 0.0])
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
-def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(unit, mean):
+def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(kind, unit, mean):
     def value(mean, log_std, unit):
-        return distributions.log_prob(mean, log_std, unit)[0]
+        return kind(mean, log_std).log_prob(unit)[0]
 
     for log_std in (LOG_STD_MIN, LOG_STD_MAX):
         arguments = column(mean), column(log_std), column(unit)
@@ -75,10 +95,11 @@ def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(unit, m
         assert all(np.isfinite(g).all() for g in gradients)
 
 
+@BOTH
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
-def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradients(mean):
+def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradients(kind, mean):
     def density(mean, log_std):
-        unit, log_prob = distributions.sample(mean, log_std, jr.key(3))
+        unit, log_prob = kind(mean, log_std).sample(jr.key(3))
         return log_prob.sum() + unit.sum(), unit
 
     gradients, unit = jax.grad(density, argnums=(0, 1), has_aux=True)(jnp.full((50, 2), mean), jnp.zeros((50, 2)))
@@ -86,9 +107,42 @@ def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradient
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_recorded_actions_at_the_bound_pull_the_mean_outwards():
-    slope = jax.grad(lambda m: distributions.log_prob(m, column(-1.0), column(1.0))[0])(column(0.0))
-    assert float(slope[0, 0]) > 0.0
+@BOTH
+def test_recorded_actions_at_the_bound_pull_the_mean_outwards(kind):
+    def log_prob(mean):
+        return kind(mean, column(-1.0)).log_prob(column(1.0))[0]
+
+    def distance(mean):
+        return kind(mean, column(-1.0)).distance(column(1.0))[0]
+
+    assert float(jax.grad(log_prob)(column(0.0))[0, 0]) > 0.0
+    assert float(jax.grad(distance)(column(0.0))[0, 0]) < 0.0
+
+
+@BOTH
+def test_the_distance_is_that_of_the_mode(kind):
+    mean, unit = jnp.array([[0.4, -3.0, 3.0, 0.0]]), jnp.array([[0.1, -1.0, 1.0, 1.0]])
+    policy = kind(mean, jnp.zeros_like(mean))
+    assert float(policy.distance(unit)[0]) == pytest.approx(float(jnp.sum((policy.mode - unit) ** 2)), abs=1e-6)
+
+
+def test_a_clipped_mean_beyond_the_wrong_bound_is_still_pulled_back():
+    slope = jax.grad(lambda m: ClippedGaussian(m, column(-1.0)).distance(column(0.5))[0])
+    assert float(slope(column(2.0))[0, 0]) > 0.0
+    assert float(slope(column(-2.0))[0, 0]) < 0.0
+
+
+def test_beyond_a_bound_only_what_leads_back_inside_passes_the_clip():
+    """Down the gradient of `slope·clip(u)`, u moves by −slope."""
+
+    def passed(u: float, slope: float) -> float:
+        return float(jax.grad(lambda x: jnp.sum(slope * distributions.clip(x)))(column(u))[0, 0])
+
+    assert passed(2.0, 3.0) == 3.0
+    assert passed(2.0, -3.0) == 0.0
+    assert passed(-2.0, -3.0) == -3.0
+    assert passed(-2.0, 3.0) == 0.0
+    assert passed(0.5, 3.0) == 3.0
 
 
 def test_log_slope_is_exact():
@@ -98,10 +152,11 @@ def test_log_slope_is_exact():
     np.testing.assert_allclose(distributions.log_slope(jnp.asarray(u, jnp.float32)[:, None])[:, 0], exact, atol=2e-5)
 
 
-def test_split_keeps_the_mean_and_squashes_the_deviation_into_its_range():
+def test_outputs_become_the_mean_and_a_deviation_in_its_range():
     outputs = jnp.array([[3.0, -50.0, -1e9, 0.0], [0.0, 0.0, 1e9, 1.0]])
-    mean, log_std = distributions.split(outputs)
-    np.testing.assert_array_equal(mean, outputs[:, :2])
-    assert float(log_std.min()) == LOG_STD_MIN
-    assert float(log_std.max()) == LOG_STD_MAX
-    assert float(log_std[0, 1]) == pytest.approx((LOG_STD_MIN + LOG_STD_MAX) / 2)
+    policy = distributions.policy(outputs, "clip")
+    np.testing.assert_array_equal(policy.mean, outputs[:, :2])
+    assert float(policy.log_std.min()) == LOG_STD_MIN
+    assert float(policy.log_std.max()) == LOG_STD_MAX
+    assert float(policy.log_std[0, 1]) == pytest.approx((LOG_STD_MIN + LOG_STD_MAX) / 2)
+    assert isinstance(distributions.policy(outputs, "tanh"), TanhGaussian)

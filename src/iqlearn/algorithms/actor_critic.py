@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from iqlearn.algorithms.descent import norm, optimizer, polyak
+from iqlearn.algorithms.descent import norm, optimizer, polyak, stride
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.settings import ActorCritic
@@ -52,7 +52,7 @@ def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: State) -> tuple[Co
     model, opt_state = state.model, state.opt_state
     moved, states = [], []
     assert isinstance(opt_state, OptStates)
-    share = stride(s, state.step)
+    share = stride(s.settle_after, state.step)
     for rate, grad, part, opt in zip(rates(s), parts(gradient), parts(model), opt_state, strict=True):
         updates, opt = optimizer(rate).update(grad, opt, part)
         moved.append(eqx.apply_updates(part, jax.tree.map(lambda update: share * update, updates)))
@@ -60,11 +60,6 @@ def descend(s: ActorCritic, gradient: ContinuousSoftQ, state: State) -> tuple[Co
     if not s.learn_temperature:
         moved[2] = model.log_temperature
     return eqx.tree_at(parts, model, tuple(moved)), OptStates(*states)
-
-
-def stride(s: ActorCritic, step: Int[Array, ""]) -> Scalar | float:
-    """What is left of the step sizes after `step` updates, from 1 down."""
-    return 1.0 if s.settle_after == 0 else jnp.minimum(1.0, s.settle_after / (step + 1.0))
 
 
 def follow(s: ActorCritic, target: ContinuousSoftQ, model: ContinuousSoftQ) -> ContinuousSoftQ:
@@ -83,11 +78,6 @@ def averaged(state: State) -> ContinuousSoftQ:
 def actor_loss(q: Float[Array, "members n"], log_prob: Float[Array, " n"], temperature: Scalar) -> Scalar:
     """E[τ·log π(a|s) − min Q(s,a)], a ~ π: the actor's distance to exp(Q/τ) (SAC, equation 7)."""
     return jnp.mean(jax.lax.stop_gradient(temperature) * log_prob - jnp.min(q, axis=0))
-
-
-def squared_error(mean: Float[Array, "n act"], unit: Float[Array, "n act"]) -> Scalar:
-    """E[|a − tanh μ|²], a in [−1, 1]: the distance of given actions to the policy's most likely ones."""
-    return jnp.mean(jnp.sum((jnp.tanh(mean) - unit) ** 2, axis=1))
 
 
 def temperature_loss(log_temperature: Scalar, log_prob: Float[Array, " n"], target_entropy: float) -> Scalar:

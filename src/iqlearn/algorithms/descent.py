@@ -46,12 +46,22 @@ def begin(settings: Descent, model: Any) -> optax.OptState:
     return optimizer(settings).init(model)
 
 
+def stride(settle_after: int, step: Int[Array, ""]) -> Scalar | float:
+    """What is left of a step size after `step` updates: all of it until `settle_after` (0: ever), then as 1/updates."""
+    return 1.0 if settle_after == 0 else jnp.minimum(1.0, settle_after / (step + 1.0))
+
+
 def descend(
-    settings: Descent, loss: Callable[[Any], tuple[Scalar, Metrics]], model: Any, opt_state: optax.OptState
+    settings: Descent,
+    loss: Callable[[Any], tuple[Scalar, Metrics]],
+    model: Any,
+    opt_state: optax.OptState,
+    share: Scalar | float = 1.0,
 ) -> tuple[Any, optax.OptState, Metrics]:
-    """One gradient step on `loss(model) -> (scalar, metrics)`; adds `loss` and `gradient_norm` to the metrics."""
+    """One gradient step on `loss(model) -> (scalar, metrics)`, `share` of its size; adds `loss` and `gradient_norm`."""
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(model)
     updates, opt_state = optimizer(settings).update(gradient, opt_state, model)
+    updates = jax.tree.map(lambda update: share * update, updates)
     metrics = {"loss": value, **metrics, "gradient_norm": norm(gradient)}
     return eqx.apply_updates(model, updates), opt_state, metrics
 

@@ -13,7 +13,6 @@ from iqlearn.algorithms.actor_critic import (
     averaged,
     begin,
     finish,
-    squared_error,
     temperature_loss,
 )
 from iqlearn.algorithms.descent import between
@@ -59,7 +58,7 @@ class InverseSoftActorCritic:
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
         unit = s.lipschitz if s.network.spectral_norm else 1.0
-        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, unit)
+        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash, unit)
         return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
 
     def answer(self, state: State) -> ContinuousSoftQ:
@@ -109,7 +108,7 @@ class InverseSoftActorCritic:
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
         if not s.state_only:
-            cloned = squared_error(drawn.mean[:n], unit[:n])
+            cloned = jnp.mean(drawn.policy.distance(unit)[:n])
             actor += self.imitation.cloning * cloned
             metrics["squared_error"] = cloned
         loss = critic + actor

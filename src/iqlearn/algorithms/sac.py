@@ -26,7 +26,7 @@ class SoftActorCritic:
 
     def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
         s = self.settings
-        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature)
+        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash)
         return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
 
     def answer(self, state: State) -> ContinuousSoftQ:

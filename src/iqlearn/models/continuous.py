@@ -7,8 +7,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, Shaped
 
 from iqlearn.models import distributions
+from iqlearn.models.distributions import Policy
 from iqlearn.models.networks import MLP, Ensemble
-from iqlearn.settings import Network
+from iqlearn.settings import Network, Squash
 from iqlearn.types import ActionScale, ObservationScale, PRNGKey, Scalar, TaskSpec
 
 
@@ -17,12 +18,11 @@ class Drawn(eqx.Module):
 
     unit: Float[Array, "n act"]
     log_prob: Float[Array, " n"]
-    mean: Float[Array, "n act"]
-    log_std: Float[Array, "n act"]
+    policy: Policy
 
 
 class ContinuousSoftQ(eqx.Module):
-    """Critics Q(s, a) and a tanh-Gaussian actor π(a|s) that follows exp(Q/τ).
+    """Critics Q(s, a) and a Gaussian actor π(a|s) that follows exp(Q/τ).
 
     Observations are (n, *obs_shape), raw; actions (n, act), in the environment's units. Densities are over actions
     scaled to [−1, 1]. What judges is the least of the critics (clipped double Q-learning).
@@ -33,6 +33,8 @@ class ContinuousSoftQ(eqx.Module):
     log_temperature: Scalar
     scale: ObservationScale
     actions: ActionScale
+    squash: Squash = eqx.field(static=True)
+    """How the actor's Gaussian is brought into [−1, 1]."""
     unit: float = eqx.field(static=True)
     """What the critics' outputs are multiples of, so that they are of order 1."""
 
@@ -44,6 +46,7 @@ class ContinuousSoftQ(eqx.Module):
         scale: ObservationScale,
         key: PRNGKey,
         temperature: float = 1.0,
+        squash: Squash = "clip",
         unit: float = 1.0,
     ) -> None:
         critic_key, actor_key = jr.split(key)
@@ -51,7 +54,8 @@ class ContinuousSoftQ(eqx.Module):
         self.critic = Ensemble(inputs + dim, 1, critic, critic_key)
         self.actor = MLP(inputs, 2 * dim, actor, actor_key)
         self.log_temperature = jnp.log(jnp.float32(temperature))
-        self.scale, self.actions, self.unit = scale, ActionScale(spec.bounds), unit
+        self.scale, self.actions = scale, ActionScale(spec.bounds)
+        self.squash, self.unit = squash, unit
 
     @property
     def temperature(self) -> Scalar:
@@ -70,10 +74,14 @@ class ContinuousSoftQ(eqx.Module):
         """Actions scaled to [−1, 1]."""
         return jax.lax.stop_gradient(self.actions).to_unit(action)
 
+    def policy(self, inputs: Float[Array, "n inputs"]) -> Policy:
+        """π(·|s) a row, from scaled observations."""
+        return distributions.policy(self.actor(inputs), self.squash)
+
     def draw(self, inputs: Float[Array, "n inputs"], key: PRNGKey) -> Drawn:
         """A sample of π(·|s) a row, from scaled observations; differentiable in the actor."""
-        mean, log_std = distributions.split(self.actor(inputs))
-        return Drawn(*distributions.sample(mean, log_std, key), mean, log_std)
+        policy = self.policy(inputs)
+        return Drawn(*policy.sample(key), policy)
 
     def member_v(self, inputs: Float[Array, "n inputs"], drawn: Drawn) -> Float[Array, "members n"]:
         """One-sample estimate of each member's V(s): Q(s,a) − τ·log π(a|s)."""
@@ -91,26 +99,25 @@ class ContinuousSoftQ(eqx.Module):
         """V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)], over two samples one standard deviation off the mean.
 
         They are the same for every row and opposite to each other: exact as far as Q is linear in the action, and for
-        the Gaussian's own entropy.
+        the entropy of the Gaussian inside the bounds.
         """
         inputs = self.inputs(obs)
-        mean, log_std = distributions.split(self.actor(inputs))
-        side = jr.rademacher(jr.key(0), mean.shape[1:], mean.dtype)
-        noise = jnp.broadcast_to(side, mean.shape)
+        policy = self.policy(inputs)
+        side = jr.rademacher(jr.key(0), policy.mean.shape[1:], policy.mean.dtype)
+        noise = jnp.broadcast_to(side, policy.mean.shape)
 
         def least(sign: float) -> Float[Array, " n"]:
-            drawn = Drawn(*distributions.shifted(mean, log_std, sign * noise), mean, log_std)
+            drawn = Drawn(*policy.shifted(sign * noise), policy)
             return jnp.min(self.member_v(inputs, drawn), axis=0)
 
         return 0.5 * (least(1.0) + least(-1.0))
 
     def log_prob(self, obs: Shaped[Array, "n *obs"], action: Float[Array, "n act"]) -> Float[Array, " n"]:
         """log π(a|s), finite at the bounds of the action space."""
-        mean, log_std = distributions.split(self.actor(self.inputs(obs)))
-        return distributions.log_prob(mean, log_std, self.to_unit(action))
+        return self.policy(self.inputs(obs)).log_prob(self.to_unit(action))
 
     def act(self, obs: Shaped[Array, "n *obs"], key: PRNGKey | None = None) -> Float[Array, "n act"]:
-        """A sample of π(·|s), or without a key the image of its mean."""
-        mean, log_std = distributions.split(self.actor(self.inputs(obs)))
-        unit = jnp.tanh(mean) if key is None else distributions.sample(mean, log_std, key)[0]
+        """A sample of π(·|s), or without a key its mode."""
+        policy = self.policy(self.inputs(obs))
+        unit = policy.mode if key is None else policy.sample(key)[0]
         return self.actions.to_env(unit)

@@ -21,6 +21,7 @@ ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
 Activation = Literal["relu", "tanh", "elu", "silu"]
 TargetUpdate = Literal["auto", "none", "hard", "polyak"]
 Form = Literal["least_squares", "inverse"]
+Squash = Literal["clip", "tanh"]
 W1_PENALTY = 10.0
 """Weight of the gradient penalty that W1 has unless another is set (as Gulrajani et al., 2017)."""
 

@@ -7,6 +7,7 @@ from iqlearn.settings.common import (
     Form,
     Network,
     Objective,
+    Squash,
     require,
     require_not_negative,
     require_positive,
@@ -27,7 +28,7 @@ def smooth_critic() -> Network:
 
 
 def smooth_actor() -> Network:
-    return Network(hidden=(256, 256), activation="tanh")
+    return Network(hidden=(256, 256), activation="silu")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class ActorCritic:
     """The critics."""
     actor: Network = field(default_factory=actor_network)
     """The actor."""
+    squash: Squash = "tanh"
+    """How the actor's Gaussian is brought into the bounds of the actions."""
 
     def __post_init__(self) -> None:
         require_share(self, "target_rate", "average_rate")
@@ -108,6 +111,9 @@ class IQLearnContinuous(ActorCritic, Objective):
     """The critics."""
     actor: Network = field(default_factory=smooth_actor)
     """The actor."""
+    squash: Squash = "clip"
+    """How the actor's Gaussian is brought into the bounds of the actions: by clipping, which meets an expert at the
+    bounds exactly, or by tanh."""
     online: Imitation = field(default_factory=online_imitation)
     """What the actor is told of the expert's actions where the learner acts."""
     offline: Imitation = field(default_factory=offline_imitation)
@@ -142,11 +148,15 @@ class BCContinuous:
     """Step size of Adam."""
     weight_decay: float = 1e-2
     """Decoupled decay of the weight matrices an update, times the learning rate."""
+    settle_after: int = 1_000
+    """Updates after which the step size falls as 1/updates, so that the fit becomes exact; 0: it never falls."""
     actor: Network = field(default_factory=smooth_actor)
     """The policy network."""
+    squash: Squash = "clip"
+    """How the policy's Gaussian is brought into the bounds of the actions."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "weight_decay")
+        require_not_negative(self, "weight_decay", "settle_after")
         require_positive(self, "batch_size", "learning_rate")
 
 
