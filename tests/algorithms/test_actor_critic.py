@@ -14,7 +14,7 @@ from iqlearn.algorithms import ContinuousCloning, SoftActorCritic
 from iqlearn.algorithms.actor_critic import actor_loss, averaged, descend, follow, temperature_loss
 from iqlearn.algorithms.descent import polyak
 from iqlearn.data.scale import NO_LIMIT, standard, whitening
-from iqlearn.settings import SAC, BCContinuous, Network
+from iqlearn.settings import SAC, BCContinuous, IQLearnContinuous, Network, from_dict, to_dict
 from iqlearn.types import Batch, Bounds, ObservationScale, Rewarded, TaskSpec, Transitions
 
 SPEC = TaskSpec((1,), Bounds((-1.0,), (3.0,)))
@@ -115,14 +115,12 @@ def test_the_experts_critic_learns_the_reward_of_a_problem_of_one_step():
     assert float(learner.answer(state).act(state_rows[:1])[0, 0]) == pytest.approx(2.0, abs=0.25)
 
 
-def test_cloning_recovers_a_linear_policy():
+def cloned(slopes: np.ndarray, settings: BCContinuous) -> tuple[np.ndarray, np.ndarray]:
+    """What a clone of a linear policy that is clipped at its bounds, [-1, 1] and [0, 4], does; and what it should."""
     spec = TaskSpec((3,), Bounds((-1.0, 0.0), (1.0, 4.0)))
-    rng = np.random.default_rng(0)
-    obs = rng.uniform(-1, 1, (256, 3)).astype(np.float32)
-    unit = obs @ np.array([[0.4, -0.1], [0.2, 0.3], [-0.2, 0.3]], np.float32)
-    action = jnp.asarray(unit * [1.0, 2.0] + [0.0, 2.0], jnp.float32)
+    obs = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype(np.float32)
+    action = jnp.asarray(np.clip(obs @ slopes, -1.0, 1.0) * [1.0, 2.0] + [0.0, 2.0], jnp.float32)
     rows = Transitions(jnp.asarray(obs), action, jnp.asarray(obs), jnp.zeros(256, bool))
-    settings = BCContinuous(actor=Network(hidden=(16,)), learning_rate=1e-2, weight_decay=0.0)
     learner = ContinuousCloning(settings)
     scale = ObservationScale(jnp.zeros(3), jnp.ones(3), jnp.float32(10.0))
 
@@ -133,8 +131,41 @@ def test_cloning_recovers_a_linear_policy():
         return jax.lax.fori_loop(0, 800, lambda _, s: learner.update(s, batch, jr.key(1))[0], state)
 
     state = learnt()
-    error = np.abs(learner.answer(state).act(rows.obs) - action)
-    assert (error.max(axis=0) < [0.15, 0.3]).all()
-    assert (error.mean(axis=0) < [0.03, 0.06]).all()
     assert int(state.step) == 800
     assert state.target is None
+    return np.asarray(learner.answer(state).act(rows.obs)), np.asarray(action)
+
+
+CLONE = BCContinuous(actor=Network(hidden=(16,)), learning_rate=1e-2, weight_decay=0.0)
+SLOPES = np.array([[0.4, -0.1], [0.2, 0.3], [-0.2, 0.3]], np.float32)
+
+
+def test_cloning_recovers_a_linear_policy():
+    did, expected = cloned(SLOPES, CLONE)
+    error = np.abs(did - expected)
+    assert (error.max(axis=0) < [0.15, 0.3]).all()
+    assert (error.mean(axis=0) < [0.03, 0.06]).all()
+
+
+def test_an_expert_at_its_bounds_is_cloned_better_by_clipping_than_by_tanh():
+    errors = {}
+    for squash in ("clip", "tanh"):
+        did, expected = cloned(8.0 * SLOPES, replace(CLONE, squash=squash))
+        errors[squash] = float(np.mean((did - expected) ** 2))
+    assert errors["clip"] < 0.7 * errors["tanh"]
+
+
+def test_a_clone_becomes_exact_as_its_steps_settle():
+    errors = {}
+    for settle_after in (0, 100):
+        did, expected = cloned(SLOPES, replace(CLONE, settle_after=settle_after, learning_rate=3e-2))
+        errors[settle_after] = float(np.mean((did - expected) ** 2))
+    assert errors[100] < errors[0]
+
+
+def test_runs_of_earlier_commits_keep_their_tanh():
+    plain = to_dict(BCContinuous())
+    del plain["squash"]
+    assert from_dict(plain) == BCContinuous(squash="tanh")
+    assert BCContinuous().squash == IQLearnContinuous().squash == "clip"
+    assert SAC().squash == "tanh"

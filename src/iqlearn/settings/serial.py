@@ -30,7 +30,10 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     name = rest.pop("algorithm", None)
     if name not in KINDS:
         raise InputError(f"Algorithm {name!r} is unknown; expected one of {', '.join(KINDS)}.")
-    return build(KINDS[name], rest)
+    kind = KINDS[name]
+    if "squash" in {f.name for f in fields(kind)}:  # runs of earlier commits do not say it: it was tanh
+        rest.setdefault("squash", "tanh")
+    return build(kind, rest)
 
 
 def build(kind: type[Any], plain: dict[str, Any]) -> Any:
