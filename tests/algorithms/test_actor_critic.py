@@ -155,12 +155,19 @@ def test_an_expert_at_its_bounds_is_cloned_better_by_clipping_than_by_tanh():
     assert errors["clip"] < 0.7 * errors["tanh"]
 
 
-def test_a_clone_becomes_exact_as_its_steps_settle():
-    errors = {}
+def test_a_clone_s_steps_settle():
+    """After 400 updates, a step that settles after 100 is 100/401 of the one that does not."""
+    obs = jnp.linspace(-1.0, 1.0, 8)[:, None]
+    rows = Transitions(obs, obs, obs, jnp.zeros(8, bool))
+    moved = []
     for settle_after in (0, 100):
-        did, expected = cloned(SLOPES, replace(CLONE, settle_after=settle_after, learning_rate=3e-2))
-        errors[settle_after] = float(np.mean((did - expected) ** 2))
-    assert errors[100] < errors[0]
+        learner = ContinuousCloning(replace(CLONE, settle_after=settle_after))
+        state = learner.init(SPEC, SCALE, jr.key(0))
+        state = eqx.tree_at(lambda s: s.step, state, jnp.asarray(400, jnp.int32))
+        after, _ = learner.update(state, Batch(rows, rows, obs), jr.key(1))
+        moved.append(after.model.actor.layers[0].weight - state.model.actor.layers[0].weight)
+    assert float(jnp.abs(moved[0]).max()) > 1e-3
+    np.testing.assert_allclose(moved[1], moved[0] * (100 / 401), rtol=1e-2, atol=1e-7)
 
 
 def test_runs_of_earlier_commits_keep_their_tanh():

@@ -45,7 +45,8 @@ class ContinuousCloning:
         def of_actor(actor: eqx.Module) -> tuple[Scalar, Metrics]:
             return self.loss(eqx.tree_at(lambda m: m.actor, model, actor), batch)
 
-        actor, opt_state, metrics = descend(s, of_actor, model.actor, state.opt_state, stride(s.settle_after, state.step))
+        share = stride(s.settle_after, state.step)
+        actor, opt_state, metrics = descend(s, of_actor, model.actor, state.opt_state, share)
         model = eqx.tree_at(lambda m: m.actor, model, actor)
         return TrainState(model, None, opt_state, state.step + 1), metrics
 
