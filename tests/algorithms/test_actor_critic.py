@@ -170,9 +170,13 @@ def test_a_clone_s_steps_settle():
     np.testing.assert_allclose(moved[1], moved[0] * (100 / 401), rtol=1e-2, atol=1e-7)
 
 
-def test_runs_of_earlier_commits_keep_their_tanh():
-    plain = to_dict(BCContinuous())
-    del plain["squash"]
-    assert from_dict(plain) == BCContinuous(squash="tanh")
+def test_runs_of_earlier_commits_keep_their_head_target_and_steps():
+    bc, iq = to_dict(BCContinuous()), to_dict(IQLearnContinuous())
+    del bc["squash"], bc["settle_after"], iq["squash"], iq["target_update"]
+    assert from_dict(bc) == BCContinuous(squash="tanh", settle_after=0)
+    assert from_dict(iq) == IQLearnContinuous(squash="tanh", target_update="polyak")
+    said = to_dict(IQLearnContinuous(target_update="none"))
+    del said["squash"]
+    assert from_dict(said) == IQLearnContinuous(squash="tanh", target_update="none")
     assert BCContinuous().squash == IQLearnContinuous().squash == "clip"
     assert SAC().squash == "tanh"

@@ -67,10 +67,10 @@ class ClippedGaussian(Policy):
         return unit, self.log_prob(unit)
 
     def log_prob(self, unit: Unit) -> Rows:
-        size = jnp.exp(-self.log_std)
-        noise = (unit - self.mean) * size
+        inverse_std = jnp.exp(-self.log_std)
+        noise = (unit - self.mean) * inverse_std
         density = -0.5 * (noise**2 + LOG_2PI) - self.log_std
-        beyond = norm.logcdf(jnp.where(unit > 0.0, self.mean - 1.0, -1.0 - self.mean) * size)
+        beyond = norm.logcdf(jnp.where(unit > 0.0, self.mean - 1.0, -1.0 - self.mean) * inverse_std)
         return jnp.sum(jnp.where(jnp.abs(unit) < AT_BOUND, density, beyond), axis=-1)
 
     def distance(self, unit: Unit) -> Rows:

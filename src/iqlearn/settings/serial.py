@@ -10,6 +10,8 @@ from iqlearn.settings.continuous import SAC, BCContinuous, IQLearnContinuous
 from iqlearn.settings.discrete import BC, IQLearn, SoftQ
 
 Settings = IQLearn | BC | SoftQ | IQLearnContinuous | BCContinuous | SAC
+BEFORE_SQUASH = {"squash": "tanh", "target_update": "polyak", "settle_after": 0}
+"""What runs of continuous actions did, of commits that did not say so yet."""
 KINDS: dict[str, type[Settings]] = {kind.name: kind for kind in typing.get_args(Settings)}
 
 
@@ -31,8 +33,9 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     if name not in KINDS:
         raise InputError(f"Algorithm {name!r} is unknown; expected one of {', '.join(KINDS)}.")
     kind = KINDS[name]
-    if "squash" in {f.name for f in fields(kind)}:  # runs of earlier commits do not say it: it was tanh
-        rest.setdefault("squash", "tanh")
+    known = {f.name for f in fields(kind)}
+    if "squash" in known and "squash" not in rest:
+        rest = {key: value for key, value in BEFORE_SQUASH.items() if key in known} | rest
     return build(kind, rest)
 
 
