@@ -15,6 +15,7 @@ from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
 from iqlearn.models import SoftQModel
 from iqlearn.run import Run, load_reward
+from iqlearn.settings import IQLearnContinuous
 from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
@@ -130,6 +131,7 @@ class Online:
         self._replay, self.done = replay_for(run), 0
         if run.rows and folder is not None:
             self._replay, self.done = experience(folder / records.CHECKPOINT, self._replay)
+        self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
         self._reward = None if run.origin.reward is None else load_reward(run.origin.reward, run.spec)
         self._program: Any = None
 
@@ -158,7 +160,7 @@ class Online:
         while done < last:
             each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
             n = each * self._acting.num_envs
-            acting = self._actor(state) if done >= self._acting.random_steps else None
+            acting = self._actor(state) if self._competent or done >= self._acting.random_steps else None
             due = self._due(done)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 state, metrics = self._program(state, self.data, self._train_key, due)

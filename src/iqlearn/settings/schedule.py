@@ -42,7 +42,7 @@ class Interaction:
     vectorization: Vectorization = "sync"
     """One process, or one a copy."""
     random_steps: int = 1_000
-    """Uniformly random steps before the first update: from them the reward knows what bad transitions look like."""
+    """Steps before the first update: of uniformly random actions, or with the cloned policy where there is one."""
     update_ratio: float = 1.0
     """Updates a step of an environment."""
     round_steps: int = 50
