@@ -125,7 +125,7 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
         run = Run.load(path)
         records.write_tree(path / records.MODEL, jax.tree.map(lambda x: x + 1, run.model))
     else:
-        replace(DistilledReward.load(path), end=3.0).save(path)
+        DistilledReward.load(path).at_discount(0.5).save(path)
     text = sentence("resume", out)
     for fact in (path, out, origin.reward_sha256[:12], "put the old one back"):
         assert str(fact) in text

@@ -5,10 +5,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn import DistilledReward, InputError, RecoveredReward
+from iqlearn import Demos, DistilledReward, InputError, IQLearnContinuous, RecoveredReward, Schedule
 from iqlearn.data.scale import standard
+from iqlearn.evaluation.rewards import Ends
+from iqlearn.learning import begin
 from iqlearn.models import ContinuousSoftQ
-from iqlearn.settings import Network
+from iqlearn.settings import Imitation, Network
 from iqlearn.types import Bounds, TaskSpec, Transitions, on_host
 
 SPEC = TaskSpec((3,), Bounds((-2.0, -1.0), (2.0, 1.0)))
@@ -23,7 +25,13 @@ def model() -> ContinuousSoftQ:
 
 @pytest.fixture(scope="module")
 def reward(model: ContinuousSoftQ) -> RecoveredReward:
-    return RecoveredReward(model, GAMMA, True, SPEC)
+    return RecoveredReward(model, Ends(GAMMA, True), SPEC)
+
+
+@pytest.fixture(scope="module")
+def of_survivors(model: ContinuousSoftQ) -> RecoveredReward:
+    """The reward of a run whose expert never ended an episode."""
+    return RecoveredReward(model, Ends(GAMMA, True, -2.0), SPEC)
 
 
 def rows(n: int, ends: float = 0.2, seed: int = 1) -> Transitions:
@@ -49,6 +57,41 @@ def test_the_absorbing_form_leaves_out_what_follows_an_end(reward: RecoveredRewa
     assert ends.any()
     np.testing.assert_array_equal(paid[~ends], step[~ends])
     np.testing.assert_allclose(step[ends], (1.0 - GAMMA) * paid[ends], rtol=1e-5)
+
+
+def test_where_no_expert_episode_ended_failure_follows_every_end(
+    model: ContinuousSoftQ, reward: RecoveredReward, of_survivors: RecoveredReward
+) -> None:
+    """r = Q + γ·r_max/(1−γ) within ±r_max at the end itself, and then −r_max for ever."""
+    batch = rows(200)
+    ends = np.asarray(batch.terminal)
+    q = np.asarray(model.q(jnp.asarray(batch.obs), jnp.asarray(batch.action)))[ends]
+    step, paid = of_survivors(batch, absorbing=True), of_survivors(batch)
+    np.testing.assert_allclose(step[ends], np.clip(q + 2.0 * GAMMA / (1.0 - GAMMA), -2.0, 2.0), atol=1e-5)
+    np.testing.assert_allclose(paid[ends], step[ends] - 2.0 * GAMMA / (1.0 - GAMMA), atol=1e-5)
+    np.testing.assert_array_equal(step[~ends], reward(batch)[~ends])
+    np.testing.assert_array_equal(of_survivors.ends.after(step), np.full(200, -2.0))
+
+
+def test_training_leads_to_the_rewards_at_ends_that_it_is_read_with() -> None:
+    """Where Q is what the objective leads to, −r_max/(1−γ) at a failure, the last step is −r_max by both rules."""
+    q = jnp.full(3, -2.0 / (1.0 - GAMMA))
+    for ends in (Ends(GAMMA, True), Ends(GAMMA, True, -2.0)):
+        np.testing.assert_allclose(ends.step(q), -2.0, rtol=1e-5)
+        np.testing.assert_allclose(ends.paid(np.full(3, -2.0), np.ones(3, bool)), q, rtol=1e-5)
+
+
+def test_for_another_discount_only_what_follows_an_end_changes(reward, of_survivors) -> None:
+    batch = rows(40)
+    ends = np.asarray(batch.terminal)
+    for told in (reward, of_survivors, of_survivors.distil(rows(200), updates=20)):
+        other, step = told.at_discount(0.99), told(batch, absorbing=True)
+        np.testing.assert_array_equal(other(batch, absorbing=True), step)
+        np.testing.assert_array_equal(other(batch)[~ends], step[~ends])
+        follows = told.ends.after(step)[ends]
+        np.testing.assert_allclose(other(batch)[ends] - step[ends], 99.0 * follows, rtol=1e-4)
+    with pytest.raises(InputError, match="expected a number in"):
+        reward.at_discount(1.0)
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 16_384 + 3])
@@ -109,3 +152,23 @@ def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
 def test_too_little_to_distil_from_is_told(reward: RecoveredReward) -> None:
     with pytest.raises(InputError, match="at least 64"):
         reward.distil(rows(10))
+
+
+@pytest.mark.parametrize(("ended", "pays"), [(False, -1.0), (True, None)])
+def test_a_run_knows_whether_its_expert_ever_ended_an_episode(ended: bool, pays: float | None) -> None:
+    batch = rows(20, ends=0.0)
+    last = np.arange(20) == 19
+    demos = Demos.from_arrays(
+        {
+            "obs": np.asarray(batch.obs),
+            "act": np.asarray(batch.action),
+            "next_obs": np.asarray(batch.next_obs),
+            "rew": np.zeros(20),
+            "term": last & ended,
+            "trunc": last & (not ended),
+            "ep": np.zeros(20, int),
+        },
+        "made up",
+    )
+    run = begin(IQLearnContinuous(offline=Imitation()), demos, Schedule(10, 1), None)
+    assert (run.origin.ends, run.reward.ends.pays, run.reward.ends.absorb) == (int(ended), pays, True)

@@ -16,6 +16,7 @@ from iqlearn.errors import InputError
 from iqlearn.models import SoftQModel
 from iqlearn.run import Run, load_reward
 from iqlearn.settings import IQLearnContinuous
+from iqlearn.settings.presets import Expert
 from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
@@ -133,6 +134,9 @@ class Online:
             self._replay, self.done = experience(folder / records.CHECKPOINT, self._replay)
         self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
         self._reward = None if run.origin.reward is None else load_reward(run.origin.reward, run.spec)
+        if self._reward is not None:
+            assert isinstance(run.settings, Expert)
+            self._reward = self._reward.at_discount(run.settings.gamma)
         self._program: Any = None
 
     @property

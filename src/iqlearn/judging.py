@@ -78,7 +78,7 @@ def what_follows(run: Run, demos: Demos, learned: np.ndarray) -> np.ndarray:
     """What the absorbing state pays after each transition, up to the environment's time limit."""
     spec = gym.registered(run.origin.env) if run.origin.env else None
     limit = spec.max_episode_steps if spec and spec.max_episode_steps else int(demos.lengths.max())
-    return in_absorbing_state(learned, demos.ep, demos.term, limit if run.reward.ends_absorb else 0)
+    return in_absorbing_state(run.reward.ends.after(learned), demos.ep, demos.term, limit)
 
 
 def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:

@@ -95,6 +95,7 @@ def begin(
             f"{LARGEST_OBSERVATION}, this version has no network for images."
         )
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
+    origin = replace(origin, ends=int(demos.term.sum()))
     watched = demos.act is None
     demos = demos.placeholders(spec) if watched else demos
     scale = demos.observation_scale()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from iqlearn import records
 from iqlearn.data import Demos, filled
 from iqlearn.data.scale import NO_LIMIT, standard
 from iqlearn.errors import InputError
-from iqlearn.evaluation.rewards import in_blocks, recovered
+from iqlearn.evaluation.rewards import Ends, in_blocks, recovered
 from iqlearn.models import SoftQModel
 from iqlearn.models.reward import RewardNet
 from iqlearn.settings import Network
@@ -38,21 +38,27 @@ class RecoveredReward:
     High is what the expert did. With the default χ² on the mixture it is about +r_max = 2α on the expert's transitions
     and −r_max on those that only the learner made, 1 and −1 by default.
 
-    **Where an episode truly ends** (d = 1; a time limit is no end), V(s') is 0, as in every reinforcement-learning
-    library. What the end was worth in training is then paid at once, as a part of Q: about −r_max/(1−γ) where the
-    learner failed, +r_max/(1−γ) where the expert finished. So an agent that maximises the return of this reward is
-    neither lured into ending an episode nor into dragging it on. `absorbing=True` asks for the last step's reward
-    alone, which then goes on for ever in an absorbing state: r = Q − γr/(1−γ), so r = (1−γ)·Q.
+    **Where an episode truly ends** (d = 1; a time limit is no end), training had an absorbing state, worth
+    −r_max/(1−γ) where the learner failed and +r_max/(1−γ) where the expert finished. To a reinforcement-learning
+    library V(s') is 0 there, so all that follows is paid at once with the last step. An agent that maximises the
+    return of this reward is then neither lured into ending an episode nor into dragging it on, if it discounts as
+    training did; for another discount there is `at_discount`. `absorbing=True` asks for the last step's reward alone.
+
+    Where no expert episode ended, an end is a failure and −r_max follows at every step, also after transitions that
+    training never saw. Else whose end it was is known by Q only: r = Q − γr/(1−γ), so r = (1−γ)·Q at an end.
 
     >>> run.reward(demos), run.reward(transitions, absorbing=True)
     >>> reward = run.reward.distil(demos.transitions, kind="state")
     """
 
     model: SoftQModel
-    gamma: float
-    ends_absorb: bool
-    """Whether true ends led to absorbing states in training; without, `absorbing` changes nothing."""
+    ends: Ends
     spec: TaskSpec
+
+    @property
+    def gamma(self) -> float:
+        """The discount that it was learnt with."""
+        return self.ends.gamma
 
     def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Float[np.ndarray, " n"]:
         """The reward of each transition.
@@ -60,7 +66,17 @@ class RecoveredReward:
         Raises:
             InputError: demonstrations are of another task.
         """
-        return recovered(self.model, self._of(transitions), self.gamma, absorbing and self.ends_absorb)
+        batch = self._of(transitions)
+        steps = recovered(self.model, batch, self.ends)
+        return steps if absorbing else self.ends.paid(steps, np.asarray(batch.terminal))
+
+    def at_discount(self, gamma: float) -> RecoveredReward:
+        """The same reward for an agent of another discount: what follows an end is paid at once, at that discount.
+
+        Raises:
+            InputError: `gamma` is not in [0, 1).
+        """
+        return replace(self, ends=at_discount(self.ends, gamma))
 
     def distil(
         self, transitions: Transitions | Demos, kind: Kind = "state-action", updates: int = 5_000, seed: int = 0
@@ -91,8 +107,7 @@ class RecoveredReward:
         scale = standard(np.asarray(batch.obs))
         net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", float(np.abs(told).max()), init_key)
         sample = Sample(Transitions(*map(jnp.asarray, batch)), jnp.asarray(told))
-        worth = 1.0 / (1.0 - self.gamma) if self.ends_absorb else 1.0
-        return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, worth)
+        return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, self.ends)
 
     def _of(self, transitions: Transitions | Demos) -> Transitions:
         if isinstance(transitions, Demos):
@@ -110,8 +125,7 @@ class DistilledReward:
 
     net: RewardNet
     spec: TaskSpec
-    end: float
-    """How many times the last step's reward an end is worth: 1/(1−γ), as that reward goes on for ever."""
+    ends: Ends
 
     @property
     def kind(self) -> Kind:
@@ -124,11 +138,15 @@ class DistilledReward:
             transitions.check_task(self.spec, "the reward")
             transitions = transitions.transitions
         step = in_blocks(lambda batch: _judge(self.net, batch.obs, batch.action), transitions)
-        return step if absorbing else np.where(transitions.terminal, self.end * step, step)
+        return step if absorbing else self.ends.paid(step, np.asarray(transitions.terminal))
+
+    def at_discount(self, gamma: float) -> DistilledReward:
+        """As `RecoveredReward.at_discount`."""
+        return replace(self, ends=at_discount(self.ends, gamma))
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, the task in its header."""
-        about = {"kind": self.kind, "end": self.end, "spec": records.spec_to_dict(self.spec)}
+        about = {"kind": self.kind, "ends": asdict(self.ends), "spec": records.spec_to_dict(self.spec)}
         records.write_tree(Path(path), self.net, about={"iqlearn": json.dumps(about)})
 
     @classmethod
@@ -141,13 +159,20 @@ class DistilledReward:
         path = Path(path)
         try:
             about = json.loads(records.read_about(path)["iqlearn"])
-            spec, kind, end = records.spec_from_dict(about["spec"]), about["kind"], float(about["end"])
+            spec, kind, ends = records.spec_from_dict(about["spec"]), about["kind"], Ends(**about["ends"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is no distilled reward; expected one written by iqlearn reward --distil."
             ) from error
         like = jax.eval_shape(lambda: _blank(spec, kind == "state-action"))
-        return cls(records.read_tree(path, like), spec, end)
+        return cls(records.read_tree(path, like), spec, ends)
+
+
+def at_discount(ends: Ends, gamma: float) -> Ends:
+    """The same ends, counted at another discount."""
+    if not 0.0 <= gamma < 1.0:
+        raise InputError(f"at_discount is {gamma}; expected a number in [0, 1), the discount of who is paid.")
+    return replace(ends, discount=gamma)
 
 
 @jax.jit

@@ -16,6 +16,7 @@ from iqlearn import plots, records
 from iqlearn.algorithms import Algorithm, InverseSoftActorCritic, InverseSoftQ, TrainState, algorithm
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator
+from iqlearn.evaluation.rewards import Ends
 from iqlearn.models import Policy, SoftQModel
 from iqlearn.records import Row
 from iqlearn.reward import DistilledReward, RecoveredReward
@@ -74,7 +75,8 @@ class Run:
         learner = self.algorithm
         if not isinstance(learner, InverseSoftQ | InverseSoftActorCritic):
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
-        return RecoveredReward(self.model, learner.settings.gamma, learner.end_value > 0.0, self.spec)
+        failure = -learner.settings.reward_limit if self.origin.ends == 0 else None
+        return RecoveredReward(self.model, Ends(learner.settings.gamma, learner.end_value > 0.0, failure), self.spec)
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None

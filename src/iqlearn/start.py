@@ -37,6 +37,8 @@ class Origin:
     """The recovered reward that an expert learns from instead of the environment's: a run folder or a file."""
     reward_sha256: str = ""
     """Fingerprint of that reward; runs of earlier commits kept none."""
+    ends: int | None = None
+    """Expert transitions that truly ended an episode; runs of earlier commits did not say."""
     dynamics_error: float | None = None
     """Leave-one-out error of the linear model of the dynamics (see `Imagination`); none where it does not apply."""
 

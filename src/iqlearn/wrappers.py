@@ -18,8 +18,9 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     A monitor that is to see the true return goes inside, one that is to see the learned one outside.
 
-    >>> env = iq.RewardWrapper(gym.make("Hopper-v5"), iq.Run.load("runs/hopper").reward)
-    >>> stable_baselines3.SAC("MlpPolicy", env).learn(50_000)
+    >>> reward = iq.Run.load("runs/hopper").reward.at_discount(0.99)  # the agent's
+    >>> env = iq.RewardWrapper(gym.make("Hopper-v5"), reward)
+    >>> stable_baselines3.SAC("MlpPolicy", env, gamma=0.99).learn(50_000)
     """
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction) -> None:

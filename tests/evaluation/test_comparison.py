@@ -35,7 +35,7 @@ def test_what_has_no_weight_does_not_count() -> None:
     assert pearson(b, 3.0 - b, weights) == pytest.approx(-1.0)
 
 
-def test_an_episode_that_ended_goes_on_with_its_last_reward() -> None:
+def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
     learned, episode = np.array([1.0, -2.0, 3.0, 4.0]), np.array([5, 5, 7, 7])
     terminal = np.array([False, True, False, False])  # the second episode was cut by its time limit
     after = in_absorbing_state(learned, episode, terminal, limit=6)

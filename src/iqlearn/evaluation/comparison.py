@@ -65,15 +65,15 @@ def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"],
 
 
 def in_absorbing_state(
-    learned: Values, episode: Int[np.ndarray, " n"], terminal: Bool[np.ndarray, " n"], limit: int
+    each: Values, episode: Int[np.ndarray, " n"], terminal: Bool[np.ndarray, " n"], limit: int
 ) -> Values:
-    """What an absorbing state pays from a true end to the time limit: the last reward again, every step.
+    """What an absorbing state pays from a true end to the time limit: `each` step the same.
 
     An episode that ended early has then as many rewards as one that lasted, so that their undiscounted sums compare.
     """
     length = np.unique(episode, return_inverse=True, return_counts=True)
     left = np.maximum(limit - length[2][length[1]], 0)
-    return np.where(terminal, left * learned, 0.0)
+    return np.where(terminal, left * each, 0.0)
 
 
 def correlations(learned: Values, true: Values, what: str) -> dict[str, float | None]:

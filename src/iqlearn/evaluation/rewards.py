@@ -1,36 +1,72 @@
 """The recovered reward, computed for transitions."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from iqlearn.models import SoftQModel
 from iqlearn.objectives import SoftValues, discounted, implied_reward
 from iqlearn.types import Transitions, on_host
 
+Rewards = Float[np.ndarray, " n"]
 BLOCK = 16_384
 """Transitions a compiled call at most. Shorter calls are padded to a power of two, so few shapes are compiled."""
 
 
-@partial(jax.jit, static_argnames=("gamma", "absorbing"))
-def _implied(model: SoftQModel, batch: Transitions, gamma: float, absorbing: bool) -> Float[Array, " n"]:
+@dataclass(frozen=True)
+class Ends:
+    """What a true end is worth: it leads to an absorbing state, which pays the same at every step from then on."""
+
+    gamma: float
+    """The discount in training."""
+    absorb: bool
+    """Whether training had absorbing states; without, V is 0 after an end."""
+    pays: float | None = None
+    """What the absorbing state pays a step, −r_max where no expert episode ended; none: the last step's reward again,
+    since then it depends on whose end it was."""
+    discount: float | None = None
+    """The discount of who is paid, if it is another one."""
+
+    def step(self, q: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The reward of the last step alone, from its Q; where the absorbing state's value is known, within ±r_max."""
+        if not self.absorb:
+            return q
+        if self.pays is None:
+            return (1.0 - self.gamma) * q
+        return jnp.clip(q - following(self.gamma) * self.pays, -abs(self.pays), abs(self.pays))
+
+    def after(self, step: Rewards) -> Rewards:
+        """What the absorbing state pays at each later step, from the reward of the last one."""
+        if not self.absorb:
+            return np.zeros_like(step)
+        return step if self.pays is None else np.full_like(step, self.pays)
+
+    def paid(self, step: Rewards, terminal: Bool[np.ndarray, " n"]) -> Rewards:
+        """The rewards of steps, at each end together with all that follows it."""
+        discount = self.gamma if self.discount is None else self.discount
+        return np.where(terminal, step + following(discount) * self.after(step), step)
+
+
+def following(gamma: float) -> float:
+    """γ + γ² + …, what a reward of 1 at each later step is worth now."""
+    return gamma / (1.0 - gamma)
+
+
+@partial(jax.jit, static_argnames=("ends",))
+def _steps(model: SoftQModel, batch: Transitions, ends: Ends) -> Float[Array, " n"]:
     q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
-    next_v = discounted(v, batch.terminal, gamma, q if absorbing else 0.0)
-    return implied_reward(SoftValues(q, v, next_v))
+    inner = implied_reward(SoftValues(q, v, discounted(v, batch.terminal, ends.gamma)))
+    return jnp.where(batch.terminal, ends.step(q), inner)
 
 
-def recovered(
-    model: SoftQModel, transitions: Transitions, gamma: float, absorbing: bool = False
-) -> Float[np.ndarray, " n"]:
-    """r(s,a,s') = Q(s,a) − γV(s') of each transition (IQ-Learn, section 4).
-
-    After a true end V is 0, or with `absorbing` that of a state in which the reward of the last step goes on for ever:
-    r = Q − γr/(1−γ), so that r = (1−γ)·Q.
-    """
-    return in_blocks(lambda batch: _implied(model, batch, gamma, absorbing), transitions)
+def recovered(model: SoftQModel, transitions: Transitions, ends: Ends) -> Rewards:
+    """r(s,a,s') = Q(s,a) − γV(s') of each transition (IQ-Learn, section 4), at a true end `ends.step`."""
+    return in_blocks(lambda batch: _steps(model, batch, ends), transitions)
 
 
 def in_blocks(judge: Callable[[Transitions], Float[Array, " n"]], transitions: Transitions) -> Float[np.ndarray, " n"]:
