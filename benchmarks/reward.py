@@ -65,7 +65,8 @@ def truth(imitator: Job, work: Path) -> Rows:
     names = ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode")
     found = {name: facts[name] for name in names}
     found |= {f"{kind}_{name}": of_kind[name] for kind, of_kind in facts["kinds"].items() for name in names}
-    shutil.copy(work / "judged" / imitator.name / "reward.png", RESULTS / f"reward-{imitator.task}.png")
+    if imitator.seed == 0:
+        shutil.copy(work / "judged" / imitator.name / "reward.png", RESULTS / f"reward-{imitator.task}.png")
     return rows("truth", imitator.task, imitator.seed, imitator.steps, found)
 
 

@@ -44,8 +44,8 @@ class RecoveredReward:
     return of this reward is then neither lured into ending an episode nor into dragging it on, if it discounts as
     training did; for another discount there is `at_discount`. `absorbing=True` asks for the last step's reward alone.
 
-    Where no expert episode ended, an end is a failure and −r_max follows at every step, also after transitions that
-    training never saw. Else whose end it was is known by Q only: r = Q − γr/(1−γ), so r = (1−γ)·Q at an end.
+    Where no expert episode ended, an end is a failure: it pays −r_max, as every later step does, also where training
+    never saw it. Else whose end it was is known by Q only: r = Q − γr/(1−γ), so r = (1−γ)·Q at an end.
 
     >>> run.reward(demos), run.reward(transitions, absorbing=True)
     >>> reward = run.reward.distil(demos.transitions, kind="state")

@@ -33,12 +33,12 @@ class Ends:
     """The discount of who is paid, if it is another one."""
 
     def step(self, q: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The reward of the last step alone, from its Q; where the absorbing state's value is known, within ±r_max."""
+        """The reward of the last step alone, from its Q; where every end is a failure it pays as that state does."""
         if not self.absorb:
             return q
         if self.pays is None:
             return (1.0 - self.gamma) * q
-        return jnp.clip(q - following(self.gamma) * self.pays, -abs(self.pays), abs(self.pays))
+        return jnp.full_like(q, self.pays)
 
     def after(self, step: Rewards) -> Rewards:
         """What the absorbing state pays at each later step, from the reward of the last one."""
