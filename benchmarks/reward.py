@@ -63,7 +63,7 @@ def truth(imitator: Job, work: Path) -> Rows:
     words = ("reward", folder, "--rollouts", "expert,random,noisy", "--json", "--out", work / "judged" / imitator.name)
     facts = json.loads(iqlearn(*words))
     names = ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode")
-    found = {name: facts[name] for name in names}
+    found = {name: facts[name] for name in (*names, "pearson_length", "pearson_mean")}
     found |= {f"{kind}_{name}": of_kind[name] for kind, of_kind in facts["kinds"].items() for name in names}
     if imitator.seed == 0:
         shutil.copy(work / "judged" / imitator.name / "reward.png", RESULTS / f"reward-{imitator.task}.png")

@@ -45,3 +45,10 @@ def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
     assert facts["pearson_episode"] == pytest.approx(1.0)
     assert (facts["episodes"], facts["mean"]) == (2, 1.5)
     assert in_absorbing_state(learned, episode, terminal, limit=0).tolist() == [0.0] * 4
+
+
+def test_what_the_length_of_an_episode_alone_would_tell_stands_beside_what_the_reward_tells() -> None:
+    learned, episode = np.array([3.0, 1.0, 1.0, 2.0, 2.0, 2.0]), np.array([0, 1, 1, 2, 2, 2])
+    facts = report(learned, np.array([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]), episode, np.zeros(6))
+    assert facts["pearson_length"] == pytest.approx(pearson(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 6.0])))
+    assert facts["pearson_mean"] == pytest.approx(pearson(np.array([3.0, 1.0, 2.0]), np.array([1.0, 3.0, 6.0])))
