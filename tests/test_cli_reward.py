@@ -3,17 +3,20 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import gymnasium as gym
 import jax
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
 
 from iqlearn import DistilledReward, Interaction, Network, Run, Schedule, cli, records, session
 from iqlearn.groups import experience, replay_for
 from iqlearn.learning import begin_expert
 from iqlearn.run import check_reward, load_reward
 from iqlearn.settings import SAC
-from iqlearn.types import on_host
+from iqlearn.types import Transitions, on_host
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
@@ -80,14 +83,49 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
     run = Run.load(out)
     assert run.origin.reward == str(path)
     assert run.result["mean_return"] < -100.0  # what is reported is the environment's own
-    held, _ = experience(out / records.CHECKPOINT, replay_for(run))
+    batch, paid = remembered(out)
+    assert len(paid) == 40
+    np.testing.assert_allclose(paid, load_reward(path, run.spec)(batch), atol=1e-5)
+
+
+def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
+    """The transitions in the replay of a run, and what each was paid."""
+    held, _ = experience(folder / records.CHECKPOINT, replay_for(Run.load(folder)))
     n, frame = int(held.size), np.asarray(held.frame)
     obs, next_obs = (np.asarray(held.frames)[frame[:n] + ahead] for ahead in (0, 1))
-    told = load_reward(path, run.spec)(
-        on_host(obs, np.asarray(held.action)[:n], next_obs, np.asarray(held.terminal)[:n])
-    )
-    assert n == 40
-    np.testing.assert_allclose(np.asarray(held.reward)[:n], told, atol=1e-5)
+    batch = on_host(obs, np.asarray(held.action)[:n], next_obs, np.asarray(held.terminal)[:n])
+    return batch, np.asarray(held.reward)[:n]
+
+
+class Falling(gym.Wrapper):
+    """Pendulum that truly ends at every seventh step."""
+
+    def __init__(self) -> None:
+        super().__init__(PendulumEnv())
+
+    def reset(self, *, seed=None, options=None):
+        self.at = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action):
+        self.at += 1
+        obs, reward, _, _, info = self.env.step(action)
+        return obs, reward, self.at == 7, False, info
+
+
+def test_an_expert_is_paid_for_what_follows_an_end_at_its_own_discount(trained, tmp_path) -> None:
+    """No episode of Pendulum's demonstrations ends, so every end is a failure: −r_max for ever."""
+    gym.register("IqlearnFalling-v0", entry_point=Falling, max_episode_steps=200)
+    out, words = tmp_path / "expert", (*SHORT, *NETWORKS, "--gamma", "0.8")
+    try:
+        iqlearn("expert", "--env", "IqlearnFalling-v0", "--reward", trained, "--out", out, *words)
+    finally:
+        del gym.registry["IqlearnFalling-v0"]
+    batch, paid = remembered(out)
+    ends = np.asarray(batch.terminal)
+    assert ends.any()
+    np.testing.assert_allclose(paid[ends], -1.0 / (1.0 - 0.8), rtol=1e-5)
+    assert (np.abs(paid[~ends]) < 5.0).all()
 
 
 def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, monkeypatch) -> None:
