@@ -11,7 +11,7 @@ from iqlearn import plots, records
 from iqlearn.data import Demos
 from iqlearn.envs import gym
 from iqlearn.errors import InputError
-from iqlearn.evaluation.comparison import in_absorbing_state, pearson, report
+from iqlearn.evaluation.comparison import baselines, in_absorbing_state, pearson, report
 from iqlearn.evaluation.epic import Coverage, epic_distance
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.evaluation.rollouts import rollouts
@@ -59,6 +59,8 @@ def compare(run: Run, sets: Mapping[str, Demos], judged: Rewards, out: Path, tit
     learned, rest = (np.concatenate(list(part.values())) for part in (judged, after))
     true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
     facts = report(learned, true, numbered(sets), rest)
+    if true is not None:
+        facts |= baselines(learned, true, numbered(sets))
     if run.origin.env is not None:
         facts["epic"] = epic(run, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from iqlearn.evaluation.comparison import by_episode, in_absorbing_state, pearson, ranks, report, spearman
+from iqlearn.evaluation.comparison import baselines, by_episode, in_absorbing_state, pearson, ranks, report, spearman
 
 
 def test_correlations_are_those_of_scipy() -> None:
@@ -49,6 +49,6 @@ def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
 
 def test_what_the_length_of_an_episode_alone_would_tell_stands_beside_what_the_reward_tells() -> None:
     learned, episode = np.array([3.0, 1.0, 1.0, 2.0, 2.0, 2.0]), np.array([0, 1, 1, 2, 2, 2])
-    facts = report(learned, np.array([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]), episode, np.zeros(6))
+    facts = baselines(learned, np.array([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]), episode)
     assert facts["pearson_length"] == pytest.approx(pearson(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 6.0])))
     assert facts["pearson_mean"] == pytest.approx(pearson(np.array([3.0, 1.0, 2.0]), np.array([1.0, 3.0, 6.0])))

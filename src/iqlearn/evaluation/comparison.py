@@ -48,8 +48,6 @@ def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"],
     """Range of the learned reward, and its correlation with the true one where that is known.
 
     `after`: what follows each transition, counted in the return of its episode only: not 0 where an episode ended.
-    Two baselines show how much of the correlation by episode is its length: `pearson_length` is that of the number of
-    steps alone with the true return, `pearson_mean` that of the learned reward a step, without what follows an end.
     """
     returns = by_episode(learned + after, episode)
     facts: dict[str, Any] = {
@@ -62,11 +60,19 @@ def report(learned: Values, true: Values | None, episode: Int[np.ndarray, " n"],
         "episode_mean": float(returns.mean()),
     }
     if true is not None:
-        earned, length = by_episode(true, episode), by_episode(np.ones(len(true)), episode)
-        facts |= correlations(learned, true, "transition") | correlations(returns, earned, "episode")
-        facts["pearson_length"] = pearson(length, earned)
-        facts["pearson_mean"] = pearson(by_episode(learned, episode) / length, earned)
+        facts |= correlations(learned, true, "transition") | correlations(returns, by_episode(true, episode), "episode")
     return facts
+
+
+def baselines(learned: Values, true: Values, episode: Int[np.ndarray, " n"]) -> dict[str, float | None]:
+    """How much of a correlation by episode is the episode's length.
+
+    `pearson_length` is the correlation of the number of steps alone with the true return, `pearson_mean` that of the
+    learned reward a step, without what follows an end.
+    """
+    earned, length = by_episode(true, episode), by_episode(np.ones(len(true)), episode)
+    mean = by_episode(learned, episode) / length
+    return {"pearson_length": pearson(length, earned), "pearson_mean": pearson(mean, earned)}
 
 
 def in_absorbing_state(
