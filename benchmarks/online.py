@@ -43,7 +43,8 @@ class Job:
     seed: int
     steps: int
     flags: tuple[str, ...] = ()
-    evaluations: int = 10
+    evaluations: int = 0
+    """0: ten, and in long runs one every 5,000 steps."""
     episodes: int = 20
 
     @property
@@ -61,7 +62,7 @@ class Job:
             "--subsample": self.subsample,
             "--seed": self.seed,
             "--steps": self.steps,
-            "--evaluations": self.evaluations,
+            "--evaluations": self.evaluations or max(10, self.steps // 5_000),
             "--eval-episodes": self.episodes,
             "--out": folder,
         }

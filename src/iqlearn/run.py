@@ -171,7 +171,7 @@ class Run:
         if not best:
             return run
         model = records.read_tree(folder / records.BEST, jax.eval_shape(lambda: run.model))
-        return replace(run, state=TrainState(model, model, state.opt_state, state.step, state.particles))
+        return replace(run, state=replace(state, model=model, target=model))
 
 
 def load_reward(path: str | Path, spec: TaskSpec) -> RecoveredReward | DistilledReward:

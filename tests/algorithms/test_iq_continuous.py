@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iqlearn.algorithms import InverseSoftActorCritic, TrainState
+from iqlearn.errors import InputError
 from iqlearn.objectives import SoftValues
 from iqlearn.settings import DivergenceName, IQLearnContinuous, Network, ValueTerm
 from iqlearn.settings.continuous import Imitation
@@ -231,6 +232,46 @@ def test_the_actor_hears_of_the_expert_what_its_mode_says():
     settings = replace(SETTINGS, online=Imitation(cloning=8.0), offline=Imitation(cloning=3.0))
     assert InverseSoftActorCritic(settings).imitation.cloning == 8.0
     assert InverseSoftActorCritic(settings, learner_acts=False).imitation.cloning == 3.0
+
+
+def moved(actor, by: float):
+    """An actor whose means are `by` from where they were; its spread stays."""
+    bias = actor.layers[-1].bias
+    return eqx.tree_at(lambda a: a.layers[-1].bias, actor, bias.at[: len(bias) // 2].add(by))
+
+
+def test_an_anchored_actor_is_held_to_its_clone_where_the_learner_was():
+    """The weight times the squared distance of the modes in visited rows, wherever the expert was."""
+    learner = InverseSoftActorCritic(replace(SETTINGS, online=Imitation(warm_start=1, anchor=3.0)))
+    clone = moved(STATE.model.actor, -0.25)  # two actions, 0.25 off each
+
+    @jax.jit
+    def both(state: TrainState, clone, batch: Batch):
+        metrics = [learner.loss(state.model, state.target, batch, KEY, held)[1] for held in (clone, None)]
+        slope = jax.grad(lambda m: learner.loss(m, state.target, batch, KEY, clone)[1]["clone_distance"])(state.model)
+        return metrics, slope
+
+    (held, free), slope = both(STATE, clone, batch())
+    assert float(held["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
+    assert float(held["actor_loss"]) == pytest.approx(float(free["actor_loss"]) + 3.0 * 2 * 0.25**2, rel=1e-4)
+    assert float(held["critic_loss"]) == float(free["critic_loss"])
+    assert "clone_distance" not in free
+    assert not zero(slope.actor)
+    assert zero(slope.critic)
+    elsewhere = batch()._replace(expert=rows(5))
+    assert float(both(STATE, clone, elsewhere)[0][0]["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
+
+
+def test_offline_there_is_nowhere_to_anchor():
+    with pytest.raises(InputError, match=r"offline\.anchor is 2.*expected 0, offline the learner has no states"):
+        replace(SETTINGS, offline=Imitation(warm_start=1, anchor=2.0))
+
+
+def test_updates_leave_the_clone_as_it_is():
+    settings = replace(SETTINGS, online=Imitation(warm_start=1, anchor=1.0))
+    assert zero(jax.tree.map(jnp.subtract, updated(settings).clone, START.model.actor))
+    for imitation in (Imitation(anchor=1.0), Imitation(warm_start=1)):
+        assert InverseSoftActorCritic(replace(SETTINGS, online=imitation)).init(SPEC, SCALE, KEY).clone is None
 
 
 @pytest.mark.parametrize(("name", "share"), [("none", 1.0 - 0.9), ("polyak", 1.0)])

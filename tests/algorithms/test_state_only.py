@@ -85,13 +85,13 @@ def test_metrics_do_not_speak_of_the_experts_actions(cartpole, pendulum):
 
 def test_the_actor_is_told_nothing():
     assert CONTINUOUS.offline == CONTINUOUS.online == Imitation()
-    assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0)
+    assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
     assert iq.IQLearnContinuous().offline == Imitation(warm_start=5_000, cloning=1_000.0)
     assert from_dict(to_dict(CONTINUOUS)) == CONTINUOUS
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
-@pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("cloning", 0.5)])
+@pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("cloning", 0.5), ("anchor", 0.5)])
 def test_state_only_and_cloning_contradict_each_other(mode, setting, value):
     with pytest.raises(InputError, match=rf"{mode}\.{setting} is {value}; expected 0 with state_only"):
         iq.IQLearnContinuous(state_only=True, **{mode: Imitation(**{setting: value})})

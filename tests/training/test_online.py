@@ -250,7 +250,7 @@ def test_a_run_diverges_after_the_state_that_is_kept(pendulum):
 def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
     runs = [
         begin(
-            replace(CONTINUOUS, online=Imitation(warm_start=n)),
+            replace(CONTINUOUS, online=Imitation(warm_start=n, anchor=1.0)),
             pendulum,
             Schedule(steps=20),
             "Pendulum-v1",
@@ -267,6 +267,8 @@ def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
     assert np.abs(random - cloned).max() > 1e-3
     before, after = (jax.tree.leaves(run.state.model.actor) for run in runs)
     assert max(np.abs(a - b).max() for a, b in zip(before, after, strict=True)) > 1e-3
+    assert runs[0].state.clone is None
+    jax.tree.map(np.testing.assert_array_equal, runs[1].state.clone, runs[1].state.model.actor)
     assert [int(run.state.step) for run in runs] == [0, 0]
 
 

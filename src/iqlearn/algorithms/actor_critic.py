@@ -1,5 +1,6 @@
 """Steps that the actor-critics share: two optimisers, a slow copy, the actor's and the temperature's loss."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -100,4 +101,4 @@ def finish(
     }
     if s.learn_temperature:
         metrics["temperature"] = model.temperature
-    return TrainState(model, target, opt_state, state.step + 1), metrics
+    return replace(state, model=model, target=target, opt_state=opt_state, step=state.step + 1), metrics

@@ -1,6 +1,6 @@
 """Inverse soft-Q learning for continuous actions: critics, and the actor that follows their soft policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
@@ -17,7 +17,10 @@ from iqlearn.algorithms.actor_critic import (
 )
 from iqlearn.algorithms.descent import between
 from iqlearn.algorithms.state import TrainState
+from iqlearn.models import distributions
 from iqlearn.models.continuous import ContinuousSoftQ
+from iqlearn.models.distributions import Policy
+from iqlearn.models.networks import MLP
 from iqlearn.objectives import (
     SoftValues,
     discounted,
@@ -59,7 +62,9 @@ class InverseSoftActorCritic:
         s = self.settings
         unit = s.lipschitz if s.network.spectral_norm else 1.0
         model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash, unit)
-        return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
+        state = TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
+        anchored = self.imitation.anchor > 0.0 and self.imitation.warm_start > 0
+        return replace(state, clone=model.actor) if anchored else state
 
     def answer(self, state: State) -> ContinuousSoftQ:
         """What acts and judges: the averaged actor and the critics."""
@@ -68,7 +73,7 @@ class InverseSoftActorCritic:
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
         objective = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, metrics), gradient = objective(state.model, state.target, batch, key)
+        (loss, metrics), gradient = objective(state.model, state.target, batch, key, state.clone)
         return finish(self.settings, state, loss, metrics, gradient)
 
     @property
@@ -77,7 +82,7 @@ class InverseSoftActorCritic:
         return self.settings.online if self.learner_acts else self.settings.offline
 
     def loss(
-        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey
+        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey, clone: MLP | None = None
     ) -> tuple[Scalar, Metrics]:
         """Critics' and actor's loss, each differentiable in its own part only, from one sample of the policy.
 
@@ -107,15 +112,28 @@ class InverseSoftActorCritic:
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        if not s.state_only:
-            cloned = jnp.mean(drawn.policy.distance(unit)[:n])
-            actor += self.imitation.cloning * cloned
-            metrics["squared_error"] = cloned
-        loss = critic + actor
+        told, distances = self.guidance(drawn.policy, inputs, unit, n, clone)
+        loss = critic + actor + told
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
         entropy = -jnp.mean(drawn.log_prob)
-        return loss, {**metrics, "critic_loss": critic, "actor_loss": actor, "entropy": entropy}
+        metrics |= {"critic_loss": critic, "actor_loss": actor + told, "entropy": entropy}
+        return loss, metrics | distances
+
+    def guidance(
+        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None
+    ) -> tuple[Scalar | float, Metrics]:
+        """What the actor is told beside the critics: the expert's actions, and in visited rows what its clone did."""
+        if self.settings.state_only:
+            return 0.0, {}
+        error = jnp.mean(policy.distance(unit)[:n])
+        loss, distances = self.imitation.cloning * error, {"squared_error": error}
+        if clone is not None and len(inputs) > n:
+            held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
+            away = jnp.mean(jax.tree.map(lambda x: x[n:], policy).distance(held))
+            loss += self.imitation.anchor * away
+            distances["clone_distance"] = away
+        return loss, distances
 
     def next_value(
         self, model: ContinuousSoftQ, slow: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey

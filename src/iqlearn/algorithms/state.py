@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from iqlearn.models import ContinuousSoftQ, DiscreteSoftQ, SoftQModel
+from iqlearn.models.networks import MLP
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
 
 Model = TypeVar("Model", DiscreteSoftQ, ContinuousSoftQ)
@@ -24,6 +25,8 @@ class TrainState(eqx.Module, Generic[Model]):
     """Updates done."""
     particles: Float[Array, "particles obs"] | None = None
     """Where the learner stands in its model of the dynamics, if it has one."""
+    clone: MLP | None = None
+    """The actor that learning began from, where the learner is held to it (`Imitation.anchor`)."""
 
 
 @runtime_checkable

@@ -74,13 +74,16 @@ class Imitation:
     """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
     cloning: float = 0.0
     """Weight of the squared error of the expert's actions in the actor's loss."""
+    anchor: float = 0.0
+    """Weight of the squared distance to what that clone would do, in the learner's states: where the critics tell
+    expert and learner apart no more, their noise does not lead away. Nothing without a warm start."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "warm_start", "cloning")
+        require_not_negative(self, "warm_start", "cloning", "anchor")
 
 
 def online_imitation() -> Imitation:
-    return Imitation(warm_start=5_000, cloning=20.0)
+    return Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
 
 
 def offline_imitation() -> Imitation:
@@ -127,10 +130,11 @@ class IQLearnContinuous(ActorCritic, Objective):
             for mode, default in (("online", online_imitation()), ("offline", offline_imitation())):
                 self._forbid_cloning(mode, default)
                 object.__setattr__(self, mode, Imitation())
+        require(self.offline.anchor == 0, "offline.anchor", self.offline.anchor, "0, offline the learner has no states")
 
     def _forbid_cloning(self, mode: str, default: Imitation) -> None:
         """What was not asked for, the default, is turned off silently."""
-        for name in ("warm_start", "cloning"):
+        for name in ("warm_start", "cloning", "anchor"):
             value = getattr(getattr(self, mode), name)
             allowed = (0, getattr(default, name))
             require(value in allowed, f"{mode}.{name}", value, "0 with state_only, which reads no expert action")

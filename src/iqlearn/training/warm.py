@@ -1,5 +1,7 @@
 """A first policy before inverse soft-Q learning begins: the expert's actions, cloned."""
 
+from dataclasses import replace
+
 import equinox as eqx
 
 from iqlearn.algorithms import ContinuousCloning, TrainState
@@ -17,10 +19,11 @@ def warm_started(
     demos: Demonstrations,
     key: PRNGKey,
 ) -> TrainState[ContinuousSoftQ]:
-    """The state with an actor, live and averaged, that has been cloned from the demonstrations."""
+    """The state with an actor, live, averaged and to be held to, that has been cloned from the demonstrations."""
     if updates == 0:
         return state
     cloning = ContinuousCloning(BCContinuous(actor=settings.actor))
     cloned, _ = train(cloning, cloning.begin(state.model), demos, key, updates)
     actor = cloned.model.actor
-    return eqx.tree_at(lambda s: (s.model.actor, s.target.actor), state, (actor, actor))
+    state = eqx.tree_at(lambda s: (s.model.actor, s.target.actor), state, (actor, actor))
+    return state if state.clone is None else replace(state, clone=actor)
