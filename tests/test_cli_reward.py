@@ -12,7 +12,7 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 from iqlearn import DistilledReward, Interaction, Network, Run, Schedule, cli, records, session
-from iqlearn.groups import experience, replay_for
+from iqlearn.acting import experience, replay_for
 from iqlearn.learning import begin_expert
 from iqlearn.run import check_reward, load_reward
 from iqlearn.settings import SAC

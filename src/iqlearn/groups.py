@@ -1,36 +1,20 @@
-"""What a session advances: seeds stacked into one program offline, or one run with its environments online."""
+"""What a session advances: runs together. Offline they are seeds stacked into one program (online: `acting`)."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iqlearn import records
 from iqlearn.algorithms import TrainState
-from iqlearn.data import Replay, empty_replay
-from iqlearn.envs.vector import VectorEnv
-from iqlearn.errors import InputError
-from iqlearn.models import SoftQModel
-from iqlearn.run import Run, load_reward
-from iqlearn.settings import IQLearnContinuous
-from iqlearn.settings.presets import Expert
+from iqlearn.run import Run
 from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
-    Demonstrations,
-    Experience,
-    Rewards,
-    interact,
-    moments,
-    remember,
-    rewarded,
     train,
     train_seeds,
 )
-from iqlearn.types import Bounds
 
 Figures = dict[str, float]
 
@@ -115,83 +99,6 @@ class Offline:
         return [tree] if self._n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(self._n)]
 
 
-class Online:
-    """One run that acts in its environments: the device updates while the host steps them.
-
-    `advance` begins with new episodes, whose reset seeds follow from the run's seed and the steps done. So a run that
-    goes on from a checkpoint is the run that never stopped, bit for bit.
-    """
-
-    def __init__(self, run: Run, demos: Demonstrations | None, folder: Path | None = None) -> None:
-        assert run.interaction is not None
-        assert run.origin.env is not None
-        self._algorithm, self._acting, self._seed = run.algorithm, run.interaction, run.schedule.seed
-        self._state, self._demos, self._updates = run.state, demos, int(run.state.step)
-        _, self._act_key, self._train_key = keys_of(self._seed)
-        self._env = VectorEnv(run.origin.env, self._acting.num_envs, self._seed, self._acting.vectorization)
-        self._replay, self.done = replay_for(run), 0
-        if run.rows and folder is not None:
-            self._replay, self.done = experience(folder / records.CHECKPOINT, self._replay)
-        self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
-        self._reward = None if run.origin.reward is None else load_reward(run.origin.reward, run.spec)
-        if self._reward is not None:
-            assert isinstance(run.settings, Expert)
-            self._reward = self._reward.at_discount(run.settings.gamma)
-        self._program: Any = None
-
-    @property
-    def states(self) -> list[TrainState]:
-        return [self._state]
-
-    @property
-    def extras(self) -> list[dict[str, Any]]:
-        return [{"replay": self._replay.packed(), "env_steps": np.int64(self.done)}]
-
-    @property
-    def data(self) -> Data:
-        """What the updates draw from."""
-        return Rewards(self._replay) if self._demos is None else Experience(self._demos, self._replay)
-
-    def compile(self) -> None:
-        if self._program is None:
-            lowered = train.lower(self._algorithm, self._state, self.data, self._train_key, 1)
-            self._program = lowered.compile()
-
-    def advance(self, steps: int) -> list[Figures]:
-        done, last = self.done, self.done + steps
-        self._env.restart(int(np.random.SeedSequence([self._seed, done]).generate_state(1)[0]) % 2**31)
-        state, seen = self._state, []
-        while done < last:
-            each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
-            n = each * self._acting.num_envs
-            acting = self._actor(state) if self._competent or done >= self._acting.random_steps else None
-            due = self._due(done)
-            if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
-                state, metrics = self._program(state, self.data, self._train_key, due)
-                self._updates += due
-                seen.append((due, metrics))
-            taken = interact(self._env, acting, self._act_key, done, each)
-            taken = taken if self._reward is None else rewarded(taken, self._reward)
-            if seen and not finite(seen[-1][1]):
-                raise Diverged(done, done + n)
-            self._replay = remember(self._replay, moments(taken))
-            done += n
-        self._state, self.done = state, done
-        return [mean(seen)]
-
-    def close(self) -> None:
-        self._env.close()
-
-    def _actor(self, state: TrainState) -> SoftQModel:
-        """What acts: of an imitator what it will be judged by, of an expert the newest actor."""
-        return state.model if self._demos is None else self._algorithm.answer(state)
-
-    def _due(self, done: int) -> int:
-        """Updates to catch up on after `done` steps."""
-        acting = self._acting
-        return int(acting.update_ratio * max(done - acting.random_steps, 0)) - self._updates
-
-
 def finite(metrics: Mapping[str, Any]) -> bool:
     """Whether every metric, the loss and the norms of its gradients among them, is a number."""
     return all(np.all(np.isfinite(value)) for value in metrics.values())
@@ -204,26 +111,3 @@ def mean(seen: Sequence[tuple[int, Mapping[str, Any]]]) -> Figures:
     total = sum(n for n, _ in seen)
     fetched = [(n, jax.device_get(metrics)) for n, metrics in seen]
     return {name: float(sum(n * m[name] for n, m in fetched)) / total for name in fetched[0][1]}
-
-
-def replay_for(run: Run) -> Replay:
-    """An empty replay for the run's task, as large as it can ever be filled."""
-    assert run.interaction is not None
-    capacity = min(run.interaction.replay, run.schedule.steps + run.interaction.round_steps)
-    actions = run.spec.actions
-    if isinstance(actions, Bounds):
-        return empty_replay(run.spec.obs_shape, (len(actions.low),), np.float32, capacity)
-    return empty_replay(run.spec.obs_shape, (), np.int32, capacity)
-
-
-def experience(checkpoint: Path, like: Replay) -> tuple[Replay, int]:
-    """The replay that a checkpoint holds, and the steps that filled it.
-
-    Raises:
-        InputError: there is none, or it is of another task.
-    """
-    packed = records.read_part(checkpoint, "replay", like)
-    try:
-        return packed.unpacked(like), int(records.read_part(checkpoint, "env_steps", np.int64(0)))
-    except ValueError as error:
-        raise InputError(f"{checkpoint} holds another replay ({error}); expected the run's own.") from error

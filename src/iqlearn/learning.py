@@ -88,7 +88,7 @@ def begin(
         raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
     spec = demos.task_spec() if env is None else gym.task_spec(env)
     demos.check_task(spec, env or "the task")
-    check(settings, spec.discrete, interaction is not None)
+    check(settings, spec.discrete, interaction)
     if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
         raise InputError(
             f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
@@ -107,7 +107,8 @@ def begin(
         data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
         state = data.begin(state, keys_of(schedule.seed)[1])
     if isinstance(settings, IQLearnContinuous):
-        updates = (settings.offline if interaction is None else settings.online).warm_start
+        imitation = settings.offline if interaction is None else settings.online
+        updates = 0 if settings.state_only else imitation.warm_start  # there, once actions have been inferred
         state = warm_started(settings, updates, state, on_device([demos])[0], keys_of(schedule.seed)[2])
     return Run(settings, schedule, origin, spec, state, interaction)
 
@@ -143,7 +144,7 @@ def begin_expert(
     if reward is not None:
         load_reward(reward, spec)
         origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
-    check(settings, spec.discrete, online=True)
+    check(settings, spec.discrete, interaction)
     scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)

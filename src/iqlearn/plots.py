@@ -24,7 +24,8 @@ def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) ->
     """The return with its range and the expert's as a dashed line, then one panel a metric, over the steps."""
     from matplotlib.figure import Figure
 
-    known = [name for name in rows[0] if name not in COUNTS and any(row[name] is not None for row in rows)]
+    found = dict.fromkeys(name for row in rows for name in row)  # some metrics begin late, or end early
+    known = [name for name in found if name not in COUNTS and any(row.get(name) is not None for row in rows)]
     names = sorted((n for n in known if n not in RANGE), key=lambda name: name != "return_mean")
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
@@ -33,7 +34,7 @@ def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) ->
     steps = [row["step"] for row in rows]
     unit = "steps of the environment" if "updates" in rows[-1] else "updates"
     for panel, name in zip(panels, names, strict=False):
-        panel.plot(steps, [row[name] for row in rows], marker="o", markersize=3, label="mean")
+        panel.plot(steps, [row.get(name) for row in rows], marker="o", markersize=3, label="mean")
         panel.set(title=name.replace("_", " "), xlabel=unit)
         panel.grid(alpha=0.3)
         if name == "return_mean":

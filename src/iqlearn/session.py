@@ -13,10 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from iqlearn.acting import Online
 from iqlearn.algorithms import TrainState
 from iqlearn.data import Demos
 from iqlearn.evaluation import Episode, Evaluator, Familiar, normalised
-from iqlearn.groups import Diverged, Figures, Group, Offline, Online
+from iqlearn.groups import Diverged, Figures, Group, Offline
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run
@@ -41,7 +42,7 @@ class Session:
         self._metrics: list[Figures] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
         self._expert = demos[0].expert_return if demos else None
-        self._familiar = [Familiar(part) for part in demos]
+        self._familiar = [Familiar(part.obs, part.observation_scale()) for part in demos]
         self._random: float | None = None
         self._seconds_before = first.result.get("seconds", 0.0)
         self._started = time.perf_counter()

@@ -13,12 +13,19 @@ from iqlearn import Demos, InputError, session
 from iqlearn.algorithms.iq import without_expert_actions
 from iqlearn.learning import begin
 from iqlearn.models import DiscreteSoftQ
-from iqlearn.settings import Imitation, Interaction, Schedule, from_dict, to_dict
+from iqlearn.settings import Imitation, Inference, Interaction, Schedule, from_dict, to_dict
 from iqlearn.types import Batch, ObservationScale, TaskSpec, Transitions
 
 NETWORK = iq.Network(hidden=(8,))
 DISCRETE = iq.IQLearn(state_only=True, network=NETWORK, batch_size=8)
-CONTINUOUS = iq.IQLearnContinuous(state_only=True, network=NETWORK, actor=NETWORK, batch_size=8)
+CONTINUOUS = iq.IQLearnContinuous(
+    state_only=True,
+    network=NETWORK,
+    actor=NETWORK,
+    batch_size=8,
+    online=Imitation(warm_start=5, cloning=1.0),
+    inference=Inference(steps=20, rounds=2, updates=5),
+)
 ACTING = Interaction(random_steps=10, round_steps=10)
 
 
@@ -83,18 +90,17 @@ def test_metrics_do_not_speak_of_the_experts_actions(cartpole, pendulum):
         assert not {"log_likelihood", "squared_error"} & set(run.rows[-1])
 
 
-def test_the_actor_is_told_nothing():
-    assert CONTINUOUS.offline == CONTINUOUS.online == Imitation()
-    assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
+def test_offline_the_actor_is_told_nothing():
+    assert CONTINUOUS.offline == Imitation()
+    assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0)
     assert iq.IQLearnContinuous().offline == Imitation(warm_start=5_000, cloning=1_000.0)
     assert from_dict(to_dict(CONTINUOUS)) == CONTINUOUS
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("cloning", 0.5), ("anchor", 0.5)])
-def test_state_only_and_cloning_contradict_each_other(mode, setting, value):
-    with pytest.raises(InputError, match=rf"{mode}\.{setting} is {value}; expected 0 with state_only"):
-        iq.IQLearnContinuous(state_only=True, **{mode: Imitation(**{setting: value})})
+def test_offline_state_only_and_cloning_contradict_each_other(setting, value):
+    with pytest.raises(InputError, match=rf"offline\.{setting} is {value}; expected 0 with state_only"):
+        iq.IQLearnContinuous(state_only=True, offline=Imitation(**{setting: value}))
 
 
 @pytest.mark.parametrize("settings", [replace(DISCRETE, state_only=False), iq.BC()])

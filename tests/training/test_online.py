@@ -13,8 +13,8 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 import iqlearn as iq
 from iqlearn import records, session
+from iqlearn.acting import Online
 from iqlearn.data import Demos
-from iqlearn.groups import Online
 from iqlearn.learning import begin
 from iqlearn.session import Session
 from iqlearn.settings import BCContinuous, Interaction, IQLearn, IQLearnContinuous, Network, Schedule

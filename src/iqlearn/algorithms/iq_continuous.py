@@ -77,6 +77,11 @@ class InverseSoftActorCritic:
         return finish(self.settings, state, loss, metrics, gradient)
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether the expert's actions are unknown; online they are inferred first (`training.watching`)."""
+        return self.settings.state_only and not self.learner_acts
+
+    @property
     def imitation(self) -> Imitation:
         """What the actor is told of the expert's actions."""
         return self.settings.online if self.learner_acts else self.settings.offline
@@ -94,7 +99,7 @@ class InverseSoftActorCritic:
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *sources)
         inputs, unit = model.inputs(rows.obs), model.to_unit(rows.action)
         drawn = model.draw(inputs, draw_key)
-        if s.state_only:  # a ~ π(·|s) in place of what the expert did
+        if self.unlabelled:  # a ~ π(·|s) in place of what the expert did
             unit = jnp.concatenate([stop(drawn.unit[:n]), unit[n:]])
         values = SoftValues(
             q=model.unit_q(inputs, unit),
@@ -124,7 +129,7 @@ class InverseSoftActorCritic:
         self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None
     ) -> tuple[Scalar | float, Metrics]:
         """What the actor is told beside the critics: the expert's actions, and in visited rows what its clone did."""
-        if self.settings.state_only:
+        if self.unlabelled:
             return 0.0, {}
         error = jnp.mean(policy.distance(unit)[:n])
         loss, distances = self.imitation.cloning * error, {"squared_error": error}

@@ -59,6 +59,12 @@ class Replay(eqx.Module):
         """n transitions, drawn uniformly with replacement."""
         return self.rewarded(key, n).transitions
 
+    def newest(self, n: int) -> Shaped[Array, "few *obs"]:
+        """The observations that the newest transitions, at most `n` of them, began in; the newest first."""
+        few = min(n, int(self.size))
+        row = (self.count - 1 - jnp.arange(few)) % len(self.frame)
+        return self.frames[self.frame[row] % len(self.frames)]
+
     def extend(self, new: Moments) -> "Replay":
         """With these transitions. Those whose frames had to make room are forgotten."""
         n, capacity, room = len(new.frame), len(self.frame), len(self.frames)

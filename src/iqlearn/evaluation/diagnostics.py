@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from iqlearn.data import Demos
+from iqlearn.types import ObservationScale
 
 SAMPLE = 1_000
 """States compared on either side."""
@@ -13,9 +13,10 @@ SAMPLE = 1_000
 class Familiar:
     """An expert's states, to measure others against."""
 
-    def __init__(self, demos: Demos) -> None:
-        self._scale = demos.observation_scale()
-        self._expert = thinned(self._inputs(demos.obs))
+    def __init__(self, obs: Shaped[np.ndarray, "n *obs"], scale: ObservationScale) -> None:
+        """The expert's states, and how the networks see them."""
+        self._scale = scale
+        self._expert = thinned(self._inputs(obs))
         self._within = mean_distance(self._expert, self._expert)
 
     def distance(self, obs: Shaped[np.ndarray, "n *obs"]) -> float:

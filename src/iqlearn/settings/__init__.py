@@ -15,7 +15,7 @@ from iqlearn.settings.common import (
     require,
     require_positive,
 )
-from iqlearn.settings.continuous import SAC, ActorCritic, BCContinuous, Imitation, IQLearnContinuous
+from iqlearn.settings.continuous import SAC, ActorCritic, BCContinuous, Imitation, Inference, IQLearnContinuous
 from iqlearn.settings.discrete import BC, Imagination, IQLearn, SoftQ
 from iqlearn.settings.schedule import Interaction, Schedule, Vectorization
 from iqlearn.settings.serial import Settings, from_dict, to_dict
@@ -32,6 +32,7 @@ __all__ = [
     "IQLearnContinuous",
     "Imagination",
     "Imitation",
+    "Inference",
     "Interaction",
     "Network",
     "Objective",

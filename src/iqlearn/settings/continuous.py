@@ -82,8 +82,36 @@ class Imitation:
         require_not_negative(self, "warm_start", "cloning", "anchor")
 
 
+@dataclass(frozen=True)
+class Inference:
+    """How a learner that is shown states only finds out, online, what the expert did: it watches what its own actions
+    lead to, and asks an inverse model of that about the expert's transitions (BCO, Torabi et al., IJCAI 2018). Of the
+    guesses made on the way the one is kept whose clone came to the states most like the expert's."""
+
+    steps: int = 10_000
+    """Steps of acting before inverse soft-Q learning begins."""
+    rounds: int = 10
+    """Parts of these steps. After each but the last the model is fitted anew and what it infers is cloned. In the first
+    part the learner acts at random, then half by the newest clone's mode, to judge it, half by samples of the best."""
+    updates: int = 5_000
+    """Updates of the model each time."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "rounds", "updates")
+        require(2 <= self.rounds <= self.steps, "inference.rounds", self.rounds, f"2 to inference.steps, {self.steps}")
+
+    @property
+    def part(self) -> int:
+        """Steps between two rounds."""
+        return self.steps // self.rounds
+
+    def due(self, done: int) -> int:
+        """Rounds that are over after `done` steps."""
+        return min(done * self.rounds // self.steps, self.rounds)
+
+
 def online_imitation() -> Imitation:
-    return Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
+    return Imitation(warm_start=5_000, cloning=20.0)
 
 
 def offline_imitation() -> Imitation:
@@ -120,24 +148,24 @@ class IQLearnContinuous(ActorCritic, Objective):
     online: Imitation = field(default_factory=online_imitation)
     """What the actor is told of the expert's actions where the learner acts."""
     offline: Imitation = field(default_factory=offline_imitation)
-    """The same where there are expert transitions only; both are nothing with `state_only`."""
+    """The same where there are expert transitions only; nothing with `state_only`, where no action is known."""
+    inference: Inference = field(default_factory=Inference)
+    """With `state_only`, online: how the expert's actions are inferred."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
         if self.state_only:
-            for mode, default in (("online", online_imitation()), ("offline", offline_imitation())):
-                self._forbid_cloning(mode, default)
-                object.__setattr__(self, mode, Imitation())
+            self._forbid_cloning()
+            object.__setattr__(self, "offline", Imitation())
         require(self.offline.anchor == 0, "offline.anchor", self.offline.anchor, "0, offline the learner has no states")
 
-    def _forbid_cloning(self, mode: str, default: Imitation) -> None:
+    def _forbid_cloning(self) -> None:
         """What was not asked for, the default, is turned off silently."""
         for name in ("warm_start", "cloning", "anchor"):
-            value = getattr(getattr(self, mode), name)
-            allowed = (0, getattr(default, name))
-            require(value in allowed, f"{mode}.{name}", value, "0 with state_only, which reads no expert action")
+            value, allowed = getattr(self.offline, name), (0, getattr(offline_imitation(), name))
+            require(value in allowed, f"offline.{name}", value, "0 with state_only, which reads no expert action")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from typing import Literal
 
 from iqlearn.errors import InputError
+from iqlearn.settings.common import require
 from iqlearn.settings.continuous import SAC, BCContinuous, IQLearnContinuous
 from iqlearn.settings.discrete import BC, IQLearn, SoftQ
+from iqlearn.settings.schedule import Interaction
 
 Imitator = IQLearn | BC | IQLearnContinuous | BCContinuous
 Expert = SoftQ | SAC
@@ -21,18 +23,24 @@ KINDS: dict[tuple[Role, bool], type[Imitator | Expert]] = {
 """The settings of each algorithm, for discrete actions and for continuous ones."""
 
 
-def check(settings: Imitator | Expert, discrete: bool, online: bool) -> None:
+def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction | None) -> None:
     """Whether an algorithm can do a task.
 
     Raises:
-        InputError: it is for the other kind of actions, or it clones and is asked to act.
+        InputError: it is for the other kind of actions, it clones and is asked to act, or what it infers of the expert
+            would be judged too soon.
     """
     for (role, of_discrete), kind in KINDS.items():
         if type(settings) is kind and of_discrete != discrete:
             needed, actions = KINDS[role, discrete].__name__, "discrete" if discrete else "continuous"
             raise InputError(f"{kind.__name__} settings, but the actions are {actions}; expected {needed}.")
-    if online and isinstance(settings, BC | BCContinuous):
+    if interaction is None:
+        return
+    if isinstance(settings, BC | BCContinuous):
         raise InputError("Behavioural cloning learns from the demonstrations alone; leave --online out.")
+    if isinstance(settings, IQLearnContinuous) and settings.state_only:
+        part, least = settings.inference.part, interaction.round_steps
+        require(part >= least, "inference.steps / inference.rounds", part, f"at least round_steps, {least}")
 
 
 def online_by_default(settings: Imitator, env: str | None) -> bool:

@@ -42,7 +42,8 @@ class Interaction:
     vectorization: Vectorization = "sync"
     """One process, or one a copy."""
     random_steps: int = 1_000
-    """Steps before the first update: of uniformly random actions, or with the cloned policy where there is one."""
+    """Steps before the first update: of uniformly random actions, or with the cloned policy where there is one (with
+    `state_only` after those of `inference`)."""
     update_ratio: float = 1.0
     """Updates a step of an environment."""
     round_steps: int = 50

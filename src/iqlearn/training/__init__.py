@@ -5,7 +5,8 @@ from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
 from iqlearn.training.online import Experience, Rewards, interact, moments, remember, rewarded
 from iqlearn.training.updates import Data, train, train_seeds
-from iqlearn.training.warm import warm_started
+from iqlearn.training.warm import as_clone, warm_started
+from iqlearn.training.watching import watched, with_actions
 
 __all__ = [
     "Data",
@@ -14,6 +15,7 @@ __all__ = [
     "Imagined",
     "Rewards",
     "Sample",
+    "as_clone",
     "distil",
     "in_imagination",
     "interact",
@@ -24,4 +26,6 @@ __all__ = [
     "train",
     "train_seeds",
     "warm_started",
+    "watched",
+    "with_actions",
 ]

@@ -38,8 +38,8 @@ class Rewards(eqx.Module):
 
 
 @jax.jit
-def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey, step: Int[Array, ""] | int) -> jax.Array:
-    return model.act(obs, jr.fold_in(key, step))
+def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey | None, step: Int[Array, ""] | int) -> jax.Array:
+    return model.act(obs, None if key is None else jr.fold_in(key, step))
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -48,10 +48,10 @@ def remember(replay: Replay, new: Moments) -> Replay:
     return replay.extend(new)
 
 
-def interact(env: VectorEnv, model: SoftQModel | None, key: PRNGKey, first: int, steps: int) -> list[Step]:
+def interact(env: VectorEnv, model: SoftQModel | None, key: PRNGKey | None, first: int, steps: int) -> list[Step]:
     """Act `steps` times in every copy, with samples of the model's policy, or at random without a model.
 
-    `first` is the number of the first step: it and the key settle the noise.
+    `first` is the number of the first step: it and the key settle the noise. Without a key the policy acts by its mode.
     """
     taken = []
     for i in range(first, first + steps):
