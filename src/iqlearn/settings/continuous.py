@@ -1,6 +1,6 @@
 """Settings for continuous actions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from iqlearn.settings.common import (
@@ -146,7 +146,8 @@ class IQLearnContinuous(ActorCritic, Objective):
     """How the actor's Gaussian is brought into the bounds of the actions: by clipping, which meets an expert at the
     bounds exactly, or by tanh."""
     online: Imitation = field(default_factory=online_imitation)
-    """What the actor is told of the expert's actions where the learner acts."""
+    """What the actor is told of the expert's actions where the learner acts. With `state_only`, which infers them, the
+    anchor is 1 by default."""
     offline: Imitation = field(default_factory=offline_imitation)
     """The same where there are expert transitions only; nothing with `state_only`, where no action is known."""
     inference: Inference = field(default_factory=Inference)
@@ -159,6 +160,8 @@ class IQLearnContinuous(ActorCritic, Objective):
         if self.state_only:
             self._forbid_cloning()
             object.__setattr__(self, "offline", Imitation())
+            if self.online == online_imitation():
+                object.__setattr__(self, "online", replace(self.online, anchor=1.0))
         require(self.offline.anchor == 0, "offline.anchor", self.offline.anchor, "0, offline the learner has no states")
 
     def _forbid_cloning(self) -> None:
