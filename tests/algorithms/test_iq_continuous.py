@@ -269,7 +269,9 @@ def test_offline_there_is_nowhere_to_anchor():
 
 def test_updates_leave_the_clone_as_it_is():
     settings = replace(SETTINGS, online=Imitation(warm_start=1, anchor=1.0))
-    assert zero(jax.tree.map(jnp.subtract, updated(settings).clone, START.model.actor))
+    state = updated(settings, start=replace(START, clone=START.model.actor))
+    assert zero(jax.tree.map(jnp.subtract, state.clone, START.model.actor))
+    assert not zero(jax.tree.map(jnp.subtract, state.model.actor, state.clone))
     for imitation in (Imitation(anchor=1.0), Imitation(warm_start=1)):
         assert InverseSoftActorCritic(replace(SETTINGS, online=imitation)).init(SPEC, SCALE, KEY).clone is None
 
@@ -308,10 +310,10 @@ def model_mean(model, obs: jax.Array) -> jax.Array:
     return model.to_unit(model.act(obs))
 
 
-def updated(settings: IQLearnContinuous, steps: int = 20):
+def updated(settings: IQLearnContinuous, steps: int = 20, start: TrainState = START):
     learner = InverseSoftActorCritic(settings)
     update = jax.jit(lambda s, i: learner.update(s, batch(), jr.fold_in(KEY, i))[0])
-    state = START
+    state = start
     for i in range(steps):
         state = update(state, i)
     return state

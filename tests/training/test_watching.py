@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn import InputError, records, session
+from iqlearn import Demos, InputError, records, session
 from iqlearn.acting import Online
 from iqlearn.evaluation.diagnostics import Familiar
 from iqlearn.learning import begin, seen
@@ -112,14 +112,22 @@ def test_the_clone_is_what_acts_and_is_evaluated(pendulum):
     group.close()
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_an_interrupted_run_resumed_is_the_whole_run(number, pendulum, tmp_path, monkeypatch):
-    """Stopped while it watches, at the change to learning, and after it."""
-    evaluate, calls = Session.evaluate, []
+def learnt(demos: Demos, out: Path) -> iq.Run:
+    return iq.learn(SETTINGS, demos.without_actions(), env="Pendulum-v1", interaction=ACTING, seed=3, out=out, **LENGTH)
 
-    def learnt(out: Path) -> iq.Run:
-        demos = pendulum.without_actions()
-        return iq.learn(SETTINGS, demos, env="Pendulum-v1", interaction=ACTING, seed=3, out=out, **LENGTH)
+
+@pytest.fixture(scope="module")
+def whole(pendulum, tmp_path_factory) -> Path:
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    learnt(pendulum, folder)
+    return folder
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_an_interrupted_run_resumed_is_the_whole_run(number, pendulum, whole, tmp_path, monkeypatch):
+    """Stopped while it watches, and after the change to learning."""
+    evaluate, calls = Session.evaluate, []
 
     def interrupted(self: Session) -> None:
         calls.append(self.done)
@@ -127,13 +135,12 @@ def test_an_interrupted_run_resumed_is_the_whole_run(number, pendulum, tmp_path,
             raise KeyboardInterrupt
         evaluate(self)
 
-    learnt(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(Session, "evaluate", interrupted)
-        assert learnt(tmp_path / "run").result["status"] == "interrupted"
+        assert learnt(pendulum, tmp_path / "run").result["status"] == "interrupted"
     iq.resume(tmp_path / "run", pendulum, quiet=True)
     for name in (records.MODEL, records.METRICS, records.CONFIG, records.CHECKPOINT):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
