@@ -126,7 +126,7 @@ class Online:
         """Updates to catch up on after `done` steps."""
         first = self._acting.random_steps
         if self._watcher is not None:  # whose last round may end a little later than its steps, with an empty replay
-            first = self._watcher.settings.steps + max(first, self._acting.round_steps)
+            first = self._watcher.inference.steps + max(first, self._acting.round_steps)
         return int(self._acting.update_ratio * max(done - first, 0)) - self._updates
 
 

@@ -160,7 +160,7 @@ def remember_best(run: Run, folder: Path | None) -> Run:
 
 def online(runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None]) -> list[Online]:
     """A group a run: each has environments of its own."""
-    data = on_device(demos) if demos else [None] * len(runs)
+    data = [on_device([part])[0] for part in demos] if demos else [None] * len(runs)
     return [Online(run, part, folder) for run, part, folder in zip(runs, data, folders, strict=True)]
 
 

@@ -43,9 +43,9 @@ class Watcher:
         checkpoint: Path | None,
     ) -> None:
         """`checkpoint`: of a run that goes on, after `done` steps."""
-        self.settings, self._spec, self._demos = settings.inference, spec, demos
-        self._learner = settings
-        self.rounds = self.settings.due(done)
+        self.inference, self._spec, self._demos = settings.inference, spec, demos
+        self._settings = settings
+        self.rounds = self.inference.due(done)
         """Rounds that are over."""
         self.figures: dict[str, float] = {}
         """Of the last round."""
@@ -65,15 +65,15 @@ class Watcher:
     @property
     def over(self) -> bool:
         """Whether nothing is inferred any more and inverse soft-Q learning has begun."""
-        return self.rounds == self.settings.rounds
+        return self.rounds == self.inference.rounds
 
     def due(self, done: int) -> bool:
         """Whether `done` steps are enough for another round."""
-        return self.rounds < self.settings.due(done)
+        return self.rounds < self.inference.due(done)
 
     def judges(self, done: int) -> bool:
         """Whether the newest clone acts by its mode after `done` steps, to be judged."""
-        return not self.over and done % self.settings.part < self.settings.part // 2
+        return not self.over and done % self.inference.part < self.inference.part // 2
 
     def actor(self, model: ContinuousSoftQ, done: int) -> ContinuousSoftQ:
         """What acts after `done` steps. Half of the time it explores around the best clone, if one has been judged."""
@@ -87,13 +87,13 @@ class Watcher:
         """Judge the last guess by where it led; make the next one or, in the last round, settle for the best."""
         newest, best = self.guesses
         if self.rounds > 0:
-            visited = np.asarray(replay.newest(self.settings.part))[self.settings.part // 2 :]
+            visited = np.asarray(replay.newest(self.inference.part))[self.inference.part // 2 :]
             newest = newest._replace(distance=jnp.float32(self._familiar.distance(visited)))
             best = newest if newest.distance < best.distance else best
             self.figures = {"guess_distance": float(newest.distance)}
-        self.rounds = self.settings.due(done)
+        self.rounds = self.inference.due(done)
         if not self.over:
-            demos, clone, error = watched(self._learner, self._demos, replay, state, self._spec, key)
+            demos, clone, error = watched(self._settings, self._demos, replay, state, self._spec, key)
             newest = Guess(demos.transitions.rows.action, clone, jnp.float32(np.inf))
             self.figures["inverse_error"] = float(error)
         self.guesses = newest, best

@@ -10,6 +10,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import Demos, InputError, session
+from iqlearn.algorithms import InverseSoftActorCritic
 from iqlearn.algorithms.iq import without_expert_actions
 from iqlearn.learning import begin
 from iqlearn.models import DiscreteSoftQ
@@ -92,7 +93,9 @@ def test_metrics_do_not_speak_of_the_experts_actions(cartpole, pendulum):
 
 def test_offline_the_actor_is_told_nothing():
     assert CONTINUOUS.offline == Imitation()
-    assert iq.IQLearnContinuous(state_only=True).online == Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
+    assert InverseSoftActorCritic(CONTINUOUS).anchor == 1.0
+    assert InverseSoftActorCritic(replace(CONTINUOUS, online=Imitation(anchor=0.0))).anchor == 0.0
+    assert InverseSoftActorCritic(replace(CONTINUOUS, state_only=False)).anchor == 0.0
     assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0)
     assert iq.IQLearnContinuous().offline == Imitation(warm_start=5_000, cloning=1_000.0)
     assert from_dict(to_dict(CONTINUOUS)) == CONTINUOUS

@@ -15,16 +15,20 @@ def demos(n: int = 400, seed: int = 0) -> Demos:
     return Demos.from_arrays({**arrays, "obs": obs.astype(np.float32), "ep": np.zeros(n, int)})
 
 
+def familiar_with(expert: Demos) -> Familiar:
+    return Familiar(expert.obs, expert.observation_scale())
+
+
 def test_the_same_states_are_no_distance_apart():
-    assert Familiar(demos().obs, demos().observation_scale()).distance(demos().obs) == pytest.approx(0.0, abs=1e-3)
+    assert familiar_with(demos()).distance(demos().obs) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_other_states_of_the_same_distribution_are_hardly_any_distance_apart():
-    assert Familiar(demos().obs, demos().observation_scale()).distance(demos(seed=1).obs) < 0.06
+    assert familiar_with(demos()).distance(demos(seed=1).obs) < 0.06
 
 
 def test_the_distance_grows_with_a_shift_in_any_coordinate():
-    familiar, obs = Familiar(demos().obs, demos().observation_scale()), demos(seed=1).obs
+    familiar, obs = familiar_with(demos()), demos(seed=1).obs
     for direction in np.diag([1.0, 20.0, 0.1]).astype(np.float32):
         distances = [familiar.distance(obs + size * direction) for size in (0.0, 0.5, 1.0, 2.0, 4.0)]
         assert (np.diff(distances) > 0).all()
@@ -32,18 +36,14 @@ def test_the_distance_grows_with_a_shift_in_any_coordinate():
 
 
 def test_narrower_and_wider_states_are_apart_too():
-    familiar, obs = Familiar(demos().obs, demos().observation_scale()), demos(seed=1).obs
+    familiar, obs = familiar_with(demos()), demos(seed=1).obs
     assert familiar.distance(0.3 * obs) > 0.1
     assert familiar.distance(3.0 * obs) > 0.1
 
 
 def test_it_repeats_and_is_never_negative():
-    familiar, obs = Familiar(demos().obs, demos().observation_scale()), demos(50, seed=2).obs
-    assert (
-        familiar.distance(obs)
-        == familiar.distance(obs)
-        == Familiar(demos().obs, demos().observation_scale()).distance(obs)
-    )
+    familiar, obs = familiar_with(demos()), demos(50, seed=2).obs
+    assert familiar.distance(obs) == familiar.distance(obs) == familiar_with(demos()).distance(obs)
     assert familiar.distance(obs) >= 0.0
 
 
@@ -63,6 +63,6 @@ def test_mean_distance_by_hand():
 
 
 def test_discrete_tasks_are_measured_as_their_networks_see_them(cartpole):
-    familiar = Familiar(cartpole.obs, cartpole.observation_scale())
+    familiar = familiar_with(cartpole)
     assert familiar.distance(cartpole.obs) == pytest.approx(0.0, abs=1e-3)
     assert familiar.distance(cartpole.obs + 1.0) > 0.5

@@ -61,7 +61,7 @@ def test_actions_are_inferred_from_what_random_ones_led_to(pendulum):
     group.close()
 
 
-def test_a_model_is_fitted_to_transitions_not_to_their_order(pendulum):
+def test_fitting_moves_the_network_alone(pendulum):
     group = group_of(pendulum)
     group.advance(5)
     expert = on_device([pendulum])[0].transitions.rows
@@ -148,6 +148,8 @@ def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
         InputError, match=r"inference\.steps / inference\.rounds is 10; expected at least round_steps, 50"
     ):
         begin(SETTINGS, pendulum, Schedule(steps=60), "Pendulum-v1", interaction=Interaction())
+    with pytest.raises(InputError, match=r"replay is 9; expected room for a round of inference, 10 steps"):
+        begin(SETTINGS, pendulum, Schedule(steps=60), "Pendulum-v1", interaction=replace(ACTING, replay=9))
     for rounds in (1, 11):
         with pytest.raises(InputError, match=rf"inference\.rounds is {rounds}; expected 2 to inference\.steps, 10"):
             Inference(steps=10, rounds=rounds)

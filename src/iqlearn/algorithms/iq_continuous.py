@@ -63,7 +63,7 @@ class InverseSoftActorCritic:
         unit = s.lipschitz if s.network.spectral_norm else 1.0
         model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash, unit)
         state = TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
-        anchored = self.imitation.anchor > 0.0 and self.imitation.warm_start > 0
+        anchored = self.anchor > 0.0 and self.imitation.warm_start > 0
         return replace(state, clone=model.actor) if anchored else state
 
     def answer(self, state: State) -> ContinuousSoftQ:
@@ -85,6 +85,12 @@ class InverseSoftActorCritic:
     def imitation(self) -> Imitation:
         """What the actor is told of the expert's actions."""
         return self.settings.online if self.learner_acts else self.settings.offline
+
+    @property
+    def anchor(self) -> float:
+        """Weight of the distance to the clone; by default a clone of inferred actions only is held on to."""
+        weight = self.imitation.anchor
+        return float(self.settings.state_only and self.learner_acts) if weight is None else weight
 
     def loss(
         self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey, clone: MLP | None = None
@@ -136,7 +142,7 @@ class InverseSoftActorCritic:
         if clone is not None and len(inputs) > n:
             held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
             away = jnp.mean(jax.tree.map(lambda x: x[n:], policy).distance(held))
-            loss += self.imitation.anchor * away
+            loss += self.anchor * away
             distances["clone_distance"] = away
         return loss, distances
 

@@ -1,6 +1,6 @@
 """Settings for continuous actions."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from iqlearn.settings.common import (
@@ -74,12 +74,14 @@ class Imitation:
     """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
     cloning: float = 0.0
     """Weight of the squared error of the expert's actions in the actor's loss."""
-    anchor: float = 0.0
+    anchor: float | None = None
     """Weight of the squared distance to what that clone would do, in the learner's states: where the critics tell
-    expert and learner apart no more, their noise does not lead away. Nothing without a warm start."""
+    expert and learner apart no more, their noise does not lead away. Nothing without a
+    warm start; None is 1 with `state_only` and 0 else."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "warm_start", "cloning", "anchor")
+        require_not_negative(self, "warm_start", "cloning")
+        require(self.anchor is None or self.anchor >= 0.0, "anchor", self.anchor, "a number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,7 @@ class IQLearnContinuous(ActorCritic, Objective):
     """How the actor's Gaussian is brought into the bounds of the actions: by clipping, which meets an expert at the
     bounds exactly, or by tanh."""
     online: Imitation = field(default_factory=online_imitation)
-    """What the actor is told of the expert's actions where the learner acts. With `state_only`, which infers them, the
-    anchor is 1 by default."""
+    """What the actor is told of the expert's actions where the learner acts; with `state_only` they are inferred."""
     offline: Imitation = field(default_factory=offline_imitation)
     """The same where there are expert transitions only; nothing with `state_only`, where no action is known."""
     inference: Inference = field(default_factory=Inference)
@@ -160,9 +161,7 @@ class IQLearnContinuous(ActorCritic, Objective):
         if self.state_only:
             self._forbid_cloning()
             object.__setattr__(self, "offline", Imitation())
-            if self.online == online_imitation():
-                object.__setattr__(self, "online", replace(self.online, anchor=1.0))
-        require(self.offline.anchor == 0, "offline.anchor", self.offline.anchor, "0, offline the learner has no states")
+        require(not self.offline.anchor, "offline.anchor", self.offline.anchor, "0, offline the learner has no states")
 
     def _forbid_cloning(self) -> None:
         """What was not asked for, the default, is turned off silently."""

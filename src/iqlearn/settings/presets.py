@@ -41,6 +41,9 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
     if isinstance(settings, IQLearnContinuous) and settings.state_only:
         part, least = settings.inference.part, interaction.round_steps
         require(part >= least, "inference.steps / inference.rounds", part, f"at least round_steps, {least}")
+        require(
+            interaction.replay >= part, "replay", interaction.replay, f"room for a round of inference, {part} steps"
+        )
 
 
 def online_by_default(settings: Imitator, env: str | None) -> bool:
