@@ -18,7 +18,7 @@ from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.judging import compare, distilled, judge, material
+from iqlearn.judging import compare, distilled, judge, material, refitted
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
 from iqlearn.run import Run
@@ -76,15 +76,8 @@ def expert(options: flags.TrainExpert[Any]) -> None:
 
 def resume(options: flags.Resume) -> None:
     run = Run.load(options.dir)
-    origin, seed = run.origin, run.schedule.seed
-    if origin.demos is None:
-        finish([continue_run(options.dir, None)], [options.dir])
-        return
-    if origin.path is None and not origin.demos.startswith("builtin:"):
-        raise InputError(f"{options.dir} was trained on demonstrations in memory; resume it from Python.")
-    demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
-    part = chosen(demos, origin.trajectories, origin.subsample, seed)
-    finish([continue_run(options.dir, part)], [options.dir])
+    demos = None if run.origin.demos is None else shown(run, options.dir)
+    finish([continue_run(options.dir, demos)], [options.dir])
 
 
 def evaluate(options: flags.Evaluate) -> None:
@@ -110,6 +103,8 @@ def evaluate(options: flags.Evaluate) -> None:
 
 
 def reward(options: flags.Reward) -> None:
+    if options.distil is not None and options.refit is not None:
+        raise InputError("Both --distil and --refit are given; expected one of them.")
     run = Run.load(options.dir)
     kinds = [kind for kind in options.rollouts.split(",") if kind]
     demos = None if options.demos is None else Demos.load(options.demos)
@@ -118,9 +113,15 @@ def reward(options: flags.Reward) -> None:
             raise InputError(f"No demonstrations ship for {run.origin.env}; give --demos FILE or --rollouts KINDS.")
         demos = Demos.builtin(str(run.origin.env))
     sets = material(run, demos, kinds, options.episodes, options.seed)
-    out = options.out or options.dir
-    judged = judge(run, sets)
-    facts = compare(run, sets, judged, out, f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}")
+    out, stem, told = options.out or options.dir, records.REWARD, run.reward
+    if options.refit is not None:
+        told = refitted(run, shown(run, options.dir), options.refit, options.episodes, options.seed, out)
+        stem = records.REFIT.format(options.refit)
+    judged = judge(told, sets)
+    title = f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}"
+    facts = compare(run, told, sets, judged, out / stem, title)
+    if options.refit is not None:
+        facts["refitted"] = str(out / f"{stem}.safetensors")
     if options.distil is not None:
         facts |= distilled(run, sets, judged, options.distil, out)
     source = {} if demos is None else {"demos": demos.source}
@@ -157,6 +158,16 @@ def chosen(demos: Demos, trajectories: int | None, subsample: int, seed: int) ->
     """The part of the demonstrations that a seed learns from."""
     part = demos if trajectories is None else demos.take(trajectories, seed)
     return part.subsample(subsample, seed=seed)
+
+
+def shown(run: Run, folder: Path) -> Demos:
+    """The demonstrations that a run learnt from."""
+    origin = run.origin
+    assert origin.demos is not None
+    if origin.path is None and not origin.demos.startswith("builtin:"):
+        raise InputError(f"{folder} was trained on demonstrations in memory; go on from Python.")
+    demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
+    return chosen(demos, origin.trajectories, origin.subsample, run.schedule.seed)
 
 
 def fresh(parent: Path, stem: str) -> Path:

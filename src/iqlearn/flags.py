@@ -150,6 +150,10 @@ class Reward:
     distil: Literal["state", "state-action"] | None = None
     """Also fit a small network to the reward on what was judged, of states or of states and actions, and write it to
     reward-KIND.safetensors (`iqlearn expert --reward` trains on it)."""
+    refit: Literal["state", "state-action"] | None = None
+    """Judge, in its place, a reward to train on: refitted with the policy fixed, high on the run's demonstrations, low
+    on other episodes of a random and of its disturbed policy and in states that nobody met, smooth between. It is
+    written to refit-KIND.safetensors (for `iqlearn expert --reward`), the figures to refit-KIND.json and .png."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder for what is written (default: the run folder)."""
     json: bool = False

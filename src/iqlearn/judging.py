@@ -15,6 +15,7 @@ from iqlearn.evaluation.comparison import baselines, in_absorbing_state, pearson
 from iqlearn.evaluation.epic import Coverage, epic_distance
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.evaluation.rollouts import rollouts
+from iqlearn.reward import DistilledReward, RecoveredReward
 from iqlearn.reward import Kind as Seen
 from iqlearn.run import Run
 from iqlearn.types import Transitions, on_host
@@ -23,6 +24,9 @@ EPIC_ROWS, EPIC_COVERAGE = 512, 256
 """Transitions that EPIC compares, and draws of states and actions that its canonical form averages over."""
 HELD_OUT = 5
 """Every fifth episode is kept from a distillation, to measure it."""
+OTHERS, FITTED_ON = ("random", "noisy"), 500
+"""What a reward is refitted against, and the first seed of these episodes: far from those that judge it."""
+AnyReward = RecoveredReward | DistilledReward
 Rewards = Mapping[str, Float[np.ndarray, " n"]]
 
 
@@ -43,18 +47,38 @@ def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int,
     return sets
 
 
-def judge(run: Run, sets: Mapping[str, Demos]) -> Rewards:
+def judge(reward: AnyReward, sets: Mapping[str, Demos]) -> Rewards:
     """The reward of every transition, kind by kind: of the single step (`absorbing`), without what follows an end."""
-    return {kind: run.reward(demos, absorbing=True) for kind, demos in sets.items()}
+    return {kind: reward(demos, absorbing=True) for kind, demos in sets.items()}
 
 
-def compare(run: Run, sets: Mapping[str, Demos], judged: Rewards, out: Path, title: str) -> dict[str, Any]:
-    """Correlations over everything together and kind by kind, written with a picture to `out`.
+def refitted(run: Run, expert: Demos, kind: Seen, episodes: int, seed: int, out: Path) -> DistilledReward:
+    """The reward refitted between the run's demonstrations and episodes of a random and of its disturbed policy,
+    written to `out`. None of these episodes is among those of `material`.
+
+    Raises:
+        InputError: the run names no environment, or the demonstrations hold no actions and `kind` asks for them.
+    """
+    if run.origin.env is None:
+        raise InputError("The run names no environment to meet others in; expected one trained with --env.")
+    played = rollouts(run.origin.env, run.policy, OTHERS, episodes, FITTED_ON + seed)
+    others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
+    expert = expert.placeholders(run.spec) if kind == "state" and expert.act is None else expert
+    reward = run.reward.refit(expert, others, kind, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    reward.save(out / f"{records.REFIT.format(kind)}.safetensors")
+    return reward
+
+
+def compare(
+    run: Run, reward: AnyReward, sets: Mapping[str, Demos], judged: Rewards, stem: Path, title: str
+) -> dict[str, Any]:
+    """Correlations over everything together and kind by kind, written with a picture to `stem`.json and `stem`.png.
 
     `judged` are the rewards of single steps; the return of an episode that truly ended goes on in the absorbing state
     up to the time limit.
     """
-    after = {kind: what_follows(run, demos, judged[kind]) for kind, demos in sets.items()}
+    after = {kind: what_follows(run, reward, demos, judged[kind]) for kind, demos in sets.items()}
     known = all(demos.rew is not None for demos in sets.values())
     learned, rest = (np.concatenate(list(part.values())) for part in (judged, after))
     true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
@@ -62,28 +86,28 @@ def compare(run: Run, sets: Mapping[str, Demos], judged: Rewards, out: Path, tit
     if true is not None:
         facts |= baselines(learned, true, numbered(sets))
     if run.origin.env is not None:
-        facts["epic"] = epic(run, run.origin.env, [demos.transitions for demos in sets.values()])
+        facts["epic"] = epic(reward, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    records.write_json(out / records.REWARD, facts)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    records.write_json(stem.with_suffix(".json"), facts)
     pictured = {
         kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs, after[kind])
         for kind, demos in sets.items()
         if demos.rew is not None
     }
     if pictured:
-        plots.rewards(out / records.REWARD_PICTURE, pictured, title)
+        plots.rewards(stem.with_suffix(".png"), pictured, title)
     return facts
 
 
-def what_follows(run: Run, demos: Demos, learned: np.ndarray) -> np.ndarray:
+def what_follows(run: Run, reward: AnyReward, demos: Demos, learned: np.ndarray) -> np.ndarray:
     """What the absorbing state pays after each transition, up to the environment's time limit."""
     spec = gym.registered(run.origin.env) if run.origin.env else None
     limit = spec.max_episode_steps if spec and spec.max_episode_steps else int(demos.lengths.max())
-    return in_absorbing_state(run.reward.ends.after(learned), demos.ep, demos.term, limit)
+    return in_absorbing_state(reward.ends.after(learned), demos.ep, demos.term, limit)
 
 
-def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:
+def epic(reward: AnyReward, env_id: str, parts: Sequence[Transitions]) -> float | None:
     """EPIC distance to the true reward on what was judged; none where the environment does not tell its reward of any
     (s, a, s'), as those of the package do with `true_reward`."""
     env = gym.make(env_id)
@@ -102,7 +126,7 @@ def epic(run: Run, env_id: str, parts: Sequence[Transitions]) -> float | None:
     def true(of: Transitions) -> np.ndarray:
         return np.asarray(truth(*map(np.asarray, of[:3])))
 
-    return epic_distance(run.reward, true, batch, coverage, run.reward.gamma)
+    return epic_distance(reward, true, batch, coverage, reward.ends.gamma)
 
 
 def distilled(run: Run, sets: Mapping[str, Demos], judged: Rewards, kind: Seen, out: Path) -> dict[str, Any]:
@@ -112,7 +136,7 @@ def distilled(run: Run, sets: Mapping[str, Demos], judged: Rewards, kind: Seen, 
     rows = [np.concatenate(parts) for parts in zip(*(demos.transitions for demos in sets.values()), strict=True)]
     target = np.concatenate([judged[of] for of in sets])
     small = run.reward.fit(on_host(*(x[~held] for x in rows)), target[~held], kind)
-    path = out / records.DISTILLED.format(kind)
+    path = out / f"{records.DISTILLED.format(kind)}.safetensors"
     small.save(path)
     kept = held if held.any() else ~held
     told = small(on_host(*(x[kept] for x in rows)), absorbing=True)

@@ -32,7 +32,8 @@ Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.csv", "result.json"
-REWARD, REWARD_PICTURE, DISTILLED = "reward.json", "reward.png", "reward-{}.safetensors"
+REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
+"""Stems: figures in .json, a picture in .png, a reward of its own in .safetensors."""
 MODEL, BEST, CHECKPOINT, CURVES = "model.safetensors", "best.safetensors", "checkpoint.safetensors", "curves.png"
 
 
@@ -55,7 +56,8 @@ def claim(folder: Path, overwrite: bool) -> None:
         raise InputError(
             f"{folder} exists and is not empty; choose another --out, or add --overwrite to replace the run in it."
         )
-    judged = (REWARD, REWARD_PICTURE, *(DISTILLED.format(kind) for kind in ("state", "state-action")))
+    stems = (REWARD, *(stem.format(kind) for stem in (DISTILLED, REFIT) for kind in ("state", "state-action")))
+    judged = (stem + suffix for stem in stems for suffix in (".json", ".png", ".safetensors"))
     for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from iqlearn.evaluation.rewards import Ends, in_blocks, recovered
 from iqlearn.models import SoftQModel
 from iqlearn.models.reward import RewardNet
 from iqlearn.settings import Network
-from iqlearn.training import Sample, distil
+from iqlearn.training import Sample, Seen, Sides, background, contrast, distil
 from iqlearn.types import ObservationScale, TaskSpec, Transitions
 
 Kind = Literal["state", "state-action"]
@@ -54,6 +54,8 @@ class RecoveredReward:
     model: SoftQModel
     ends: Ends
     spec: TaskSpec
+    limit: float = 1.0
+    """r_max"""
 
     @property
     def gamma(self) -> float:
@@ -109,6 +111,37 @@ class RecoveredReward:
         sample = Sample(Transitions(*map(jnp.asarray, batch)), jnp.asarray(told))
         return DistilledReward(distil(net, filled(sample), fit_key, updates), self.spec, self.ends)
 
+    def refit(
+        self,
+        expert: Transitions | Demos,
+        others: Transitions | Demos,
+        kind: Kind = "state-action",
+        updates: int = 20_000,
+        seed: int = 0,
+    ) -> DistilledReward:
+        """A reward to train on: what the objective asks for with the policy fixed, of s, or of s and a, alone.
+
+        Where the learner has come to act as the expert does, Q(s,a) − γV(s') tells the two apart by trifles, and what
+        it says of the rest is a guess. So the learner's half of the mixture is replaced by what a newcomer will meet:
+        `others`, say of a random policy and of the run's disturbed one, and states that nobody met. With the policy
+        fixed there is one reward to every Q, and LS-IQ's loss (equation 12) is a regression of it: to +r_max on expert
+        transitions, to −r_max on the others. Its slope between them is penalised, so that the reward rises all the way
+        from the ones to the other. Q is not read; ends are paid as by the recovered reward.
+
+        Raises:
+            InputError: there are fewer than 64 transitions of either side, or they are of another task.
+        """
+        sides = self._of(expert), self._of(others)
+        if min(len(side.obs) for side in sides) < ENOUGH:
+            found = " and ".join(str(len(side.obs)) for side in sides)
+            raise InputError(f"{found} transitions of the expert and of others; expected at least {ENOUGH} of each.")
+        rng, (init_key, fit_key) = np.random.default_rng(seed), jr.split(jr.key(seed))
+        made = background(*sides, sum(len(side.obs) for side in sides), rng)
+        seen = [*(Seen(jnp.asarray(side.obs), jnp.asarray(side.action)) for side in sides), made]
+        scale = standard(np.concatenate([np.asarray(part.obs) for part in seen]))
+        net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", self.limit, init_key)
+        return DistilledReward(contrast(net, Sides(*map(filled, seen)), fit_key, updates), self.spec, self.ends)
+
     def _of(self, transitions: Transitions | Demos) -> Transitions:
         if isinstance(transitions, Demos):
             transitions.check_task(self.spec, "the run")
@@ -118,7 +151,8 @@ class RecoveredReward:
 
 @dataclass(frozen=True)
 class DistilledReward:
-    """A recovered reward that sees s, or s and a. At a true end it adds what follows, as `RecoveredReward` does.
+    """A reward that sees s, or s and a, as `distil` or `refit` made it. At a true end it adds what follows, as
+    `RecoveredReward` does.
 
     >>> reward.save("reward.safetensors"); DistilledReward.load("reward.safetensors")
     """

@@ -75,8 +75,9 @@ class Run:
         learner = self.algorithm
         if not isinstance(learner, InverseSoftQ | InverseSoftActorCritic):
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
-        failure = -learner.settings.reward_limit if self.origin.ends == 0 else None
-        return RecoveredReward(self.model, Ends(learner.settings.gamma, learner.end_value > 0.0, failure), self.spec)
+        limit = learner.settings.reward_limit
+        ends = Ends(learner.settings.gamma, learner.end_value > 0.0, -limit if self.origin.ends == 0 else None)
+        return RecoveredReward(self.model, ends, self.spec, limit)
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None

@@ -43,10 +43,12 @@ class RewardNet(eqx.Module):
 
     def raw(self, obs: Shaped[Array, "n *obs"], action: Shaped[Array, "n *act"]) -> Float[Array, " n"]:
         """The network's output before it saturates: what is fitted."""
+        return self.net(self.inputs(obs, action))[:, 0]
+
+    def inputs(self, obs: Shaped[Array, "n *obs"], action: Shaped[Array, "n *act"]) -> Float[Array, "n inputs"]:
+        """What the network sees: scaled observations, and actions in [−1, 1] or one-hot."""
         inputs = jax.lax.stop_gradient(self.scale)(obs)
-        if self.of_action:
-            inputs = jnp.concatenate([inputs, self._seen(action)], axis=1)
-        return self.net(inputs)[:, 0]
+        return jnp.concatenate([inputs, self._seen(action)], axis=1) if self.of_action else inputs
 
     def _seen(self, action: Shaped[Array, "n *act"]) -> Float[Array, "n width"]:
         if self.actions is None:

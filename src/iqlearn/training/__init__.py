@@ -1,5 +1,6 @@
 """The loops: the device computes, the host looks."""
 
+from iqlearn.training.contrast import Seen, Sides, background, contrast
 from iqlearn.training.distil import Sample, distil
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
@@ -15,7 +16,11 @@ __all__ = [
     "Imagined",
     "Rewards",
     "Sample",
+    "Seen",
+    "Sides",
     "as_clone",
+    "background",
+    "contrast",
     "distil",
     "in_imagination",
     "interact",
