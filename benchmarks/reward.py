@@ -1,13 +1,14 @@
 """The recovered reward, measured: against the truth, as what an agent is trained on, and carried to another maze.
 
     python benchmarks/reward.py --demos ../shared/demos --only truth       # correlation with the true reward
-    python benchmarks/reward.py --demos ../shared/demos --only retrain     # SAC from scratch on the frozen reward
+    python benchmarks/reward.py --demos ../shared/demos --only refit       # the same of the reward refitted of states
+    python benchmarks/reward.py --demos ../shared/demos --only retrain     # SAC from scratch on that one, frozen
     python benchmarks/reward.py --demos ../shared/demos --only state-only  # no expert action is read
     python benchmarks/reward.py --demos ../shared/demos --only maze        # reward of one maze, agent of another
     python benchmarks/reward.py --demos ../shared/demos --only speed       # on an idle machine
 
-`truth` and `retrain` judge the runs of `benchmarks/online.py --only easy`, which are made first where they are missing
-in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
+`truth`, `refit` and `retrain` judge the runs of `benchmarks/online.py --only easy`, which are made first where they are
+missing in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
 """
 
 import json
@@ -35,7 +36,8 @@ RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("what", "task", "seed", "steps", "figure", "value")
 RETRAINED = EASY[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
-Part = Literal["truth", "retrain", "state-only", "maze", "speed"]
+REFIT = "refit-state.safetensors"
+Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
 Rows = list[tables.Row]
 
 
@@ -43,6 +45,14 @@ def iqlearn(*words: object) -> str:
     """What a command prints."""
     command = [sys.executable, "-m", "iqlearn", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def go_on_or(*words: object, steps: int, seed: int, folder: Path) -> None:
+    """Begin a run in `folder`, or go on with the one that is there."""
+    if (folder / RESULT).is_file():
+        iqlearn("resume", folder)
+    else:
+        iqlearn(*words, "--steps", steps, "--seed", seed, "--out", folder, "--overwrite")
 
 
 def finished(folder: Path) -> bool:
@@ -57,50 +67,54 @@ def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -
     return [dict(zip(COLUMNS, (what, task, seed, steps, *item), strict=True)) for item in figures.items()]
 
 
-def truth(imitator: Job, work: Path) -> Rows:
+def truth(imitator: Job, work: Path, refit: bool = False) -> Rows:
     """Pearson and Spearman on rollouts that no training saw: the run's policy, random, and mixtures of both."""
-    folder = work / imitator.name
-    words = ("reward", folder, "--rollouts", "expert,random,noisy", "--json", "--out", work / "judged" / imitator.name)
-    facts = json.loads(iqlearn(*words))
+    what, out = "refit" if refit else "truth", work / "judged" / imitator.name
+    words = ("--rollouts", "expert,random,noisy", "--json", "--out", out, *(("--refit", "state") if refit else ()))
+    facts = json.loads(iqlearn("reward", work / imitator.name, *words))
     names = ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode")
     found = {name: facts[name] for name in (*names, "pearson_length", "pearson_mean")}
     found |= {f"{kind}_{name}": of_kind[name] for kind, of_kind in facts["kinds"].items() for name in names}
     if imitator.seed == 0:
-        shutil.copy(work / "judged" / imitator.name / "reward.png", RESULTS / f"reward-{imitator.task}.png")
-    return rows("truth", imitator.task, imitator.seed, imitator.steps, found)
+        picture = "refit-state.png" if refit else "reward.png"
+        shutil.copy(out / picture, RESULTS / f"{'refit' if refit else 'reward'}-{imitator.task}.png")
+    return rows(what, imitator.task, imitator.seed, imitator.steps, found)
 
 
 def retrain(imitator: Job, work: Path, steps: int) -> Rows:
-    """SAC from scratch that sees nothing but the frozen recovered reward, in true return with the expert as 1."""
-    folder, source = work / f"retrained-{imitator.name}", work / imitator.name
+    """SAC from scratch that sees nothing but the refitted reward of states, in true return with the expert as 1."""
+    folder, source = work / f"on-refit-{steps}-{imitator.name}", work / imitator.name
+    reward = work / "judged" / imitator.name / REFIT
+    if not reward.is_file():
+        truth(imitator, work, refit=True)
     if not finished(folder):
-        words = ("--steps", steps, "--seed", imitator.seed, "--out", folder, "--overwrite")
-        iqlearn("expert", "--env", imitator.task, "--reward", source, *words)
+        go_on_or("expert", "--env", imitator.task, "--reward", reward, steps=steps, seed=imitator.seed, folder=folder)
     of_imitator, result = read_json(source / RESULT), read_json(folder / RESULT)
     random, expert = of_imitator["random_return"], of_imitator["expert_return"]
     figures = {"normalised": (result["mean_return"] - random) / (expert - random)}
-    return rows("retrain", imitator.task, imitator.seed, steps, figures)
+    return rows("retrain on refit", imitator.task, imitator.seed, steps, figures)
 
 
 def maze(seed: int, work: Path, steps: int) -> Rows:
     """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth."""
-    source, small = work / f"maze-{seed}", work / f"maze-{seed}" / "reward-state.safetensors"
+    source = work / f"maze-{seed}"
     if not finished(source):
-        iqlearn("train", "--env", MAZE, "--seed", seed, "--steps", steps, "--out", source, "--overwrite")
-    if not small.is_file():
-        iqlearn("reward", source, "--rollouts", "expert,random,noisy", "--distil", "state", "--episodes", 50)
-        shutil.copy(source / "reward.png", RESULTS / "reward-maze.png")
+        go_on_or("train", "--env", MAZE, steps=steps, seed=seed, folder=source)
+    judging = ("reward", source, "--rollouts", "expert,random,noisy", "--refit", "state", "--episodes", 50, "--json")
+    facts = json.loads(iqlearn(*judging))
+    if seed == 0:
+        shutil.copy(source / "refit-state.png", RESULTS / "refit-maze.png")
     earned = {}
-    for name, reward in (("true", ()), ("learned", ("--reward", small))):
-        folder = work / f"mirrored-{name}-{seed}"
+    for name, reward in (("true", ()), ("learned", ("--reward", source / REFIT))):
+        folder = work / f"mirrored-{name}-{steps}-{seed}"
         if not finished(folder):
-            words = ("--steps", steps, "--seed", seed, "--out", folder, "--overwrite")
-            iqlearn("expert", "--env", MIRRORED, *reward, *words)
+            go_on_or("expert", "--env", MIRRORED, *reward, steps=steps, seed=seed, folder=folder)
         earned[name] = float(read_json(folder / RESULT)["mean_return"])
-    random = float(read_json(work / f"mirrored-true-{seed}" / RESULT)["random_return"])
+    random = float(read_json(work / f"mirrored-true-{steps}-{seed}" / RESULT)["random_return"])
     share = (earned["learned"] - random) / (earned["true"] - random)
-    figures = {"imitation": normalised(source), **earned, "random": random, "share": share}
-    return rows("maze", MIRRORED, seed, steps, figures)
+    known = {name: facts[name] for name in ("pearson_transition", "pearson_episode", "epic")}
+    figures = {"imitation": normalised(source), **earned, "random": random, "share": share, **known}
+    return rows("maze on refit", MIRRORED, seed, steps, figures)
 
 
 def state_only(job: Job, work: Path) -> Rows:
@@ -124,10 +138,12 @@ def speed(job: Job, work: Path, n: int = 1_000_000) -> Rows:
 
 def main(
     demos: Path,
-    only: tuple[Part, ...] = ("truth", "retrain", "state-only", "maze"),
+    only: tuple[Part, ...] = ("truth", "refit", "retrain", "state-only", "maze"),
     tasks: tuple[str, ...] = EASY,
     seeds: int = 1,
+    first_seed: int = 0,
     steps: int = 50_000,
+    retrain_steps: int = 200_000,
     maze_steps: int = 20_000,
     work: Path = Path("runs/online"),
     parallel: int = 2,
@@ -138,9 +154,11 @@ def main(
         demos: folder with the demonstrations of each task.
         only: parts.
         tasks: of all parts but the maze.
-        seeds: how many, from 0 up.
-        steps: of each imitator, and of each agent that is retrained.
-        maze_steps: of each agent in a maze.
+        seeds: how many.
+        first_seed: the first of them.
+        steps: of each imitator.
+        retrain_steps: of each agent that is trained from scratch.
+        maze_steps: of each run in a maze.
         work: where the run folders are.
         parallel: runs at a time.
     """
@@ -150,7 +168,7 @@ def main(
         cores.put(core)
 
     def imitators(setting: str, of: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Job]:
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             for task in (task for task in of if task in tasks):
                 yield Job(setting, task, demos / f"{task}.npz", 1, 1, seed, steps, flags)
 
@@ -165,12 +183,14 @@ def main(
     for part in only:
         if part == "truth":
             todo += [after(job, truth) for job in imitators("default", EASY)]
+        elif part == "refit":
+            todo += [after(job, lambda j, w: truth(j, w, refit=True)) for job in imitators("default", EASY)]
         elif part == "retrain":
-            todo += [after(j, lambda j, w: retrain(j, w, steps)) for j in imitators("default", RETRAINED)]
+            todo += [after(j, lambda j, w: retrain(j, w, retrain_steps)) for j in imitators("default", RETRAINED)]
         elif part == "state-only":
             todo += [after(job, state_only) for job in imitators("state-only", RETRAINED, ("--state-only",))]
         elif part == "maze":
-            todo += [lambda seed=seed: maze(seed, work, maze_steps) for seed in range(seeds)]
+            todo += [lambda s=s: maze(s, work, maze_steps) for s in range(first_seed, first_seed + seeds)]
         else:
             todo += [after(job, speed) for job in imitators("default", EASY[:1])]
     with ThreadPoolExecutor(parallel) as pool:

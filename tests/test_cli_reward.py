@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from iqlearn import DistilledReward, Interaction, Network, Run, Schedule, cli, records, session
+from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records, session
 from iqlearn.acting import experience, replay_for
 from iqlearn.learning import begin_expert
 from iqlearn.run import check_reward, load_reward
@@ -73,6 +74,22 @@ def test_without_json_there_is_a_line_a_kind(trained, tmp_path, capsys) -> None:
     out = capsys.readouterr().out
     assert "pearson episode" in out
     assert "noisy" in out
+
+
+def test_a_refit_is_written_judged_and_beside_the_recovered_reward(
+    trained, judged, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(RecoveredReward, "refit", partialmethod(RecoveredReward.refit, updates=20))
+    words = ("--rollouts", "random,noisy", "--episodes", "2", "--refit", "state", "--out", tmp_path, "--json")
+    iqlearn("reward", trained, *words)
+    facts = json.loads(capsys.readouterr().out)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"refit-state.{kind}" for kind in ("json", "png", "safetensors")
+    }
+    told = DistilledReward.load(facts["refitted"])
+    assert (told.kind, told.ends) == ("state", Run.load(trained).reward.ends)
+    assert facts["max"] <= 1.0
+    assert facts["pearson_episode"] != records.read_json(judged / "reward.json")["pearson_episode"]
 
 
 @pytest.mark.parametrize("source", ["run", "distilled"])
@@ -176,6 +193,8 @@ def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cart
     assert "clever" in sentence("reward", trained, "--rollouts", "expert,clever")
     assert "--rollouts" in sentence("reward", trained)
     assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
+    both = ("--distil", "state", "--refit", "state")
+    assert "expected one of them" in sentence("reward", trained, "--rollouts", "random", *both)
     assert "observations" in sentence("reward", trained, "--demos", cartpole_file)
     start = ("expert", "--env", "MountainCarContinuous-v0", *SHORT, *NETWORKS, "--out", tmp_path / "none", "--reward")
     assert "is of a task" in sentence(*start, trained)

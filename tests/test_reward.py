@@ -140,6 +140,54 @@ def test_to_distil_is_to_fit_what_the_reward_tells_of_single_steps(reward: Recov
     assert (other(rows(10)) != fitted(rows(10))).all()
 
 
+@pytest.fixture(scope="module")
+def refits(reward: RecoveredReward) -> dict[str, DistilledReward]:
+    """Rewards of s, and of s and a, between an expert and others who differ in one coordinate of both."""
+    return {
+        kind: reward.refit(side(1.0), side(-1.0, seed=2), kind, updates=1_000) for kind in ("state", "state-action")
+    }
+
+
+def side(offset: float, n: int = 400, seed: int = 1) -> Transitions:
+    batch = rows(n, ends=0.0, seed=seed)
+    obs, action = np.asarray(batch.obs).copy(), np.asarray(batch.action).copy()
+    obs[:, 0], action[:, 0] = 0.1 * obs[:, 0] + offset, 0.1 * action[:, 0] + offset
+    return batch._replace(obs=obs, action=action)
+
+
+@pytest.mark.parametrize("kind", ["state", "state-action"])
+def test_a_refit_is_high_on_the_expert_and_rises_all_the_way_to_it(refits, kind) -> None:
+    """Also where neither has been: that slope is what an agent climbs."""
+    between = [refits[kind](side(offset, seed=3)).mean() for offset in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    assert between[-1] > 0.2
+    assert between[0] < -0.4
+    assert (np.diff(between) > 0.05).all()
+    assert max(np.abs(refits[kind](side(offset, seed=3))).max() for offset in (-5.0, 5.0)) <= 1.0
+
+
+def test_a_refit_is_low_where_the_combination_is_nobodys(refits) -> None:
+    """The expert's state with the others' action, each of which is usual alone."""
+    wrong = side(1.0, seed=3)._replace(action=side(-1.0, seed=4).action)
+    assert refits["state-action"](wrong).mean() < refits["state-action"](side(1.0, seed=3)).mean() - 0.2
+    np.testing.assert_array_equal(refits["state"](wrong), refits["state"](side(1.0, seed=3)))
+
+
+def test_a_refit_is_the_same_again_pays_ends_and_survives_its_file(reward, refits, tmp_path) -> None:
+    again = reward.refit(side(1.0), side(-1.0, seed=2), "state", updates=1_000)
+    again.save(tmp_path / "refit.safetensors")
+    batch = rows(30)
+    told = refits["state"](batch)
+    np.testing.assert_array_equal(DistilledReward.load(tmp_path / "refit.safetensors")(batch), told)
+    ends, step = np.asarray(batch.terminal), refits["state"](batch, absorbing=True)
+    np.testing.assert_allclose(told[ends], step[ends] / (1.0 - GAMMA), rtol=1e-5)
+    assert (reward.refit(side(1.0), side(-1.0), "state", updates=5, seed=1)(batch) != told).any()
+
+
+def test_a_refit_needs_enough_of_both(reward) -> None:
+    with pytest.raises(InputError, match="at least 64 of each"):
+        reward.refit(side(1.0), side(-1.0, n=63))
+
+
 def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
     with pytest.raises(InputError, match="No file"):
         DistilledReward.load(tmp_path / "none.safetensors")

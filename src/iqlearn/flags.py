@@ -74,8 +74,8 @@ class TrainExpert(Generic[E]):
     """Gymnasium id to act and to be evaluated in."""
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     reward: Annotated[Path | None, arg(metavar="REWARD")] = None
-    """Learn from a recovered reward instead: of this run folder, or in this file of `iqlearn reward --distil`. The
-    environment's own is still what the evaluation reports."""
+    """Learn from a recovered reward instead: of this run folder, or in this file of `iqlearn reward --distil` or
+    `--refit`. The environment's own is still what the evaluation reports."""
     interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
     """How to act."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None

@@ -196,7 +196,7 @@ class DistilledReward:
             spec, kind, ends = records.spec_from_dict(about["spec"]), about["kind"], Ends(**about["ends"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path} is no distilled reward; expected one written by iqlearn reward --distil."
+                f"{path} is no distilled reward; expected one written by iqlearn reward --distil or --refit."
             ) from error
         like = jax.eval_shape(lambda: _blank(spec, kind == "state-action"))
         return cls(records.read_tree(path, like), spec, ends)

@@ -220,7 +220,9 @@ def existing(path: str | Path) -> Path:
     """Where a reward is, checked that something is there."""
     path = Path(path)
     if not path.exists():
-        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil.")
+        raise InputError(
+            f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit."
+        )
     return path
 
 
