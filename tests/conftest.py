@@ -39,6 +39,29 @@ def expert_demos():
     return load
 
 
+@pytest.fixture
+def stop_at(monkeypatch):
+    """`stop_at(2)`: the second evaluation from now on ends in an interrupt, or another error, once.
+
+    What it gives is a list that fills with the steps done at each evaluation.
+    """
+    evaluate = session.Session.evaluate
+
+    def stop(number: int, error: type[BaseException] = KeyboardInterrupt) -> list[int]:
+        calls: list[int] = []
+
+        def stopped(self: session.Session) -> None:
+            calls.append(self.done)
+            if len(calls) == number:
+                raise error
+            evaluate(self)
+
+        monkeypatch.setattr(session.Session, "evaluate", stopped)
+        return calls
+
+    return stop
+
+
 @pytest.fixture(scope="session")
 def cartpole_arrays() -> dict[str, np.ndarray]:
     """Six short episodes of a random policy in CartPole-v1, in the format of demonstrations."""

@@ -10,7 +10,6 @@ import pytest
 
 from iqlearn import cli, records
 from iqlearn.data import Demos
-from iqlearn.session import Session
 
 SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--network.hidden", "8", "--batch-size", "8")
 FILES = {
@@ -150,16 +149,8 @@ def test_behavioural_cloning_trains_and_has_no_reward(cartpole_file, tmp_path, p
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", cartpole_file)
 
 
-def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path, monkeypatch, capsys):
-    evaluate, calls = Session.evaluate, []
-
-    def interrupted_once(self: Session) -> None:
-        calls.append(self.done)
-        if calls == [3, 6]:
-            raise KeyboardInterrupt
-        evaluate(self)
-
-    monkeypatch.setattr(Session, "evaluate", interrupted_once)
+def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path, stop_at, capsys):
+    calls = stop_at(2)
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
         iqlearn("train", "--demos", cartpole_file, "--trajectories", 3, "--subsample", 2, "--out", out, *SHORT)

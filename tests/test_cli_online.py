@@ -8,7 +8,6 @@ import pytest
 
 from iqlearn import cli, records
 from iqlearn.data import Demos
-from iqlearn.session import Session
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 COLD = ("--offline.warm-start", "3", "--online.warm-start", "3")
@@ -170,19 +169,12 @@ def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, 
     assert "learns no reward" in sentence("reward", expert, "--demos", path)
 
 
-def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, monkeypatch, capsys):
-    evaluate = Session.evaluate
-
-    def interrupted(self: Session) -> None:
-        if self.done == 40:
-            raise KeyboardInterrupt
-        evaluate(self)
-
+def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys):
     out = tmp_path / "expert"
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", interrupted)
-        with pytest.raises(SystemExit) as caught:
-            iqlearn("expert", "--env", "Pendulum-v1", "--out", out, *SHORT, *ACTING, *NETWORKS)
+    calls = stop_at(2)
+    with pytest.raises(SystemExit) as caught:
+        iqlearn("expert", "--env", "Pendulum-v1", "--out", out, *SHORT, *ACTING, *NETWORKS)
+    assert calls == [20, 40]
     assert caught.value.code == 130
     assert f"iqlearn resume {out}" in capsys.readouterr().out
     iqlearn("resume", out)

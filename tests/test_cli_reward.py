@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records, session
+from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records
 from iqlearn.acting import experience, replay_for
 from iqlearn.learning import begin_expert
 from iqlearn.run import check_reward, load_reward
@@ -145,21 +145,12 @@ def test_an_expert_is_paid_for_what_follows_an_end_at_its_own_discount(trained, 
     assert (np.abs(paid[~ends]) < 5.0).all()
 
 
-def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, stop_at) -> None:
     start = ("expert", "--env", "Pendulum-v1", "--reward", trained, *SHORT, *NETWORKS)
     iqlearn(*start, "--out", tmp_path / "whole")
-    write, calls = session.Session.write, []
-
-    def stop(self: session.Session) -> None:
-        write(self)
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session.Session, "write", stop)
-        with pytest.raises(SystemExit):
-            iqlearn(*start, "--out", tmp_path / "stopped")
+    stop_at(2)
+    with pytest.raises(SystemExit):
+        iqlearn(*start, "--out", tmp_path / "stopped")
     iqlearn("resume", tmp_path / "stopped")
     whole, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert whole == again

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from iqlearn import cli, records
-from iqlearn.session import Session
 
 SHORT = ("--steps", "4", "--evaluations", "2", "--eval-episodes", "1", "--network.hidden", "8", "--batch-size", "8")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
@@ -30,21 +29,13 @@ def watched(cartpole_arrays, pendulum_arrays, tmp_path_factory) -> dict[str, Pat
     return files
 
 
-def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_path, monkeypatch):
+def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_path, stop_at):
     start = ("train", "--state-only", "--demos", watched["CartPole-v1"], "--trajectories", 2, "--subsample", 2, *SHORT)
     iqlearn(*start, "--out", tmp_path / "whole")
     assert records.read_json(tmp_path / "whole" / "config.json")["settings"]["state_only"] is True
-    evaluate = Session.evaluate
-
-    def interrupted(self: Session) -> None:
-        if self.done == 4:
-            raise KeyboardInterrupt
-        evaluate(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", interrupted)
-        with pytest.raises(SystemExit):
-            iqlearn(*start, "--out", tmp_path / "stopped")
+    stop_at(2)
+    with pytest.raises(SystemExit):
+        iqlearn(*start, "--out", tmp_path / "stopped")
     iqlearn("resume", tmp_path / "stopped")
     for name in ("checkpoint.safetensors", "metrics.csv", "config.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -9,7 +9,6 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import records
-from iqlearn.session import Session
 
 NETWORK = iq.Network(hidden=(8,))
 SETTINGS = iq.IQLearn(network=NETWORK, target_update="hard", target_period=3, batch_size=4, value_term="initial")
@@ -32,19 +31,6 @@ def whole(demos, tmp_path_factory) -> Path:
     return folder
 
 
-def stop_at(monkeypatch, number: int, error: type[BaseException] = KeyboardInterrupt) -> None:
-    """Let the evaluation of that number, from 1 up, end in the error, once."""
-    evaluate, calls = Session.evaluate, []
-
-    def interrupted(self: Session) -> None:
-        calls.append(self.done)
-        if len(calls) == number:
-            raise error
-        evaluate(self)
-
-    monkeypatch.setattr(Session, "evaluate", interrupted)
-
-
 def same_files(a: Path, b: Path) -> None:
     for name in (records.CHECKPOINT, records.MODEL, records.METRICS, records.CONFIG):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
@@ -61,8 +47,8 @@ def same_files(a: Path, b: Path) -> None:
         4,
     ],
 )
-def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, monkeypatch, number):
-    stop_at(monkeypatch, number)
+def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, stop_at, number):
+    stop_at(number)
     stopped = iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
     assert stopped.result["status"] == "interrupted"
     assert [row["step"] for row in stopped.rows] == [3, 6, 9][: number - 1]
@@ -73,9 +59,9 @@ def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, mon
     same_files(tmp_path / "run", whole)
 
 
-def test_a_run_that_crashed_goes_on_from_its_last_evaluation(demos, whole, tmp_path, monkeypatch):
+def test_a_run_that_crashed_goes_on_from_its_last_evaluation(demos, whole, tmp_path, stop_at):
     """As after a power cut: nothing was written at the end, `result.json` still says `running`."""
-    stop_at(monkeypatch, 3, MemoryError)
+    stop_at(3, MemoryError)
     with pytest.raises(MemoryError):
         iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
     assert records.read_json(tmp_path / "run" / records.RESULT)["status"] == "running"

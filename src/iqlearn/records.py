@@ -8,6 +8,7 @@ best.safetensors       the same, where the states it visits were closest to the 
 checkpoint.safetensors the whole state of training, online with what was experienced, to go on from
 curves.png             the metrics as pictures
 reward.json, reward.png, reward-KIND.safetensors   what `iqlearn reward` found of this run
+refit-KIND.json, .png, .safetensors                the same with --refit
 """
 
 import csv

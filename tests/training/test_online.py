@@ -16,7 +16,6 @@ from iqlearn import records, session
 from iqlearn.acting import Online
 from iqlearn.data import Demos
 from iqlearn.learning import begin
-from iqlearn.session import Session
 from iqlearn.settings import BCContinuous, Interaction, IQLearn, IQLearnContinuous, Network, Schedule
 from iqlearn.settings.continuous import Imitation
 from iqlearn.training import on_device
@@ -68,16 +67,8 @@ def same_files(a: Path, b: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("number", [2, 3])
-def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, whole, tmp_path, monkeypatch):
-    evaluate, calls = Session.evaluate, []
-
-    def interrupted(self: Session) -> None:
-        calls.append(self.done)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        evaluate(self)
-
-    monkeypatch.setattr(Session, "evaluate", interrupted)
+def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, whole, tmp_path, stop_at):
+    stop_at(number)
     stopped = learnt(task, demos_of, tmp_path / "run")
     assert stopped.result["status"] == "interrupted"
     assert [row["step"] for row in stopped.rows] == [20, 40][: number - 1]
@@ -94,17 +85,10 @@ def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, who
         "CartPole-v1",
     ],
 )
-def test_the_best_policy_of_a_resumed_run_is_that_of_the_whole_run(task, demos_of, whole, tmp_path, monkeypatch):
-    evaluate = Session.evaluate
-
-    def interrupted(self: Session) -> None:
-        if self.done == 60:
-            raise KeyboardInterrupt
-        evaluate(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", interrupted)
-        learnt(task, demos_of, tmp_path / "run")
+def test_the_best_policy_of_a_resumed_run_is_that_of_the_whole_run(task, demos_of, whole, tmp_path, stop_at):
+    calls = stop_at(3)
+    learnt(task, demos_of, tmp_path / "run")
+    assert calls == [20, 40, 60]
     iq.resume(tmp_path / "run", demos_of[task], quiet=True)
     folders = tmp_path / "run", whole(task)
     steps = [records.read_json(folder / records.RESULT)["best_step"] for folder in folders]

@@ -15,7 +15,6 @@ from iqlearn.acting import Online
 from iqlearn.evaluation.diagnostics import Familiar
 from iqlearn.learning import begin, seen
 from iqlearn.models.inverse import InverseModel
-from iqlearn.session import Session
 from iqlearn.settings import Imitation, Inference, Interaction, IQLearnContinuous, Network, Schedule
 from iqlearn.training import on_device
 from iqlearn.training.watching import fitted, with_inferred
@@ -125,19 +124,10 @@ def whole(pendulum, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("number", [2, 4])
-def test_an_interrupted_run_resumed_is_the_whole_run(number, pendulum, whole, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumed_is_the_whole_run(number, pendulum, whole, tmp_path, stop_at):
     """Stopped while it watches, and after the change to learning."""
-    evaluate, calls = Session.evaluate, []
-
-    def interrupted(self: Session) -> None:
-        calls.append(self.done)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        evaluate(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", interrupted)
-        assert learnt(pendulum, tmp_path / "run").result["status"] == "interrupted"
+    stop_at(number)
+    assert learnt(pendulum, tmp_path / "run").result["status"] == "interrupted"
     iq.resume(tmp_path / "run", pendulum, quiet=True)
     for name in (records.MODEL, records.METRICS, records.CONFIG, records.CHECKPOINT):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
