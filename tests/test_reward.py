@@ -183,9 +183,11 @@ def test_a_refit_is_the_same_again_pays_ends_and_survives_its_file(reward, refit
     assert (reward.refit(side(1.0), side(-1.0), "state", updates=5, seed=1)(batch) != told).any()
 
 
-def test_a_refit_needs_enough_of_both(reward) -> None:
-    with pytest.raises(InputError, match="at least 64 of each"):
-        reward.refit(side(1.0), side(-1.0, n=63))
+def test_a_refit_needs_enough_of_others_and_makes_do_with_one_of_the_expert(reward) -> None:
+    for expert, others in ((1, 63), (0, 64)):
+        with pytest.raises(InputError, match="expected at least 1 and 64"):
+            reward.refit(side(1.0, n=expert), side(-1.0, n=others))
+    assert np.isfinite(reward.refit(side(1.0, n=1), side(-1.0, n=64), updates=5)(rows(10))).all()
 
 
 def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:

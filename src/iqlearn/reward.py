@@ -129,14 +129,18 @@ class RecoveredReward:
         from the ones to the other. Q is not read; ends are paid as by the recovered reward.
 
         Raises:
-            InputError: there are fewer than 64 transitions of either side, or they are of another task.
+            InputError: there is no transition of the expert, there are fewer than 64 of others, or they are of another
+                task.
         """
         sides = self._of(expert), self._of(others)
-        if min(len(side.obs) for side in sides) < ENOUGH:
-            found = " and ".join(str(len(side.obs)) for side in sides)
-            raise InputError(f"{found} transitions of the expert and of others; expected at least {ENOUGH} of each.")
+        of_expert, of_others = (len(side.obs) for side in sides)
+        if of_expert < 1 or of_others < ENOUGH:
+            raise InputError(
+                f"{of_expert} transitions of the expert and {of_others} of others to refit between; "
+                f"expected at least 1 and {ENOUGH}."
+            )
         rng, (init_key, fit_key) = np.random.default_rng(seed), jr.split(jr.key(seed))
-        made = background(*sides, sum(len(side.obs) for side in sides), rng)
+        made = background(*sides, of_expert + of_others, rng)
         seen = [*(Seen(jnp.asarray(side.obs), jnp.asarray(side.action)) for side in sides), made]
         scale = standard(np.concatenate([np.asarray(part.obs) for part in seen]))
         net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", self.limit, init_key)
