@@ -92,6 +92,15 @@ def test_a_refit_is_written_judged_and_beside_the_recovered_reward(
     assert facts["pearson_episode"] != records.read_json(judged / "reward.json")["pearson_episode"]
 
 
+def test_a_refit_refuses_other_demonstrations_than_the_runs_own(trained, tmp_path, sentence) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    config = records.read_json(tmp_path / "run" / records.CONFIG)
+    config["origin"]["sha256"] = "0" * 64
+    records.write_json(tmp_path / "run" / records.CONFIG, config)
+    words = ("--rollouts", "random", "--episodes", "1", "--refit", "state")
+    assert "is not what" in sentence("reward", tmp_path / "run", *words)
+
+
 @pytest.mark.parametrize("source", ["run", "distilled"])
 def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp_path) -> None:
     path = trained if source == "run" else judged / "reward-state.safetensors"

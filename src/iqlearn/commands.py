@@ -21,8 +21,8 @@ from iqlearn.evaluation.returns import as_arrays
 from iqlearn.judging import compare, distilled, judge, material, refitted
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
-from iqlearn.run import Run
-from iqlearn.settings.presets import online_by_default
+from iqlearn.run import Run, check_demos
+from iqlearn.settings.presets import Expert, online_by_default
 from iqlearn.start import Origin
 
 if TYPE_CHECKING:
@@ -161,13 +161,16 @@ def chosen(demos: Demos, trajectories: int | None, subsample: int, seed: int) ->
 
 
 def shown(run: Run, folder: Path) -> Demos:
-    """The demonstrations that a run learnt from."""
+    """What a run saw of the demonstrations, read again; refused if that is not what it began with."""
     origin = run.origin
     assert origin.demos is not None
+    assert not isinstance(run.settings, Expert)
     if origin.path is None and not origin.demos.startswith("builtin:"):
         raise InputError(f"{folder} was trained on demonstrations in memory; go on from Python.")
     demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
-    return chosen(demos, origin.trajectories, origin.subsample, run.schedule.seed)
+    demos = visible(run.settings, chosen(demos, origin.trajectories, origin.subsample, run.schedule.seed))
+    check_demos(origin, demos, folder)
+    return demos
 
 
 def fresh(parent: Path, stem: str) -> Path:

@@ -13,7 +13,7 @@ from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Run, check_reward, load_reward, reward_sha256
+from iqlearn.run import Run, check_demos, check_reward, load_reward, reward_sha256
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
@@ -242,9 +242,5 @@ def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
         return continue_runs([run], [], [Path(folder)], quiet)[0]
     assert not isinstance(run.settings, Expert)
     demos = visible(run.settings, demos)
-    if demos.sha256() != run.origin.sha256:
-        raise InputError(
-            f"{demos.source} is not what {folder} began with; expected SHA-256 {run.origin.sha256[:12]}…, "
-            f"found {demos.sha256()[:12]}…."
-        )
+    check_demos(run.origin, demos, folder)
     return continue_runs([run], [demos], [Path(folder)], quiet)[0]

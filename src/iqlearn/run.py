@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from iqlearn import plots, records
 from iqlearn.algorithms import Algorithm, InverseSoftActorCritic, InverseSoftQ, TrainState, algorithm
+from iqlearn.data import Demos
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.rewards import Ends
@@ -213,6 +214,19 @@ def check_reward(origin: Origin, folder: str | Path) -> None:
         raise InputError(
             f"The reward at {origin.reward} is not what {folder} began with; expected SHA-256 {expected[:12]}…, "
             f"found {found[:12]}…; put the old one back, or begin anew with iqlearn expert."
+        )
+
+
+def check_demos(origin: Origin, demos: Demos, folder: str | Path) -> None:
+    """Make sure that these demonstrations, as far as the learner may see them, are what the run in `folder` began with.
+
+    Raises:
+        InputError: they are others.
+    """
+    if demos.sha256() != origin.sha256:
+        raise InputError(
+            f"{demos.source} is not what {folder} began with; expected SHA-256 {origin.sha256[:12]}…, "
+            f"found {demos.sha256()[:12]}…."
         )
 
 
