@@ -49,7 +49,7 @@ def iqlearn(*words: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def go_on_or(*words: object, steps: int, seed: int, folder: Path) -> None:
+def begin_or_resume(*words: object, steps: int, seed: int, folder: Path) -> None:
     """Begin a run in `folder`, or go on with the one that is there."""
     if (folder / RESULT).is_file():
         iqlearn("resume", folder)
@@ -91,7 +91,7 @@ def retrain(imitator: Job, work: Path, steps: int) -> Rows:
         truth(imitator, work, refit=True)
     if not finished(folder):
         words = ("expert", "--env", imitator.task, "--reward", reward, *SETTLING)
-        go_on_or(*words, steps=steps, seed=imitator.seed, folder=folder)
+        begin_or_resume(*words, steps=steps, seed=imitator.seed, folder=folder)
     of_imitator, result = read_json(source / RESULT), read_json(folder / RESULT)
     random, expert = of_imitator["random_return"], of_imitator["expert_return"]
     figures = {"normalised": (result["mean_return"] - random) / (expert - random)}
@@ -102,7 +102,7 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
     """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth."""
     source = work / f"maze-{seed}"
     if not finished(source):
-        go_on_or("train", "--env", MAZE, steps=steps, seed=seed, folder=source)
+        begin_or_resume("train", "--env", MAZE, steps=steps, seed=seed, folder=source)
     judging = ("reward", source, "--rollouts", "expert,random,noisy", "--episodes", 50, "--json")
     facts = json.loads(iqlearn(*judging, "--refit", "state"))
     if seed == 0:
@@ -113,7 +113,7 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
     for name, reward in (("true", ()), ("learned", ("--reward", source / REFIT))):
         folder = work / f"mirrored-{name}-{steps}-{seed}"
         if not finished(folder):
-            go_on_or("expert", "--env", MIRRORED, *reward, steps=steps, seed=seed, folder=folder)
+            begin_or_resume("expert", "--env", MIRRORED, *reward, steps=steps, seed=seed, folder=folder)
         earned[name] = float(read_json(folder / RESULT)["mean_return"])
     random = float(read_json(work / f"mirrored-true-{steps}-{seed}" / RESULT)["random_return"])
     share = (earned["learned"] - random) / (earned["true"] - random)
