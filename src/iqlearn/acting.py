@@ -1,5 +1,6 @@
 """A run that acts in its environments while it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,22 @@ from iqlearn.errors import InputError
 from iqlearn.groups import Diverged, Figures, finite, mean
 from iqlearn.models import ContinuousSoftQ, SoftQModel
 from iqlearn.run import Run, load_reward
-from iqlearn.settings import IQLearnContinuous
+from iqlearn.settings import IQLearnContinuous, Regression
 from iqlearn.settings.presets import Expert
 from iqlearn.start import keys_of
-from iqlearn.training import Data, Demonstrations, Experience, Rewards, interact, moments, remember, rewarded, train
+from iqlearn.training import (
+    Data,
+    Demonstrations,
+    Experience,
+    Rewards,
+    Seen,
+    interact,
+    moments,
+    regressed,
+    remember,
+    rewarded,
+    train,
+)
 from iqlearn.types import Bounds, PRNGKey
 from iqlearn.watcher import Watcher
 
@@ -43,6 +56,10 @@ class Online:
         if checkpoint is not None:
             self._replay, self.done = experience(checkpoint, self._replay)
         self._competent = isinstance(run.settings, IQLearnContinuous) and run.settings.online.warm_start > 0
+        self._regression: Regression | None = None
+        if self._state.reward is not None:
+            assert isinstance(run.settings, IQLearnContinuous)
+            self._regression = run.settings.regression
         self._watcher: Watcher | None = None
         if demos is not None and isinstance(run.settings, IQLearnContinuous) and run.settings.state_only:
             self._watcher = Watcher(run.settings, run.spec, demos, run.state, self.done, checkpoint)
@@ -90,7 +107,7 @@ class Online:
             key: PRNGKey | None = self._act_key
             if self._watcher is not None and isinstance(acting, ContinuousSoftQ):
                 acting, key = self._watcher.actor(acting, done), None if self._watcher.judges(done) else key
-            taken = interact(self._env, acting, key, done, each)
+            taken = interact(self._env, acting, key, done, each, self._wandering(done))
             taken = taken if self._reward is None else rewarded(taken, self._reward)
             if seen and not finite(seen[-1][1]):
                 raise Diverged(done, done + n)
@@ -98,6 +115,8 @@ class Online:
             done += n
             if self._watcher is not None and self._watcher.due(done):
                 state = self._watch(state, done)
+            elif self._wandering(done - n) > 0.0 and self._wandering(done) <= 0.0:
+                state = self._told(state, done)
         self._state, self.done = state, done
         return [mean(seen) | ({} if self._watcher is None else self._watcher.figures)]
 
@@ -106,8 +125,20 @@ class Online:
         assert self._watcher is not None
         state = self._watcher.watch(state, self._replay, jr.fold_in(self._act_key, done), done)
         if self._watcher.over:
+            state = state if self._regression is None else self._told(state, done)
             self._replay = jax.tree.map(jnp.zeros_like, self._replay)
         return state
+
+    def _told(self, state: TrainState, done: int) -> TrainState:
+        """The state with the reward regressed between the expert and what was met so far."""
+        assert self._demos is not None
+        assert self._regression is not None
+        assert state.reward is not None
+        rows, size = self._demos.transitions.rows, int(self._demos.transitions.size)
+        met = self._replay.newest(done)
+        expert, others = Seen(rows.obs[:size], rows.action[:size]), Seen(met.obs, met.action)
+        rng, key = np.random.default_rng([self._seed, done]), jr.fold_in(self._act_key, done)
+        return replace(state, reward=regressed(state.reward, expert, others, rng, key, self._regression.updates))
 
     def close(self) -> None:
         self._env.close()
@@ -122,9 +153,17 @@ class Online:
             return self._watcher.rounds == 0
         return not self._competent and done < self._acting.random_steps
 
+    def _wandering(self, done: int) -> float:
+        """The share of random actions after `done` steps, by which a reward is found: from 1 down to 0."""
+        if self._regression is None or self._watcher is not None:
+            return 0.0
+        return max(1.0 - done / self._regression.steps, 0.0)
+
     def _due(self, done: int) -> int:
         """Updates to catch up on after `done` steps."""
         first = self._acting.random_steps
+        if self._regression is not None:
+            first = max(first, self._regression.steps)
         if self._watcher is not None:  # whose last round may end a little later than its steps, with an empty replay
             first = self._watcher.inference.steps + max(first, self._acting.round_steps)
         return int(self._acting.update_ratio * max(done - first, 0)) - self._updates

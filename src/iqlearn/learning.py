@@ -15,7 +15,7 @@ from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
 from iqlearn.run import Run, check_demos, check_reward, load_reward, reward_sha256
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
+from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule, require
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
 from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import in_imagination, on_device, warm_started
@@ -89,6 +89,12 @@ def begin(
     spec = demos.task_spec() if env is None else gym.task_spec(env)
     demos.check_task(spec, env or "the task")
     check(settings, spec.discrete, interaction)
+    if isinstance(settings, IQLearnContinuous) and interaction is not None and settings.form == "regressed":
+        first = settings.inference.steps if settings.state_only else settings.regression.steps
+        name = "inference.steps" if settings.state_only else "regression.steps"
+        require(
+            schedule.steps > first, "steps", schedule.steps, f"more than {name}, {first}, which come before learning"
+        )
     if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
         raise InputError(
             f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "

@@ -19,14 +19,11 @@ from iqlearn.data.scale import NO_LIMIT, standard
 from iqlearn.errors import InputError
 from iqlearn.evaluation.rewards import Ends, in_blocks, recovered
 from iqlearn.models import SoftQModel
-from iqlearn.models.reward import RewardNet
-from iqlearn.settings import Network
-from iqlearn.training import Sample, Seen, Sides, background, contrast, distil
+from iqlearn.models.reward import NETWORK, RewardNet
+from iqlearn.training import Sample, Seen, distil, regressed
 from iqlearn.types import ObservationScale, TaskSpec, Transitions
 
 Kind = Literal["state", "state-action"]
-NETWORK = Network(hidden=(128, 128), activation="relu", layer_norm=True)
-"""What a distilled reward is."""
 ENOUGH = 64
 """Transitions that a distillation needs at least."""
 
@@ -133,18 +130,15 @@ class RecoveredReward:
                 task.
         """
         sides = self._of(expert), self._of(others)
-        of_expert, of_others = (len(side.obs) for side in sides)
-        if of_expert < 1 or of_others < ENOUGH:
+        if len(sides[0].obs) < 1 or len(sides[1].obs) < ENOUGH:
             raise InputError(
-                f"{of_expert} transitions of the expert and {of_others} of others to refit between; "
+                f"{len(sides[0].obs)} transitions of the expert and {len(sides[1].obs)} of others to refit between; "
                 f"expected at least 1 and {ENOUGH}."
             )
         rng, (init_key, fit_key) = np.random.default_rng(seed), jr.split(jr.key(seed))
-        made = background(*sides, of_expert + of_others, rng)
-        seen = [*(Seen(jnp.asarray(side.obs), jnp.asarray(side.action)) for side in sides), made]
-        scale = standard(np.concatenate([np.asarray(part.obs) for part in seen]))
-        net = RewardNet(self.spec, NETWORK, scale, kind == "state-action", self.limit, init_key)
-        return DistilledReward(contrast(net, Sides(*map(filled, seen)), fit_key, updates), self.spec, self.ends)
+        of_expert, of_others = (Seen(jnp.asarray(side.obs), jnp.asarray(side.action)) for side in sides)
+        net = RewardNet(self.spec, NETWORK, _unscaled(self.spec), kind == "state-action", self.limit, init_key)
+        return DistilledReward(regressed(net, of_expert, of_others, rng, fit_key, updates), self.spec, self.ends)
 
     def _of(self, transitions: Transitions | Demos) -> Transitions:
         if isinstance(transitions, Demos):
@@ -219,6 +213,9 @@ def _judge(net: RewardNet, obs: Array, action: Array) -> Float[Array, " n"]:
 
 
 def _blank(spec: TaskSpec, of_action: bool) -> RewardNet:
+    return RewardNet(spec, NETWORK, _unscaled(spec), of_action, 1.0, jr.key(0))
+
+
+def _unscaled(spec: TaskSpec) -> ObservationScale:
     size = int(np.prod(spec.obs_shape))
-    scale = ObservationScale(jnp.zeros(spec.obs_shape), jnp.ones(size), jnp.float32(NO_LIMIT))
-    return RewardNet(spec, NETWORK, scale, of_action, 1.0, jr.key(0))
+    return ObservationScale(jnp.zeros(spec.obs_shape), jnp.ones(size), jnp.float32(NO_LIMIT))

@@ -87,7 +87,7 @@ class Watcher:
         """Judge the last guess by where it led; make the next one or, in the last round, settle for the best."""
         newest, best = self.guesses
         if self.rounds > 0:
-            visited = np.asarray(replay.newest(self.inference.part))[self.inference.part // 2 :]
+            visited = np.asarray(replay.newest(self.inference.part).obs)[self.inference.part // 2 :]
             newest = newest._replace(distance=jnp.float32(self._familiar.distance(visited)))
             best = newest if newest.distance < best.distance else best
             self.figures = {"guess_distance": float(newest.distance)}

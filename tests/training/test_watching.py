@@ -105,7 +105,7 @@ def test_the_clone_is_what_acts_and_is_evaluated(pendulum):
         jax.tree.map(np.testing.assert_array_equal, actor, guess.clone)
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(guess.clone), strict=True))
     group.advance(5)  # the first half of a part: by the mode
-    newest = np.asarray(group.data.replay.newest(5))
+    newest = np.asarray(group.data.replay.newest(5).obs)
     acted = np.asarray(group.data.replay.action[10:15])
     np.testing.assert_allclose(acted[::-1], state.target.act(jnp.asarray(newest)), atol=1e-4)
     group.close()

@@ -21,6 +21,7 @@ from iqlearn.models import distributions
 from iqlearn.models.continuous import ContinuousSoftQ
 from iqlearn.models.distributions import Policy
 from iqlearn.models.networks import MLP
+from iqlearn.models.reward import NETWORK, RewardNet
 from iqlearn.objectives import (
     SoftValues,
     discounted,
@@ -28,10 +29,11 @@ from iqlearn.objectives import (
     implied_reward,
     iq_loss,
     least_squares_loss,
+    soft_td_loss,
     steepness,
     value_term,
 )
-from iqlearn.settings import Imitation, IQLearnContinuous
+from iqlearn.settings import Form, Imitation, IQLearnContinuous
 from iqlearn.types import Batch, Metrics, ObservationScale, PRNGKey, Scalar, TaskSpec, Transitions
 
 stop = jax.lax.stop_gradient
@@ -50,8 +52,16 @@ class InverseSoftActorCritic:
 
     @property
     def least_squares(self) -> bool:
+        return self._has_form("least_squares")
+
+    @property
+    def regressed(self) -> bool:
+        """Whether the reward is found first, and Q follows from it."""
+        return self._has_form("regressed")
+
+    def _has_form(self, form: Form) -> bool:
         s = self.settings
-        return self.learner_acts and s.form == "least_squares" and s.divergence == "chi2_mixture"
+        return self.learner_acts and s.form == form and s.divergence == "chi2_mixture"
 
     @property
     def end_value(self) -> float:
@@ -63,6 +73,8 @@ class InverseSoftActorCritic:
         unit = s.lipschitz if s.network.spectral_norm else 1.0
         model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash, unit)
         state = TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
+        if self.regressed:
+            state = replace(state, reward=RewardNet(spec, NETWORK, scale, False, s.reward_limit, key))
         anchored = self.anchor > 0.0 and self.imitation.warm_start > 0
         return replace(state, clone=model.actor) if anchored else state
 
@@ -73,7 +85,7 @@ class InverseSoftActorCritic:
     def update(self, state: State, batch: Batch, key: PRNGKey) -> tuple[State, Metrics]:
         assert state.target is not None
         objective = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, metrics), gradient = objective(state.model, state.target, batch, key, state.clone)
+        (loss, metrics), gradient = objective(state.model, state.target, batch, key, state.clone, state.reward)
         return finish(self.settings, state, loss, metrics, gradient)
 
     @property
@@ -93,7 +105,13 @@ class InverseSoftActorCritic:
         return float(self.settings.state_only and self.learner_acts) if weight is None else weight
 
     def loss(
-        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Batch, key: PRNGKey, clone: MLP | None = None
+        self,
+        model: ContinuousSoftQ,
+        target: ContinuousSoftQ,
+        batch: Batch,
+        key: PRNGKey,
+        clone: MLP | None = None,
+        reward: RewardNet | None = None,
     ) -> tuple[Scalar, Metrics]:
         """Critics' and actor's loss, each differentiable in its own part only, from one sample of the policy.
 
@@ -116,34 +134,38 @@ class InverseSoftActorCritic:
         if s.value_term == "initial":
             initial = model.inputs(batch.initial_obs)
             initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
-        critic, metrics = self.critic_loss(values, n, initial_v)
+        told = None if reward is None else reward(rows.obs, rows.action)
+        critic, metrics = self.critic_loss(values, n, initial_v, told)
         penalty = s.penalty(s.network)
         if penalty > 0.0:
             critic += penalty * self.roughness(model, inputs, unit, n, penalty_key)
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        told, distances = self.guidance(drawn.policy, inputs, unit, n, clone)
-        loss = critic + actor + told
+        seen = jnp.mean(stop(implied_reward(values)), axis=0) if told is None else told
+        guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, seen)
+        loss = critic + actor + guide
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
         entropy = -jnp.mean(drawn.log_prob)
-        metrics |= {"critic_loss": critic, "actor_loss": actor + told, "entropy": entropy}
+        metrics |= {"critic_loss": critic, "actor_loss": actor + guide, "entropy": entropy}
         return loss, metrics | distances
 
     def guidance(
-        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None
+        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, reward: Float[Array, " n"]
     ) -> tuple[Scalar | float, Metrics]:
-        """What the actor is told beside the critics: the expert's actions, and in visited rows what its clone did."""
+        """What the actor is told beside the critics: the expert's actions, and what its clone did in visited rows, as
+        far as their reward says that the clone did well there: 1 + r/r_max, within [0, 1]."""
         if self.unlabelled:
             return 0.0, {}
         error = jnp.mean(policy.distance(unit)[:n])
         loss, distances = self.imitation.cloning * error, {"squared_error": error}
         if clone is not None and len(inputs) > n:
             held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
-            away = jnp.mean(jax.tree.map(lambda x: x[n:], policy).distance(held))
-            loss += self.anchor * away
-            distances["clone_distance"] = away
+            away = jax.tree.map(lambda x: x[n:], policy).distance(held)
+            trust = jnp.clip(1.0 + reward[n:] / self.settings.reward_limit, 0.0, 1.0)
+            loss += self.anchor * jnp.mean(trust * away)
+            distances["clone_distance"] = jnp.mean(away)
         return loss, distances
 
     def next_value(
@@ -157,7 +179,7 @@ class InverseSoftActorCritic:
         s = self.settings
         inputs = slow.inputs(rows.next_obs)
         drawn = stop(slow.draw(inputs, key))
-        if s.target_update == "polyak" or self.least_squares:
+        if s.target_update == "polyak" or self.least_squares or self.regressed:
             least = jnp.min(stop(slow.member_v(inputs, drawn)), axis=0)
             value = jnp.broadcast_to(least, (s.network.ensemble, len(inputs)))
         else:
@@ -167,15 +189,23 @@ class InverseSoftActorCritic:
         ends = jnp.where(expert, self.end_value, -self.end_value)
         return discounted(value, rows.terminal, s.gamma, ends)
 
-    def critic_loss(self, values: SoftValues, n: int, initial_v: Float[Array, "members m"]) -> tuple[Scalar, Metrics]:
-        """Mean over the critics of −J(Q); the first `n` rows are the expert's, the others, if any, visited."""
+    def critic_loss(
+        self, values: SoftValues, n: int, initial_v: Float[Array, "members m"], told: Float[Array, " n"] | None = None
+    ) -> tuple[Scalar, Metrics]:
+        """Mean over the critics of −J(Q), or where the reward is `told` of ½·E[(Q(s,a) − r − γV(s'))²].
+
+        The first `n` rows are the expert's, the others, if any, visited.
+        """
         expert = SoftValues(values.q[:, :n], values.v[:, :n], values.next_v[:, :n])
         visited = expert
         if values.q.shape[1] > n:
             visited = SoftValues(values.q[:, n:], values.v[:, n:], values.next_v[:, n:])
-        loss = jnp.mean(jax.vmap(self.member_loss)(expert, visited, initial_v))
+        if told is None:
+            losses = jax.vmap(self.member_loss)(expert, visited, initial_v)
+        else:
+            losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, told, values.next_v)
         reward = implied_reward(expert)
-        return loss, {
+        return jnp.mean(losses), {
             "expert_reward": jnp.mean(reward),
             "visited_reward": jnp.mean(implied_reward(visited)),
             "reward_bound": jnp.max(jnp.abs(reward)),

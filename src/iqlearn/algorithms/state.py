@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from iqlearn.models import ContinuousSoftQ, DiscreteSoftQ, SoftQModel
 from iqlearn.models.networks import MLP
+from iqlearn.models.reward import RewardNet
 from iqlearn.types import Metrics, ObservationScale, PRNGKey, TaskSpec
 
 Model = TypeVar("Model", DiscreteSoftQ, ContinuousSoftQ)
@@ -27,6 +28,8 @@ class TrainState(eqx.Module, Generic[Model]):
     """Where the learner stands in its model of the dynamics, if it has one."""
     clone: MLP | None = None
     """The actor that learning began from, where the learner is held to it (`Imitation.anchor`)."""
+    reward: RewardNet | None = None
+    """What Q is learnt from, where the reward is found first (`Regression`)."""
 
 
 @runtime_checkable

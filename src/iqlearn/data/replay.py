@@ -49,9 +49,10 @@ class Replay(eqx.Module):
 
     def rewarded(self, key: PRNGKey, n: int) -> Rewarded:
         """n transitions with their rewards, drawn uniformly with replacement."""
-        capacity, room = len(self.frame), len(self.frames)
-        row = (self.count - 1 - jr.randint(key, (n,), 0, self.size)) % capacity
-        frame = self.frame[row]
+        return self._rows((self.count - 1 - jr.randint(key, (n,), 0, self.size)) % len(self.frame))
+
+    def _rows(self, row: Int[Array, " n"]) -> Rewarded:
+        frame, room = self.frame[row], len(self.frames)
         obs, next_obs = self.frames[frame % room], self.frames[(frame + 1) % room]
         return Rewarded(Transitions(obs, self.action[row], next_obs, self.terminal[row]), self.reward[row])
 
@@ -59,11 +60,9 @@ class Replay(eqx.Module):
         """n transitions, drawn uniformly with replacement."""
         return self.rewarded(key, n).transitions
 
-    def newest(self, n: int) -> Shaped[Array, "few *obs"]:
-        """The observations that the newest transitions, at most `n` of them, began in; the newest first."""
-        few = min(n, int(self.size))
-        row = (self.count - 1 - jnp.arange(few)) % len(self.frame)
-        return self.frames[self.frame[row] % len(self.frames)]
+    def newest(self, n: int) -> Transitions:
+        """The newest transitions, at most `n` of them; the newest first."""
+        return self._rows((self.count - 1 - jnp.arange(min(n, int(self.size)))) % len(self.frame)).transitions
 
     def extend(self, new: Moments) -> "Replay":
         """With these transitions. Those whose frames had to make room are forgotten."""

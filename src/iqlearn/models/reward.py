@@ -9,6 +9,9 @@ from iqlearn.models.networks import MLP
 from iqlearn.settings import Network
 from iqlearn.types import ActionScale, ObservationScale, PRNGKey, TaskSpec, Transitions
 
+NETWORK = Network(hidden=(128, 128), activation="relu", layer_norm=True)
+"""What a reward of its own is."""
+
 
 class RewardNet(eqx.Module):
     """r(s) or r(s, a), from raw observations and the environment's actions."""

@@ -15,7 +15,15 @@ from iqlearn.settings.common import (
     require,
     require_positive,
 )
-from iqlearn.settings.continuous import SAC, ActorCritic, BCContinuous, Imitation, Inference, IQLearnContinuous
+from iqlearn.settings.continuous import (
+    SAC,
+    ActorCritic,
+    BCContinuous,
+    Imitation,
+    Inference,
+    IQLearnContinuous,
+    Regression,
+)
 from iqlearn.settings.discrete import BC, Imagination, IQLearn, SoftQ
 from iqlearn.settings.schedule import Interaction, Schedule, Vectorization
 from iqlearn.settings.serial import Settings, from_dict, to_dict
@@ -36,6 +44,7 @@ __all__ = [
     "Interaction",
     "Network",
     "Objective",
+    "Regression",
     "Schedule",
     "Settings",
     "SoftQ",

@@ -112,6 +112,22 @@ class Inference:
         return min(done * self.rounds // self.steps, self.rounds)
 
 
+@dataclass(frozen=True)
+class Regression:
+    """With `form=regressed`, online: the reward is found first, Q follows from it by soft Bellman backups. It is
+    regressed once, to r_max on the expert's states and -r_max on those that a newcomer meets, its slope penalised
+    (`RecoveredReward.refit`), and stays as it is: nothing adversarial."""
+
+    steps: int = 5_000
+    """Steps of acting before, at random at first and more and more as the clone does. With `state_only` it is what
+    inference did."""
+    updates: int = 20_000
+    """Updates of the reward."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "updates")
+
+
 def online_imitation() -> Imitation:
     return Imitation(warm_start=5_000, cloning=20.0)
 
@@ -127,10 +143,11 @@ class IQLearnContinuous(ActorCritic, Objective):
     name: ClassVar[str] = "iq-continuous"
 
     form: Form = "inverse"
-    """Of `chi2_mixture`: the inverse-Bellman form, or LS-IQ's squared Bellman error."""
+    """Of `chi2_mixture`: the inverse-Bellman form, LS-IQ's squared Bellman error, or LS-IQ's reward first and Q from
+    that (`Regression`)."""
     target_update: Literal["none", "polyak"] = "none"
     """Where V(s') comes from: each critic itself, differentiated as the objective says, or the least of slow copies of
-    them, a fixed target (which `least_squares` always has)."""
+    them, a fixed target (which `least_squares` and `regressed` always have)."""
     gamma: float = 0.9
     """Discount, in [0, 1)."""
     temperature: float = 0.002
@@ -153,6 +170,8 @@ class IQLearnContinuous(ActorCritic, Objective):
     """The same where there are expert transitions only; nothing with `state_only`, where no action is known."""
     inference: Inference = field(default_factory=Inference)
     """With `state_only`, online: how the expert's actions are inferred."""
+    regression: Regression = field(default_factory=Regression)
+    """With `form=regressed`, online: how the reward is found."""
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)

@@ -1,6 +1,6 @@
 """The loops: the device computes, the host looks."""
 
-from iqlearn.training.contrast import Seen, Sides, background, contrast
+from iqlearn.training.contrast import Seen, regressed
 from iqlearn.training.distil import Sample, distil
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
@@ -17,15 +17,13 @@ __all__ = [
     "Rewards",
     "Sample",
     "Seen",
-    "Sides",
     "as_clone",
-    "background",
-    "contrast",
     "distil",
     "in_imagination",
     "interact",
     "moments",
     "on_device",
+    "regressed",
     "remember",
     "rewarded",
     "train",

@@ -10,11 +10,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
-from iqlearn.data import Buffer
+from iqlearn.data import Buffer, filled
+from iqlearn.data.scale import standard
 from iqlearn.models.networks import MLP
 from iqlearn.models.reward import RewardNet
 from iqlearn.objectives import steepness
-from iqlearn.types import PRNGKey, Scalar, Transitions
+from iqlearn.types import PRNGKey, Scalar
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 1e-3, 1e-4
 SMOOTHNESS = 1.0
@@ -36,7 +37,16 @@ class Sides(eqx.Module):
     background: Buffer[Seen]
 
 
-def background(expert: Transitions, others: Transitions, n: int, rng: np.random.Generator) -> Seen:
+def regressed(
+    net: RewardNet, expert: Seen, others: Seen, rng: np.random.Generator, key: PRNGKey, updates: int
+) -> RewardNet:
+    """The network told expert from others, on the scale of all that it sees."""
+    seen = [expert, others, background(expert, others, len(expert.obs) + len(others.obs), rng)]
+    scale = standard(np.concatenate([np.asarray(part.obs) for part in seen]))
+    return contrast(eqx.tree_at(lambda n: n.scale, net, scale), Sides(*map(filled, seen)), key, updates)
+
+
+def background(expert: Seen, others: Seen, n: int, rng: np.random.Generator) -> Seen:
     """n states and actions that nobody met: each coordinate is that of a row of its own, the expert's every other time.
 
     They keep the reward low where the coordinates are usual and their combination is not.

@@ -48,14 +48,20 @@ def remember(replay: Replay, new: Moments) -> Replay:
     return replay.extend(new)
 
 
-def interact(env: VectorEnv, model: SoftQModel | None, key: PRNGKey | None, first: int, steps: int) -> list[Step]:
+def interact(
+    env: VectorEnv, model: SoftQModel | None, key: PRNGKey | None, first: int, steps: int, at_random: float = 0.0
+) -> list[Step]:
     """Act `steps` times in every copy, with samples of the model's policy, or at random without a model.
 
     `first` is the number of the first step: it and the key settle the noise. Without a key the policy acts by its mode.
+    `at_random`: the share of actions that are random all the same.
     """
     taken = []
     for i in range(first, first + steps):
         action = env.random_actions() if model is None else np.asarray(_act(model, env.obs, key, i))
+        if model is not None and key is not None and at_random > 0.0:
+            chosen = np.asarray(jr.bernoulli(jr.fold_in(jr.fold_in(key, i), 1), at_random, (env.copies, 1)))
+            action = np.where(chosen, env.random_actions(), action)
         taken.append(env.step(action))
     return taken
 
