@@ -8,6 +8,7 @@ import pytest
 
 from iqlearn import cli, records
 from iqlearn.data import Demos
+from iqlearn.settings import IQLearnContinuous, to_dict
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 COLD = ("--offline.warm-start", "3", "--online.warm-start", "3")
@@ -208,3 +209,29 @@ def test_help_of_experts_shows_the_settings_of_the_actions_at_hand(capsys, env, 
     text = helped(capsys, "expert", "--env", env)
     assert flag in text
     assert other not in text
+
+
+def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tmp_path, sentence):
+    out = ("--steps", 30, "--out", tmp_path / "run", "--random-steps", 30)
+    train = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, *out)
+    expected = "steps is 30; expected more than random_steps, 30, which come before the first update"
+    assert expected in sentence(*train)
+    assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
+    assert "more than inference.steps, 10000" in sentence(*train, "--state-only")
+    assert "more than regression.steps, 5000" in sentence(*train, "--form", "regressed")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_form_has_its_own_defaults(pendulum_file, tmp_path):
+    """`--form regressed` means `IQLearnContinuous.regressed()`; what is said otherwise holds."""
+    out = tmp_path / "run"
+    steps = ("--steps", 60, "--regression.steps", 30, "--regression.updates", 20, "--online.warm-start", 5)
+    start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", out, "--form", "regressed")
+    iqlearn(*start, *steps, *SHORT[2:], *ACTING, *NETWORKS, "--temperature", 0.01)
+    settings = records.read_json(out / records.CONFIG)["settings"]
+    preset = to_dict(IQLearnContinuous.regressed())
+    for name in ("form", "gamma", "settle_after"):
+        assert settings[name] == preset[name]
+        assert settings[name] != to_dict(IQLearnContinuous())[name]
+    assert settings["online"] == preset["online"] | {"warm_start": 5}
+    assert settings["temperature"] == 0.01

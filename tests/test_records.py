@@ -237,3 +237,17 @@ def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
         path.write_text("old")
     records.claim(tmp_path, overwrite=True)
     assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "completed", None])
+def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
+    (tmp_path / records.RESULT).write_text("{" if status is None else f'{{"status": "{status}"}}')
+    with pytest.raises(InputError, match="not empty") as caught:
+        records.claim(tmp_path, overwrite=False)
+    assert (f"iqlearn resume {tmp_path}" in str(caught.value)) == (status == "interrupted")
+
+
+def test_claim_tells_of_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"file/out cannot be written \(Not a directory\); expected a folder.*--out"):
+        records.claim(tmp_path / "file" / "out", overwrite=False)

@@ -125,7 +125,7 @@ def copied(folder: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv", "checkpoint.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv"])
 def test_a_missing_file_is_one_sentence(whole, tmp_path, name):
     (copied(whole, tmp_path) / name).unlink()
     with pytest.raises(iq.InputError, match=rf"{name}.*expected") as caught:
@@ -155,3 +155,21 @@ def test_a_config_with_a_wrong_part_names_the_file(whole, tmp_path, key, change)
     path.write_text(json.dumps(config))
     with pytest.raises(iq.InputError, match=r"config\.json"):
         iq.Run.load(tmp_path)
+
+
+def test_without_its_checkpoint_a_run_still_acts_and_judges_but_does_not_go_on(demos, whole, tmp_path):
+    """Who ships a policy need not ship what training needs, online the whole replay."""
+    for path in whole.iterdir():
+        if path.name != records.CHECKPOINT:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    run, shipped = iq.Run.load(whole), iq.Run.load(tmp_path)
+    np.testing.assert_array_equal(shipped.policy(demos.obs), run.policy(demos.obs))
+    np.testing.assert_array_equal(shipped.reward(demos), run.reward(demos))
+    assert len(shipped.rows) == len(run.rows)
+    with pytest.raises(iq.InputError, match=r"No checkpoint\.safetensors in .*training cannot go on without"):
+        iq.resume(tmp_path, demos, quiet=True)
+
+
+def test_a_run_and_demonstrations_print_as_one_line(demos, whole):
+    assert repr(iq.Run.load(whole)) == "<Run iq on part.npz, seed 5: completed>"
+    assert repr(demos) == f"<Demos part.npz: {len(demos)} transitions of 3 episodes>"

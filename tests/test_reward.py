@@ -10,6 +10,7 @@ from iqlearn.data.scale import standard
 from iqlearn.evaluation.rewards import Ends
 from iqlearn.learning import begin
 from iqlearn.models import ContinuousSoftQ
+from iqlearn.reward import check_kind
 from iqlearn.settings import Imitation, Network
 from iqlearn.types import Bounds, TaskSpec, Transitions, on_host
 
@@ -221,3 +222,9 @@ def test_a_run_knows_whether_its_expert_ever_ended_an_episode(ended: bool, pays:
     )
     run = begin(IQLearnContinuous(offline=Imitation()), demos, Schedule(10, 1), None)
     assert (run.origin.ends, run.reward.ends.pays, run.reward.ends.absorb) == (int(ended), pays, True)
+
+
+def test_there_are_two_kinds_of_rewards() -> None:
+    check_kind("state")
+    with pytest.raises(InputError, match=r"kind is 'foo'; expected one of state, state-action"):
+        check_kind("foo")

@@ -8,7 +8,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from iqlearn import RewardWrapper, VectorRewardWrapper
-from iqlearn.types import Transitions
+from iqlearn.errors import InputError
+from iqlearn.types import TaskSpec, Transitions
 
 
 class Counter(gym.Env[np.ndarray, np.ndarray]):
@@ -73,3 +74,19 @@ def test_vector_environments_without_autoreset_work_too() -> None:
     first = [env.step(action)[1][0] for _ in range(3)]
     env.reset(options={"reset_mask": np.array([True, True])})
     assert [env.step(action)[1][0] for _ in range(3)] == first == [10.0, 1020.0, 1990.0]
+
+
+def test_what_is_no_reward_of_this_task_is_refused_when_wrapping() -> None:
+    class OfAnotherTask:
+        spec = TaskSpec((3,), 2)
+
+        def __call__(self, transitions: Transitions) -> np.ndarray:
+            return np.zeros(len(transitions.obs))
+
+    reward = OfAnotherTask()
+    for wrapped in (
+        lambda: RewardWrapper(gym.make("CartPole-v1"), reward),
+        lambda: VectorRewardWrapper(gym.make_vec("CartPole-v1", num_envs=2), reward),
+    ):
+        with pytest.raises(InputError, match=r"observations of shape \(3,\); the environment's have \(4,\)"):
+            wrapped()

@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, subcommand
 
 from iqlearn.errors import InputError
 from iqlearn.flags import Demonstrations, Evaluate, Resume, Reward, Train, TrainExpert
-from iqlearn.settings import Schedule
+from iqlearn.settings import IQLearnContinuous, Schedule
 from iqlearn.settings.presets import KINDS, Role, default_steps
 
 DESCRIPTION = """Inverse soft-Q learning: from demonstrations to a policy and a reward.
@@ -50,7 +50,9 @@ def command_for(arguments: Sequence[str]) -> Any:
     acts = verb == "expert" or "--online" in arguments
     acts = acts or (role == "iq" and not discrete and env is not None and "--offline" not in arguments)
     schedule = Schedule(steps=default_steps((expert if verb == "expert" else imitator)(), acts))
-    train = subcommand("train", default=Train(learner=imitator(), schedule=schedule))
+    regressed = imitator is IQLearnContinuous and value_of("--form", arguments) == "regressed"
+    learner = IQLearnContinuous.regressed() if regressed else imitator()
+    train = subcommand("train", default=Train(learner=learner, schedule=schedule))
     make = subcommand("expert", default=TrainExpert(learner=expert(), schedule=schedule, env=tyro.MISSING))
     return Union[  # noqa: UP007
         Annotated[Train[imitator], train],

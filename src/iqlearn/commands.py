@@ -21,6 +21,7 @@ from iqlearn.evaluation.returns import as_arrays
 from iqlearn.judging import compare, distilled, judge, material, refitted
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
+from iqlearn.progress import working
 from iqlearn.run import Run, check_demos
 from iqlearn.settings.presets import Expert, online_by_default
 from iqlearn.start import Origin
@@ -38,6 +39,8 @@ def train(options: flags.Train[Any]) -> None:
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}; expected a number of at least 1.")
     builtin = options.demos is None
+    if options.out is not None:
+        records.vacant(options.out, options.overwrite)  # told before anything that takes time
     if options.env is not None:
         gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
@@ -112,18 +115,23 @@ def reward(options: flags.Reward) -> None:
         if run.origin.env not in BUILTIN:
             raise InputError(f"No demonstrations ship for {run.origin.env}; give --demos FILE or --rollouts KINDS.")
         demos = Demos.builtin(str(run.origin.env))
-    sets = material(run, demos, kinds, options.episodes, options.seed)
+    with working("playing episodes …"):
+        sets = material(run, demos, kinds, options.episodes, options.seed)
     out, stem, told = options.out or options.dir, records.REWARD, run.reward
     if options.refit is not None:
-        told = refitted(run, shown(run, options.dir), options.refit, options.episodes, options.seed, out)
+        with working("fitting a reward …"):
+            told = refitted(run, shown(run, options.dir), options.refit, options.episodes, options.seed, out)
         stem = records.REFIT.format(options.refit)
-    judged = judge(told, sets)
     title = f"{run.origin.env or run.origin.demos} · seed {run.schedule.seed}"
-    facts = compare(run, told, sets, judged, out / stem, title)
+    title += "" if options.refit is None else f" · refitted reward of {options.refit}"
+    with working("judging …"):
+        judged = judge(told, sets)
+        facts = compare(run, told, sets, judged, out / stem, title)
     if options.refit is not None:
         facts["refitted"] = str(out / f"{stem}.safetensors")
     if options.distil is not None:
-        facts |= distilled(run, sets, judged, options.distil, out)
+        with working("fitting a reward …"):
+            facts |= distilled(run, sets, judged, options.distil, out)
     source = {} if demos is None else {"demos": demos.source}
     show({"run": str(options.dir), **source, **facts}, options.json, hide=("kinds",))
     if not options.json:
@@ -184,13 +192,13 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
     for run, folder in zip(runs, folders, strict=True):
         r = run.result
         if not run.rows:
-            print(f"{folder}: not begun")
+            print(f"{folder}: stopped before the first evaluation")
             continue
         earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
         unit = "updates" if run.interaction is None else "steps"
-        print(f"{folder}: {r['status']} after {run.rows[-1]['step'] if run.rows else 0:.0f} {unit}  {earned}")
+        print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
     stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
     if stopped:
         print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))
@@ -216,14 +224,13 @@ def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> No
     Console().print(table)
 
 
-def tabulate(rows: dict[str, dict[str, Any]]) -> None:
-    """A line a row, a column a fact."""
+def tabulate(kinds: dict[str, dict[str, Any]]) -> None:
+    """A column a kind, a line a fact: few kinds fit where many facts do not."""
     table = Table(box=None)
-    names = list(next(iter(rows.values())))
-    for name in ("", *names):
-        table.add_column(name.replace("_", " "), justify="right" if name else "left")
-    for name, facts in rows.items():
-        table.add_row(name, *(in_words(facts.get(column)) for column in names))
+    for name in ("", *kinds):
+        table.add_column(name, justify="right" if name else "left")
+    for fact in next(iter(kinds.values())):
+        table.add_row(fact.replace("_", " "), *(in_words(facts.get(fact)) for facts in kinds.values()))
     Console().print(table)
 
 

@@ -23,16 +23,17 @@ class Train(Generic[S]):
     demonstrations everything is used unless --trajectories or --subsample say less.
 
     Which settings there are, and their defaults, depends on the actions, discrete or continuous, of the environment
-    that --env names, else of the file; add --help behind both to see them. With continuous actions and --env, inverse
-    soft-Q learning acts in the environment while it learns; add --offline to learn from the demonstrations alone. In
-    all other cases it is offline unless --online is given. Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
+    that --env names, else of the file, and on --form; add --help behind them to see them. With continuous actions and
+    --env, inverse soft-Q learning acts in the environment while it learns; add --offline to learn from the
+    demonstrations alone. In all other cases it is offline unless --online is given. Ctrl-C keeps the run;
+    `iqlearn resume DIR` goes on with it.
     """
 
     learner: Annotated[S, arg(name="")]
     schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     env: Annotated[str | None, arg(metavar="ID")] = None
-    """Gymnasium id to act and to be evaluated in; by default the one that the demonstrations name. Learning offline
-    works without."""
+    """Gymnasium id to act and to be evaluated in. Without it nothing is acted in, and evaluated in the one that the
+    demonstrations name, if they do. Learning offline works without any."""
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
     """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
     trajectories: Annotated[int | None, arg(metavar="K")] = None

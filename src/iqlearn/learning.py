@@ -15,8 +15,8 @@ from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
 from iqlearn.run import Run, check_demos, check_reward, load_reward, reward_sha256
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule, require
-from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
+from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
+from iqlearn.settings.presets import Expert, Imitator, check, check_steps, default_steps, online_by_default
 from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import in_imagination, on_device, warm_started
 
@@ -62,6 +62,8 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
+    if env is not None and not isinstance(env, str):
+        raise InputError(f"env is a {type(env).__name__}; expected a Gymnasium id, as gymnasium.make takes it.")
     if online is None:
         online = interaction is not None or online_by_default(settings, env)
     acting = (interaction or Interaction()) if online else None
@@ -89,12 +91,7 @@ def begin(
     spec = demos.task_spec() if env is None else gym.task_spec(env)
     demos.check_task(spec, env or "the task")
     check(settings, spec.discrete, interaction)
-    if isinstance(settings, IQLearnContinuous) and interaction is not None and settings.form == "regressed":
-        first = settings.inference.steps if settings.state_only else settings.regression.steps
-        name = "inference.steps" if settings.state_only else "regression.steps"
-        require(
-            schedule.steps > first, "steps", schedule.steps, f"more than {name}, {first}, which come before learning"
-        )
+    check_steps(settings, schedule.steps, interaction)
     if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
         raise InputError(
             f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
@@ -150,6 +147,7 @@ def begin_expert(
         load_reward(reward, spec)
         origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
     check(settings, spec.discrete, interaction)
+    check_steps(settings, schedule.steps, interaction)
     scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)
@@ -241,6 +239,8 @@ def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
         InputError: the folder holds no run, or demonstrations or reward are not those it began with.
     """
     run = Run.load(folder)
+    if not (Path(folder) / records.CHECKPOINT).is_file():
+        raise InputError(f"No {records.CHECKPOINT} in {folder}; expected one, training cannot go on without.")
     check_reward(run.origin, folder)
     if demos is None:
         if run.origin.demos is not None:

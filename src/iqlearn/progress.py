@@ -1,6 +1,7 @@
 """A live line about the work on a terminal; nothing where nobody looks."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +12,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """A turning mark beside `what` while something runs that does not tell how far it is."""
+    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 class Watch:

@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,22 +47,48 @@ def versions() -> dict[str, str]:
 
 
 def claim(folder: Path, overwrite: bool) -> None:
-    """Make sure that a run may be written to `folder`.
+    """Make the folder for a run; what an old one wrote goes, other files stay.
 
     Raises:
-        InputError: it exists and is not empty (unless `overwrite`), or it is no folder.
+        InputError: it exists and is not empty (unless `overwrite`), it is no folder, or it cannot be written.
+    """
+    vacant(folder, overwrite)
+    stems = (REWARD, *(stem.format(kind) for stem in (DISTILLED, REFIT) for kind in ("state", "state-action")))
+    judged = (stem + suffix for stem in stems for suffix in (".json", ".png", ".safetensors"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged):
+            (folder / name).unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); expected a folder for the run, choose another --out."
+        ) from error
+
+
+def vacant(folder: Path, overwrite: bool) -> None:
+    """Make sure that no run would be lost there; nothing is touched.
+
+    Raises:
+        InputError: the folder exists and is not empty (unless `overwrite`), or it is no folder.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; expected a folder for the run, choose another --out.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(
-            f"{folder} exists and is not empty; choose another --out, or add --overwrite to replace the run in it."
-        )
-    stems = (REWARD, *(stem.format(kind) for stem in (DISTILLED, REFIT) for kind in ("state", "state-action")))
-    judged = (stem + suffix for stem in stems for suffix in (".json", ".png", ".safetensors"))
-    for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged):
-        (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    if overwrite or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    raise InputError(
+        f"{folder} exists and is not empty; {f'go on with iqlearn resume {folder}, ' if stopped(folder) else ''}"
+        "choose another --out, or add --overwrite to replace the run in it."
+    )
+
+
+def stopped(folder: Path) -> bool:
+    """Whether there is a run that did not come to its end."""
+    try:
+        return read_json(folder / RESULT).get("status") in ("running", "interrupted")
+    except InputError:
+        return False
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -100,6 +101,7 @@ class RecoveredReward:
         Raises:
             InputError: there are fewer than 64 transitions.
         """
+        check_kind(kind)
         if len(told) < ENOUGH:
             raise InputError(f"{len(told)} transitions to distil from; expected at least {ENOUGH}.")
         init_key, fit_key = jr.split(jr.key(seed))
@@ -129,6 +131,7 @@ class RecoveredReward:
             InputError: there is no transition of the expert, there are fewer than 64 of others, or they are of another
                 task.
         """
+        check_kind(kind)
         sides = self._of(expert), self._of(others)
         if len(sides[0].obs) < 1 or len(sides[1].obs) < ENOUGH:
             raise InputError(
@@ -198,6 +201,12 @@ class DistilledReward:
             ) from error
         like = jax.eval_shape(lambda: _blank(spec, kind == "state-action"))
         return cls(records.read_tree(path, like), spec, ends)
+
+
+def check_kind(kind: str) -> None:
+    """Raise `InputError` unless there is such a reward."""
+    if kind not in typing.get_args(Kind):
+        raise InputError(f"kind is {kind!r}; expected one of {', '.join(typing.get_args(Kind))}.")
 
 
 def at_discount(ends: Ends, gamma: float) -> Ends:

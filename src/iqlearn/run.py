@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -45,6 +46,13 @@ class Run:
     rows: list[Row] = field(default_factory=list)
     """The metrics, one row an evaluation."""
     result: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        earned = self.result.get("mean_return")
+        told = self.result.get("status", "not begun") + ("" if earned is None else f", return {earned:.1f}")
+        return (
+            f"<Run {self.settings.name} on {self.origin.env or self.origin.demos}, seed {self.schedule.seed}: {told}>"
+        )
 
     @property
     def imagines(self) -> bool:
@@ -147,6 +155,9 @@ class Run:
     def load(cls, folder: str | Path, best: bool = False) -> Run:
         """Read a run folder. `best`: its policy is the one that was closest to the expert, not the last one.
 
+        Without `checkpoint.safetensors`, which only going on with training needs, policy and reward are there all the
+        same.
+
         Raises:
             InputError: it is missing or damaged; names the file.
         """
@@ -163,17 +174,26 @@ class Run:
                 f"{folder / records.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
             ) from error
         like = jax.eval_shape(lambda: initial_state(settings, spec, 0, unit_scale(settings, spec), origin, interaction))
-        state = records.read_tree(folder / records.CHECKPOINT, like)
-        result = records.read_json(folder / records.RESULT)
-        acted = None if interaction is None else records.read_number(folder / records.CHECKPOINT, "env_steps")
-        done = int(state.step) if interaction is None else acted
-        rows = records.read_rows(folder / records.METRICS)
-        rows = rows if done is None else [row for row in rows if (row["step"] or 0) <= done]
+        result, rows = records.read_json(folder / records.RESULT), records.read_rows(folder / records.METRICS)
+        if (folder / records.CHECKPOINT).is_file():
+            state = records.read_tree(folder / records.CHECKPOINT, like)
+            acted = None if interaction is None else records.read_number(folder / records.CHECKPOINT, "env_steps")
+            done = int(state.step) if interaction is None else acted
+            rows = rows if done is None else [row for row in rows if (row["step"] or 0) <= done]
+        else:
+            state = without_training(like, int(result.get("updates", 0)))
         run = cls(settings, schedule, origin, spec, state, interaction, rows, result)
-        if not best:
+        if not best and (folder / records.CHECKPOINT).is_file():
             return run
-        model = records.read_tree(folder / records.BEST, jax.eval_shape(lambda: run.model))
+        path = folder / (records.BEST if best else records.MODEL)
+        model = records.read_tree(path, jax.eval_shape(lambda: run.model))
         return replace(run, state=replace(state, model=model, target=model))
+
+
+def without_training(like: TrainState, updates: int) -> TrainState:
+    """A state of that shape after so many updates, of which nothing else is known yet."""
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+    return replace(state, step=jnp.int32(updates))
 
 
 def load_reward(path: str | Path, spec: TaskSpec) -> RecoveredReward | DistilledReward:

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Float, Shaped
 
+from iqlearn.errors import InputError
 from iqlearn.types import RewardFunction, on_host
 
 TRUE_REWARD = "true_reward"
@@ -25,6 +26,7 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction) -> None:
         super().__init__(env)
+        check_fits(reward, env.observation_space)
         self._reward = reward
         self._obs = np.zeros(0)
 
@@ -52,6 +54,7 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], reward: RewardFunction) -> None:
         super().__init__(env)
+        check_fits(reward, env.single_observation_space)
         self._reward = reward
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._obs = np.zeros(0)
@@ -77,6 +80,24 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
             self._ended = terminated | truncated
         self._obs = np.array(obs)
         return obs, paid, terminated, truncated, {**info, TRUE_REWARD: np.asarray(true)}
+
+
+def check_fits(reward: RewardFunction, space: gym.Space[Any]) -> None:
+    """Whether a reward can judge what the environment shows, as far as both say.
+
+    Raises:
+        InputError: it is none, or it is of another task.
+    """
+    if not callable(reward):
+        raise InputError(
+            f"{type(reward).__name__} is no reward of transitions; expected run.reward, or a distilled one."
+        )
+    spec = getattr(reward, "spec", None)
+    if spec is not None and space.shape != spec.obs_shape:
+        raise InputError(
+            f"The reward is of observations of shape {spec.obs_shape}; the environment's have {space.shape}, "
+            "expected those of the task that it was learnt from."
+        )
 
 
 def within(space: gym.Space[Any], action: Shaped[np.ndarray, "*n_act"]) -> Shaped[np.ndarray, "*n_act"]:

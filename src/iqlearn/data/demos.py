@@ -194,7 +194,9 @@ class Demos:
             InputError: `every` is not positive, or `offset` not in [0, every).
         """
         if every < 1 or not 0 <= offset < every:
-            raise InputError(f"Sub-sampling every {every} from {offset}; expected every ≥ 1 and 0 ≤ offset < every.")
+            raise InputError(
+                f"Sub-sampling every {every} from {offset}; expected every (--subsample) ≥ 1 and 0 ≤ offset < every."
+            )
         lengths = self.lengths
         place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         start = np.full(self.episodes, offset)
@@ -239,6 +241,9 @@ class Demos:
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
         return facts.fingerprint({name: getattr(self, name) for name in (*npz.FIELDS, "initial_obs")})
+
+    def __repr__(self) -> str:
+        return f"<Demos {self.source}: {len(self)} transitions of {self.episodes} episodes>"
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""

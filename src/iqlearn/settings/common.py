@@ -1,5 +1,6 @@
 """What the settings of several algorithms share."""
 
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,14 @@ def require_share(settings: object, *names: str) -> None:
         require(0.0 < value <= 1.0, name, value, "a number in (0, 1]")
 
 
+def require_choices(settings: object) -> None:
+    """Every setting with named choices has one of them; on the command line nothing else gets this far."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        if typing.get_origin(hint) is Literal:
+            choices = typing.get_args(hint)
+            require(getattr(settings, name) in choices, name, getattr(settings, name), f"one of {', '.join(choices)}")
+
+
 @dataclass(frozen=True)
 class Network:
     """The function approximator."""
@@ -67,6 +76,7 @@ class Network:
     ones: the least of the critics is the value."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require(all(n > 0 for n in self.hidden), "network.hidden", self.hidden, "widths above 0")
         require_positive(self, "ensemble")
         bounded = not (self.spectral_norm and self.layer_norm)
@@ -105,6 +115,7 @@ class Objective:
     """Weight of the entropy in the soft value."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
         require_positive(self, "chi2_alpha", "reward_bound", "temperature", "lipschitz")
         if self.gradient_penalty is not None:

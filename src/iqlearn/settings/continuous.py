@@ -1,7 +1,9 @@
 """Settings for continuous actions."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from iqlearn.settings.common import (
     Form,
@@ -9,6 +11,7 @@ from iqlearn.settings.common import (
     Objective,
     Squash,
     require,
+    require_choices,
     require_not_negative,
     require_positive,
     require_share,
@@ -61,6 +64,7 @@ class ActorCritic:
     """How the actor's Gaussian is brought into the bounds of the actions."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_share(self, "target_rate", "average_rate")
         require_not_negative(self, "weight_decay", "settle_after")
         require_positive(self, "batch_size", "learning_rate", "actor_learning_rate")
@@ -172,6 +176,16 @@ class IQLearnContinuous(ActorCritic, Objective):
     """With `state_only`, online: how the expert's actions are inferred."""
     regression: Regression = field(default_factory=Regression)
     """With `form=regressed`, online: how the reward is found."""
+
+    @classmethod
+    def regressed(cls, **changes: Any) -> IQLearnContinuous:
+        """The settings that `form=regressed` has by default, where they differ: its Q is learnt from a given reward, by
+        soft Bellman backups, as far ahead as reinforcement learning usually looks. `--form regressed` means these.
+
+        >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
+        """
+        held = Imitation(warm_start=5_000, cloning=20.0, anchor=10.0)
+        return cls(**{"form": "regressed", "gamma": 0.99, "settle_after": 20_000, "online": held} | changes)
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)

@@ -46,6 +46,23 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
         )
 
 
+def check_steps(settings: Imitator | Expert, steps: int, interaction: Interaction | None) -> None:
+    """Whether `steps` of acting leave any to learn in.
+
+    Raises:
+        InputError: they do not; names what comes before the first update.
+    """
+    if interaction is None:
+        return
+    name, first = "random_steps", interaction.random_steps
+    if isinstance(settings, IQLearnContinuous):
+        if settings.state_only:
+            name, first = "inference.steps", settings.inference.steps
+        elif settings.form == "regressed" and settings.regression.steps > first:
+            name, first = "regression.steps", settings.regression.steps
+    require(steps > first, "steps", steps, f"more than {name}, {first}, which come before the first update")
+
+
 def online_by_default(settings: Imitator, env: str | None) -> bool:
     """Learn while acting: inverse soft-Q learning of continuous actions, where an environment is named."""
     return isinstance(settings, IQLearnContinuous) and env is not None

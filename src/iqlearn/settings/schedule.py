@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from iqlearn.settings.common import require, require_not_negative, require_positive
+from iqlearn.settings.common import require, require_choices, require_not_negative, require_positive
 
 Vectorization = Literal["sync", "async"]
 
@@ -52,6 +52,7 @@ class Interaction:
     """Transitions that are remembered."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
         require_not_negative(self, "random_steps")
         require(self.round_steps % self.num_envs == 0, "round_steps", self.round_steps, "a multiple of num_envs")
