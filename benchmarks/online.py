@@ -132,6 +132,7 @@ def main(
     work: Path = Path("runs/online"),
     parallel: int = os.cpu_count() or 1,
     ablation: str | None = None,
+    form: Literal["default", "regressed"] = "default",
     steps: int = 0,
     flags: tuple[str, ...] = (),
 ) -> None:
@@ -144,11 +145,13 @@ def main(
         work: where the run folders are.
         parallel: runs at a time.
         ablation: name of a setting that is tried; rows go to `ablations.csv`.
+        form: which of the two settings; its rows and picture go by this name.
         steps: instead of each part's own number.
         flags: further flags of `iqlearn train`.
     """
     first = 0 if ablation is None else 1000
-    table = list(jobs(demos, only, first, seeds, ablation or "default", flags, steps))
+    flags = flags if form == "default" else ("--form", form, *flags)
+    table = list(jobs(demos, only, first, seeds, ablation or form, flags, steps))
     work.mkdir(parents=True, exist_ok=True)
     cores: SimpleQueue[int] = SimpleQueue()
     for i in range(parallel):
@@ -164,12 +167,12 @@ def main(
         list(pool.map(done, table))
     tables.merge(out, COLUMNS, [row for job in table for row in rows(job, work / job.name)], key=6)
     if ablation is None:
-        draw(out, RESULTS / "online.png")
+        draw(out, form, RESULTS / ("online.png" if form == "default" else f"online-{form}.png"))
 
 
-def draw(table: Path, picture: Path) -> None:
+def draw(table: Path, setting: str, picture: Path) -> None:
     """A panel a task and kind of demonstrations, a line a seed: the normalised return over the steps."""
-    found = [row for row in tables.read(table) if row["setting"] == "default"]
+    found = [row for row in tables.read(table) if row["setting"] == setting]
     kinds = list(dict.fromkeys((row["demos"], row["trajectories"], row["subsample"]) for row in found))
     columns = min(4, len(kinds))
     figure = Figure(figsize=(3.4 * columns, 2.8 * -(-len(kinds) // columns)), layout="constrained")

@@ -15,8 +15,8 @@ from gymnasium.envs.classic_control import PendulumEnv
 from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records
 from iqlearn.acting import experience, replay_for
 from iqlearn.learning import begin_expert
-from iqlearn.run import check_reward, load_reward
 from iqlearn.settings import SAC
+from iqlearn.sources import check_reward, load_reward
 from iqlearn.types import Transitions, on_host
 
 NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")

@@ -16,9 +16,10 @@ from iqlearn.envs.vector import VectorEnv
 from iqlearn.errors import InputError
 from iqlearn.groups import Diverged, Figures, finite, mean
 from iqlearn.models import ContinuousSoftQ, SoftQModel
-from iqlearn.run import Run, load_reward
+from iqlearn.run import Run
 from iqlearn.settings import IQLearnContinuous, Regression
 from iqlearn.settings.presets import Expert
+from iqlearn.sources import load_reward
 from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
@@ -162,10 +163,10 @@ class Online:
     def _due(self, done: int) -> int:
         """Updates to catch up on after `done` steps."""
         first = self._acting.random_steps
-        if self._regression is not None:
-            first = max(first, self._regression.steps)
         if self._watcher is not None:  # whose last round may end a little later than its steps, with an empty replay
             first = self._watcher.inference.steps + max(first, self._acting.round_steps)
+        elif self._regression is not None:
+            first = max(first, self._regression.steps)
         return int(self._acting.update_ratio * max(done - first, 0)) - self._updates
 
 

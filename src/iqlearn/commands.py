@@ -22,8 +22,9 @@ from iqlearn.judging import compare, distilled, judge, material, refitted
 from iqlearn.learning import begin, begin_expert, continue_runs, visible
 from iqlearn.learning import resume as continue_run
 from iqlearn.progress import working
-from iqlearn.run import Run, check_demos
+from iqlearn.run import Run
 from iqlearn.settings.presets import Expert, online_by_default
+from iqlearn.sources import check_demos
 from iqlearn.start import Origin
 
 if TYPE_CHECKING:

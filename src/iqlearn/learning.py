@@ -13,10 +13,11 @@ from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch
-from iqlearn.run import Run, check_demos, check_reward, load_reward, reward_sha256
+from iqlearn.run import Run
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
-from iqlearn.settings.presets import Expert, Imitator, check, check_steps, default_steps, online_by_default
+from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
+from iqlearn.sources import check_demos, check_reward, load_reward, reward_sha256
 from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import in_imagination, on_device, warm_started
 
@@ -90,8 +91,7 @@ def begin(
         raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
     spec = demos.task_spec() if env is None else gym.task_spec(env)
     demos.check_task(spec, env or "the task")
-    check(settings, spec.discrete, interaction)
-    check_steps(settings, schedule.steps, interaction)
+    check(settings, spec.discrete, interaction, schedule.steps)
     if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
         raise InputError(
             f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
@@ -146,8 +146,7 @@ def begin_expert(
     if reward is not None:
         load_reward(reward, spec)
         origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
-    check(settings, spec.discrete, interaction)
-    check_steps(settings, schedule.steps, interaction)
+    check(settings, spec.discrete, interaction, schedule.steps)
     scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)

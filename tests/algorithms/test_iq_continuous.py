@@ -241,8 +241,7 @@ def moved(actor, by: float):
 
 
 def test_an_anchored_actor_is_held_to_its_clone_where_the_learner_was():
-    """The weight times the squared distance of the modes in visited rows, wherever the expert was, as far as the reward
-    of each says that it was like the expert."""
+    """The weight times the squared distance of the modes in visited rows, wherever the expert was."""
     learner = InverseSoftActorCritic(replace(SETTINGS, online=Imitation(warm_start=1, anchor=3.0)))
     clone = moved(STATE.model.actor, -0.25)  # two actions, 0.25 off each
 
@@ -254,13 +253,7 @@ def test_an_anchored_actor_is_held_to_its_clone_where_the_learner_was():
 
     (held, free), slope = both(STATE, clone, batch())
     assert float(held["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
-    both_rows = jax.tree.map(lambda *x: jnp.concatenate(x), batch().expert, batch().visited)
-    inputs, unit = STATE.model.inputs(both_rows.obs), STATE.model.to_unit(both_rows.action)
-    policy = STATE.model.policy(inputs)
-    for reward, trust in ((1.0, 1.0), (0.0, 1.0), (-0.25, 0.75), (-1.0, 0.0), (-3.0, 0.0)):
-        guide, _ = learner.guidance(policy, inputs, unit, 4, clone, jnp.full(8, reward))
-        assert float(guide) == pytest.approx(3.0 * trust * 2 * 0.25**2, rel=1e-4)
-    assert 0.0 < float(held["actor_loss"] - free["actor_loss"]) < 3.0 * 2 * 0.25**2
+    assert float(held["actor_loss"]) == pytest.approx(float(free["actor_loss"]) + 3.0 * 2 * 0.25**2, rel=1e-4)
     assert float(held["critic_loss"]) == float(free["critic_loss"])
     assert "clone_distance" not in free
     assert not zero(slope.actor)

@@ -12,6 +12,7 @@ import pytest
 import iqlearn as iq
 from iqlearn.algorithms import InverseSoftActorCritic
 from iqlearn.models.reward import RewardNet
+from iqlearn.settings import Imitation
 from iqlearn.types import Batch, Bounds, ObservationScale, TaskSpec, Transitions
 
 NETWORK = iq.Network(hidden=(8,))
@@ -75,3 +76,15 @@ def test_nothing_is_regressed_without_a_learner_or_for_another_objective(learner
 def test_with_discrete_actions_there_is_no_such_form():
     with pytest.raises(iq.InputError, match=r"form is 'regressed'; expected least_squares or inverse with discrete"):
         iq.IQLearn(form="regressed")
+
+
+@pytest.mark.parametrize(("reward", "trust"), [(1.0, 1.0), (0.0, 1.0), (-0.25, 0.75), (-1.0, 0.0), (-3.0, 0.0)])
+def test_the_actor_is_held_to_its_clone_as_far_as_the_reward_says_that_it_does_well(reward, trust):
+    learner = InverseSoftActorCritic(replace(SETTINGS, online=Imitation(warm_start=1, anchor=3.0)))
+    both = jax.tree.map(lambda *x: jnp.concatenate(x), BATCH.expert, BATCH.visited)
+    inputs, unit = START.model.inputs(both.obs), START.model.to_unit(both.action)
+    bias = START.model.actor.layers[-1].bias
+    clone = eqx.tree_at(lambda a: a.layers[-1].bias, START.model.actor, bias.at[: len(bias) // 2].add(-0.25))
+    policy = START.model.policy(inputs)
+    held, _ = learner.guidance(policy, inputs, unit, 4, clone, jnp.full(8, reward))
+    assert float(held) == pytest.approx(3.0 * trust * 2 * 0.25**2, rel=1e-4)  # two actions, 0.25 off each

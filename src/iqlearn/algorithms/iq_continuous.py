@@ -142,8 +142,7 @@ class InverseSoftActorCritic:
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        seen = jnp.mean(stop(implied_reward(values)), axis=0) if told is None else told
-        guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, seen)
+        guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, told)
         loss = critic + actor + guide
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
@@ -152,10 +151,12 @@ class InverseSoftActorCritic:
         return loss, metrics | distances
 
     def guidance(
-        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, reward: Float[Array, " n"]
+        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, told: Float[Array, " n"] | None
     ) -> tuple[Scalar | float, Metrics]:
-        """What the actor is told beside the critics: the expert's actions, and what its clone did in visited rows, as
-        far as their reward says that the clone did well there: 1 + r/r_max, within [0, 1]."""
+        """What the actor hears beside the critics: the expert's actions, and what its clone would do in visited rows.
+
+        Where the reward is told the clone counts as far as that says that it does well: 1 + r/r_max, within [0, 1].
+        """
         if self.unlabelled:
             return 0.0, {}
         error = jnp.mean(policy.distance(unit)[:n])
@@ -163,7 +164,7 @@ class InverseSoftActorCritic:
         if clone is not None and len(inputs) > n:
             held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
             away = jax.tree.map(lambda x: x[n:], policy).distance(held)
-            trust = jnp.clip(1.0 + reward[n:] / self.settings.reward_limit, 0.0, 1.0)
+            trust = 1.0 if told is None else jnp.clip(1.0 + told[n:] / self.settings.reward_limit, 0.0, 1.0)
             loss += self.anchor * jnp.mean(trust * away)
             distances["clone_distance"] = jnp.mean(away)
         return loss, distances

@@ -80,8 +80,8 @@ class Imitation:
     """Weight of the squared error of the expert's actions in the actor's loss."""
     anchor: float | None = None
     """Weight of the squared distance to what that clone would do, in the learner's states: where the critics tell
-    expert and learner apart no more, their noise does not lead away. Nothing without a
-    warm start; None is 1 with `state_only` and 0 else."""
+    expert and learner apart no more, their noise does not lead away. With `form=regressed` times 1 + r/r_max of each
+    such state, within [0, 1]. Nothing without a warm start; None is 1 with `state_only` and 0 else."""
 
     def __post_init__(self) -> None:
         require_not_negative(self, "warm_start", "cloning")
@@ -184,7 +184,7 @@ class IQLearnContinuous(ActorCritic, Objective):
 
         >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
         """
-        held = Imitation(warm_start=5_000, cloning=20.0, anchor=10.0)
+        held = Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
         return cls(**{"form": "regressed", "gamma": 0.99, "settle_after": 20_000, "online": held} | changes)
 
     def __post_init__(self) -> None:

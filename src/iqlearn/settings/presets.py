@@ -23,12 +23,12 @@ KINDS: dict[tuple[Role, bool], type[Imitator | Expert]] = {
 """The settings of each algorithm, for discrete actions and for continuous ones."""
 
 
-def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction | None) -> None:
-    """Whether an algorithm can do a task.
+def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction | None, steps: int) -> None:
+    """Whether an algorithm can do a task in that many steps.
 
     Raises:
-        InputError: it is for the other kind of actions, it clones and is asked to act, or what it infers of the expert
-            would be judged too soon.
+        InputError: it is for the other kind of actions, it clones and is asked to act, what it infers of the expert
+            would be judged too soon, or the steps are over before the first update.
     """
     for (role, of_discrete), kind in KINDS.items():
         if type(settings) is kind and of_discrete != discrete:
@@ -38,6 +38,8 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
         return
     if isinstance(settings, BC | BCContinuous):
         raise InputError("Behavioural cloning learns from the demonstrations alone; leave --online out.")
+    name, first = waiting(settings, interaction)
+    require(steps > first, "steps", steps, f"more than {name}, {first}, which come before the first update")
     if isinstance(settings, IQLearnContinuous) and settings.state_only:
         part, least = settings.inference.part, interaction.round_steps
         require(part >= least, "inference.steps / inference.rounds", part, f"at least round_steps, {least}")
@@ -46,21 +48,14 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
         )
 
 
-def check_steps(settings: Imitator | Expert, steps: int, interaction: Interaction | None) -> None:
-    """Whether `steps` of acting leave any to learn in.
-
-    Raises:
-        InputError: they do not; names what comes before the first update.
-    """
-    if interaction is None:
-        return
-    name, first = "random_steps", interaction.random_steps
-    if isinstance(settings, IQLearnContinuous):
-        if settings.state_only:
-            name, first = "inference.steps", settings.inference.steps
-        elif settings.form == "regressed" and settings.regression.steps > first:
-            name, first = "regression.steps", settings.regression.steps
-    require(steps > first, "steps", steps, f"more than {name}, {first}, which come before the first update")
+def waiting(settings: Imitator | Expert, interaction: Interaction) -> tuple[str, int]:
+    """Which setting says how many steps of acting come before the first update, and how many they are."""
+    if isinstance(settings, IQLearnContinuous) and settings.state_only:
+        return "inference.steps", settings.inference.steps
+    first = "random_steps", interaction.random_steps
+    if isinstance(settings, IQLearnContinuous) and settings.form == "regressed":
+        return max(first, ("regression.steps", settings.regression.steps), key=lambda named: named[1])
+    return first
 
 
 def online_by_default(settings: Imitator, env: str | None) -> bool:
