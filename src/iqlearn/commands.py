@@ -236,7 +236,9 @@ def tabulate(kinds: dict[str, dict[str, Any]]) -> None:
 
 
 def in_words(value: Any) -> str:
-    """A value for people; a dict as name value pairs."""
+    """A value for people; a dict as name value pairs, a list with semicolons."""
+    if isinstance(value, list):
+        return "; ".join(in_words(item) for item in value) or "–"
     if isinstance(value, dict):
         return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -78,10 +78,14 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
     flat = next(iter(kinds.values())).obs.shape[1:] == (2,)
     figure = Figure(figsize=(4.2 * (5 if flat else 3), 3.6), layout="constrained")
     panels = figure.subplots(1, 5 if flat else 3, squeeze=False).flatten()
-    for name, judged in kinds.items():
+    points, colours = [], []
+    for i, (name, judged) in enumerate(kinds.items()):
         rows = np.linspace(0, len(judged.true) - 1, min(POINTS, len(judged.true))).astype(int)
-        panels[0].scatter(judged.true[rows], judged.learned[rows], s=4, alpha=0.3, label=name)
-        panels[1].scatter(*judged.returns, s=14, alpha=0.7, label=name)
+        points.append(np.stack([judged.true[rows], judged.learned[rows]]))
+        colours += [f"C{i}"] * len(rows)
+        panels[1].scatter(*judged.returns, s=14, alpha=0.7, label=name, color=f"C{i}")
+    mixed = np.random.default_rng(0).permutation(len(colours))  # else the last kind hides the others
+    panels[0].scatter(*np.concatenate(points, axis=1)[:, mixed], s=4, alpha=0.3, c=np.array(colours)[mixed])
     for panel, what in zip(panels, ("a transition", "an episode"), strict=False):
         panel.set(title=f"reward of {what}", xlabel="true", ylabel="learned")
     panels[1].legend(fontsize="small")
@@ -102,12 +106,12 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
 def along(panel: "Axes", name: str, judged: Judged) -> None:
     """Both rewards over the steps of the first episode, each on its own axis."""
     first = judged.row == 0
-    (learned,) = panel.plot(judged.learned[first], label="learned", linewidth=0.8)
     other = panel.twinx()
-    (true,) = other.plot(judged.true[first], label="true", linewidth=0.8, color="tab:orange")
-    panel.set(title=f"along the first episode of {name}", xlabel="step", ylabel="learned")
-    other.set_ylabel("true")
-    panel.legend(handles=[learned, true], fontsize="small")
+    for axis, what, values, colour in ((panel, "learned", judged.learned, "C0"), (other, "true", judged.true, "C1")):
+        axis.plot(values[first], linewidth=0.8, color=colour)
+        axis.set_ylabel(what, color=colour)
+        axis.tick_params(axis="y", colors=colour)
+    panel.set(title=f"along the first episode of {name}", xlabel="step")
 
 
 def keep(figure: "Figure", path: Path) -> None:

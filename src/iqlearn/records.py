@@ -190,7 +190,7 @@ def read_about(path: Path) -> dict[str, str]:
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged; expected safetensors written by iqlearn.") from error
+        raise InputError(f"{path} is damaged, or of another kind; expected safetensors written by iqlearn.") from error
 
 
 def sha256(path: Path) -> str:

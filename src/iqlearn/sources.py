@@ -22,7 +22,7 @@ def load_reward(path: str | Path, spec: TaskSpec) -> RecoveredReward | Distilled
     reward = Run.load(path).reward if path.is_dir() else DistilledReward.load(path)
     if reward.spec != spec:
         raise InputError(
-            f"The reward at {path} is of a task with {reward.spec}; expected {spec} as the environment has."
+            f"The reward at {path} is of a task with {reward.spec}; expected {spec}, as the environment has."
         )
     return reward
 

@@ -95,6 +95,13 @@ class TaskSpec(NamedTuple):
     actions: int | Bounds
     """How many choices there are, or the bounds of continuous actions."""
 
+    def __str__(self) -> str:
+        if isinstance(self.actions, int):
+            actions = f"{self.actions} discrete actions"
+        else:
+            actions = f"actions from {list(self.actions.low)} to {list(self.actions.high)}"
+        return f"observations of shape {self.obs_shape} and {actions}"
+
     @property
     def discrete(self) -> bool:
         return isinstance(self.actions, int)

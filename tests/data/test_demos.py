@@ -103,7 +103,7 @@ def test_subsample_refuses_to_lose_an_episode(counting):
 
 @pytest.mark.parametrize(("every", "offset"), [(0, 0), (-2, 0), (3, 3), (3, -1)])
 def test_subsample_refuses_nonsense(counting, every, offset):
-    with pytest.raises(InputError, match="expected every ≥ 1 and 0 ≤ offset < every"):
+    with pytest.raises(InputError, match=r"expected every \(--subsample\) ≥ 1 and 0 ≤ offset < every"):
         counting.subsample(every, offset)
 
 
@@ -223,6 +223,18 @@ def test_summary_tells_the_facts(counting):
 def test_summary_says_whether_rows_follow_one_another(counting):
     assert counting.summary()["contiguous"]
     assert not counting.subsample(2).summary()["contiguous"]
+
+
+def test_summary_remarks_on_what_a_loop_that_records_seldom_means(counting):
+    assert counting.summary()["remarks"] == []
+    (sampled,) = counting.subsample(2).summary()["remarks"]
+    assert "sub-sampled, or next_obs is not the observation that followed" in sampled
+    off = counting.arrays()
+    off["next_obs"] = np.where(np.arange(15)[:, None] == 1, off["next_obs"] + 9, off["next_obs"])
+    off["trunc"] = np.zeros(15, bool)
+    broken, open_ended = Demos.from_arrays(off).summary()["remarks"]
+    assert broken.startswith("1 of 12 rows do not begin where the row before them ended (the first is row 2)")
+    assert open_ended == "2 of 3 episodes neither end (term) nor meet a time limit (trunc)"
 
 
 def test_builtin_demonstrations_ship_and_are_small():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 
 from iqlearn.data.npz import Actions
 
@@ -37,6 +37,7 @@ def summary(demos: Demos) -> dict[str, Any]:
         "episodes": demos.episodes,
         "episode_length": spread(demos.lengths),
         "contiguous": bool(follows.sum() == len(demos) - demos.episodes),
+        "remarks": remarks(demos, follows),
         "terminal_ends": int(demos.term.sum()),
         "truncated_ends": int(demos.trunc.sum()),
         "observation_shape": list(demos.obs.shape[1:]),
@@ -46,6 +47,24 @@ def summary(demos: Demos) -> dict[str, Any]:
         "returns": None if returns is None else spread(returns),
         "sha256": demos.sha256(),
     }
+
+
+def remarks(demos: Demos, follows: Bool[np.ndarray, " rest"]) -> list[str]:
+    """What no rule forbids but a loop that records seldom means. `follows`: each row but the first begins where the
+    one before it ended."""
+    found = []
+    inside = demos.ep[1:] == demos.ep[:-1]
+    broken = np.flatnonzero(inside & ~follows) + 1
+    if len(broken):
+        found.append(
+            f"{len(broken)} of {int(inside.sum())} rows do not begin where the row before them ended (the first is row "
+            f"{broken[0]}): sub-sampled, or next_obs is not the observation that followed"
+        )
+    last = np.append(~inside, True)
+    going_on = int((last & ~demos.term & ~demos.trunc).sum())
+    if going_on:
+        found.append(f"{going_on} of {demos.episodes} episodes neither end (term) nor meet a time limit (trunc)")
+    return found
 
 
 def described(act: Actions | None) -> str:

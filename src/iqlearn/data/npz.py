@@ -131,7 +131,7 @@ def _check_shapes(source: str, a: Arrays) -> None:
             )
     obs_shape = a["obs"].shape[1:]
     if a["obs"].ndim < 2 or a["obs"].shape[0] != n:
-        raise InputError(f"{source}: field 'obs' has shape {a['obs'].shape}; expected ({n}, ...).")
+        raise InputError(f"{source}: field 'obs' has shape {a['obs'].shape}; expected ({n}, coordinates).")
     if a["next_obs"].shape != a["obs"].shape or a["next_obs"].dtype != a["obs"].dtype:
         raise InputError(
             f"{source}: field 'next_obs' has shape {a['next_obs'].shape} and dtype {a['next_obs'].dtype}; "
