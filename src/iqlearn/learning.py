@@ -56,7 +56,7 @@ def learn(
         evaluations, eval_episodes, sampled, seed: see `Schedule`.
         out: run folder, written at every evaluation, so that a stopped run goes on with `resume`.
         overwrite: replace a run that is there.
-        quiet: no progress bar (there is none anyway unless the error stream is a terminal).
+        quiet: nothing on the error stream, where else progress is told.
 
     Raises:
         InputError: settings, demonstrations and environment do not go together, or `out` is taken.

@@ -1,4 +1,4 @@
-"""A live line about the work on a terminal; nothing where nobody looks."""
+"""What a run is at: a live line on a terminal, else a line an evaluation."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -20,10 +20,12 @@ def working(what: str) -> AbstractContextManager[object]:
 
 
 class Watch:
-    """A progress bar with loss, return and rate; silent unless the error stream is a terminal."""
+    """Loss, return and rate on the error stream: a progress bar on a terminal, else (a log, a notebook) a line each
+    time; nothing if `quiet`."""
 
     def __init__(self, title: str, total: int, quiet: bool = False) -> None:
         shown = not quiet and sys.stderr.isatty()
+        self._title, self._total, self._logged = title, total, not quiet and not shown
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=12),
@@ -48,4 +50,7 @@ class Watch:
     def tell(self, done: int, loss: float, mean_return: float | None, rate: float) -> None:
         """`done` updates of the total so far, with the newest figures."""
         earned = "" if mean_return is None else f"return {mean_return:.1f}  "
-        self._progress.update(self._task, completed=done, facts=f"loss {loss:.3g}  {earned}{rate:,.0f}/s")
+        facts = f"loss {loss:.3g}  {earned}{rate:,.0f}/s"
+        self._progress.update(self._task, completed=done, facts=facts)
+        if self._logged:
+            print(f"{self._title}  {done} of {self._total}  {facts}", file=sys.stderr, flush=True)
