@@ -219,6 +219,7 @@ def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tm
     assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
     assert "more than inference.steps, 10000" in sentence(*train, "--state-only")
     assert "more than regression.steps, 5000" in sentence(*train, "--form", "regressed")
+    assert "form is 'regressed'; expected inverse offline" in sentence(*train, "--form", "regressed", "--offline")
     assert not (tmp_path / "run").exists()
 
 

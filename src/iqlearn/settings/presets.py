@@ -27,14 +27,16 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
     """Whether an algorithm can do a task in that many steps.
 
     Raises:
-        InputError: it is for the other kind of actions, it clones and is asked to act, what it infers of the expert
-            would be judged too soon, or the steps are over before the first update.
+        InputError: it is for the other kind of actions, it clones and is asked to act, it needs to act and is not to,
+            what it infers of the expert would be judged too soon, or the steps are over before the first update.
     """
     for (role, of_discrete), kind in KINDS.items():
         if type(settings) is kind and of_discrete != discrete:
             needed, actions = KINDS[role, discrete].__name__, "discrete" if discrete else "continuous"
             raise InputError(f"{kind.__name__} settings, but the actions are {actions}; expected {needed}.")
     if interaction is None:
+        regressed = isinstance(settings, IQLearnContinuous) and settings.form == "regressed"
+        require(not regressed, "form", "regressed", "inverse offline, where nobody meets what the expert did not")
         return
     if isinstance(settings, BC | BCContinuous):
         raise InputError("Behavioural cloning learns from the demonstrations alone; leave --online out.")
