@@ -5,11 +5,13 @@ from iqlearn.progress import Watch, working
 
 def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
     with Watch("iq · CartPole-v1", 100) as watch:
+        watch.tell(20, 0.0, 12.5, 0.0)
         watch.tell(50, 0.25, 12.5, 1234.5)
         watch.tell(100, 0.125, None, 1234.5)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
+        "iq · CartPole-v1  20 of 100  no update yet  return 12.5",
         "iq · CartPole-v1  50 of 100  loss 0.25  return 12.5  1,234/s",
         "iq · CartPole-v1  100 of 100  loss 0.125  1,234/s",
     ]

@@ -50,7 +50,7 @@ class Watch:
     def tell(self, done: int, loss: float, mean_return: float | None, rate: float) -> None:
         """`done` updates of the total so far, with the newest figures."""
         earned = "" if mean_return is None else f"return {mean_return:.1f}  "
-        facts = f"loss {loss:.3g}  {earned}{rate:,.0f}/s"
+        facts = f"loss {loss:.3g}  {earned}{rate:,.0f}/s" if rate > 0.0 else f"no update yet  {earned}".rstrip()
         self._progress.update(self._task, completed=done, facts=facts)
         if self._logged:
             print(f"{self._title}  {done} of {self._total}  {facts}", file=sys.stderr, flush=True)
