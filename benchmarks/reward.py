@@ -39,7 +39,7 @@ MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
 SETTLING = ("--settle-after", 60_000)
 """Of agents trained from scratch: with constant steps one fell from 0.79 of the expert back to standing still."""
 REFIT = "refit-state.safetensors"
-Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
+Part = Literal["truth", "refit", "retrain", "state-only", "state-only-regressed", "maze", "speed"]
 Rows = list[tables.Row]
 
 
@@ -123,7 +123,7 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
 
 
 def state_only(job: Job, work: Path) -> Rows:
-    return rows("state-only", job.task, job.seed, job.steps, {"normalised": normalised(work / job.name)})
+    return rows(job.setting, job.task, job.seed, job.steps, {"normalised": normalised(work / job.name)})
 
 
 def speed(job: Job, work: Path, n: int = 1_000_000) -> Rows:
@@ -193,7 +193,10 @@ def main(
         elif part == "retrain":
             todo += [after(j, lambda j, w: retrain(j, w, retrain_steps)) for j in imitators("default", RETRAINED)]
         elif part == "state-only":
-            todo += [after(job, state_only) for job in imitators("state-only", RETRAINED, ("--state-only",))]
+            todo += [after(job, state_only) for job in imitators(part, RETRAINED, ("--state-only",))]
+        elif part == "state-only-regressed":
+            flags = ("--state-only", "--form", "regressed")
+            todo += [after(job, state_only) for job in imitators(part, RETRAINED, flags)]
         elif part == "maze":
             todo += [lambda s=s: maze(s, work, maze_steps) for s in range(first_seed, first_seed + seeds)]
         else:
