@@ -194,9 +194,8 @@ class Demos:
             InputError: `every` is not positive, or `offset` not in [0, every).
         """
         if every < 1 or not 0 <= offset < every:
-            raise InputError(
-                f"Sub-sampling every {every} from {offset}; expected every (--subsample) ≥ 1 and 0 ≤ offset < every."
-            )
+            wanted = "every (--subsample) ≥ 1 and 0 ≤ offset < every"
+            raise InputError(f"Sub-sampling every {every} from {offset}; expected {wanted}.")
         lengths = self.lengths
         place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         start = np.full(self.episodes, offset)
