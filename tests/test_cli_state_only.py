@@ -46,7 +46,7 @@ def test_the_file_names_the_task_whose_actions_are_continuous(watched, tmp_path)
     iqlearn("train", "--state-only", "--demos", file, "--out", tmp_path / "run", "--actor.hidden", 8, *SHORT)
     settings = records.read_json(tmp_path / "run" / "config.json")["settings"]
     assert settings["algorithm"] == "iq-continuous"
-    assert settings["offline"] == {"warm_start": 0, "cloning": 0.0, "anchor": None}
+    assert settings["offline"] == {"warm_start": 0, "reach": 0.0, "cloning": 0.0, "anchor": 0.0}
 
 
 def test_elsewhere_it_is_refused(watched, tmp_path, sentence):

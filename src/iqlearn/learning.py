@@ -110,8 +110,8 @@ def begin(
         data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
         state = data.begin(state, keys_of(schedule.seed)[1])
     if isinstance(settings, IQLearnContinuous) and not settings.state_only:  # else once actions have been inferred
-        updates = (settings.offline if interaction is None else settings.online).warm_start
-        state = warm_started(settings, updates, state, on_device([demos])[0], keys_of(schedule.seed)[2])
+        imitation = settings.offline if interaction is None else settings.online
+        state = warm_started(settings, imitation, state, on_device([demos])[0], keys_of(schedule.seed)[2])
     return Run(settings, schedule, origin, spec, state, interaction)
 
 

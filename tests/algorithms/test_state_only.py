@@ -10,7 +10,6 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import Demos, InputError, session
-from iqlearn.algorithms import InverseSoftActorCritic
 from iqlearn.algorithms.iq import without_expert_actions
 from iqlearn.learning import begin
 from iqlearn.models import DiscreteSoftQ
@@ -93,15 +92,12 @@ def test_metrics_do_not_speak_of_the_experts_actions(cartpole, pendulum):
 
 def test_offline_the_actor_is_told_nothing():
     assert CONTINUOUS.offline == Imitation()
-    assert InverseSoftActorCritic(CONTINUOUS).anchor == 1.0
-    assert InverseSoftActorCritic(replace(CONTINUOUS, online=Imitation(anchor=0.0))).anchor == 0.0
-    assert InverseSoftActorCritic(replace(CONTINUOUS, state_only=False)).anchor == 0.0
-    assert iq.IQLearnContinuous().online == Imitation(warm_start=5_000, cloning=20.0)
-    assert iq.IQLearnContinuous().offline == Imitation(warm_start=5_000, cloning=1_000.0)
+    assert iq.IQLearnContinuous(state_only=True).online == iq.IQLearnContinuous().online
+    assert iq.IQLearnContinuous().offline != Imitation()
     assert from_dict(to_dict(CONTINUOUS)) == CONTINUOUS
 
 
-@pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("cloning", 0.5), ("anchor", 0.5)])
+@pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("reach", 0.2), ("cloning", 0.5), ("anchor", 0.5)])
 def test_offline_state_only_and_cloning_contradict_each_other(setting, value):
     with pytest.raises(InputError, match=rf"offline\.{setting} is {value}; expected 0 with state_only"):
         iq.IQLearnContinuous(state_only=True, offline=Imitation(**{setting: value}))

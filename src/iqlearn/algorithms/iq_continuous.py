@@ -100,9 +100,8 @@ class InverseSoftActorCritic:
 
     @property
     def anchor(self) -> float:
-        """Weight of the distance to the clone; by default a clone of inferred actions only is held on to."""
-        weight = self.imitation.anchor
-        return float(self.settings.state_only and self.learner_acts) if weight is None else weight
+        """Weight of the distance to the clone."""
+        return self.imitation.anchor
 
     def loss(
         self,
@@ -142,7 +141,8 @@ class InverseSoftActorCritic:
 
         frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
         actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, told)
+        judged = stop(jnp.mean(implied_reward(values), axis=0)) if told is None else told
+        guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, judged)
         loss = critic + actor + guide
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
@@ -151,11 +151,11 @@ class InverseSoftActorCritic:
         return loss, metrics | distances
 
     def guidance(
-        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, told: Float[Array, " n"] | None
+        self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, reward: Float[Array, " n"]
     ) -> tuple[Scalar | float, Metrics]:
         """What the actor hears beside the critics: the expert's actions, and what its clone would do in visited rows.
 
-        Where the reward is told the clone counts as far as that says that it does well: 1 + r/r_max, within [0, 1].
+        There the clone counts as far as the reward says that all is well: 1 + r/r_max, within [0, 1].
         """
         if self.unlabelled:
             return 0.0, {}
@@ -164,7 +164,7 @@ class InverseSoftActorCritic:
         if clone is not None and len(inputs) > n:
             held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
             away = jax.tree.map(lambda x: x[n:], policy).distance(held)
-            trust = 1.0 if told is None else jnp.clip(1.0 + told[n:] / self.settings.reward_limit, 0.0, 1.0)
+            trust = jnp.clip(1.0 + reward[n:] / self.settings.reward_limit, 0.0, 1.0)
             loss += self.anchor * jnp.mean(trust * away)
             distances["clone_distance"] = jnp.mean(away)
         return loss, distances

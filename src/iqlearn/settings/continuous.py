@@ -76,16 +76,18 @@ class Imitation:
 
     warm_start: int = 0
     """Updates of behavioural cloning that the actor begins from; 0 begins from random weights."""
+    reach: float = 0.0
+    """How far from the expert's states, in standard deviations of each coordinate, the warm start clones as well what
+    a Gaussian process makes of the expert's actions, so that the clone finds back; 0: it clones the expert's alone."""
     cloning: float = 0.0
     """Weight of the squared error of the expert's actions in the actor's loss."""
-    anchor: float | None = None
-    """Weight of the squared distance to what that clone would do, in the learner's states: where the critics tell
-    expert and learner apart no more, their noise does not lead away. With `form=regressed` times 1 + r/r_max of each
-    such state, within [0, 1]. Nothing without a warm start; None is 1 with `state_only` and 0 else."""
+    anchor: float = 0.0
+    """Weight of the squared distance to what that clone would do, in the learner's states, each times 1 + r/r_max of
+    its reward, within [0, 1]: where expert and learner are hardly told apart, noise does not lead away, and where the
+    clone leads astray, it is let go. Nothing without a warm start."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "warm_start", "cloning")
-        require(self.anchor is None or self.anchor >= 0.0, "anchor", self.anchor, "a number of at least 0")
+        require_not_negative(self, "warm_start", "reach", "cloning", "anchor")
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,11 @@ class Regression:
 
 
 def online_imitation() -> Imitation:
-    return Imitation(warm_start=5_000, cloning=20.0)
+    return Imitation(warm_start=20_000, reach=0.5, cloning=20.0, anchor=1.0)
 
 
 def offline_imitation() -> Imitation:
-    return Imitation(warm_start=5_000, cloning=1_000.0)
+    return Imitation(warm_start=20_000, reach=0.5, cloning=1_000.0)
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,7 @@ class IQLearnContinuous(ActorCritic, Objective):
 
         >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
         """
-        held = Imitation(warm_start=5_000, cloning=20.0, anchor=1.0)
-        return cls(**{"form": "regressed", "gamma": 0.99, "settle_after": 20_000, "online": held} | changes)
+        return cls(**{"form": "regressed", "gamma": 0.99, "settle_after": 20_000} | changes)
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
@@ -198,7 +199,7 @@ class IQLearnContinuous(ActorCritic, Objective):
 
     def _forbid_cloning(self) -> None:
         """What was not asked for, the default, is turned off silently."""
-        for name in ("warm_start", "cloning", "anchor"):
+        for name in ("warm_start", "reach", "cloning", "anchor"):
             value, allowed = getattr(self.offline, name), (0, getattr(offline_imitation(), name))
             require(value in allowed, f"offline.{name}", value, "0 with state_only, which reads no expert action")
 

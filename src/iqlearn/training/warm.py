@@ -3,28 +3,39 @@
 from dataclasses import replace
 
 import equinox as eqx
+import jax.random as jr
+import numpy as np
 
 from iqlearn.algorithms import ContinuousCloning, TrainState
 from iqlearn.models import ContinuousSoftQ
 from iqlearn.models.networks import MLP
-from iqlearn.settings import BCContinuous, IQLearnContinuous
+from iqlearn.settings import BCContinuous, Imitation, IQLearnContinuous
+from iqlearn.training.neighbours import with_neighbours
 from iqlearn.training.offline import Demonstrations
 from iqlearn.training.updates import train
 from iqlearn.types import PRNGKey
 
+SETTLING = 5
+"""The share of the warm start, one in so many updates, after which its step size falls."""
+
 
 def warm_started(
     settings: IQLearnContinuous,
-    updates: int,
+    imitation: Imitation,
     state: TrainState[ContinuousSoftQ],
     demos: Demonstrations,
     key: PRNGKey,
 ) -> TrainState[ContinuousSoftQ]:
     """The state with an actor that has been cloned from the demonstrations."""
-    if updates == 0:
+    if imitation.warm_start == 0:
         return state
-    cloning = ContinuousCloning(BCContinuous(actor=settings.actor))
-    cloned, _ = train(cloning, cloning.begin(state.model), demos, key, updates)
+    if imitation.reach > 0.0:
+        demos = with_neighbours(
+            demos, state.model, imitation.reach, np.random.default_rng(np.asarray(jr.key_data(key)))
+        )
+    settle = max(imitation.warm_start // SETTLING, 1)
+    cloning = ContinuousCloning(BCContinuous(actor=settings.actor, settle_after=settle))
+    cloned, _ = train(cloning, cloning.begin(state.model), demos, key, imitation.warm_start)
     return as_clone(state, cloned.model.actor)
 
 

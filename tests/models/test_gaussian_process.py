@@ -1,0 +1,93 @@
+"""Gaussian-process regression: its gradient, what it finds, and what it makes of outputs at their bounds."""
+
+import numpy as np
+import pytest
+
+from iqlearn.models.gaussian_process import Covariance, GaussianProcess, likeliest, surprise
+
+
+def drawn(seed: int, n: int, inputs: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, inputs))
+
+
+def smooth(x: np.ndarray) -> np.ndarray:
+    """Two outputs within the bounds; the last coordinate means nothing."""
+    return np.stack([0.8 * np.sin(1.5 * x[:, 0]), 0.4 * np.tanh(x[:, 0] * x[:, 1])], axis=1)
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
+    return GaussianProcess.fit(x, y, np.random.default_rng(0))
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    x, theta = drawn(0, 30), drawn(1, 1, 6)[0] * 0.3
+    y, step = smooth(x), 1e-5
+    _, gradient = surprise(theta, x, y)
+    shifts = step * np.eye(6)
+    numeric = [(surprise(theta + d, x, y)[0] - surprise(theta - d, x, y)[0]) / (2 * step) for d in shifts]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5)
+
+
+def test_the_surprise_is_the_density_of_the_outputs():
+    """Against a normal distribution written down in full."""
+    x = drawn(0, 5)
+    y, covariance = smooth(x)[:, :1], Covariance(np.array([1.0, 2.0, 3.0]), 0.5, 0.2, 0.01)
+    theta = np.log([1.0, 2.0, 3.0, 0.5, 0.2, 0.01])
+    matrix = covariance.between(x, x) + (0.01 + 1e-4) * np.eye(5)
+    density = 0.5 * y[:, 0] @ np.linalg.solve(matrix, y[:, 0]) + 0.5 * np.linalg.slogdet(matrix)[1]
+    assert surprise(theta, x, y)[0] == pytest.approx(density, rel=1e-9)
+
+
+def test_it_finds_a_smooth_function_and_what_that_depends_on():
+    x, new = drawn(0, 200), drawn(1, 200)
+    process = fitted(x, smooth(x))
+    inside = np.abs(new).max(axis=1) < 2.0
+    error = (process(new) - smooth(new))[inside]
+    assert np.sqrt(np.mean(error**2)) < 0.02 * smooth(new).std()
+    lengths = process.covariance.lengths
+    assert lengths[2] > 5 * lengths[:2].max()
+
+
+def test_likelier_than_the_start():
+    x = drawn(0, 60)
+    y, start = smooth(x), Covariance(np.full(3, 3.0), 1.0, 0.1, 1e-4)
+    found = likeliest(start, x, y)
+
+    def told(c: Covariance) -> float:
+        return surprise(np.log([*c.lengths, c.variance, c.slope, c.noise]), x, y)[0]
+
+    assert told(found) < told(start) - 10.0
+
+
+def test_noise_is_told_from_the_function():
+    x = drawn(0, 300)
+    noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
+    process = fitted(x, smooth(x) + noise)
+    assert 0.05**2 < process.covariance.noise < 0.2**2
+    assert np.sqrt(np.mean((process(x) - smooth(x)) ** 2)) < 0.07
+
+
+def test_an_output_at_its_bound_says_at_least():
+    """What is cut off at ±1 may go on beyond, as far as it is smooth that way; what comes out is cut off again."""
+    x = np.linspace(-2.0, 2.0, 81)[:, None]
+    y = np.clip(1.5 * x, -1.0, 1.0)
+    process = fitted(x, y)
+    np.testing.assert_allclose(process(x), y, atol=0.05)
+    mean = process.covariance.between(x, process.x) @ process.weights
+    assert mean.max() > 1.02
+    assert np.abs(process(np.array([[5.0], [-5.0]]))).max() <= 1.0
+
+
+def test_the_same_fit_every_time_and_in_any_blocks(monkeypatch):
+    x, new = drawn(0, 50), drawn(1, 23)
+    one, two = fitted(x, smooth(x)), fitted(x, smooth(x))
+    np.testing.assert_array_equal(one(new), two(new))
+    monkeypatch.setattr("iqlearn.models.gaussian_process.BLOCK", 7)
+    np.testing.assert_allclose(one(new), two(new), atol=1e-12)
+
+
+def test_a_constant_coordinate_and_a_constant_action_are_no_trouble():
+    x = drawn(0, 40)
+    x[:, 1] = 0.0
+    process = fitted(x, np.full((40, 1), 1.0))
+    np.testing.assert_allclose(process(x), 1.0, atol=1e-3)
