@@ -28,7 +28,7 @@ from iqlearn.records import METRICS, RESULT, read_json, read_rows
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("setting", "task", "demos", "trajectories", "subsample", "seed", "step", "normalised", "least", "seconds")
 EASY = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
-Only = Literal["easy", "hard5", "hard1", "sparse", "offline", "offline-bc"]
+Only = Literal["easy", "warm-start", "hard5", "hard1", "sparse", "offline", "offline-bc"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,13 @@ def jobs(
     """The table, run by run; seed by seed, so that a stop leaves whole rows."""
     for seed in range(first, first + seeds):
         for part in only:
-            tasks = EASY if part in ("easy", "offline", "offline-bc") else EASY[:3]
+            tasks = EASY[:3] if part in ("sparse", "hard5", "hard1") else EASY
             for task in tasks:
                 easy, hard = folder / f"{task}.npz", folder / f"{task}-hard.npz"
                 if part == "easy":
                     yield Job(setting, task, easy, 1, 1, seed, steps or 100_000, flags)
+                elif part == "warm-start":  # what learning begins from
+                    yield Job(part, task, easy, 1, 1, seed, 1, ("--offline", *flags), evaluations=1)
                 elif part == "sparse":
                     yield Job(setting, task, easy, 1, 20, seed, steps or 100_000, flags)
                 elif part == "hard5":
@@ -127,7 +129,7 @@ def rows(job: Job, folder: Path) -> list[tables.Row]:
 
 def main(
     demos: Path,
-    only: tuple[Only, ...] = ("easy", "sparse", "hard5", "hard1", "offline", "offline-bc"),
+    only: tuple[Only, ...] = ("easy", "warm-start", "sparse", "hard5", "hard1", "offline", "offline-bc"),
     seeds: int = 3,
     work: Path = Path("runs/online"),
     parallel: int = os.cpu_count() or 1,

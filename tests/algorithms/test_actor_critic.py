@@ -180,3 +180,13 @@ def test_runs_of_earlier_commits_keep_their_head_target_and_steps():
     assert from_dict(said) == IQLearnContinuous(squash="tanh", target_update="none")
     assert BCContinuous().squash == IQLearnContinuous().squash == "clip"
     assert SAC().squash == "tanh"
+
+
+@pytest.mark.parametrize("state_only", [True, False])
+def test_runs_of_earlier_commits_keep_their_anchor_and_their_clone(state_only):
+    said = to_dict(IQLearnContinuous(state_only=state_only))
+    said["online"]["anchor"] = None
+    del said["online"]["reach"]
+    read = from_dict(said)
+    assert isinstance(read, IQLearnContinuous)
+    assert (read.online.anchor, read.online.reach) == (float(state_only), 0.0)

@@ -1,0 +1,46 @@
+"""An expert for Humanoid-v5, for which no public one runs in MuJoCo 4: its curve into `results/humanoid-expert.csv`.
+
+    python benchmarks/humanoid.py --out Humanoid-v5.npz
+
+Soft actor-critic on the true reward, two copies of the environment, an update every other step: an hour on one core.
+A run that was stopped goes on when the script is called again. It ends after 460,000 steps, where a longer run of that
+seed was stopped because its evaluation was good and even; until then returns go up and down (the table).
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import tables
+import tyro
+
+from iqlearn.records import CHECKPOINT, METRICS, read_rows
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("step", "updates", "return_mean", "return_std", "return_min", "return_max")
+STEPS, INTERVAL = 460_000, 20_000
+
+
+def main(out: Path, work: Path = Path("runs/humanoid"), episodes: int = 10) -> None:
+    """Train the expert, or go on with it, and record its demonstrations.
+
+    Args:
+        out: the file of demonstrations to write.
+        work: the expert's run folder.
+        episodes: how many to record.
+    """
+    command = ["expert", "--env", "Humanoid-v5", "--out", str(work), "--steps", str(STEPS), "--seed", "0"]
+    command += ["--evaluations", str(STEPS // INTERVAL), "--eval-episodes", "5", "--update-ratio", "0.5"]
+    command += ["--num-envs", "2", "--round-steps", "100"]
+    iqlearn(*(["resume", str(work)] if (work / CHECKPOINT).is_file() else command))
+    rows: list[tables.Row] = [{name: round(row[name] or 0) for name in COLUMNS} for row in read_rows(work / METRICS)]
+    tables.merge(RESULTS / "humanoid-expert.csv", COLUMNS, rows, key=1)
+    iqlearn("demos", "collect", str(work), "--episodes", str(episodes), "--out", str(out), "--overwrite")
+
+
+def iqlearn(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "iqlearn", *words], check=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
