@@ -59,7 +59,8 @@ def train(options: flags.Train[Any]) -> None:
         part = chosen(demos, trajectories, subsample, seed)
         path = None if options.demos is None else str(options.demos.resolve())
         origin = Origin(env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path)
-        runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin, interaction))
+        with working("preparing …"):
+            runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin, interaction))
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
     folders = [out] if options.seeds == 1 else [out / f"seed-{run.schedule.seed}" for run in runs]

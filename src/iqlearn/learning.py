@@ -12,12 +12,12 @@ from iqlearn.envs import gym
 from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
-from iqlearn.progress import Watch
+from iqlearn.progress import Watch, working
 from iqlearn.run import Run
 from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
-from iqlearn.sources import check_demos, check_reward, load_reward, reward_sha256
+from iqlearn.sources import check_demos, check_reward, load_reward, reward_sha256, seen, visible
 from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import in_imagination, on_device, warm_started
 
@@ -71,7 +71,10 @@ def learn(
     if steps is None:
         steps = default_steps(settings, online)
     schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
-    run = begin(settings, demos, schedule, env or demos.env, interaction=acting)
+    if out is not None:
+        records.vacant(Path(out), overwrite)  # told before anything that takes time
+    with working("preparing …", quiet):
+        run = begin(settings, demos, schedule, env or demos.env, interaction=acting)
     if out is not None:
         records.claim(Path(out), overwrite)
     return continue_runs([run], [demos], [Path(out)] if out is not None else [None], quiet)[0]
@@ -113,24 +116,6 @@ def begin(
         imitation = settings.offline if interaction is None else settings.online
         state = warm_started(settings, imitation, state, on_device([demos])[0], keys_of(schedule.seed)[2])
     return Run(settings, schedule, origin, spec, state, interaction)
-
-
-def visible(settings: Imitator, demos: Demos) -> Demos:
-    """What a learner with these settings sees of the demonstrations: with `state_only` no actions.
-
-    Raises:
-        InputError: there are none, and the learner needs them.
-    """
-    if isinstance(settings, IQLearn | IQLearnContinuous) and settings.state_only:
-        return demos.without_actions()
-    return replace(demos, act=demos.actions)
-
-
-def seen(run: Run, demos: Demos) -> Demos:
-    """What a run trains on: what is `visible`, with placeholders for actions that are not."""
-    assert not isinstance(run.settings, Expert)
-    demos = visible(run.settings, demos)
-    return demos.placeholders(run.spec) if demos.act is None else demos
 
 
 def begin_expert(

@@ -14,9 +14,9 @@ from rich.progress import (
 )
 
 
-def working(what: str) -> AbstractContextManager[object]:
-    """A turning mark beside `what` while something runs that does not tell how far it is."""
-    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
+def working(what: str, quiet: bool = False) -> AbstractContextManager[object]:
+    """A turning mark beside `what` while something runs that does not tell how far it is; on a terminal only."""
+    return Console(stderr=True).status(what) if sys.stderr.isatty() and not quiet else nullcontext()
 
 
 class Watch:

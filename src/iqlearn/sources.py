@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from iqlearn import records
@@ -9,6 +10,8 @@ from iqlearn.data import Demos
 from iqlearn.errors import InputError
 from iqlearn.reward import DistilledReward, RecoveredReward
 from iqlearn.run import Origin, Run
+from iqlearn.settings import IQLearn, IQLearnContinuous
+from iqlearn.settings.presets import Expert, Imitator
 from iqlearn.types import TaskSpec
 
 
@@ -74,3 +77,21 @@ def existing(path: str | Path) -> Path:
             f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit."
         )
     return path
+
+
+def visible(settings: Imitator, demos: Demos) -> Demos:
+    """What a learner with these settings sees of the demonstrations: with `state_only` no actions.
+
+    Raises:
+        InputError: there are none, and the learner needs them.
+    """
+    if isinstance(settings, IQLearn | IQLearnContinuous) and settings.state_only:
+        return demos.without_actions()
+    return replace(demos, act=demos.actions)
+
+
+def seen(run: Run, demos: Demos) -> Demos:
+    """What a run trains on: what is `visible`, with placeholders for actions that are not."""
+    assert not isinstance(run.settings, Expert)
+    demos = visible(run.settings, demos)
+    return demos.placeholders(run.spec) if demos.act is None else demos
