@@ -185,8 +185,10 @@ def test_runs_of_earlier_commits_keep_their_head_target_and_steps():
 @pytest.mark.parametrize("state_only", [True, False])
 def test_runs_of_earlier_commits_keep_their_anchor_and_their_clone(state_only):
     said = to_dict(IQLearnContinuous(state_only=state_only))
-    said["online"]["anchor"] = None
-    del said["online"]["reach"]
+    for part in ("online", "offline"):
+        said[part]["anchor"] = None
+        del said[part]["reach"]
     read = from_dict(said)
     assert isinstance(read, IQLearnContinuous)
     assert (read.online.anchor, read.online.reach) == (float(state_only), 0.0)
+    assert (read.offline.anchor, read.offline.reach) == (0.0, 0.0)

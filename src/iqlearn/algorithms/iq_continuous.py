@@ -75,7 +75,7 @@ class InverseSoftActorCritic:
         state = TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
         if self.regressed:
             state = replace(state, reward=RewardNet(spec, NETWORK, scale, False, s.reward_limit, key))
-        anchored = self.anchor > 0.0 and self.imitation.warm_start > 0
+        anchored = self.imitation.anchor > 0.0 and self.imitation.warm_start > 0
         return replace(state, clone=model.actor) if anchored else state
 
     def answer(self, state: State) -> ContinuousSoftQ:
@@ -97,11 +97,6 @@ class InverseSoftActorCritic:
     def imitation(self) -> Imitation:
         """What the actor is told of the expert's actions."""
         return self.settings.online if self.learner_acts else self.settings.offline
-
-    @property
-    def anchor(self) -> float:
-        """Weight of the distance to the clone."""
-        return self.imitation.anchor
 
     def loss(
         self,
@@ -165,7 +160,7 @@ class InverseSoftActorCritic:
             held = distributions.policy(stop(clone)(inputs[n:]), self.settings.squash).mode
             away = jax.tree.map(lambda x: x[n:], policy).distance(held)
             trust = jnp.clip(1.0 + reward[n:] / self.settings.reward_limit, 0.0, 1.0)
-            loss += self.anchor * jnp.mean(trust * away)
+            loss += self.imitation.anchor * jnp.mean(trust * away)
             distances["clone_distance"] = jnp.mean(away)
         return loss, distances
 

@@ -80,7 +80,7 @@ class GaussianProcess:
     """The posterior mean of a Gaussian process, given what it was fitted to.
 
     Every coordinate of the input has a length of its own (automatic relevance determination), found by the marginal
-    likelihood: nothing is tuned. Inputs are of order 1, outputs in [−1, 1].
+    likelihood. Inputs are of order 1, outputs in [−1, 1].
     """
 
     x: Rows

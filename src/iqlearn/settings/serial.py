@@ -36,15 +36,10 @@ def from_dict(plain: dict[str, Any]) -> Settings:
     known = {f.name for f in fields(kind)}
     if "squash" in known and "squash" not in rest:
         rest = {key: value for key, value in BEFORE_SQUASH.items() if key in known} | rest
-    if isinstance(rest.get("online"), dict):
-        rest["online"] = anchored(rest["online"], bool(rest.get("state_only")))
+    for part, weight in (("online", float(bool(rest.get("state_only")))), ("offline", 0.0)):
+        if isinstance(rest.get(part), dict) and rest[part].get("anchor") is None:  # what none meant in earlier commits
+            rest[part] = rest[part] | {"anchor": weight}
     return build(kind, rest)
-
-
-def anchored(imitation: dict[str, Any], state_only: bool) -> dict[str, Any]:
-    """With the anchor said in a number: of commits before, none meant 1 with `state_only` and 0 else."""
-    said = imitation.get("anchor", 0.0)
-    return imitation | {"anchor": float(state_only) if said is None else said}
 
 
 def build(kind: type[Any], plain: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from iqlearn.training.updates import train
 from iqlearn.types import PRNGKey
 
 SETTLING = 5
-"""The share of the warm start, one in so many updates, after which its step size falls."""
+"""The step size falls after one in so many of the warm start's updates."""
 
 
 def warm_started(
