@@ -69,7 +69,7 @@ def surprise(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tu
 def likeliest(start: Covariance, x: Rows, y: Outputs) -> Covariance:
     """The covariance under which the outputs are likeliest, searched from `start`."""
     theta = np.log(np.concatenate([start.lengths, [start.variance, start.slope, start.noise]]))
-    bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 3.0), (-9.0, 0.0), (-14.0, 1.0)]
+    bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 5.0), (-9.0, 2.0), (-14.0, 1.0)]
     found = minimize(surprise, theta, (x, y), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS})
     lengths, (variance, slope, noise) = np.exp(found.x[:-3]), np.exp(found.x[-3:])
     return Covariance(lengths, float(variance), float(slope), float(noise))
