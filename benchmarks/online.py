@@ -26,7 +26,19 @@ from matplotlib.figure import Figure
 from iqlearn.records import METRICS, RESULT, read_json, read_rows
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("setting", "task", "demos", "trajectories", "subsample", "seed", "step", "normalised", "least", "seconds")
+COLUMNS = (
+    "setting",
+    "task",
+    "demos",
+    "trajectories",
+    "subsample",
+    "seed",
+    "step",
+    "normalised",
+    "least",
+    "seconds",
+    "distance",
+)
 EASY = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
 Only = Literal["easy", "warm-start", "hard5", "hard1", "sparse", "offline", "offline-bc"]
 
@@ -123,7 +135,15 @@ def rows(job: Job, folder: Path) -> list[tables.Row]:
     for row in read_rows(folder / METRICS):
         mean, least = ((float(row[name] or 0.0) - random) / (expert - random) for name in ("return_mean", "return_min"))
         key = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample, job.seed, int(row["step"] or 0))
-        found.append(dict(zip(COLUMNS, (*key, round(mean, 4), round(least, 4), round(result["seconds"])), strict=True)))
+        distance = row.get("occupancy_distance")  # what the kept policy is chosen by: no reward
+        values = (
+            *key,
+            round(mean, 4),
+            round(least, 4),
+            round(result["seconds"]),
+            "" if distance is None else round(distance, 5),
+        )
+        found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 
 
@@ -182,12 +202,12 @@ def draw(table: Path, setting: str, picture: Path) -> None:
     for panel, kind in zip(panels, kinds, strict=False):
         of_kind = [row for row in found if (row["demos"], row["trajectories"], row["subsample"]) == kind]
         for seed in dict.fromkeys(row["seed"] for row in of_kind):
-            points = sorted((int(r["step"]), float(r["normalised"])) for r in of_kind if r["seed"] == seed)
+            points = sorted((int(r["step"]) / 1000, float(r["normalised"])) for r in of_kind if r["seed"] == seed)
             panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"seed {seed}")
         panel.axhline(1.0, linestyle="--", color="grey")
         title = f"{kind[0]}, {kind[1]} trajectory" + (f", every {kind[2]}th step" if kind[2] != "1" else "")
         panel.set_title(title, fontsize="small")
-        panel.set_xlabel("steps of the environment")
+        panel.set_xlabel("thousand steps of the environment")
         panel.set_ylim(-0.1, 1.15)
         panel.grid(alpha=0.3)
         panel.legend(fontsize="x-small")
