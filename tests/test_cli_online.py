@@ -231,7 +231,7 @@ def test_a_form_has_its_own_defaults(pendulum_file, tmp_path):
     iqlearn(*start, *steps, *SHORT[2:], *ACTING, *NETWORKS, "--temperature", 0.01)
     settings = records.read_json(out / records.CONFIG)["settings"]
     preset = to_dict(IQLearnContinuous.regressed())
-    for name in ("form", "gamma", "settle_after"):
+    for name in ("form", "gamma", "learn_temperature", "settle_after"):
         assert settings[name] == preset[name]
         assert settings[name] != to_dict(IQLearnContinuous())[name]
     assert settings["online"] == preset["online"] | {"warm_start": 5}

@@ -182,11 +182,13 @@ class IQLearnContinuous(ActorCritic, Objective):
     @classmethod
     def regressed(cls, **changes: Any) -> IQLearnContinuous:
         """The settings that `form=regressed` has by default, where they differ: its Q is learnt from a given reward, by
-        soft Bellman backups, as far ahead as reinforcement learning usually looks. `--form regressed` means these.
+        soft Bellman backups, with a temperature that keeps the policy's samples wide enough to learn from.
+        `--form regressed` means these.
 
         >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
         """
-        return cls(**{"form": "regressed", "gamma": 0.99, "settle_after": 20_000} | changes)
+        differing = {"form": "regressed", "gamma": 0.97, "learn_temperature": True, "settle_after": 20_000}
+        return cls(**differing | changes)
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
