@@ -2,11 +2,12 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from iqlearn import cli, records
+from iqlearn import Run, cli, records
 from iqlearn.data import Demos
 from iqlearn.settings import IQLearnContinuous, to_dict
 
@@ -145,6 +146,25 @@ def test_evaluate_the_last_policy_or_the_best(trained, expert, capsys, sentence)
     result = records.read_json(trained / "result.json")
     assert (found[0]["returns"] == found[1]["returns"]) == (result["best_step"] == 40)
     assert "best.safetensors" in sentence("evaluate", expert, "--best")
+
+
+@pytest.mark.parametrize(("last", "told"), [(0.3, True), (0.15, False), (0.1, False)])
+def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last, told):
+    """Where the kept policy's states were twice as close to the expert's or closer, the way to it is named."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    rows = records.read_rows(folder / records.METRICS)
+    for row, distance in zip(rows, (0.1, last), strict=True):
+        row["occupancy_distance"] = distance
+    records.write_rows(folder / records.METRICS, rows)
+    records.write_json(folder / records.RESULT, records.read_json(folder / records.RESULT) | {"best_step": 20})
+    assert Run.load(folder).drift == pytest.approx(last / 0.1)
+    capsys.readouterr()
+    iqlearn("resume", folder)
+    hint = (
+        f"3.0 times as far from the expert's as after 20 steps; that policy is kept: iqlearn evaluate {folder} --best"
+    )
+    assert (hint in capsys.readouterr().out) == told
 
 
 def test_the_reward_of_continuous_actions(trained, pendulum_file, capsys):

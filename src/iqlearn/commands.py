@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENV = "CartPole-v1"
 BUILTIN_TRAJECTORIES, BUILTIN_SUBSAMPLE = 1, 20
+DRIFTED = 2.0
+"""From how many times the distance of the kept policy on it is named."""
 
 
 def train(options: flags.Train[Any]) -> None:
@@ -201,6 +203,11 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
         unit = "updates" if run.interaction is None else "steps"
         print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
+        if run.drift > DRIFTED:
+            print(
+                f"Its states are {run.drift:.1f} times as far from the expert's as after {r['best_step']:.0f} {unit}; "
+                f"that policy is kept: iqlearn evaluate {folder} --best"
+            )
     stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
     if stopped:
         print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))

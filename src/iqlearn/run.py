@@ -26,6 +26,9 @@ from iqlearn.settings.serial import build
 from iqlearn.start import Origin, imagines, initial_state, unit_scale
 from iqlearn.types import TaskSpec
 
+CLOSEST = 1e-6
+"""Distances to the expert's states below this are alike: `metrics.csv` keeps six digits."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,6 +89,16 @@ class Run:
         limit = learner.settings.reward_limit
         ends = Ends(learner.settings.gamma, learner.end_value > 0.0, -limit if self.origin.ends == 0 else None)
         return RecoveredReward(self.model, ends, self.spec, limit)
+
+    @property
+    def drift(self) -> float:
+        """How many times as far from the expert's the last policy's states are as those of the one that is kept beside
+        it (`Run.load(DIR, best=True)`). 1 where they are the same policy, or nothing was measured."""
+        distances = [row["occupancy_distance"] for row in self.rows if row.get("occupancy_distance") is not None]
+        if len(distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
+            return 1.0
+        *_, last = distances
+        return float(last / max(min(distances), CLOSEST))
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None
