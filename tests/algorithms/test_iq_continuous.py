@@ -122,6 +122,19 @@ def test_the_next_value_is_clipped_to_the_bound(factor):
     assert np.abs(value).max() == pytest.approx(0.9 * BOUND, rel=1e-5)
 
 
+@pytest.mark.parametrize(("divergence", "bound"), [("tv", 5.0 * BOUND), ("w1", None), ("unbiased_kl", None)])
+def test_the_bound_is_that_of_the_divergence(divergence, bound):
+    """TV has its own, which ends are worth as well; a divergence that bounds no reward leaves V(s') as it is."""
+    settings = replace(SETTINGS, divergence=divergence, reward_bound=5.0, gradient_penalty=10.0)
+    value = np.asarray(next_value(settings, grown(1e4), rows(0, False), 4))
+    if bound is None:
+        assert np.abs(value).max() > 10 * BOUND
+    else:
+        assert np.abs(value).max() == pytest.approx(0.9 * bound, rel=1e-5)
+        ends = np.asarray(next_value(settings, STATE, rows(0, True), 4))
+        np.testing.assert_allclose(ends, 0.9 * bound, rtol=1e-6)
+
+
 def test_least_squares_is_the_value_computed_by_hand():
     """Where every row ends, γV(s') is known: +γ·r_max/(1−γ) for the expert, −γ·r_max/(1−γ) for the learner."""
     settings, b = replace(SETTINGS, form="least_squares"), batch(True)

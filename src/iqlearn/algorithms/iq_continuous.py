@@ -167,10 +167,10 @@ class InverseSoftActorCritic:
     def next_value(
         self, model: ContinuousSoftQ, slow: ContinuousSoftQ, rows: Transitions, n: int, key: PRNGKey
     ) -> Float[Array, "members n"]:
-        """γV(s') of each critic under the averaged actor, within ±r_max/(1−γ); after a true end the absorbing value.
+        """γV(s') of each critic under the averaged actor; after a true end the absorbing value.
 
-        Without a target copy it is differentiated with the rest of −J(Q), which is convex in Q for a given policy. Else
-        it is fixed: the least of the slow critics' for all of them.
+        Where rewards are bounded V(s') keeps to ±r_max/(1−γ). Without a target copy it is differentiated with the rest
+        of −J(Q), which is convex in Q for a given policy. Else it is fixed: the least of the slow critics' for all.
         """
         s = self.settings
         inputs = slow.inputs(rows.next_obs)
@@ -180,7 +180,8 @@ class InverseSoftActorCritic:
             value = jnp.broadcast_to(least, (s.network.ensemble, len(inputs)))
         else:
             value = model.member_v(inputs, drawn)
-        value = jnp.clip(value, -s.value_bound, s.value_bound)
+        if s.bounded:
+            value = jnp.clip(value, -s.value_bound, s.value_bound)
         expert = jnp.arange(len(inputs)) < n
         ends = jnp.where(expert, self.end_value, -self.end_value)
         return discounted(value, rows.terminal, s.gamma, ends)

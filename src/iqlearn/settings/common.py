@@ -133,11 +133,17 @@ class Objective:
         require(bounded, "gradient_penalty", self.gradient_penalty, "above 0 with w1, unless network.spectral_norm")
 
     @property
+    def bounded(self) -> bool:
+        """Whether the divergence keeps rewards to ±r_max: χ² with its penalty on the mixture (LS-IQ, section 4), TV."""
+        return self.divergence in ("chi2_mixture", "tv")
+
+    @property
     def reward_limit(self) -> float:
-        """r_max = 2α: the rewards that the χ² penalty on the mixture leads to lie in ±r_max (LS-IQ, section 4)."""
-        return 2.0 * self.chi2_alpha
+        """r_max: 2α with χ² on the mixture (LS-IQ, section 4), the bound of TV. With the others rewards may pass 2α; it
+        is what absorbing states pay, and what trust in a state is measured by."""
+        return self.reward_bound if self.divergence == "tv" else 2.0 * self.chi2_alpha
 
     @property
     def value_bound(self) -> float:
-        """Bound of Q when rewards keep to ±r_max (LS-IQ, section 4): ±r_max/(1−γ)."""
+        """|V| of a state that pays ±r_max for ever, r_max/(1−γ): a bound of Q where rewards are `bounded`."""
         return self.reward_limit / (1.0 - self.gamma)
