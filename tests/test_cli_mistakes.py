@@ -1,9 +1,23 @@
 """Mistakes on the command line are told on the error stream in a sentence, with exit code 2; nothing is written."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
+import iqlearn as iq
+from iqlearn import cli
+
 SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--network.hidden", "8", "--batch-size", "8")
+
+
+@pytest.fixture(scope="module")
+def cartpole_run(cartpole_file, tmp_path_factory):
+    """The run folder of a moment's training; tests read it only."""
+    folder = tmp_path_factory.mktemp("mistakes") / "run"
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(folder), *SHORT])
+    return folder
 
 
 def test_settings_out_of_range_are_one_sentence(cartpole_file, tmp_path, sentence):
@@ -68,6 +82,38 @@ def test_folders_that_hold_no_run_are_one_sentence(tmp_path, sentence, cartpole_
     for command in (("evaluate",), ("resume",), ("reward", "--demos", cartpole_file)):
         assert "config.json" in sentence(command[0], tmp_path / "none", *command[1:])
     assert "config.json" in sentence("demos", "collect", tmp_path, "--out", tmp_path / "x.npz")
+
+
+def test_files_in_the_way_of_folders_are_one_sentence(cartpole_run, tmp_path, sentence):
+    (tmp_path / "taken").write_text("mine")
+    assert "taken" in sentence("demos", "collect", cartpole_run, "--episodes", 1, "--out", tmp_path / "taken" / "x.npz")
+    assert "taken cannot be made" in sentence("reward", cartpole_run, "--out", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_environment_of_another_task_is_one_sentence(cartpole_run, sentence):
+    text = sentence("evaluate", cartpole_run, "--env", "Acrobot-v1")
+    assert "Acrobot-v1 has observations of shape (6,)" in text
+    assert "the run's policy is for observations of shape (4,)" in text
+
+
+def test_metrics_without_steps_are_one_sentence(cartpole_run, tmp_path, sentence):
+    copy = tmp_path / "run"
+    shutil.copytree(cartpole_run, copy)
+    (copy / "metrics.csv").write_text("loss\n1.0\n")
+    assert "metrics.csv is damaged" in sentence("evaluate", copy)
+
+
+def test_one_transition_is_described(cartpole_arrays, tmp_path, capsys):
+    one = {name: array[:1] if array.shape else array for name, array in cartpole_arrays.items()}
+    np.savez(tmp_path / "one.npz", **one | {"trunc": np.ones(1, bool), "term": np.zeros(1, bool)})
+    cli.main(["demos", "inspect", str(tmp_path / "one.npz"), "--json"])
+    assert json.loads(capsys.readouterr().out)["transitions"] == 1
+
+
+def test_the_version(capsys):
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"iqlearn {iq.__version__}\n"
 
 
 def test_wrong_words_are_told_with_what_is_right(told):

@@ -234,11 +234,15 @@ def test_help_of_experts_shows_the_settings_of_the_actions_at_hand(capsys, env, 
 def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tmp_path, sentence):
     out = ("--steps", 30, "--out", tmp_path / "run", "--random-steps", 30)
     train = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, *out)
-    expected = "steps is 30; expected more than random_steps, 30, which come before the first update"
+    expected = "steps is 30; expected at least 81: updates begin a round after the 30 of random_steps"
     assert expected in sentence(*train)
     assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
-    assert "more than inference.steps, 10000" in sentence(*train, "--state-only")
-    assert "more than regression.steps, 5000" in sentence(*train, "--form", "regressed")
+    assert "at least 10101: updates begin a round after the 10050 of inference.steps" in sentence(
+        *train, "--state-only"
+    )
+    assert "at least 5051: updates begin a round after the 5000 of regression.steps" in sentence(
+        *train, "--form", "regressed"
+    )
     assert "form is 'regressed'; expected inverse offline" in sentence(*train, "--form", "regressed", "--offline")
     assert not (tmp_path / "run").exists()
 

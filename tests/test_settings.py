@@ -1,11 +1,14 @@
 """Settings in Python: what the command line cannot let through is told all the same."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
 
 import iqlearn as iq
+from iqlearn.settings import SAC
 from iqlearn.settings.common import require_choices
 
 
@@ -22,3 +25,48 @@ def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
     require_choices(Chosen("green", "large"))
     with pytest.raises(iq.InputError, match=r"^Setting colour is 'blue'; expected one of red, green\.$"):
         require_choices(Chosen("blue", 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: SAC(gamma=1.5), r"gamma is 1\.5; expected a number in \[0, 1\)"),
+        (lambda: SAC(temperature=-1.0), r"temperature is -1\.0"),
+        (
+            lambda: iq.IQLearnContinuous.regressed(divergence="w1"),
+            r"divergence is 'w1'; expected chi2_mixture with form",
+        ),
+        (lambda: iq.Interaction(replay=10), r"replay is 10; expected room for a round, 50 steps"),
+    ],
+)
+def test_settings_that_cannot_be_are_told(make, told):
+    with pytest.raises(iq.InputError, match=told):
+        make()
+
+
+def test_rounds_are_whole_numbers_of_steps_of_all_copies():
+    assert iq.Interaction(num_envs=4).round_steps == 52
+    assert iq.Interaction(num_envs=5).round_steps == 50
+
+
+MISTAKES = """
+import iqlearn as iq
+from iqlearn.settings import Schedule
+assert iq.Network(hidden=[64, 32]).hidden == (64, 32)
+for make in (
+    lambda: iq.BCContinuous(squash="x"), lambda: Schedule(steps=2.5), lambda: iq.learn(iq.IQLearn(), "expert.npz")
+):
+    try:
+        make()
+    except iq.InputError as error:
+        print(error)
+"""
+
+
+def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
+    said = subprocess.run([sys.executable, "-c", MISTAKES], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [
+        "Setting squash is 'x'; expected one of clip, tanh.",
+        "Setting steps is 2.5; expected a whole number.",
+        "demos is a str; expected Demos, as iq.Demos.load(FILE) gives them.",
+    ]

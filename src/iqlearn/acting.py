@@ -1,5 +1,6 @@
 """A run that acts in its environments while it learns."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from iqlearn.groups import Diverged, Figures, finite, mean
 from iqlearn.models import ContinuousSoftQ, SoftQModel
 from iqlearn.run import Run
 from iqlearn.settings import IQLearnContinuous, Regression
-from iqlearn.settings.presets import Expert
+from iqlearn.settings.presets import Expert, waiting
 from iqlearn.sources import load_reward
 from iqlearn.start import keys_of
 from iqlearn.training import (
@@ -50,6 +51,8 @@ class Online:
         assert run.origin.env is not None
         self._algorithm, self._acting, self._seed = run.algorithm, run.interaction, run.schedule.seed
         self._state, self._demos, self._updates = run.state, demos, int(run.state.step)
+        self._first = waiting(run.settings, run.interaction)[1]
+        self._stop = threading.Event()
         _, self._act_key, self._train_key = keys_of(self._seed)
         self._env = VectorEnv(run.origin.env, self._acting.num_envs, self._seed, self._acting.vectorization)
         self._replay, self.done = replay_for(run), 0
@@ -96,7 +99,7 @@ class Online:
         state, seen = self._state, []
         if self._watcher is not None:
             self._watcher.figures = {}
-        while done < last:
+        while done < last and not self._stop.is_set():
             each = -(-min(self._acting.round_steps, last - done) // self._acting.num_envs)
             n = each * self._acting.num_envs
             acting = None if self._at_random(done) else self._actor(state)
@@ -141,6 +144,10 @@ class Online:
         rng, key = np.random.default_rng([self._seed, done]), jr.fold_in(self._act_key, done)
         return replace(state, reward=regressed(state.reward, expert, others, rng, key, self._regression.updates))
 
+    def interrupt(self) -> None:
+        """Make `advance` in another thread come to an end soon; what it did is of no use then."""
+        self._stop.set()
+
     def close(self) -> None:
         self._env.close()
 
@@ -162,22 +169,18 @@ class Online:
 
     def _due(self, done: int) -> int:
         """Updates to catch up on after `done` steps."""
-        first = self._acting.random_steps
-        if self._watcher is not None:  # whose last round may end a little later than its steps, with an empty replay
-            first = self._watcher.inference.steps + max(first, self._acting.round_steps)
-        elif self._regression is not None:
-            first = max(first, self._regression.steps)
-        return int(self._acting.update_ratio * max(done - first, 0)) - self._updates
+        return int(self._acting.update_ratio * max(done - self._first, 0)) - self._updates
 
 
 def replay_for(run: Run) -> Replay:
     """An empty replay for the run's task, as large as it can ever be filled."""
     assert run.interaction is not None
     capacity = min(run.interaction.replay, run.schedule.steps + run.interaction.round_steps)
+    parts = run.interaction.num_envs / run.interaction.round_steps
     actions = run.spec.actions
     if isinstance(actions, Bounds):
-        return empty_replay(run.spec.obs_shape, (len(actions.low),), np.float32, capacity)
-    return empty_replay(run.spec.obs_shape, (), np.int32, capacity)
+        return empty_replay(run.spec.obs_shape, (len(actions.low),), np.float32, capacity, parts)
+    return empty_replay(run.spec.obs_shape, (), np.int32, capacity, parts)
 
 
 def experience(checkpoint: Path, like: Replay) -> tuple[Replay, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Union, cast
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, subcommand
 
+from iqlearn import __version__
 from iqlearn.errors import InputError
 from iqlearn.flags import Demonstrations, Evaluate, Resume, Reward, Train, TrainExpert
 from iqlearn.settings import IQLearnContinuous, Schedule
@@ -24,6 +26,9 @@ own; `iqlearn COMMAND --help` explains every flag."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(f"iqlearn {__version__}")
+        return
     try:
         command = tyro.cli(
             command_for(arguments),
@@ -38,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of a pipe has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command_for(arguments: Sequence[str]) -> Any:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from iqlearn import records
 from iqlearn.data import Demos
@@ -26,14 +23,13 @@ from iqlearn.run import Run
 from iqlearn.settings.presets import Expert, online_by_default
 from iqlearn.sources import check_demos
 from iqlearn.start import Origin
+from iqlearn.telling import finish, show, tabulate
 
 if TYPE_CHECKING:
     from iqlearn import flags
 
 DEFAULT_ENV = "CartPole-v1"
 BUILTIN_TRAJECTORIES, BUILTIN_SUBSAMPLE = 1, 20
-DRIFTED = 2.0
-"""From how many times the distance of the kept policy on it is named."""
 
 
 def train(options: flags.Train[Any]) -> None:
@@ -112,12 +108,13 @@ def evaluate(options: flags.Evaluate) -> None:
 def reward(options: flags.Reward) -> None:
     if options.distil is not None and options.refit is not None:
         raise InputError("Both --distil and --refit are given; expected one of them.")
-    run = Run.load(options.dir)
+    run = Run.load(options.dir, options.best)
     kinds = [kind for kind in options.rollouts.split(",") if kind]
     demos = None if options.demos is None else Demos.load(options.demos)
     if demos is None and not kinds:
         if run.origin.env not in BUILTIN:
-            raise InputError(f"No demonstrations ship for {run.origin.env}; give --demos FILE or --rollouts KINDS.")
+            of = run.origin.env or "a run without an environment"
+            raise InputError(f"No demonstrations ship for {of}; give --demos FILE or --rollouts KINDS.")
         demos = Demos.builtin(str(run.origin.env))
     with working("playing episodes …"):
         sets = material(run, demos, kinds, options.episodes, options.seed)
@@ -140,6 +137,7 @@ def reward(options: flags.Reward) -> None:
     show({"run": str(options.dir), **source, **facts}, options.json, hide=("kinds",))
     if not options.json:
         tabulate(facts["kinds"])
+        print(f"written: {', '.join(str(path) for path in sorted(out.glob(f'{stem}.*')))}")
 
 
 def inspect(options: flags.Inspect) -> None:
@@ -154,7 +152,7 @@ def collect(options: flags.Collect) -> None:
         raise InputError(f"{options.out} exists; choose another --out, or add --overwrite to replace it.")
     if options.episodes < 1 or options.seed < 0:
         raise InputError("--episodes must be at least 1 and --seed at least 0.")
-    run = Run.load(options.dir)
+    run = Run.load(options.dir, options.best)
     if run.origin.env is None:
         raise InputError(f"{options.dir} names no environment; expected a run trained with --env.")
     evaluator = Evaluator(run.origin.env)
@@ -189,64 +187,3 @@ def fresh(parent: Path, stem: str) -> Path:
     """A folder that does not exist yet: stem, stem-2, stem-3, …"""
     names = (stem if i == 1 else f"{stem}-{i}" for i in range(1, 1_000_000))
     return next(parent / name for name in names if not (parent / name).exists())
-
-
-def finish(runs: list[Run], folders: list[Path]) -> None:
-    """Tell what came out; a run that diverged is an error, an interrupted one says how to go on."""
-    for run, folder in zip(runs, folders, strict=True):
-        r = run.result
-        if not run.rows:
-            print(f"{folder}: stopped before the first evaluation")
-            continue
-        earned = "" if r.get("mean_return") is None else f"return {r['mean_return']:.1f}"
-        if r.get("normalised_return") is not None:
-            earned += f" ({r['normalised_return']:.2f} of the expert)"
-        unit = "updates" if run.interaction is None else "steps"
-        print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
-        if run.drift > DRIFTED:
-            print(
-                f"Its states are {run.drift:.1f} times as far from the expert's as after {r['best_step']:.0f} {unit}; "
-                f"that policy is kept: iqlearn evaluate {folder} --best"
-            )
-    stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
-    if stopped:
-        print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))
-        raise SystemExit(130)
-    for run, folder in zip(runs, folders, strict=True):
-        if run.result.get("status") == "diverged":
-            first, last = run.result["diverged_between"]
-            kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
-            raise InputError(
-                f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate."
-            )
-
-
-def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:
-    """One JSON object on standard output, or a table."""
-    if as_json:
-        print(json.dumps(facts))
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        if name not in hide:
-            table.add_row(name.replace("_", " "), in_words(value))
-    Console().print(table)
-
-
-def tabulate(kinds: dict[str, dict[str, Any]]) -> None:
-    """A column a kind, a line a fact: few kinds fit where many facts do not."""
-    table = Table(box=None)
-    for name in ("", *kinds):
-        table.add_column(name, justify="right" if name else "left")
-    for fact in next(iter(kinds.values())):
-        table.add_row(fact.replace("_", " "), *(in_words(facts.get(fact)) for facts in kinds.values()))
-    Console().print(table)
-
-
-def in_words(value: Any) -> str:
-    """A value for people; a dict as name value pairs, a list with semicolons."""
-    if isinstance(value, list):
-        return "; ".join(in_words(item) for item in value) or "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -155,6 +155,8 @@ class Reward:
     """Judge, in its place, a reward to train on: refitted with the policy fixed, high on the run's demonstrations, low
     on other episodes of a random and of its disturbed policy and in states that nobody met, smooth between. It is
     written to refit-KIND.safetensors (for `iqlearn expert --reward`), the figures to refit-KIND.json and .png."""
+    best: bool = False
+    """Policy and reward of the step whose states were closest to the expert's, instead of the last one's."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder for what is written (default: the run folder)."""
     json: bool = False
@@ -195,6 +197,8 @@ class Collect:
     """Episodes to record."""
     seed: int = 0
     """Reset seed of the first episode; the next ones count up."""
+    best: bool = False
+    """The policy whose states were closest to the expert's instead of the last one."""
     overwrite: bool = False
     """Replace the file if it exists."""
 

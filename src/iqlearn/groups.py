@@ -53,6 +53,10 @@ class Group(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Make `advance` in another thread come to an end soon."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -87,6 +91,9 @@ class Offline:
             raise Diverged(self.done, self.done + steps)
         self._states, self.done = states, self.done + steps
         return [{name: float(x) for name, x in of_run.items()} for of_run in self._split(metrics)]
+
+    def interrupt(self) -> None:
+        """One call of the compiled program is not interrupted."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -65,7 +65,7 @@ def refitted(run: Run, expert: Demos, kind: Seen, episodes: int, seed: int, out:
     others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
     expert = expert.placeholders(run.spec) if kind == "state" and expert.act is None else expert
     reward = run.reward.refit(expert, others, kind, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
+    records.make(out)
     reward.save(out / f"{records.REFIT.format(kind)}.safetensors")
     return reward
 
@@ -88,7 +88,7 @@ def compare(
     if run.origin.env is not None:
         facts["epic"] = epic(reward, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    records.make(stem.parent)
     records.write_json(stem.with_suffix(".json"), facts)
     pictured = {
         kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs, after[kind])

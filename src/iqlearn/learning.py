@@ -63,6 +63,8 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
+    if not isinstance(demos, Demos):
+        raise InputError(f"demos is a {type(demos).__name__}; expected Demos, as iq.Demos.load(FILE) gives them.")
     if env is not None and not isinstance(env, str):
         raise InputError(f"env is a {type(env).__name__}; expected a Gymnasium id, as gymnasium.make takes it.")
     if online is None:

@@ -67,6 +67,18 @@ def claim(folder: Path, overwrite: bool) -> None:
         ) from error
 
 
+def make(folder: Path) -> None:
+    """Make a folder for what is written beside a run.
+
+    Raises:
+        InputError: there is a file of that name, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}); expected a folder.") from error
+
+
 def vacant(folder: Path, overwrite: bool) -> None:
     """Make sure that no run would be lost there; nothing is touched.
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from iqlearn import plots, records
 from iqlearn.algorithms import Algorithm, InverseSoftActorCritic, InverseSoftQ, TrainState, algorithm
+from iqlearn.envs.gym import task_spec
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.rewards import Ends
@@ -98,7 +99,7 @@ class Run:
         if len(distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
             return 1.0
         *_, last = distances
-        return float(last / max(min(distances), CLOSEST))
+        return float(max(last, CLOSEST) / max(min(distances), CLOSEST))
 
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: str | None = None, sampled: bool | None = None
@@ -106,11 +107,13 @@ class Run:
         """Returns of the policy; episode i starts from reset seed `seed + i`. `sampled` as in `Schedule`.
 
         Raises:
-            InputError: no environment is known.
+            InputError: no environment is known, or it is another task.
         """
         env = env or self.origin.env
         if env is None:
             raise InputError("The run names no environment; expected one, give it with --env.")
+        if (spec := task_spec(env)) != self.spec:
+            raise InputError(f"{env} has {spec}; the run's policy is for {self.spec}.")
         evaluator = Evaluator(env)
         try:
             sampled = self.schedule.sampled if sampled is None else sampled
@@ -187,6 +190,8 @@ class Run:
             ) from error
         like = jax.eval_shape(lambda: initial_state(settings, spec, 0, unit_scale(settings, spec), origin, interaction))
         result, rows = records.read_json(folder / records.RESULT), records.read_rows(folder / records.METRICS)
+        if any(row.get("step") is None for row in rows):
+            raise InputError(f"{folder / records.METRICS} is damaged; expected every row with its step.")
         if (folder / records.CHECKPOINT).is_file():
             state = records.read_tree(folder / records.CHECKPOINT, like)
             acted = None if interaction is None else records.read_number(folder / records.CHECKPOINT, "env_steps")

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -66,17 +67,31 @@ class Session:
         """
         before = sum(int(state.step) for state in self.states)
         with ThreadPoolExecutor(len(self._groups)) as pool:
-            list(pool.map(lambda group: group.compile(), self._groups))
+            self._all(pool, lambda group: group.compile())
             started = time.perf_counter()
-            metrics = list(pool.map(lambda group: group.advance(steps), self._groups))
+            metrics = self._all(pool, lambda group: group.advance(steps))
         jax.block_until_ready(self.states)
         self._update_seconds += time.perf_counter() - started
         self._updates += sum(int(state.step) for state in self.states) - before
         self._metrics = [m for group in metrics for m in group]
         self.done = self._groups[0].done
 
+    def _all(self, pool: ThreadPoolExecutor, work: Callable[[Group], Any]) -> list[Any]:
+        """What `work` gives of each group, side by side. Ctrl-C makes them stop, and waits until they have."""
+        futures = [pool.submit(work, group) for group in self._groups]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            for group in self._groups:
+                group.interrupt()
+            while not all(future.done() for future in futures):
+                with suppress(KeyboardInterrupt):  # environments are never closed under a thread that steps them
+                    wait(futures)
+            raise
+
     def evaluate(self) -> None:
         """Add a row to each run: the mean metrics since the last one, and what its policy does now."""
+        found = []
         for i, (run, state) in enumerate(zip(self.runs, self.states, strict=True)):
             run = replace(run, state=state)
             row: Row = {"step": self.done}
@@ -93,7 +108,9 @@ class Session:
                 row |= self._strangeness(i, played)
             row |= self._metrics[i]
             result = {**run.result, **self._result(returns, int(state.step), run.interaction is not None)}
-            self.runs[i] = remember_best(replace(run, rows=[*run.rows, row], result=result), self._folders[i])
+            found.append(replace(run, rows=[*run.rows, row], result=result))
+        # Only now, so that an interrupted evaluation leaves all as it was.
+        self.runs = [remember_best(run, folder) for run, folder in zip(found, self._folders, strict=True)]
 
     def write(self) -> None:
         """Bring every run folder up to date, with what is needed to go on."""

@@ -216,7 +216,7 @@ def test_summary_tells_the_facts(counting):
     assert facts["episode_length"] == {"mean": 5.0, "min": 3.0, "max": 7.0}
     assert (facts["terminal_ends"], facts["truncated_ends"]) == (1, 2)
     assert (facts["observation_shape"], facts["observation_dtype"]) == ([2], "float32")
-    assert (facts["actions"], facts["action_range"]) == ("discrete, 3 seen", [0.0, 2.0])
+    assert (facts["actions"], facts["action_range"]) == ("discrete, numbers 0 to 2", [0.0, 2.0])
     assert facts["returns"] == {"mean": pytest.approx(8234 / 3), "min": 903.0, "max": 6321.0}
 
 

@@ -91,3 +91,14 @@ def test_the_warm_start_learns_them(demos, state):
         return float(jnp.mean((cloned.model.act(obs) - action) ** 2))
 
     assert error(1.0) < 0.8 * error(0.0)
+
+
+def test_made_up_states_of_whole_numbers_are_not_wrapped_around(demos):
+    """Below 0 an unsigned byte would begin again at 255."""
+    bytes_ = np.random.default_rng(2).integers(0, 12, size=demos.obs.shape).astype(np.uint8)
+    arrays = {"obs": bytes_, "act": demos.act, "next_obs": bytes_, "ep": demos.ep, "term": demos.term}
+    whole = Demos.from_arrays(arrays | {"trunc": demos.trunc})
+    state = InverseSoftActorCritic(SETTINGS).init(SPEC, whole.observation_scale(), jr.key(0))
+    obs = np.asarray(made(whole, state, reach=0.5).transitions.rows.obs)[neighbours.ROWS :]
+    assert obs.min() < 0.0
+    assert obs.max() < 12 + 0.5 * 5 * bytes_.std()

@@ -129,7 +129,7 @@ def test_a_stop_between_two_files_loses_no_evaluation(name, demos_of, whole, tmp
 
 
 def test_a_stop_between_two_files_before_the_first_update_repeats_no_row(demos_of, tmp_path, monkeypatch):
-    acting = Interaction(random_steps=55, round_steps=10)
+    acting = Interaction(random_steps=45, round_steps=10)
     stopped_between(monkeypatch, records.CHECKPOINT, "Pendulum-v1", demos_of, tmp_path / "run", acting)
     resumed = iq.resume(tmp_path / "run", demos_of["Pendulum-v1"], quiet=True)
     assert [row["step"] for row in resumed.rows] == [20, 40, 60]
@@ -236,7 +236,7 @@ def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
         begin(
             replace(CONTINUOUS, online=Imitation(warm_start=n, anchor=1.0)),
             pendulum,
-            Schedule(steps=20),
+            Schedule(steps=30),
             "Pendulum-v1",
             interaction=ACTING,
         )

@@ -102,5 +102,5 @@ def test_without_the_experts_actions_the_reward_is_found_when_they_are_inferred(
 
 
 def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
-    with pytest.raises(iq.InputError, match=r"steps is 30; expected more than regression\.steps, 30"):
+    with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the 30 of regression\.steps"):
         iq.learn(SETTINGS, pendulum, env="Pendulum-v1", interaction=ACTING, steps=30, quiet=True)

@@ -38,7 +38,7 @@ def few_random_episodes(monkeypatch):
 
 
 def group_of(pendulum, settings: IQLearnContinuous = SETTINGS, acting: Interaction = ACTING) -> Online:
-    run = begin(settings, pendulum.without_actions(), Schedule(steps=3_000), "Pendulum-v1", interaction=acting)
+    run = begin(settings, pendulum.without_actions(), Schedule(steps=4_000), "Pendulum-v1", interaction=acting)
     group = Online(run, on_device([seen(run, pendulum)])[0])
     group.compile()
     return group
@@ -51,7 +51,7 @@ def test_actions_are_inferred_from_what_random_ones_led_to(pendulum):
     group.advance(500)
     (state,), demos = group.states, group.data.demos
     assert not np.any(demos.transitions.rows.action)
-    task = begin(long, pendulum, Schedule(steps=3_000), "Pendulum-v1", interaction=Interaction()).spec
+    task = begin(long, pendulum, Schedule(steps=4_000), "Pendulum-v1", interaction=Interaction()).spec
     labelled, error = with_inferred(demos, group.data.replay, state, task, 2_000, jr.key(0))
     inferred, true = np.asarray(labelled.transitions.rows.action), pendulum.actions
     assert np.abs(inferred).max() <= 2.0
@@ -64,7 +64,7 @@ def test_fitting_moves_the_network_alone(pendulum):
     group = group_of(pendulum)
     group.advance(5)
     expert = on_device([pendulum])[0].transitions.rows
-    task = begin(SETTINGS, pendulum, Schedule(steps=3_000), "Pendulum-v1", interaction=ACTING).spec
+    task = begin(SETTINGS, pendulum, Schedule(steps=4_000), "Pendulum-v1", interaction=ACTING).spec
     model = InverseModel(task, group.states[0].model.scale, expert, jr.key(0))
     moved, _ = fitted(model, group.data.replay, jr.key(1), 3)
     shown = jax.jit(lambda m: m(expert.obs, expert.next_obs))
@@ -137,7 +137,7 @@ def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
     with pytest.raises(
         InputError, match=r"inference\.steps / inference\.rounds is 10; expected at least round_steps, 50"
     ):
-        begin(SETTINGS, pendulum, Schedule(steps=60), "Pendulum-v1", interaction=Interaction())
+        begin(SETTINGS, pendulum, Schedule(steps=2_000), "Pendulum-v1", interaction=Interaction())
     with pytest.raises(InputError, match=r"replay is 9; expected room for a round of inference, 10 steps"):
         begin(SETTINGS, pendulum, Schedule(steps=60), "Pendulum-v1", interaction=replace(ACTING, replay=9))
     for rounds in (1, 11):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> str:
 
 def summary(demos: Demos) -> dict[str, Any]:
     """What `Demos.summary` gives."""
-    steps = (demos.obs[1:] == demos.next_obs[:-1]).reshape(len(demos) - 1, -1).all(axis=1)
+    steps = (demos.obs[1:] == demos.next_obs[:-1]).reshape(len(demos) - 1, math.prod(demos.obs.shape[1:])).all(axis=1)
     follows = (demos.ep[1:] == demos.ep[:-1]) & steps
     returns = demos.episode_return
     return {
@@ -71,7 +72,7 @@ def described(act: Actions | None) -> str:
     """The kind of the actions, and how many there are."""
     if act is None:
         return "none"
-    return f"discrete, {int(act.max()) + 1} seen" if act.ndim == 1 else f"continuous, {act.shape[1]}"
+    return f"discrete, numbers {int(act.min())} to {int(act.max())}" if act.ndim == 1 else f"continuous, {act.shape[1]}"
 
 
 def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:

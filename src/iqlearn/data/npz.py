@@ -60,12 +60,19 @@ def read(path: Path) -> Arrays:
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write an `.npz` file through a temporary one beside it, so that a stop leaves the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write an `.npz` file through a temporary one beside it, so that a stop leaves the old file or the new.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); expected a file in a folder.") from error
 
 
 def check(arrays: Arrays, source: str) -> Arrays:

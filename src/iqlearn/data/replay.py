@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from iqlearn.types import PRNGKey, Rewarded, Transitions
 
 SPARE = 1.0 / 16
-"""Room for frames that begin no transition, as a share of the transitions."""
+"""Room for frames that episodes end with, as a share of the transitions: episodes of 16 steps. Of shorter ones fewer
+transitions are remembered."""
 
 
 class Moments(eqx.Module):
@@ -110,10 +111,15 @@ class Replay(eqx.Module):
 
 
 def empty_replay(
-    obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: DTypeLike, capacity: int
+    obs_shape: tuple[int, ...],
+    action_shape: tuple[int, ...],
+    action_dtype: DTypeLike,
+    capacity: int,
+    parts: float = 0.0,
 ) -> Replay:
-    """A replay with room for `capacity` transitions."""
-    room = capacity + int(capacity * SPARE) + 2
+    """A replay with room for `capacity` transitions. `parts`: pieces of episodes that come in one after the other, for
+    each transition; each has a frame more than transitions."""
+    room = capacity + int(capacity * (SPARE + parts)) + 2
     return Replay(
         jnp.zeros((room, *obs_shape)),
         jnp.zeros(capacity, jnp.int32),

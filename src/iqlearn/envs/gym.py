@@ -25,7 +25,7 @@ def make(env_id: str) -> Env:
         extra = next((EXTRAS[word] for word in EXTRAS if word in str(error).lower()), None)
         remedy = f"pip install 'iqlearn[{extra}]'" if extra else " ".join(str(error).split())
         raise InputError(f"Environment {env_id!r} needs a package that is not installed: {remedy}.") from error
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except (gym.error.Error, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(
             f"No environment {env_id!r}: {reason}; expected a Gymnasium id such as CartPole-v1."

@@ -45,6 +45,10 @@ def require_not_negative(settings: object, *names: str) -> None:
         require(0 <= value < float("inf"), name, value, "a number of at least 0")
 
 
+def require_discount(gamma: float) -> None:
+    require(0.0 <= gamma < 1.0, "gamma", gamma, "a number in [0, 1)")
+
+
 def require_share(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
@@ -77,6 +81,7 @@ class Network:
 
     def __post_init__(self) -> None:
         require_choices(self)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         require(all(n > 0 for n in self.hidden), "network.hidden", self.hidden, "widths above 0")
         require_positive(self, "ensemble")
         bounded = not (self.spectral_norm and self.layer_norm)
@@ -116,7 +121,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
+        require_discount(self.gamma)
         require_positive(self, "chi2_alpha", "reward_bound", "temperature", "lipschitz")
         if self.gradient_penalty is not None:
             require_not_negative(self, "gradient_penalty")
@@ -145,5 +150,5 @@ class Objective:
 
     @property
     def value_bound(self) -> float:
-        """|V| of a state that pays ±r_max for ever, r_max/(1−γ): a bound of Q where rewards are `bounded`."""
+        """Size of V of a state that pays ±r_max for ever, r_max/(1−γ): a bound of Q where rewards are `bounded`."""
         return self.reward_limit / (1.0 - self.gamma)

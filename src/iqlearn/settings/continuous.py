@@ -12,6 +12,7 @@ from iqlearn.settings.common import (
     Squash,
     require,
     require_choices,
+    require_discount,
     require_not_negative,
     require_positive,
     require_share,
@@ -194,6 +195,8 @@ class IQLearnContinuous(ActorCritic, Objective):
         Objective.__post_init__(self)
         ActorCritic.__post_init__(self)
         self.require_lipschitz(self.network)
+        told = self.form != "regressed" or self.divergence == "chi2_mixture"
+        require(told, "divergence", self.divergence, "chi2_mixture with form=regressed, which is its least squares")
         if self.state_only:
             self._forbid_cloning()
             object.__setattr__(self, "offline", Imitation())
@@ -226,6 +229,7 @@ class BCContinuous:
     """How the policy's Gaussian is brought into the bounds of the actions."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require_not_negative(self, "weight_decay", "settle_after")
         require_positive(self, "batch_size", "learning_rate")
 
@@ -244,3 +248,8 @@ class SAC(ActorCritic):
     """Adapt the temperature so that the actor's entropy meets `target_entropy`; `temperature` is its start."""
     batch_size: int = 256
     """Transitions an update."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_discount(self.gamma)
+        require_positive(self, "temperature")

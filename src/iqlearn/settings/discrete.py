@@ -8,6 +8,7 @@ from iqlearn.settings.common import (
     Objective,
     TargetUpdate,
     require,
+    require_discount,
     require_not_negative,
     require_positive,
     require_share,
@@ -114,7 +115,7 @@ class SoftQ:
     """The Q-network."""
 
     def __post_init__(self) -> None:
-        require(0.0 <= self.gamma < 1.0, "gamma", self.gamma, "a number in [0, 1)")
+        require_discount(self.gamma)
         require_share(self, "target_rate")
         require_not_negative(self, "weight_decay")
         require_positive(self, "temperature", "batch_size", "learning_rate")

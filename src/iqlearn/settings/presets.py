@@ -1,5 +1,6 @@
 """Which settings belong to which task, and whether learning acts in the environment. The rules of the command line."""
 
+import math
 from typing import Literal
 
 from iqlearn.errors import InputError
@@ -41,7 +42,8 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
     if isinstance(settings, BC | BCContinuous):
         raise InputError("Behavioural cloning learns from the demonstrations alone; leave --online out.")
     name, first = waiting(settings, interaction)
-    require(steps > first, "steps", steps, f"more than {name}, {first}, which come before the first update")
+    least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
+    require(steps >= least, "steps", steps, f"at least {least}: updates begin a round after the {first} of {name}")
     if isinstance(settings, IQLearnContinuous) and settings.state_only:
         part, least = settings.inference.part, interaction.round_steps
         require(part >= least, "inference.steps / inference.rounds", part, f"at least round_steps, {least}")
@@ -51,9 +53,11 @@ def check(settings: Imitator | Expert, discrete: bool, interaction: Interaction 
 
 
 def waiting(settings: Imitator | Expert, interaction: Interaction) -> tuple[str, int]:
-    """Which setting says how many steps of acting come before the first update, and how many they are."""
+    """Which setting says how many steps of acting there are before updates are due, and how many they are."""
     if isinstance(settings, IQLearnContinuous) and settings.state_only:
-        return "inference.steps", settings.inference.steps
+        # The last round of inference may end a little later than its steps, with an empty replay.
+        more = max(interaction.random_steps, interaction.round_steps)
+        return "inference.steps and random_steps", settings.inference.steps + more
     first = "random_steps", interaction.random_steps
     if isinstance(settings, IQLearnContinuous) and settings.form == "regressed":
         return max(first, ("regression.steps", settings.regression.steps), key=lambda named: named[1])

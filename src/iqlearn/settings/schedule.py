@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from iqlearn.settings.common import require, require_choices, require_not_negative, require_positive
 
 Vectorization = Literal["sync", "async"]
@@ -24,12 +26,15 @@ class Schedule:
     """Root of all randomness: choice of trajectories, initial weights, batches, evaluation episodes."""
 
     def __post_init__(self) -> None:
+        for name in ("steps", "evaluations", "eval_episodes", "seed"):
+            value = getattr(self, name)
+            require(isinstance(value, int | np.integer), name, value, "a whole number")
         require_positive(self, "steps", "evaluations", "eval_episodes")
         require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
 
     @property
     def chunk(self) -> int:
-        """Updates between two evaluations."""
+        """Steps between two evaluations."""
         return -(-self.steps // self.evaluations)
 
 
@@ -47,7 +52,8 @@ class Interaction:
     update_ratio: float = 1.0
     """Updates a step of an environment."""
     round_steps: int = 50
-    """Steps of all copies together between two calls of the compiled updates; the policy that acts is one call old."""
+    """Steps of all copies together between two calls of the compiled updates, rounded up to a multiple of `num_envs`;
+    the policy that acts is one call old."""
     replay: int = 1_000_000
     """Transitions that are remembered."""
 
@@ -55,4 +61,5 @@ class Interaction:
         require_choices(self)
         require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
         require_not_negative(self, "random_steps")
-        require(self.round_steps % self.num_envs == 0, "round_steps", self.round_steps, "a multiple of num_envs")
+        object.__setattr__(self, "round_steps", -(-self.round_steps // self.num_envs) * self.num_envs)
+        require(self.replay >= self.round_steps, "replay", self.replay, f"room for a round, {self.round_steps} steps")

@@ -37,7 +37,7 @@ def with_neighbours(
     process = GaussianProcess.fit(inputs(model, obs[few]), unit[few], rng)
     own, near = rng.integers(size, size=ROWS), rng.integers(size, size=ROWS)
     length = reach * NEAREST ** rng.random((ROWS, *[1] * (obs.ndim - 1)))
-    made_up = (obs[near] + length * obs.std(axis=0) * rng.normal(size=(ROWS, *obs.shape[1:]))).astype(obs.dtype)
+    made_up = (obs[near] + length * obs.std(axis=0) * rng.normal(size=(ROWS, *obs.shape[1:]))).astype(np.float32)
     guided = np.asarray(model.actions.to_env(jnp.asarray(process(inputs(model, made_up)), jnp.float32)))
     states, actions = np.concatenate([obs[own], made_up]), np.concatenate([action[own], guided])
     rows = Transitions(jnp.asarray(states), jnp.asarray(actions), jnp.asarray(states), jnp.zeros(len(states), bool))
