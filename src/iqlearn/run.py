@@ -95,7 +95,7 @@ class Run:
     def drift(self) -> float:
         """How many times as far from the expert's the last policy's states are as those of the one that is kept beside
         it (`Run.load(DIR, best=True)`). 1 where they are the same policy, or nothing was measured."""
-        distances = [row["occupancy_distance"] for row in self.rows if row.get("occupancy_distance") is not None]
+        distances = [d for row in self.rows if (d := row.get("occupancy_distance")) is not None]
         if len(distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
             return 1.0
         *_, last = distances
