@@ -95,7 +95,7 @@ def test_evaluate_repeats_the_returns_of_training(trained, printed):
 
 def test_evaluate_refuses_an_environment_that_does_not_do(trained, sentence):
     assert "'Nonsense-v0'" in sentence("evaluate", trained, "--env", "Nonsense-v0")
-    assert "expected (4,)" in sentence("evaluate", trained, "--env", "Acrobot-v1")
+    assert "policy is for observations of shape (4,)" in sentence("evaluate", trained, "--env", "Acrobot-v1")
 
 
 def test_reward_prints_json(trained, cartpole_file, cartpole, printed):

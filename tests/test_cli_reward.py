@@ -173,7 +173,9 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
     else:
         shutil.copy(judged / "reward-state.safetensors", path)
     settings = SAC(network=Network((4,), ensemble=2), actor=Network((4,)), batch_size=4)
-    begin_expert(settings, Schedule(steps=40), "Pendulum-v1", Interaction(random_steps=10), path).save(out)
+    begin_expert(settings, Schedule(steps=40), "Pendulum-v1", Interaction(random_steps=10, round_steps=10), path).save(
+        out
+    )
     origin = Run.load(out).origin
     check_reward(origin, out)
     if source == "run":

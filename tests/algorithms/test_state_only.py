@@ -37,7 +37,7 @@ def few_random_episodes(monkeypatch):
 def learnt(settings, demos: Demos, online: bool) -> iq.Run:
     acting = ACTING if online else None
     return iq.learn(
-        settings, demos, online=online, interaction=acting, steps=30, evaluations=1, eval_episodes=1, quiet=True
+        settings, demos, online=online, interaction=acting, steps=45, evaluations=1, eval_episodes=1, quiet=True
     )
 
 
