@@ -183,7 +183,7 @@ class IQLearnContinuous(ActorCritic, Objective):
     @classmethod
     def regressed(cls, **changes: Any) -> IQLearnContinuous:
         """The settings that `form=regressed` has by default, where they differ: its Q is learnt from a given reward, by
-        soft Bellman backups, with a temperature that keeps the policy's samples wide enough to learn from.
+        soft Bellman backups, with a temperature that keeps the policy's samples from narrowing.
         `--form regressed` means these.
 
         >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
