@@ -42,7 +42,7 @@ class Session:
         """Steps done by each run: of the environment online, updates offline."""
         self._metrics: list[Figures] = []
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
-        self._expert = demos[0].expert_return if demos else None
+        self._expert = [part.expert_return for part in demos] or [None] * len(runs)
         self._familiar = [Familiar(part.obs, part.observation_scale()) for part in demos]
         self._random: float | None = None
         self._seconds_before = first.result.get("seconds", 0.0)
@@ -107,7 +107,7 @@ class Session:
                 row |= {"return_min": returns.min(), "return_max": returns.max()}
                 row |= self._strangeness(i, played)
             row |= self._metrics[i]
-            result = {**run.result, **self._result(returns, int(state.step), run.interaction is not None)}
+            result = {**run.result, **self._result(self._expert[i], returns, int(state.step), run.interaction is not None)}
             found.append(replace(run, rows=[*run.rows, row], result=result))
         # Only now, so that an interrupted evaluation leaves all as it was.
         self.runs = [remember_best(run, folder) for run, folder in zip(found, self._folders, strict=True)]
@@ -146,7 +146,7 @@ class Session:
         distance = self._familiar[i].distance(np.concatenate([episode.obs for episode in played]))
         return {"occupancy_distance": round(distance, 6)}  # as `metrics.csv` keeps it, so that a resumed run agrees
 
-    def _result(self, returns: np.ndarray, updates: int, acts: bool) -> dict[str, Any]:
+    def _result(self, expert: float | None, returns: np.ndarray, updates: int, acts: bool) -> dict[str, Any]:
         mean = float(returns.mean()) if len(returns) else None
         if self._evaluator is not None and self._random is None:
             self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, EVALUATION_SEED).mean())
@@ -154,8 +154,8 @@ class Session:
             "status": "running",
             "returns": returns.tolist(),
             "mean_return": mean,
-            "normalised_return": normalised(mean, self._expert, self._random),
-            "expert_return": self._expert,
+            "normalised_return": normalised(mean, expert, self._random),
+            "expert_return": expert,
             "random_return": self._random,
             "updates": updates,
             "env_steps": self.done if acts else 0,
@@ -193,7 +193,8 @@ def offline(runs: Sequence[Run], demos: Sequence[Demos]) -> list[Offline]:
 
 def workers() -> int:
     """Programs that run at a time: a core each, because small matrices keep no more than one busy; on a GPU one."""
-    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if jax.default_backend() == "cpu" else 1
 
 
 __all__ = ["Diverged", "Session", "workers"]

@@ -94,6 +94,16 @@ def test_demonstrations_of_unequal_length_go_side_by_side(cartpole):
     assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)
 
 
+def test_each_seed_is_measured_by_its_own_expert(cartpole):
+    parts = [replace(cartpole, expert_return=expert) for expert in (100.0, 500.0)]
+    runs = learn_seeds(BC(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1)
+    assert [run.result["expert_return"] for run in runs] == [100.0, 500.0]
+    for run in runs:
+        expert, random = run.result["expert_return"], run.result["random_return"]
+        normalised = (run.result["mean_return"] - random) / (expert - random)
+        assert run.result["normalised_return"] == pytest.approx(normalised)
+
+
 def test_chunks_of_any_length_share_one_compilation(cartpole):
     settings = BC(network=SMALL)
     run = begin(settings, cartpole, Schedule(), env=None)
