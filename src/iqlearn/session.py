@@ -107,7 +107,7 @@ class Session:
                 row |= {"return_min": returns.min(), "return_max": returns.max()}
                 row |= self._strangeness(i, played)
             row |= self._metrics[i]
-            result = {**run.result, **self._result(self._expert[i], returns, int(state.step), run.interaction is not None)}
+            result = {**run.result, **self._result(i, returns, int(state.step))}
             found.append(replace(run, rows=[*run.rows, row], result=result))
         # Only now, so that an interrupted evaluation leaves all as it was.
         self.runs = [remember_best(run, folder) for run, folder in zip(found, self._folders, strict=True)]
@@ -146,7 +146,7 @@ class Session:
         distance = self._familiar[i].distance(np.concatenate([episode.obs for episode in played]))
         return {"occupancy_distance": round(distance, 6)}  # as `metrics.csv` keeps it, so that a resumed run agrees
 
-    def _result(self, expert: float | None, returns: np.ndarray, updates: int, acts: bool) -> dict[str, Any]:
+    def _result(self, i: int, returns: np.ndarray, updates: int) -> dict[str, Any]:
         mean = float(returns.mean()) if len(returns) else None
         if self._evaluator is not None and self._random is None:
             self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, EVALUATION_SEED).mean())
@@ -154,11 +154,11 @@ class Session:
             "status": "running",
             "returns": returns.tolist(),
             "mean_return": mean,
-            "normalised_return": normalised(mean, expert, self._random),
-            "expert_return": expert,
+            "normalised_return": normalised(mean, self._expert[i], self._random),
+            "expert_return": self._expert[i],
             "random_return": self._random,
             "updates": updates,
-            "env_steps": self.done if acts else 0,
+            "env_steps": self.done if self.runs[i].interaction else 0,
             "seconds": self._seconds_before + time.perf_counter() - self._started,
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),

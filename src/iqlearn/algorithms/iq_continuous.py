@@ -18,7 +18,7 @@ from iqlearn.algorithms.actor_critic import (
 from iqlearn.algorithms.descent import between
 from iqlearn.algorithms.state import TrainState
 from iqlearn.models import distributions
-from iqlearn.models.continuous import ContinuousSoftQ
+from iqlearn.models.continuous import ContinuousSoftQ, Drawn
 from iqlearn.models.distributions import Policy
 from iqlearn.models.networks import MLP
 from iqlearn.models.reward import NETWORK, RewardNet
@@ -124,26 +124,30 @@ class InverseSoftActorCritic:
             v=model.member_v(inputs, stop(drawn)),
             next_v=self.next_value(model, target, rows, n, next_key),
         )
-        initial_v = values.v[:, :n]
-        if s.value_term == "initial":
-            initial = model.inputs(batch.initial_obs)
-            initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
+        initial_v = self.initial_value(model, batch, initial_key) if s.value_term == "initial" else values.v[:, :n]
         told = None if reward is None else reward(rows.obs, rows.action)
         critic, metrics = self.critic_loss(values, n, initial_v, told)
         penalty = s.penalty(s.network)
         if penalty > 0.0:
             critic += penalty * self.roughness(model, inputs, unit, n, penalty_key)
-
-        frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
-        actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
         judged = stop(jnp.mean(implied_reward(values), axis=0)) if told is None else told
         guide, distances = self.guidance(drawn.policy, inputs, unit, n, clone, judged)
+        actor = self.actor_loss(model, inputs, drawn)
+        metrics |= {"critic_loss": critic, "actor_loss": actor + guide, "entropy": -jnp.mean(drawn.log_prob)}
         loss = critic + actor + guide
         if s.learn_temperature:
             loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
-        entropy = -jnp.mean(drawn.log_prob)
-        metrics |= {"critic_loss": critic, "actor_loss": actor + guide, "entropy": entropy}
         return loss, metrics | distances
+
+    def actor_loss(self, model: ContinuousSoftQ, inputs: Inputs, drawn: Drawn) -> Scalar:
+        """The actor's distance to exp(Q/τ), the critics held."""
+        frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
+        return actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
+
+    def initial_value(self, model: ContinuousSoftQ, batch: Batch, key: PRNGKey) -> Float[Array, "members m"]:
+        """V(s0) of each critic."""
+        inputs = model.inputs(batch.initial_obs)
+        return model.member_v(inputs, stop(model.draw(inputs, key)))
 
     def guidance(
         self, policy: Policy, inputs: Inputs, unit: Unit, n: int, clone: MLP | None, reward: Float[Array, " n"]

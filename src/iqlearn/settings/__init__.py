@@ -3,6 +3,7 @@
 Nothing here imports anything heavy, so that `iqlearn --help` answers at once. The string below a field is its help.
 """
 
+from iqlearn.settings.actor_critic import SAC, ActorCritic, BCContinuous
 from iqlearn.settings.common import (
     Activation,
     DivergenceName,
@@ -15,15 +16,7 @@ from iqlearn.settings.common import (
     require,
     require_positive,
 )
-from iqlearn.settings.continuous import (
-    SAC,
-    ActorCritic,
-    BCContinuous,
-    Imitation,
-    Inference,
-    IQLearnContinuous,
-    Regression,
-)
+from iqlearn.settings.continuous import Imitation, Inference, IQLearnContinuous, Regression
 from iqlearn.settings.discrete import BC, Imagination, IQLearn, SoftQ
 from iqlearn.settings.schedule import Interaction, Schedule, Vectorization
 from iqlearn.settings.serial import Settings, from_dict, to_dict

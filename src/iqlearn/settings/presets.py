@@ -4,8 +4,9 @@ import math
 from typing import Literal
 
 from iqlearn.errors import InputError
+from iqlearn.settings.actor_critic import SAC, BCContinuous
 from iqlearn.settings.common import require
-from iqlearn.settings.continuous import SAC, BCContinuous, IQLearnContinuous
+from iqlearn.settings.continuous import IQLearnContinuous
 from iqlearn.settings.discrete import BC, IQLearn, SoftQ
 from iqlearn.settings.schedule import Interaction
 

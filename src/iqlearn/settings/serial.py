@@ -5,8 +5,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from iqlearn.errors import InputError
+from iqlearn.settings.actor_critic import SAC, BCContinuous
 from iqlearn.settings.common import require
-from iqlearn.settings.continuous import SAC, BCContinuous, IQLearnContinuous
+from iqlearn.settings.continuous import IQLearnContinuous
 from iqlearn.settings.discrete import BC, IQLearn, SoftQ
 
 Settings = IQLearn | BC | SoftQ | IQLearnContinuous | BCContinuous | SAC
