@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from iqlearn.data import Demos
@@ -35,9 +35,9 @@ def side(p: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def crossings(maze: PointMaze, before: np.ndarray, after: np.ndarray) -> int:
-    """How many ways cut the wall, told by another test than the maze's own."""
-    assert maze.wall is not None
-    left, right = np.array([maze.wall[0], 0.0]), np.array([maze.wall[1], 0.0])
+    """How many ways cut the middle of the wall, told by another test than the maze's own."""
+    ends = (-1.0, 0.4) if maze.gap == "right" else (-0.4, 1.0)
+    left, right = np.array([ends[0], 0.0]), np.array([ends[1], 0.0])
     before, after = before.astype(float), after.astype(float)
     parted = side(before, left, right) * side(after, left, right) < 0
     return int((parted & (side(left, before, after) * side(right, before, after) < 0)).sum())
@@ -65,8 +65,10 @@ def test_walls_hold_under_random_play(gap, seed):
     maze = PointMaze(gap)
     before, _, after, _ = played(maze, 3_000, seed)
     assert crossings(maze, before, after) == 0
-    assert (after[:, 1] > 0.0).any(), "play must find the gap"
-    assert (np.abs(after[:, 1]) < 0.01).any(), "play must touch the wall"
+    assert not any(maze.inside(position) for position in after)
+    assert (after[:, 1] > 0.2).any(), "play must find the gap"
+    assert (np.abs(after[:, 1]) == np.float32(0.1)).any(), "play must touch the wall"
+    assert (np.abs(after[:, 0]) == np.float32(0.4)).any(), "play must touch its end"
     assert np.abs(after).max() <= 1.0
     free, _, moved, _ = played(PointMaze("none"), 3_000, seed)
     assert crossings(maze, free, moved) > 0, "without a wall the same play crosses its place"
@@ -76,14 +78,16 @@ def test_walls_hold_under_random_play(gap, seed):
 @given(
     gap=st.sampled_from(["left", "right"]),
     x=st.floats(-1, 1, width=32),
-    y=st.floats(-0.125, 0.125, width=32),
+    y=st.floats(-0.25, 0.25, width=32),
     action=st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32)),
 )
 def test_no_single_step_crosses(gap, x, y, action):
     maze = PointMaze(gap)
     before, _ = maze.reset(seed=0, options={"position": (x, y)})
+    assume(not maze.inside(before))
     after, *_ = maze.step(np.array(action, np.float32))
     assert crossings(maze, before[None], after[None]) == 0
+    assert not maze.inside(after)
 
 
 def test_the_gap_lets_through_and_the_wall_does_not():
@@ -91,15 +95,18 @@ def test_the_gap_lets_through_and_the_wall_does_not():
     for gap, open_x, closed_x in (("right", 0.7, -0.7), ("left", -0.7, 0.7)):
         maze = PointMaze(gap)
         for x, passes in ((open_x, True), (closed_x, False)):
-            maze.reset(seed=0, options={"position": (x, -0.05)})
-            assert (maze.step(up)[0][1] > 0.0) == passes
+            maze.reset(seed=0, options={"position": (x, -0.15)})
+            heights = [float(maze.step(up)[0][1]) for _ in range(5)]
+            assert heights[-1] == pytest.approx(0.35 if passes else -0.1)
 
 
 def test_a_blocked_point_slides_along():
     maze = PointMaze("right")
-    maze.reset(seed=0, options={"position": (-0.5, -0.02)})
-    obs, *_ = maze.step(np.ones(2, np.float32))
-    assert obs == pytest.approx([-0.4, -0.001], abs=1e-6)
+    for start, end in (((-0.5, -0.12), (-0.4, -0.1)), ((-0.5, 0.12), (-0.4, 0.22)), ((0.45, 0.0), (0.55, 0.1))):
+        maze.reset(seed=0, options={"position": start})
+        assert maze.step(np.ones(2, np.float32))[0] == pytest.approx(end, abs=1e-6)
+    maze.reset(seed=0, options={"position": (0.45, -0.05)})
+    assert maze.step(np.array([-1.0, 1.0], np.float32))[0] == pytest.approx((0.4, 0.05), abs=1e-6)
 
 
 def test_seeds_repeat():

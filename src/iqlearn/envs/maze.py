@@ -15,12 +15,11 @@ GOAL = np.array([0.0, 0.8], np.float32)
 """At the top, (x, y)."""
 START_LOW, START_HIGH = np.array([-0.8, -0.9]), np.array([0.8, -0.7])
 """Corners of the area at the bottom in which episodes begin."""
-WALL_Y = 0.0
-"""Height of the wall."""
-WALL_END = 0.4
+WALL_END = np.float32(0.4)
 """The wall reaches from one side to this |x| on the other; the gap is the rest, 0.6 wide."""
-CLEARANCE = 1e-3
-"""How far from the wall a blocked point stops."""
+WALL_HALF = np.float32(0.1)
+"""The wall is where |y| is less. It is thicker than a step is long, and its two sides look different: across a mere
+line, two places that are nearly the same would have values far apart, which no network can tell."""
 EFFORT = 0.01
 """Price of |a|²."""
 
@@ -29,8 +28,8 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
     """`iqlearn/PointMaze-v0`, `-Wall-v0`, `-Mirrored-v0`: move a point without inertia to a goal behind a wall.
 
     An observation is the position (x, y) in [−1, 1]², float32; an action in [−1, 1]² moves it by 0.1·a. The border and
-    the wall stop the motion towards them and let the point slide along. Episodes begin at the bottom and have no end
-    but the id's time limit of 100 steps.
+    the wall, 0.2 thick, stop the motion towards them and let the point slide along. Episodes begin at the bottom and
+    have no end but the id's time limit of 100 steps.
 
     The reward is −‖s' − goal‖ − 0.01·‖a‖². It knows nothing of the wall: it is right in every maze, while the way to
     the goal is not. That makes the pair of mirrored mazes a test of whether a *reward* was learnt rather than a policy
@@ -48,12 +47,11 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         self.gap: Gap = gap
         self._position = GOAL
 
-    @property
-    def wall(self) -> tuple[float, float] | None:
-        """Least and greatest x of the wall, at height 0; none without one."""
-        if self.gap == "none":
-            return None
-        return (-1.0, WALL_END) if self.gap == "right" else (-WALL_END, 1.0)
+    def inside(self, position: Float[np.ndarray, "2"]) -> bool:
+        """Whether the wall is there; its surface is free."""
+        if self.gap == "none" or abs(position[1]) >= WALL_HALF:
+            return False
+        return bool(position[0] < WALL_END if self.gap == "right" else position[0] > -WALL_END)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Begin at a place drawn uniformly from the bottom, or at `options["position"]`."""
@@ -66,8 +64,10 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         """Move by at most 0.1 along each coordinate."""
         before, action = self._position, np.clip(np.asarray(action, np.float32), -1.0, 1.0)
         after = np.clip(before + np.float32(STRIDE) * action, -1.0, 1.0)
-        if self._blocked(before, after):
-            after[1] = WALL_Y + (CLEARANCE if above(before) else -CLEARANCE)
+        if self.inside(after) and abs(before[1]) >= WALL_HALF:  # from above or below
+            after[1] = np.copysign(WALL_HALF, before[1])
+        elif self.inside(after):  # from within the gap
+            after[0] = WALL_END if self.gap == "right" else -WALL_END
         self._position = after
         reward = self.true_reward(before[None], action[None], after[None])[0]
         return after.copy(), float(reward), False, False, {}
@@ -81,16 +81,3 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         """The environment's reward of each transition, −‖s' − goal‖ − 0.01·‖a‖²; the same in every maze."""
         distance = np.linalg.norm(np.asarray(next_obs, np.float32) - GOAL, axis=1)
         return (-distance - EFFORT * np.sum(np.asarray(action, np.float32) ** 2, axis=1)).astype(np.float32)
-
-    def _blocked(self, before: Float[np.ndarray, "2"], after: Float[np.ndarray, "2"]) -> bool:
-        """Whether the straight way from one place to the other meets the wall. Height 0 itself is below it."""
-        if self.wall is None or above(before) == above(after):
-            return False
-        share = (WALL_Y - float(before[1])) / (float(after[1]) - float(before[1]))
-        x = float(before[0]) + share * (float(after[0]) - float(before[0]))
-        return self.wall[0] <= x <= self.wall[1]
-
-
-def above(position: Float[np.ndarray, "2"]) -> bool:
-    """On which side of the wall's line."""
-    return bool(position[1] > WALL_Y)
