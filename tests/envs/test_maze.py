@@ -144,6 +144,7 @@ def test_demonstrations_ship():
     maze = PointMaze("right")
     assert (demos.episodes, demos.env) == (10, IDS["right"])
     assert crossings(maze, demos.obs, demos.next_obs) == 0
+    assert not any(maze.inside(position) for position in demos.next_obs)
     np.testing.assert_allclose(demos.rew, maze.true_reward(demos.obs, demos.act, demos.next_obs), atol=1e-6)
     last = demos.next_obs[demos.trunc]
     assert np.linalg.norm(last - GOAL, axis=1).max() < 0.1, "the expert ends at the goal"
