@@ -109,6 +109,15 @@ def test_a_blocked_point_slides_along():
     assert maze.step(np.array([-1.0, 1.0], np.float32))[0] == pytest.approx((0.4, 0.05), abs=1e-6)
 
 
+def test_episodes_begin_at_the_bottom_or_anywhere_that_is_free():
+    for env_id, anywhere in ((IDS["left"], False), ("iqlearn/PointMazeMirroredAnywhere-v0", True)):
+        maze = make(env_id).unwrapped
+        starts = np.array([maze.reset(seed=seed)[0] for seed in range(300)])
+        assert not any(maze.inside(start) for start in starts)
+        assert (starts[:, 1].max() > 0.5) == anywhere
+        assert starts[:, 1].min() < -0.7
+
+
 def test_seeds_repeat():
     first, again, other = (played(PointMaze("right"), 50, seed)[2] for seed in (1, 1, 2))
     assert (first == again).all()

@@ -8,13 +8,15 @@ from jaxtyping import Float, Shaped
 
 Gap = Literal["none", "left", "right"]
 """Where the wall leaves a way: `none` is no wall at all."""
+Start = Literal["bottom", "anywhere"]
+"""Where episodes begin."""
 
 STRIDE = 0.1
 """What a full action moves a coordinate by."""
 GOAL = np.array([0.0, 0.8], np.float32)
 """At the top, (x, y)."""
 START_LOW, START_HIGH = np.array([-0.8, -0.9]), np.array([0.8, -0.7])
-"""Corners of the area at the bottom in which episodes begin."""
+"""Corners of the area at the bottom."""
 WALL_END = np.float32(0.4)
 """The wall reaches from one side to this |x| on the other; the gap is the rest, 0.6 wide."""
 WALL_HALF = np.float32(0.1)
@@ -29,7 +31,8 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
 
     An observation is the position (x, y) in [−1, 1]², float32; an action in [−1, 1]² moves it by 0.1·a. The border and
     the wall, 0.2 thick, stop the motion towards them and let the point slide along. Episodes begin at the bottom and
-    have no end but the id's time limit of 100 steps.
+    have no end but the id's time limit of 100 steps. In `iqlearn/PointMazeMirroredAnywhere-v0` they begin anywhere, for
+    an agent that need not be good at exploring.
 
     The reward is −‖s' − goal‖ − 0.01·‖a‖². It knows nothing of the wall: it is right in every maze, while the way to
     the goal is not. That makes the pair of mirrored mazes a test of whether a *reward* was learnt rather than a policy
@@ -37,14 +40,16 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
 
     Args:
         gap: where the wall leaves a way.
+        start: where episodes begin.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, gap: Gap = "none") -> None:
+    def __init__(self, gap: Gap = "none", start: Start = "bottom") -> None:
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.gap: Gap = gap
+        self.start: Start = start
         self._position = GOAL
 
     def inside(self, position: Float[np.ndarray, "2"]) -> bool:
@@ -54,9 +59,12 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         return bool(position[0] < WALL_END if self.gap == "right" else position[0] > -WALL_END)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Begin at a place drawn uniformly from the bottom, or at `options["position"]`."""
+        """Begin at a free place drawn uniformly, at the bottom or anywhere, or at `options["position"]`."""
         super().reset(seed=seed)
-        drawn = self.np_random.uniform(START_LOW, START_HIGH)
+        low, high = (START_LOW, START_HIGH) if self.start == "bottom" else (-np.ones(2), np.ones(2))
+        drawn = self.np_random.uniform(low, high)
+        while self.inside(drawn):
+            drawn = self.np_random.uniform(low, high)
         self._position = np.asarray((options or {}).get("position", drawn), np.float32)
         return self._position.copy(), {}
 

@@ -7,6 +7,7 @@ WORLDS = {
     "iqlearn/PointMaze-v0": ("iqlearn.envs.maze:PointMaze", {"gap": "none"}, 100),
     "iqlearn/PointMazeWall-v0": ("iqlearn.envs.maze:PointMaze", {"gap": "right"}, 100),
     "iqlearn/PointMazeMirrored-v0": ("iqlearn.envs.maze:PointMaze", {"gap": "left"}, 100),
+    "iqlearn/PointMazeMirroredAnywhere-v0": ("iqlearn.envs.maze:PointMaze", {"gap": "left", "start": "anywhere"}, 100),
 }
 """Id → class, its arguments, steps after which an episode is cut."""
 
