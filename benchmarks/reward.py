@@ -29,6 +29,7 @@ from online import EASY, Job
 from online import run as train
 
 from iqlearn import Run
+from iqlearn.evaluation import Evaluator
 from iqlearn.records import RESULT, read_json
 from iqlearn.types import on_host
 
@@ -36,6 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 COLUMNS = ("what", "task", "seed", "steps", "figure", "value")
 RETRAINED = EASY[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
+ANYWHERE = "iqlearn/PointMazeMirroredAnywhere-v0"
 SETTLING = ("--settle-after", 60_000)
 """Of agents trained from scratch: with constant steps one fell from 0.79 of the expert back to standing still."""
 REFIT = "refit-state.safetensors"
@@ -99,7 +101,11 @@ def retrain(imitator: Job, work: Path, steps: int) -> Rows:
 
 
 def maze(seed: int, work: Path, steps: int) -> Rows:
-    """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth."""
+    """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth.
+
+    Both agents are trained on episodes that begin anywhere, so that the reward is asked about and not how an agent
+    explores, and judged on episodes that begin at the bottom.
+    """
     source = work / f"maze-{seed}"
     if not finished(source):
         begin_or_resume("train", "--env", MAZE, steps=steps, seed=seed, folder=source)
@@ -111,11 +117,14 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
         shutil.copy(source / "refit-state.png", RESULTS / "refit-maze.png")
     earned = {}
     for name, reward in (("true", ()), ("learned", ("--reward", source / REFIT))):
-        folder = work / f"mirrored-{name}-{steps}-{seed}"
+        folder = work / f"anywhere-{name}-{steps}-{seed}"
         if not finished(folder):
-            begin_or_resume("expert", "--env", MIRRORED, *reward, steps=steps, seed=seed, folder=folder)
-        earned[name] = float(read_json(folder / RESULT)["mean_return"])
-    random = float(read_json(work / f"mirrored-true-{steps}-{seed}" / RESULT)["random_return"])
+            begin_or_resume("expert", "--env", ANYWHERE, *reward, steps=steps, seed=seed, folder=folder)
+        judged = json.loads(iqlearn("evaluate", folder, "--env", MIRRORED, "--episodes", 50, "--json"))
+        earned[name] = float(judged["mean_return"])
+    evaluator = Evaluator(MIRRORED)
+    random = float(evaluator.random_returns(50, seed).mean())
+    evaluator.close()
     share = (earned["learned"] - random) / (earned["true"] - random)
     known = {name: facts[name] for name in ("pearson_transition", "pearson_episode", "epic")}
     figures = {"imitation": normalised(source), **earned, "random": random, "share": share, **known}
