@@ -205,7 +205,8 @@ def draw(table: Path, setting: str, picture: Path) -> None:
             points = sorted((int(r["step"]) / 1000, float(r["normalised"])) for r in of_kind if r["seed"] == seed)
             panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"seed {seed}")
         panel.axhline(1.0, linestyle="--", color="grey")
-        title = f"{kind[0]}, {kind[1]} trajectory" + (f", every {kind[2]}th step" if kind[2] != "1" else "")
+        title = f"{kind[0]}, {kind[1]} {'trajectory' if kind[1] == '1' else 'trajectories'}"
+        title += f", every {kind[2]}th step" if kind[2] != "1" else ""
         panel.set_title(title, fontsize="small")
         panel.set_xlabel("thousand steps of the environment")
         panel.set_ylim(-0.1, 1.15)
