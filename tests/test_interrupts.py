@@ -17,6 +17,14 @@ SMALL = iq.Network(hidden=(4,))
 SETTINGS = iq.IQLearnContinuous(network=SMALL, actor=SMALL, batch_size=4, online=Imitation())
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Interrupts are heard, also where the tests were started in the background, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_it_stops_within_a_round_and_waits_for_the_environments(pendulum, monkeypatch):
     """Two interrupts amid 2,000 rounds: few more are played, and none is when the environments are closed."""
     rounds, alive = [], []
