@@ -21,7 +21,7 @@ WALL_END = np.float32(0.4)
 """The wall reaches from one side to this |x| on the other; the gap is the rest, 0.6 wide."""
 WALL_HALF = np.float32(0.1)
 """The wall is where |y| is less. It is thicker than a step is long, and its two sides look different: across a mere
-line, two places that are nearly the same would have values far apart, which no network can tell."""
+line, two places that are nearly the same would have values far apart, which is hard for a network to tell."""
 EFFORT = 0.01
 """Price of |a|²."""
 
