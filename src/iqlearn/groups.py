@@ -1,10 +1,9 @@
-"""What a session advances: runs together. Offline they are seeds stacked into one program (online: `acting`)."""
+"""What a session advances: runs together, stacked into one program. Here offline; `acting` has those that act."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from iqlearn.algorithms import TrainState
@@ -12,6 +11,8 @@ from iqlearn.run import Run
 from iqlearn.start import keys_of
 from iqlearn.training import (
     Data,
+    join,
+    split,
     train,
     train_seeds,
 )
@@ -66,14 +67,14 @@ class Offline:
     def __init__(self, runs: Sequence[Run], data: Sequence[Data]) -> None:
         self._algorithm, self._n = runs[0].algorithm, len(runs)
         self.done = int(runs[0].state.step)
-        self._states = self._join([run.state for run in runs])
-        self._keys = self._join([keys_of(run.schedule.seed)[2] for run in runs])
-        self._data = self._join(data)
+        self._states = join([run.state for run in runs])
+        self._keys = join([keys_of(run.schedule.seed)[2] for run in runs])
+        self._data = join(data)
         self._program: Any = None
 
     @property
     def states(self) -> list[TrainState]:
-        return self._split(self._states)
+        return split(self._states, self._n)
 
     @property
     def extras(self) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ class Offline:
         if not finite(metrics):
             raise Diverged(self.done, self.done + steps)
         self._states, self.done = states, self.done + steps
-        return [{name: float(x) for name, x in of_run.items()} for of_run in self._split(metrics)]
+        return [{name: float(x) for name, x in of_run.items()} for of_run in split(metrics, self._n)]
 
     def interrupt(self) -> None:
         """One call of the compiled program is not interrupted."""
@@ -98,23 +99,17 @@ class Offline:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _join(self, trees: Sequence[Any]) -> Any:
-        """One tree with a leading axis of runs; a single run goes without."""
-        return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-    def _split(self, tree: Any) -> list[Any]:
-        return [tree] if self._n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(self._n)]
-
 
 def finite(metrics: Mapping[str, Any]) -> bool:
     """Whether every metric, the loss and the norms of its gradients among them, is a number."""
     return all(np.all(np.isfinite(value)) for value in metrics.values())
 
 
-def mean(seen: Sequence[tuple[int, Mapping[str, Any]]]) -> Figures:
-    """Mean metrics over the updates of several calls; nothing before the first one."""
+def mean(seen: Sequence[tuple[int, Mapping[str, Any]]], n: int) -> list[Figures]:
+    """Mean metrics of each of `n` runs over the updates of several calls; nothing before the first one."""
     if not seen:
-        return {}
-    total = sum(n for n, _ in seen)
-    fetched = [(n, jax.device_get(metrics)) for n, metrics in seen]
-    return {name: float(sum(n * m[name] for n, m in fetched)) / total for name in fetched[0][1]}
+        return [{} for _ in range(n)]
+    total = sum(due for due, _ in seen)
+    fetched = [(due, jax.device_get(metrics)) for due, metrics in seen]
+    means = {name: sum(due * m[name] for due, m in fetched) / total for name in fetched[0][1]}
+    return [{name: float(x) for name, x in of_run.items()} for of_run in split(means, n)]

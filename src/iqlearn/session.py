@@ -22,7 +22,7 @@ from iqlearn.groups import Diverged, Figures, Group, Offline
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run
-from iqlearn.settings import IQLearn
+from iqlearn.settings import IQLearn, IQLearnContinuous
 from iqlearn.training import Data, in_imagination, on_device
 
 EVALUATION_SEED = 1_000_000
@@ -176,9 +176,12 @@ def remember_best(run: Run, folder: Path | None) -> Run:
 
 
 def online(runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None]) -> list[Online]:
-    """A group a run: each has environments of its own."""
-    data = [on_device([part])[0] for part in demos] if demos else [None] * len(runs)
-    return [Online(run, part, folder) for run, part, folder in zip(runs, data, folders, strict=True)]
+    """On a GPU the runs stacked into one program, else a group a run. What infers actions always goes alone."""
+    first, data = runs[0], on_device(demos)
+    alone = isinstance(first.settings, IQLearnContinuous) and first.settings.state_only
+    n = len(runs) if alone or jax.default_backend() == "cpu" else 1
+    bounds = np.linspace(0, len(runs), n + 1).round().astype(int)
+    return [Online(runs[a:b], data[a:b], folders[a:b]) for a, b in pairwise(bounds)]
 
 
 def offline(runs: Sequence[Run], demos: Sequence[Demos]) -> list[Offline]:

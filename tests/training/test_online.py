@@ -187,7 +187,7 @@ def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
     gym.register("IqlearnSteps-v0", entry_point=Steps, max_episode_steps=5)
     try:
         run = begin(DISCRETE, demos, Schedule(steps=40), "IqlearnSteps-v0", interaction=ACTING)
-        group = Online(run, on_device([demos])[0])
+        group = Online([run], on_device([demos]))
         group.compile()
         for _ in range(2):
             group.advance(20)
@@ -242,7 +242,7 @@ def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
         )
         for n in (0, 20)
     ]
-    groups = [Online(run, on_device([pendulum])[0]) for run in runs]
+    groups = [Online([run], on_device([pendulum])) for run in runs]
     for group in groups:
         group.compile()
         group.advance(10)  # before the first update is due

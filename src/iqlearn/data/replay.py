@@ -30,6 +30,11 @@ class Moments(eqx.Module):
     count: int
     """Frames in use; the rest is padding."""
 
+    def padded(self, room: int) -> "Moments":
+        """With room for that many frames."""
+        more = ((0, room - len(self.frames)), *((0, 0) for _ in self.frames.shape[1:]))
+        return Moments(np.pad(self.frames, more), self.frame, self.action, self.reward, self.terminal, self.count)
+
 
 class Replay(eqx.Module):
     """The newest transitions; a full one overwrites the oldest."""

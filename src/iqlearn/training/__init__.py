@@ -1,11 +1,11 @@
 """The loops: the device computes, the host looks."""
 
-from iqlearn.training.contrast import Seen, regressed
+from iqlearn.training.contrast import Seen, regressed, regressed_each
 from iqlearn.training.distil import Sample, distil
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
-from iqlearn.training.online import Experience, Rewards, interact, moments, remember, rewarded
-from iqlearn.training.updates import Data, train, train_seeds
+from iqlearn.training.online import Experience, Rewards, interact, moments, remember, remember_each, rewarded
+from iqlearn.training.updates import Data, join, split, train, train_seeds
 from iqlearn.training.warm import as_clone, warm_started
 from iqlearn.training.watching import watched, with_actions
 
@@ -21,11 +21,15 @@ __all__ = [
     "distil",
     "in_imagination",
     "interact",
+    "join",
     "moments",
     "on_device",
     "regressed",
+    "regressed_each",
     "remember",
+    "remember_each",
     "rewarded",
+    "split",
     "train",
     "train_seeds",
     "warm_started",

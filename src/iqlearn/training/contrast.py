@@ -1,5 +1,6 @@
 """A reward fitted with the policy fixed: high on the expert's transitions, low on others, and smooth between them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,13 +9,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from iqlearn.data import Buffer, filled
 from iqlearn.data.scale import standard
 from iqlearn.models.networks import MLP
 from iqlearn.models.reward import RewardNet
 from iqlearn.objectives import steepness
+from iqlearn.training.updates import join
 from iqlearn.types import PRNGKey, Scalar
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 1e-3, 1e-4
@@ -41,9 +43,28 @@ def regressed(
     net: RewardNet, expert: Seen, others: Seen, rng: np.random.Generator, key: PRNGKey, updates: int
 ) -> RewardNet:
     """The network told expert from others, on the scale of all that it sees."""
-    seen = [expert, others, background(expert, others, len(expert.obs) + len(others.obs), rng)]
-    scale = standard(np.concatenate([np.asarray(part.obs) for part in seen]))
-    return contrast(eqx.tree_at(lambda n: n.scale, net, scale), Sides(*map(filled, seen)), key, updates)
+    return regressed_each([net], [expert], [others], [rng], key, updates)
+
+
+def regressed_each(
+    nets: Sequence[RewardNet],
+    expert: Sequence[Seen],
+    others: Sequence[Seen],
+    rngs: Sequence[np.random.Generator],
+    keys: Key[Array, "*runs"],
+    updates: int,
+) -> RewardNet:
+    """`regressed` for several runs at once; the result has a leading axis of runs, as the keys. One goes without."""
+    beside = [background(e, o, len(e.obs) + len(o.obs), rng) for e, o, rng in zip(expert, others, rngs, strict=True)]
+    kinds = (expert, others, beside)
+    rooms = [max(len(part.obs) for part in kind) for kind in kinds]
+    scaled, sides = [], []
+    for net, *parts in zip(nets, *kinds, strict=True):
+        scale = standard(np.concatenate([np.asarray(part.obs) for part in parts]))
+        scaled.append(eqx.tree_at(lambda n: n.scale, net, scale))
+        sides.append(Sides(*map(filled, parts, rooms)))
+    fit = contrast if len(nets) == 1 else contrast_each
+    return fit(join(scaled), join(sides), keys, updates)
 
 
 def background(expert: Seen, others: Seen, n: int, rng: np.random.Generator) -> Seen:
@@ -95,3 +116,6 @@ def contrast(net: RewardNet, sides: Sides, key: PRNGKey, updates: Int[Array, ""]
 
     start: Any = net.net
     return eqx.tree_at(lambda n: n.net, net, jax.lax.fori_loop(0, updates, update, (net.net, optimizer.init(start)))[0])
+
+
+contrast_each = jax.jit(jax.vmap(contrast, in_axes=(0, 0, 0, None)))

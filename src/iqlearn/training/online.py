@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, Key
 
 from iqlearn.algorithms import TrainState
 from iqlearn.data.replay import Moments, Replay
@@ -15,6 +16,8 @@ from iqlearn.envs.vector import Step, VectorEnv
 from iqlearn.models import SoftQModel
 from iqlearn.training.offline import Demonstrations
 from iqlearn.types import Batch, PRNGKey, Rewarded, RewardFunction, on_host
+
+Tree = TypeVar("Tree")
 
 
 class Experience(eqx.Module):
@@ -38,8 +41,19 @@ class Rewards(eqx.Module):
 
 
 @jax.jit
-def _act(model: SoftQModel, obs: jax.Array, key: PRNGKey | None, step: Int[Array, ""] | int) -> jax.Array:
+def act(model: SoftQModel, obs: jax.Array, key: PRNGKey | None, step: Int[Array, ""] | int) -> jax.Array:
+    """Actions in the step of that number: samples of the policy, or without a key its mode."""
     return model.act(obs, None if key is None else jr.fold_in(key, step))
+
+
+@jax.jit
+def strays(key: PRNGKey, step: Int[Array, ""] | int, obs: jax.Array, share: Float[Array, ""] | float) -> jax.Array:
+    """Which copies act at random in the step of that number, for a share of all."""
+    return jr.bernoulli(jr.fold_in(jr.fold_in(key, step), 1), share, (len(obs), 1))
+
+
+act_each = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None)))
+strays_each = jax.jit(jax.vmap(strays, in_axes=(0, None, 0, None)))
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -48,21 +62,51 @@ def remember(replay: Replay, new: Moments) -> Replay:
     return replay.extend(new)
 
 
+@partial(jax.jit, donate_argnums=0)
+def remember_each(replays: Replay, new: Moments) -> Replay:
+    """`remember` for several runs at once."""
+    return jax.vmap(Replay.extend)(replays, new)
+
+
+def aside(tree: Tree) -> Tree:
+    """On the processor, where there is another device as well: acting there does not wait for the updates here."""
+    if jax.default_backend() == "cpu":
+        return tree
+    try:
+        return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX was told to leave the processor alone
+        return tree
+
+
 def interact(
-    env: VectorEnv, model: SoftQModel | None, key: PRNGKey | None, first: int, steps: int, at_random: float = 0.0
-) -> list[Step]:
-    """Act `steps` times in every copy, with samples of the model's policy, or at random without a model.
+    envs: Sequence[VectorEnv],
+    model: SoftQModel | None,
+    key: Key[Array, "*runs"] | None,
+    first: int,
+    steps: int,
+    at_random: float = 0.0,
+) -> list[list[Step]]:
+    """Act `steps` times in every copy of each run, with samples of its model's policy, or at random without a model.
 
     `first` is the number of the first step: it and the key settle the noise. Without a key the policy acts by its mode.
-    `at_random`: the share of actions that are random all the same.
+    With several `envs`, one a run, model and key have a leading axis of runs. `at_random`: the share of actions that
+    are random all the same.
     """
-    taken = []
+    model, key, alone = aside(model), aside(key), len(envs) == 1
+    chosen, straying = (act, strays) if alone else (act_each, strays_each)
+    taken: list[list[Step]] = [[] for _ in envs]
     for i in range(first, first + steps):
-        action = env.random_actions() if model is None else np.asarray(_act(model, env.obs, key, i))
-        if model is not None and key is not None and at_random > 0.0:
-            chosen = np.asarray(jr.bernoulli(jr.fold_in(jr.fold_in(key, i), 1), at_random, (env.copies, 1)))
-            action = np.where(chosen, env.random_actions(), action)
-        taken.append(env.step(action))
+        actions = [env.random_actions() for env in envs] if model is None or at_random > 0.0 else []
+        if model is not None:
+            obs = envs[0].obs if alone else np.stack([env.obs for env in envs])
+            told = np.asarray(chosen(model, obs, key, i))
+            told = told[None] if alone else told
+            if key is not None and at_random > 0.0:
+                lost = np.asarray(straying(key, i, obs, at_random))
+                told = np.where(lost[None] if alone else lost, np.stack(actions), told)
+            actions = list(told)
+        for env, action, steps_of in zip(envs, actions, taken, strict=True):
+            steps_of.append(env.step(action))
     return taken
 
 

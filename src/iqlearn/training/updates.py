@@ -1,5 +1,6 @@
 """The compiled loop of updates that every way of learning shares."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,3 +52,13 @@ def train_seeds(
 ) -> tuple[TrainState, dict[str, Float[Array, " seeds"]]]:
     """`train` for several seeds at once: every argument but `steps` has a leading axis of seeds."""
     return jax.vmap(partial(train, algorithm), in_axes=(0, 0, 0, None))(states, data, keys, steps)
+
+
+def join(trees: Sequence[Any]) -> Any:
+    """One tree with a leading axis of runs; a single run goes without."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def split(tree: Any, n: int) -> list[Any]:
+    """The tree of each of `n` runs that were joined."""
+    return [tree] if n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]
