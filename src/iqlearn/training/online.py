@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from iqlearn.algorithms import TrainState
 from iqlearn.data.replay import Moments, Replay
 from iqlearn.envs.vector import Step, VectorEnv
-from iqlearn.models import SoftQModel
+from iqlearn.models import ContinuousSoftQ, SoftQModel
 from iqlearn.training.offline import Demonstrations
 from iqlearn.types import Batch, PRNGKey, Rewarded, RewardFunction, on_host
 
@@ -69,9 +69,14 @@ def remember_each(replays: Replay, new: Moments) -> Replay:
 
 
 def aside(tree: Tree) -> Tree:
-    """On the processor, where there is another device as well: acting there does not wait for the updates here."""
+    """On the processor, where there is another device as well: acting there does not wait for the updates here.
+
+    Of an actor and its critics only the actor comes along: it alone acts.
+    """
     if jax.default_backend() == "cpu":
         return tree
+    if isinstance(tree, ContinuousSoftQ):
+        tree = eqx.tree_at(lambda model: model.critic, tree, None)
     try:
         return jax.device_put(tree, jax.local_devices(backend="cpu")[0])
     except RuntimeError:  # JAX was told to leave the processor alone
