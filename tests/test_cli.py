@@ -163,6 +163,27 @@ def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
 
 
+def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys):
+    """Also where one of them has gone on alone meanwhile."""
+    train = ("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, *SHORT, "--out")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    iqlearn(*train, whole)
+    for ahead in (False, True):
+        stop_at(2)
+        with pytest.raises(SystemExit) as caught:
+            iqlearn(*train, parts, "--overwrite")
+        assert caught.value.code == 130
+        assert f"Go on with: iqlearn resume {parts}\n" in capsys.readouterr().out
+        if ahead:
+            iqlearn("resume", parts / "seed-1")
+        iqlearn("resume", parts)
+        out = capsys.readouterr().out
+        for seed in ("seed-0", "seed-1"):
+            assert f"{parts / seed}: completed after" in out
+            for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
+                assert (parts / seed / name).read_bytes() == (whole / seed / name).read_bytes(), name
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(cartpole_file, tmp_path, capsys):
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:

@@ -16,8 +16,7 @@ from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.judging import compare, distilled, judge, material, refitted
-from iqlearn.learning import begin, begin_expert, continue_runs, visible
-from iqlearn.learning import resume as continue_run
+from iqlearn.learning import begin, begin_expert, continue_runs, resume_seeds, visible
 from iqlearn.progress import working
 from iqlearn.run import Run
 from iqlearn.settings.presets import Expert, online_by_default
@@ -78,9 +77,12 @@ def expert(options: flags.TrainExpert[Any]) -> None:
 
 
 def resume(options: flags.Resume) -> None:
-    run = Run.load(options.dir)
-    demos = None if run.origin.demos is None else shown(run, options.dir)
-    finish([continue_run(options.dir, demos)], [options.dir])
+    folders = seeds_of(options.dir)
+    runs = [Run.load(folder) for folder in folders]
+    demos = [
+        None if run.origin.demos is None else shown(run, folder) for run, folder in zip(runs, folders, strict=True)
+    ]
+    finish(resume_seeds(folders, demos), folders)
 
 
 def evaluate(options: flags.Evaluate) -> None:
@@ -181,6 +183,13 @@ def shown(run: Run, folder: Path) -> Demos:
     demos = visible(run.settings, chosen(demos, origin.trajectories, origin.subsample, run.schedule.seed))
     check_demos(origin, demos, folder)
     return demos
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """The run folders that `train --seeds` made in there, in the order of their seeds; else the folder itself."""
+    found = [path for path in folder.glob("seed-*") if (path / records.CONFIG).is_file()]
+    alone = (folder / records.CONFIG).is_file() or not found
+    return [folder] if alone else sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def fresh(parent: Path, stem: str) -> Path:

@@ -95,7 +95,7 @@ class Resume:
     """Go on with an interrupted run, to the same result as if it had never stopped."""
 
     dir: Positional[Path]
-    """Run folder."""
+    """Run folder, or the folder of several seeds, which go on side by side."""
 
     def run(self) -> None:
         from iqlearn import commands

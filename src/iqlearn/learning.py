@@ -146,19 +146,19 @@ def continue_runs(
 
     Each run folder is brought up to date at every evaluation. An interrupt (Ctrl-C) ends with status `interrupted`, a
     loss that is not finite with status `diverged`; both keep the last evaluated state. Runs whose demonstrations give
-    a model of the dynamics and runs whose do not are two programs, one after the other.
+    a model of the dynamics and runs whose do not go one after the other, and so do runs that stand at different steps.
     """
     found = list(runs)
     demos = [seen(run, part) for run, part in zip(runs, demos, strict=False)]
-    for imagining in (False, True):
-        group = [i for i, run in enumerate(runs) if run.imagines == imagining]
-        if group:
-            parts = [demos[i] for i in group] if demos else []
-            part = train_together([runs[i] for i in group], parts, [folders[i] for i in group], quiet)
-            for i, run in zip(group, part, strict=True):
-                found[i] = run
-            if part[0].result["status"] == "interrupted":
-                break
+    alike = [(run.imagines, float(run.rows[-1]["step"] or 0) if run.rows else 0.0) for run in runs]
+    for kind in sorted(set(alike)):
+        group = [i for i in range(len(runs)) if alike[i] == kind]
+        parts = [demos[i] for i in group] if demos else []
+        part = train_together([runs[i] for i in group], parts, [folders[i] for i in group], quiet)
+        for i, run in zip(group, part, strict=True):
+            found[i] = run
+        if part[0].result["status"] == "interrupted":
+            break
     return found
 
 
@@ -224,15 +224,24 @@ def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
     Raises:
         InputError: the folder holds no run, or demonstrations or reward are not those it began with.
     """
-    run = Run.load(folder)
-    if not (Path(folder) / records.CHECKPOINT).is_file():
-        raise InputError(f"No {records.CHECKPOINT} in {folder}; expected one, training cannot go on without.")
-    check_reward(run.origin, folder)
-    if demos is None:
-        if run.origin.demos is not None:
-            raise InputError(f"{folder} learns from demonstrations; expected {run.origin.demos}.")
-        return continue_runs([run], [], [Path(folder)], quiet)[0]
-    assert not isinstance(run.settings, Expert)
-    demos = visible(run.settings, demos)
-    check_demos(run.origin, demos, folder)
-    return continue_runs([run], [demos], [Path(folder)], quiet)[0]
+    return resume_seeds([folder], [demos], quiet)[0]
+
+
+def resume_seeds(folders: Sequence[str | Path], demos: Sequence[Demos | None], quiet: bool = False) -> list[Run]:
+    """`resume` for several seeds of one call, side by side, each with its own demonstrations."""
+    runs, parts = [], []
+    for folder, part in zip(folders, demos, strict=True):
+        run = Run.load(folder)
+        if not (Path(folder) / records.CHECKPOINT).is_file():
+            raise InputError(f"No {records.CHECKPOINT} in {folder}; expected one, training cannot go on without.")
+        check_reward(run.origin, folder)
+        runs.append(run)
+        if part is None:
+            if run.origin.demos is not None:
+                raise InputError(f"{folder} learns from demonstrations; expected {run.origin.demos}.")
+            continue
+        assert not isinstance(run.settings, Expert)
+        part = visible(run.settings, part)
+        check_demos(run.origin, part, folder)
+        parts.append(part)
+    return continue_runs(runs, parts, [Path(folder) for folder in folders], quiet)

@@ -35,7 +35,8 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
             )
     stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
     if stopped:
-        print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in stopped))
+        together = [folders[0].parent] if len(folders) > 1 else stopped
+        print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in together))
         raise SystemExit(130)
     for run, folder in zip(runs, folders, strict=True):
         if run.result.get("status") == "diverged":
