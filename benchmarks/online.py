@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
@@ -58,14 +59,27 @@ class Job:
     evaluations: int = 0
     """0: ten, and in long runs one every 5,000 steps."""
     episodes: int = 20
+    seeds: int = 1
+    """From `seed` up, side by side in one call: on a GPU one program."""
 
     @property
     def name(self) -> str:
-        parts = (self.setting, self.file.stem, self.trajectories, self.subsample, self.seed)
+        seeds = self.seed if self.seeds == 1 else f"{self.seed}to{self.seed + self.seeds - 1}"
+        parts = (self.setting, self.file.stem, self.trajectories, self.subsample, seeds)
         return "-".join(str(part) for part in parts)
 
+    def runs(self, folder: Path) -> dict[int, Path]:
+        """The run folder of each seed."""
+        if self.seeds == 1:
+            return {self.seed: folder}
+        return {seed: folder / f"seed-{seed}" for seed in range(self.seed, self.seed + self.seeds)}
+
+    def completed(self, folder: Path) -> bool:
+        results = [path / RESULT for path in self.runs(folder).values()]
+        return all(path.is_file() and read_json(path).get("status") == "completed" for path in results)
+
     def command(self, folder: Path) -> list[str]:
-        if (folder / RESULT).is_file() and (folder / METRICS).is_file():
+        if all((run / RESULT).is_file() and (run / METRICS).is_file() for run in self.runs(folder).values()):
             return ["resume", str(folder)]
         values = {
             "--env": self.task,
@@ -73,6 +87,7 @@ class Job:
             "--trajectories": self.trajectories,
             "--subsample": self.subsample,
             "--seed": self.seed,
+            "--seeds": self.seeds,
             "--steps": self.steps,
             "--evaluations": self.evaluations or max(10, self.steps // 5_000),
             "--eval-episodes": self.episodes,
@@ -111,14 +126,14 @@ def jobs(
 def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
     """Train in a process of its own; what it says goes to a log beside the folder."""
     folder = work / job.name
-    if (folder / RESULT).is_file() and read_json(folder / RESULT).get("status") == "completed":
+    if job.completed(folder):
         return
     core = cores.get()
     try:
         with (work / f"{job.name}.log").open("a") as log:
             command = [sys.executable, "-m", "iqlearn", *job.command(folder)]
             process = subprocess.Popen(command, stdout=log, stderr=log)
-            if hasattr(os, "sched_setaffinity"):
+            if job.seeds == 1 and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(process.pid, {core})
             process.wait()
     finally:
@@ -127,6 +142,11 @@ def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
 
 def rows(job: Job, folder: Path) -> list[tables.Row]:
     """One row an evaluation."""
+    return [row for seed, path in job.runs(folder).items() for row in rows_of(job, seed, path)]
+
+
+def rows_of(job: Job, seed: int, folder: Path) -> list[tables.Row]:
+    """Those of one seed."""
     if not (folder / METRICS).is_file():
         return []
     result = read_json(folder / RESULT)
@@ -134,7 +154,7 @@ def rows(job: Job, folder: Path) -> list[tables.Row]:
     found = []
     for row in read_rows(folder / METRICS):
         mean, least = ((float(row[name] or 0.0) - random) / (expert - random) for name in ("return_mean", "return_min"))
-        key = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample, job.seed, int(row["step"] or 0))
+        key = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample, seed, int(row["step"] or 0))
         distance = row.get("occupancy_distance")  # what the kept policy is chosen by: no reward
         values = (
             *key,
@@ -153,10 +173,11 @@ def main(
     seeds: int = 3,
     work: Path = Path("runs/online"),
     parallel: int = os.cpu_count() or 1,
+    together: bool = False,
     ablation: str | None = None,
     form: Literal["default", "regressed"] = "default",
     steps: int = 0,
-    flags: tuple[str, ...] = (),
+    flags: tyro.conf.Suppress[tuple[str, ...]] = (),
 ) -> None:
     """Train what is missing, then write the table of all that is there.
 
@@ -165,15 +186,17 @@ def main(
         only: parts of the table.
         seeds: how many, from 0 up (an ablation: from 1000 up).
         work: where the run folders are.
-        parallel: runs at a time.
+        parallel: runs at a time; with --together calls.
+        together: the seeds of a task side by side in one call, which on a GPU is one program.
         ablation: name of a setting that is tried; rows go to `ablations.csv`.
         form: which of the two settings; its rows and picture go by this name.
         steps: instead of each part's own number.
-        flags: further flags of `iqlearn train`.
+        flags: further flags of `iqlearn train`: what follows `--` on the command line.
     """
     first = 0 if ablation is None else 1000
     flags = flags if form == "default" else ("--form", form, *flags)
-    table = list(jobs(demos, only, first, seeds, ablation or form, flags, steps))
+    table = list(jobs(demos, only, first, 1 if together else seeds, ablation or form, flags, steps))
+    table = [replace(job, seeds=seeds) for job in table] if together else table
     work.mkdir(parents=True, exist_ok=True)
     cores: SimpleQueue[int] = SimpleQueue()
     for i in range(parallel):
@@ -219,4 +242,7 @@ def draw(table: Path, setting: str, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    words, further = sys.argv[1:], []
+    if "--" in words:
+        words, further = words[: words.index("--")], words[words.index("--") + 1 :]
+    tyro.cli(partial(main, flags=tuple(further)), args=words)
