@@ -122,7 +122,7 @@ class Online:
             taken = interact(self._envs, acting, key, done, each, self._wandering(done))
             taken = [part if self._reward is None else rewarded(part, self._reward) for part in taken]
             if seen and not finite(seen[-1][1]):
-                raise Diverged(done, done + n)
+                raise Diverged(done, done + n, [not finite(of_run) for of_run in split(seen[-1][1], self._n)])
             self._replay = remembered(self._replay, taken)
             done += n
             if self._watcher is not None and self._watcher.due(done):

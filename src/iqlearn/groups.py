@@ -1,7 +1,7 @@
 """What a session advances: runs together, stacked into one program. Here offline; `acting` has those that act."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -23,11 +23,15 @@ Figures = dict[str, float]
 class Diverged(Exception):
     """A loss was not finite; the states from before are kept."""
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int, which: Iterable[bool]) -> None:
         super().__init__(first, last)
         self.first, self.last = first, last
+        """Steps between which it happened."""
+        self.which = list(which)
+        """Whether it happened to each of the runs."""
 
 
+@runtime_checkable
 class Group(Protocol):
     """Runs that advance together."""
 
@@ -88,10 +92,11 @@ class Offline:
     def advance(self, steps: int) -> list[Figures]:
         states, metrics = self._program(self._states, self._data, self._keys, steps)
         metrics = jax.device_get(metrics)
+        of_each = split(metrics, self._n)
         if not finite(metrics):
-            raise Diverged(self.done, self.done + steps)
+            raise Diverged(self.done, self.done + steps, [not finite(of_run) for of_run in of_each])
         self._states, self.done = states, self.done + steps
-        return [{name: float(x) for name, x in of_run.items()} for of_run in split(metrics, self._n)]
+        return [{name: float(x) for name, x in of_run.items()} for of_run in of_each]
 
     def interrupt(self) -> None:
         """One call of the compiled program is not interrupted."""

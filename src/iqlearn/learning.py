@@ -145,8 +145,9 @@ def continue_runs(
     """Train runs that differ in seed and demonstrations only, side by side, until their schedule's end.
 
     Each run folder is brought up to date at every evaluation. An interrupt (Ctrl-C) ends with status `interrupted`, a
-    loss that is not finite with status `diverged`; both keep the last evaluated state. Runs whose demonstrations give
-    a model of the dynamics and runs whose do not go one after the other, and so do runs that stand at different steps.
+    loss that is not finite with status `diverged` and stops the others; all keep the last evaluated state. Runs whose
+    demonstrations give a model of the dynamics and runs whose do not go one after the other, and so do runs that stand
+    at different steps.
     """
     found = list(runs)
     demos = [seen(run, part) for run, part in zip(runs, demos, strict=False)]
@@ -157,7 +158,7 @@ def continue_runs(
         part = train_together([runs[i] for i in group], parts, [folders[i] for i in group], quiet)
         for i, run in zip(group, part, strict=True):
             found[i] = run
-        if part[0].result["status"] == "interrupted":
+        if all(run.result["status"] == "interrupted" for run in part):
             break
     return found
 
@@ -182,7 +183,7 @@ def train_together(
         except KeyboardInterrupt:
             session.finish("interrupted")
         except Diverged as error:
-            session.finish("diverged", diverged_between=[error.first, error.last])
+            session.give_up(error)
         finally:
             session.close()
     return session.runs

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,31 @@ class Session:
         """Do that many steps in every run.
 
         Raises:
-            Diverged: a loss was not finite; the states from before are kept.
+            Diverged: a loss was not finite; the states from before are kept, of all runs.
         """
         before = sum(int(state.step) for state in self.states)
         with ThreadPoolExecutor(len(self._groups)) as pool:
             self._all(pool, lambda group: group.compile())
             started = time.perf_counter()
-            metrics = self._all(pool, lambda group: group.advance(steps))
+            metrics = self._all(pool, partial(self._attempt, steps=steps))
+        lost = [found for found in metrics if isinstance(found, Diverged)]
+        if lost:
+            which = [found.which if isinstance(found, Diverged) else [False] * len(found) for found in metrics]
+            raise Diverged(min(e.first for e in lost), max(e.last for e in lost), chain.from_iterable(which))
         jax.block_until_ready(self.states)
         self._update_seconds += time.perf_counter() - started
         self._updates += sum(int(state.step) for state in self.states) - before
         self._metrics = [m for group in metrics for m in group]
         self.done = self._groups[0].done
+
+    def _attempt(self, group: Group, steps: int) -> list[Figures] | Diverged:
+        """What `advance` gives, or why it gave nothing; the others need not go on then."""
+        try:
+            return group.advance(steps)
+        except Diverged as error:
+            for other in self._groups:
+                other.interrupt()
+            return error
 
     def _all(self, pool: ThreadPoolExecutor, work: Callable[[Group], Any]) -> list[Any]:
         """What `work` gives of each group, side by side. Ctrl-C makes them stop, and waits until they have."""
@@ -126,9 +139,18 @@ class Session:
         self.runs = [replace(run, result={"status": "running"}) for run in self.runs]
         self.write()
 
-    def finish(self, status: str, **facts: Any) -> None:
-        """Set the status in every result: `running`, `completed`, `interrupted` or `diverged`."""
-        self.runs = [replace(run, result={**run.result, "status": status, **facts}) for run in self.runs]
+    def finish(self, status: str) -> None:
+        """Set the status in every result: `running`, `completed` or `interrupted`."""
+        self._settle([{"status": status} for _ in self.runs])
+
+    def give_up(self, error: Diverged) -> None:
+        """Set the status of the runs that diverged, `diverged`; the others were but interrupted."""
+        lost = {"status": "diverged", "diverged_between": [error.first, error.last]}
+        self._settle([lost if it else {"status": "interrupted"} for it in error.which])
+
+    def _settle(self, facts: Sequence[dict[str, Any]]) -> None:
+        results = [{**run.result, **more} for run, more in zip(self.runs, facts, strict=True)]
+        self.runs = [replace(run, result=result) for run, result in zip(self.runs, results, strict=True)]
         for run, folder in zip(self.runs, self._folders, strict=True):
             if folder is not None:
                 run.conclude(folder)

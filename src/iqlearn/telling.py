@@ -35,9 +35,8 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
             )
     stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
     if stopped:
-        together = [folders[0].parent] if len(folders) > 1 else stopped
+        together = [folders[0].parent] if len(stopped) == len(folders) > 1 else stopped
         print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in together))
-        raise SystemExit(130)
     for run, folder in zip(runs, folders, strict=True):
         if run.result.get("status") == "diverged":
             first, last = run.result["diverged_between"]
@@ -45,6 +44,8 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
             raise InputError(
                 f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate."
             )
+    if stopped:
+        raise SystemExit(130)
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

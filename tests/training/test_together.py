@@ -131,6 +131,25 @@ def test_stopped_together_they_go_on_together(pendulum, tmp_path, stop_at):
     assert kept[0] == kept[1]
 
 
+@pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])
+def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request):
+    """Online beside each other, online stacked, and offline: the other goes on from where it was."""
+    if env == "CartPole-v1":
+        request.getfixturevalue("stacked")
+    demos, settings = (pendulum, INVERSE) if env == "Pendulum-v1" else (cartpole, DISCRETE)
+    acting, folders = None if env is None else ACTING, [tmp_path / str(i) for i in range(2)]
+    runs = [begin(settings, demos, replace(TOGETHER, seed=i), env or "CartPole-v1", interaction=acting) for i in (0, 1)]
+    bad = jax.tree.map(lambda x: x * np.nan if x.dtype == np.float32 else x, runs[0].state.model)
+    for folder in folders:
+        folder.mkdir()
+    lost, kept = continue_runs(
+        [replace(runs[0], state=replace(runs[0].state, model=bad)), runs[1]], [demos] * 2, folders, quiet=True
+    )
+    assert (lost.result["status"], kept.result["status"]) == ("diverged", "interrupted")
+    assert "diverged_between" not in kept.result
+    assert iq.resume(folders[1], demos, quiet=True).result["status"] == "completed"
+
+
 def test_runs_that_stand_at_different_steps_are_refused(pendulum, tmp_path):
     folders = []
     for i, steps in enumerate((30, 40)):
