@@ -12,6 +12,7 @@ from iqlearn.acting import Online
 from iqlearn.envs import vector
 from iqlearn.learning import begin, begin_expert, continue_runs
 from iqlearn.settings import SAC, Imitation, Interaction, Network, Regression, Schedule, SoftQ
+from iqlearn.telling import finish
 from iqlearn.training import on_device
 
 SMALL = Network(hidden=(8,))
@@ -132,7 +133,7 @@ def test_stopped_together_they_go_on_together(pendulum, tmp_path, stop_at):
 
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])
-def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request):
+def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request, capsys):
     """Online beside each other, online stacked, and offline: the other goes on from where it was."""
     if env == "CartPole-v1":
         request.getfixturevalue("stacked")
@@ -147,6 +148,9 @@ def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tm
     )
     assert (lost.result["status"], kept.result["status"]) == ("diverged", "interrupted")
     assert "diverged_between" not in kept.result
+    with pytest.raises(iq.InputError, match="not finite between steps"):
+        finish([lost, kept], folders)
+    assert f"Go on with: iqlearn resume {folders[1]}\n" in capsys.readouterr().out
     assert iq.resume(folders[1], demos, quiet=True).result["status"] == "completed"
 
 
