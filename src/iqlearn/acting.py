@@ -75,7 +75,8 @@ class Online:
         self._watcher: Watcher | None = None
         if demos and isinstance(first.settings, IQLearnContinuous) and first.settings.state_only:
             (of_all,) = demos  # what inference did is judged run by run
-            self._watcher = Watcher(first.settings, first.spec, of_all, first.state, self.done, *going_on)
+            checkpoint = going_on[0] if going_on else None
+            self._watcher = Watcher(first.settings, first.spec, of_all, first.state, self.done, checkpoint)
         self._reward = paid_by(first)
         self._program: Any = None
 

@@ -199,7 +199,7 @@ def remember_best(run: Run, folder: Path | None) -> Run:
 
 def online(runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None]) -> list[Online]:
     """On a GPU the runs stacked into one program, else a group a run. What infers actions always goes alone."""
-    first, data = runs[0], on_device(demos)
+    first, data = runs[0], on_device(demos) if demos else []
     alone = isinstance(first.settings, IQLearnContinuous) and first.settings.state_only
     n = len(runs) if alone or jax.default_backend() == "cpu" else 1
     bounds = np.linspace(0, len(runs), n + 1).round().astype(int)
