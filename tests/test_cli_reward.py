@@ -13,7 +13,7 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records
-from iqlearn.acting import experience, replay_for
+from iqlearn.acting import experience
 from iqlearn.learning import begin_expert
 from iqlearn.settings import SAC
 from iqlearn.sources import check_reward, load_reward
@@ -116,7 +116,7 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
 
 def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
     """The transitions in the replay of a run, and what each was paid."""
-    held, _ = experience(folder / records.CHECKPOINT, replay_for(Run.load(folder)))
+    held, _ = experience([folder / records.CHECKPOINT], [Run.load(folder)])
     n, frame = int(held.size), np.asarray(held.frame)
     obs, next_obs = (np.asarray(held.frames)[frame[:n] + ahead] for ahead in (0, 1))
     batch = on_host(obs, np.asarray(held.action)[:n], next_obs, np.asarray(held.terminal)[:n])
