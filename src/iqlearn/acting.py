@@ -56,7 +56,7 @@ class Online:
     ) -> None:
         first = runs[0]
         assert first.interaction is not None
-        self._algorithm, self._acting, self._settings = first.algorithm, first.interaction, first.settings
+        self._algorithm, self._acting = first.algorithm, first.interaction
         self._seeds, self._n = [run.schedule.seed for run in runs], len(runs)
         self._states, self._updates = join([run.state for run in runs]), int(first.state.step)
         self._demos: Demonstrations | None = join(demos) if demos else None

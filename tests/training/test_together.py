@@ -115,7 +115,7 @@ def test_a_session_evaluates_and_writes_each_run(pendulum, tmp_path):
 
 @pytest.mark.usefixtures("stacked")
 def test_stopped_together_they_go_on_together(pendulum, tmp_path, stop_at):
-    """Interrupted and continued is the whole, bit for bit; runs that stand apart are refused."""
+    """Interrupted and continued is the whole, bit for bit."""
     demos, kept = [pendulum] * 2, []
     for name in ("whole", "parts"):
         folders = [tmp_path / name / str(i) for i in range(2)]
