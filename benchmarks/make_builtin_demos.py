@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from iqlearn.beginning import begin_expert
 from iqlearn.data import Demos
 from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.learning import begin_expert
 from iqlearn.models import Policy
 from iqlearn.session import Session
 from iqlearn.settings import Interaction, Network, Schedule, SoftQ

@@ -16,12 +16,13 @@ import numpy as np
 import tyro
 from jaxtyping import Float, Int
 
+from iqlearn.beginning import begin_expert
 from iqlearn.data import Demos
 from iqlearn.envs import tabular
 from iqlearn.envs.grid import GridWorld
 from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.learning import begin_expert, continue_runs
+from iqlearn.learning import continue_runs
 from iqlearn.settings import SAC, Interaction, Schedule
 
 GRID, MAZE = "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0"

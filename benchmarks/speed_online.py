@@ -19,9 +19,9 @@ import jax.random as jr
 import numpy as np
 
 import iqlearn as iq
+from iqlearn.beginning import begin
 from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.returns import as_arrays
-from iqlearn.learning import begin
 from iqlearn.session import Session
 from iqlearn.settings import Interaction, Network, Schedule
 from iqlearn.types import Batch

@@ -14,7 +14,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records
 from iqlearn.acting import experience
-from iqlearn.learning import begin_expert
+from iqlearn.beginning import begin_expert
 from iqlearn.settings import SAC
 from iqlearn.sources import check_reward, load_reward
 from iqlearn.types import Transitions, on_host

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from iqlearn import Demos, DistilledReward, InputError, IQLearnContinuous, RecoveredReward, Schedule
+from iqlearn.beginning import begin
 from iqlearn.data.scale import standard
 from iqlearn.evaluation.rewards import Ends
-from iqlearn.learning import begin
 from iqlearn.models import ContinuousSoftQ
 from iqlearn.reward import check_kind
 from iqlearn.settings import Imitation, Network

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytest
 
 import iqlearn as iq
-from iqlearn.settings import SAC
+from iqlearn.settings import SAC, Regression
 from iqlearn.settings.common import require_choices
 
 
@@ -42,6 +42,40 @@ def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
 def test_settings_that_cannot_be_are_told(make, told):
     with pytest.raises(iq.InputError, match=told):
         make()
+
+
+CONTINUOUS = iq.IQLearnContinuous()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "steps", "form"),
+    [
+        (CONTINUOUS, 0.06, 100_000, "inverse"),
+        (CONTINUOUS, 0.08, 100_000, "regressed"),
+        (CONTINUOUS, None, 100_000, "inverse"),
+        (CONTINUOUS, 0.08, 0, "inverse"),
+        (CONTINUOUS, 0.08, 9_999, "inverse"),
+        (replace(CONTINUOUS, regression=Regression(error_limit=0.1)), 0.08, 100_000, "inverse"),
+        (replace(CONTINUOUS, divergence="tv"), 0.08, 100_000, "inverse"),
+        (replace(CONTINUOUS, state_only=True), None, 100_000, "regressed"),
+        (replace(CONTINUOUS, state_only=True), None, 0, "inverse"),
+    ],
+)
+def test_the_form_of_auto_follows_from_how_far_the_expert_can_be_cloned(settings, error, steps, form):
+    assert settings.formed(error, steps).form == form
+
+
+def test_auto_has_the_settings_of_its_form_where_they_were_left_as_they_are():
+    assert CONTINUOUS.formed(0.01, 100_000) == replace(CONTINUOUS, form="inverse")
+    assert CONTINUOUS.formed(0.5, 100_000) == iq.IQLearnContinuous.regressed()
+    told = replace(CONTINUOUS, gamma=0.95, temperature=0.1).formed(0.5, 100_000)
+    assert told == iq.IQLearnContinuous.regressed(gamma=0.95, temperature=0.1)
+
+
+@pytest.mark.parametrize("form", ["inverse", "least_squares", "regressed"])
+def test_a_form_that_was_asked_for_stays(form):
+    settings = iq.IQLearnContinuous(form=form)
+    assert settings.formed(0.5, 100_000) is settings
 
 
 def test_rounds_are_whole_numbers_of_steps_of_all_copies():

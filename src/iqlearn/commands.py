@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iqlearn import records
+from iqlearn.beginning import begin, begin_expert
 from iqlearn.data import Demos
 from iqlearn.data.demos import BUILTIN
 from iqlearn.envs import gym
@@ -16,11 +17,11 @@ from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
 from iqlearn.judging import compare, distilled, judge, material, refitted
-from iqlearn.learning import begin, begin_expert, continue_runs, resume_seeds, visible
+from iqlearn.learning import continue_runs, resume_seeds
 from iqlearn.progress import working
 from iqlearn.run import Run
 from iqlearn.settings.presets import Expert, online_by_default
-from iqlearn.sources import check_demos
+from iqlearn.sources import check_demos, visible
 from iqlearn.start import Origin
 from iqlearn.telling import finish, show, tabulate
 

@@ -1,30 +1,19 @@
 """From demonstrations to runs: the host's loop. It prepares, lets the device compute, evaluates, writes and tells."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from iqlearn import records
+from iqlearn.beginning import begin
 from iqlearn.data import Demos
-from iqlearn.data.scale import NO_LIMIT, standard
-from iqlearn.envs import gym
-from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
-from iqlearn.models.dynamics import fit_linear
 from iqlearn.progress import Watch, working
 from iqlearn.run import Run
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
-from iqlearn.settings.presets import Expert, Imitator, check, default_steps, online_by_default
-from iqlearn.sources import check_demos, check_reward, load_reward, reward_sha256, seen, visible
-from iqlearn.start import Origin, imagines, initial_state, keys_of
-from iqlearn.training import in_imagination, on_device, warm_started
-
-LARGEST_OBSERVATION = 1024
-"""Coordinates of an observation that can be whitened in reasonable time."""
-RANDOM_OBSERVATIONS = 2_000
-"""Observations of the random policy that an expert's networks are scaled by."""
+from iqlearn.settings import Interaction, IQLearnContinuous, Schedule
+from iqlearn.settings.presets import Expert, Imitator, default_steps, online_by_default
+from iqlearn.sources import check_demos, check_reward, seen, visible
+from iqlearn.telling import announce
 
 
 def learn(
@@ -82,76 +71,19 @@ def learn(
     return continue_runs([run], [demos], [Path(out)] if out is not None else [None], quiet)[0]
 
 
-def begin(
-    settings: Imitator,
-    demos: Demos,
-    schedule: Schedule,
-    env: str | None,
-    origin: Origin | None = None,
-    interaction: Interaction | None = None,
-) -> Run:
-    """A run before its first update; checks that settings, demonstrations and environment agree."""
-    demos = visible(settings, demos)
-    if interaction is not None and env is None:
-        raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
-    spec = demos.task_spec() if env is None else gym.task_spec(env)
-    demos.check_task(spec, env or "the task")
-    check(settings, spec.discrete, interaction, schedule.steps)
-    if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
-        raise InputError(
-            f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
-            f"{LARGEST_OBSERVATION}, this version has no network for images."
-        )
-    origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
-    origin = replace(origin, ends=int(demos.term.sum()))
-    watched = demos.act is None
-    demos = demos.placeholders(spec) if watched else demos
-    scale = demos.observation_scale()
-    uses_model = isinstance(settings, IQLearn) and interaction is None and settings.imagination.error_limit > 0
-    if uses_model and not watched and len(spec.obs_shape) == 1:
-        origin = replace(origin, dynamics_error=fit_linear(demos.transitions, scale, spec)[1])
-    state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
-    if isinstance(settings, IQLearn) and imagines(settings, origin, interaction):
-        data = in_imagination(on_device([demos]), [demos], settings.imagination, spec)[0]
-        state = data.begin(state, keys_of(schedule.seed)[1])
-    if isinstance(settings, IQLearnContinuous) and not settings.state_only:  # else once actions have been inferred
-        imitation = settings.offline if interaction is None else settings.online
-        state = warm_started(settings, imitation, state, on_device([demos])[0], keys_of(schedule.seed)[2])
-    return Run(settings, schedule, origin, spec, state, interaction)
-
-
-def begin_expert(
-    settings: Expert, schedule: Schedule, env: str, interaction: Interaction, reward: Path | None = None
-) -> Run:
-    """An expert's run before its first update: it learns from the environment's own reward, or from a recovered one.
-
-    Raises:
-        InputError: settings, environment and reward do not go together.
-    """
-    spec = gym.task_spec(env)
-    origin = Origin(env, None)
-    if reward is not None:
-        load_reward(reward, spec)
-        origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
-    check(settings, spec.discrete, interaction, schedule.steps)
-    scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
-    state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
-    return Run(settings, schedule, origin, spec, state, interaction)
-
-
 def continue_runs(
     runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None], quiet: bool = False
 ) -> list[Run]:
     """Train runs that differ in seed and demonstrations only, side by side, until their schedule's end.
 
     Each run folder is brought up to date at every evaluation. An interrupt (Ctrl-C) ends with status `interrupted`, a
-    loss that is not finite with status `diverged` and stops the others; all keep the last evaluated state. Runs whose
-    demonstrations give a model of the dynamics and runs whose do not go one after the other, and so do runs that stand
-    at different steps.
+    loss that is not finite with status `diverged` and stops the others; all keep the last evaluated state. Runs go one
+    after the other where their demonstrations give a model of the dynamics to some of them only, or call for different
+    forms, or where they stand at different steps.
     """
     found = list(runs)
     demos = [seen(run, part) for run, part in zip(runs, demos, strict=False)]
-    alike = [(run.imagines, float(run.rows[-1]["step"] or 0) if run.rows else 0.0) for run in runs]
+    alike = [kind_of(run) for run in runs]
     for kind in sorted(set(alike)):
         group = [i for i in range(len(runs)) if alike[i] == kind]
         parts = [demos[i] for i in group] if demos else []
@@ -163,6 +95,12 @@ def continue_runs(
     return found
 
 
+def kind_of(run: Run) -> tuple[bool, str, float]:
+    """What runs that are trained side by side have in common."""
+    form = run.settings.form if isinstance(run.settings, IQLearnContinuous) else ""
+    return run.imagines, form, float(run.rows[-1]["step"] or 0) if run.rows else 0.0
+
+
 def train_together(
     runs: Sequence[Run], demos: Sequence[Demos], folders: Sequence[Path | None], quiet: bool
 ) -> list[Run]:
@@ -171,6 +109,8 @@ def train_together(
     session = Session(runs, demos, folders)
     if session.done == 0:
         session.begin()  # a run that stops before its first evaluation can go on all the same
+        if not quiet:
+            announce(runs)
     with Watch(f"{runs[0].settings.name} · {origin.env or origin.demos}", schedule.steps, quiet) as watch:
         try:
             while session.done < schedule.steps:

@@ -41,6 +41,9 @@ class Origin:
     """Expert transitions that truly ended an episode; runs of earlier commits did not say."""
     dynamics_error: float | None = None
     """Leave-one-out error of the linear model of the dynamics (see `Imagination`); none where it does not apply."""
+    action_error: float | None = None
+    """How far from the expert's actions, in [−1, 1], they tell each other (see `Regression.error_limit`); none where
+    no Gaussian process of them was fitted."""
 
 
 @partial(jax.jit, static_argnames=("algorithm", "spec"))

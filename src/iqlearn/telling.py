@@ -1,6 +1,8 @@
 """What the commands say: how runs ended, and facts as tables or JSON."""
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,23 @@ from rich.table import Table
 
 from iqlearn.errors import InputError
 from iqlearn.run import Run
+from iqlearn.settings import IQLearnContinuous
 
 DRIFTED = 2.0
 """From how many times the distance of the kept policy on it is named."""
+
+
+def announce(runs: Sequence[Run]) -> None:
+    """On the error stream, before learning online: the form of each run, and how well its expert can be cloned."""
+    for run in runs:
+        error, settings = run.origin.action_error, run.settings
+        if error is None or run.interaction is None or not isinstance(settings, IQLearnContinuous):
+            continue
+        print(
+            f"{settings.name} · seed {run.schedule.seed}: form {settings.form}; the expert's actions, in [-1, 1], are "
+            f"told by each other to {error:.3f} (auto trusts a clone up to {settings.regression.error_limit})",
+            file=sys.stderr,
+        )
 
 
 def finish(runs: list[Run], folders: list[Path]) -> None:

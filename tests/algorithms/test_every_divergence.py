@@ -9,7 +9,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import InputError, session
-from iqlearn.learning import begin
+from iqlearn.beginning import begin
 from iqlearn.session import Session
 from iqlearn.settings import DivergenceName, Imagination, Imitation, Interaction, Schedule, from_dict, to_dict
 

@@ -11,7 +11,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import Demos, InputError, session
 from iqlearn.algorithms.iq import without_expert_actions
-from iqlearn.learning import begin
+from iqlearn.beginning import begin
 from iqlearn.models import DiscreteSoftQ
 from iqlearn.settings import Imitation, Inference, Interaction, Schedule, from_dict, to_dict
 from iqlearn.types import Batch, ObservationScale, TaskSpec, Transitions

@@ -11,7 +11,7 @@ import pytest
 from iqlearn import BC, Demos, IQLearn, Network, learn, learn_seeds
 from iqlearn.algorithms import SoftQLearning, TrainState, algorithm
 from iqlearn.algorithms.descent import is_weight, refresh
-from iqlearn.learning import begin
+from iqlearn.beginning import begin
 from iqlearn.session import Session
 from iqlearn.settings import DivergenceName, Imagination, Schedule, SoftQ
 from iqlearn.training import on_device, train

@@ -91,3 +91,31 @@ def test_a_constant_coordinate_and_a_constant_action_are_no_trouble():
     x[:, 1] = 0.0
     process = fitted(x, np.full((40, 1), 1.0))
     np.testing.assert_allclose(process(x), 1.0, atol=1e-3)
+
+
+def test_left_out_is_what_the_other_rows_say():
+    """Against the process without each row, its covariance as it was; two outputs are at a bound."""
+    x = drawn(0, 25)
+    y = np.clip(2.0 * smooth(x), -1.0, 1.0)
+    process = fitted(x, y)
+    covariance, noise = process.covariance, process.covariance.noise + 1e-4
+    targets = (covariance.between(x, x) + noise * np.eye(25)) @ process.weights
+    assert np.any(targets > 1.0)
+    errors = []
+    for i in range(25):
+        others = np.delete(np.arange(25), i)
+        known = covariance.between(x[others], x[others]) + noise * np.eye(24)
+        told = covariance.between(x[[i]], x[others]) @ np.linalg.solve(known, targets[others])
+        errors.append(np.clip(told[0], -1.0, 1.0) - y[i])
+    expected = np.sqrt(np.mean(np.square(errors)) - noise)
+    assert process.left_out() == pytest.approx(expected, rel=1e-6)
+    assert expected > 0.05
+
+
+def test_left_out_tells_few_rows_from_many_and_passes_over_noise():
+    few, many = drawn(0, 20), drawn(1, 300)
+    noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
+    known, noisy = fitted(many, smooth(many)).left_out(), fitted(many, smooth(many) + noise).left_out()
+    assert known < 0.03
+    assert noisy < 0.06
+    assert fitted(few, smooth(few)).left_out() > 0.1

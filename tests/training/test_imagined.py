@@ -8,8 +8,8 @@ import pytest
 
 from iqlearn import IQLearn
 from iqlearn.algorithms import InverseSoftQ
+from iqlearn.beginning import begin
 from iqlearn.data import Demos
-from iqlearn.learning import begin
 from iqlearn.models.dynamics import fit_linear
 from iqlearn.settings import Imagination, Schedule
 from iqlearn.training import in_imagination, on_device

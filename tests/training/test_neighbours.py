@@ -11,7 +11,7 @@ from iqlearn import Demos
 from iqlearn.algorithms import InverseSoftActorCritic
 from iqlearn.settings import Imitation, IQLearnContinuous, Network
 from iqlearn.training import neighbours, on_device, warm_started
-from iqlearn.training.neighbours import with_neighbours
+from iqlearn.training.neighbours import process_of, with_neighbours
 from iqlearn.types import Bounds, TaskSpec
 
 SPEC = TaskSpec((3,), Bounds((-2.0, -1.0), (2.0, 3.0)))
@@ -40,7 +40,14 @@ def state(demos):
 
 
 def made(demos, state, reach: float = 0.3):
-    return with_neighbours(on_device([demos])[0], state.model, reach, np.random.default_rng(1))
+    return around(on_device([demos])[0], state, reach)
+
+
+def around(demonstrations, state, reach: float):
+    rng = np.random.default_rng(1)
+    process = process_of(demonstrations, state.model, rng)
+    assert process is not None
+    return with_neighbours(demonstrations, state.model, process, reach, rng)
 
 
 def test_half_are_the_experts_own_and_half_are_close_to_one_of_them(demos, state):
@@ -69,7 +76,7 @@ def test_their_actions_are_what_the_expert_would_do_in_units_of_the_environment(
 def test_padding_is_no_demonstration(demos, state):
     """Two seeds' demonstrations are padded to one size; the padding never enters."""
     padded = on_device([demos.subsample(2), demos])[0]
-    rows = with_neighbours(padded, state.model, 0.3, np.random.default_rng(1)).transitions.rows
+    rows = around(padded, state, 0.3).transitions.rows
     kept = {tuple(row) for row in demos.subsample(2).obs.tolist()}
     assert {tuple(row) for row in np.asarray(rows.obs)[: neighbours.ROWS].tolist()} <= kept
 
@@ -77,7 +84,9 @@ def test_padding_is_no_demonstration(demos, state):
 def test_where_there_is_plenty_nothing_is_made_up(demos, state, monkeypatch):
     monkeypatch.setattr(neighbours, "ENOUGH", 59)
     device = on_device([demos])[0]
-    assert with_neighbours(device, state.model, 0.3, np.random.default_rng(1)) is device
+    assert process_of(device, state.model, np.random.default_rng(1)) is None
+    _, error = warm_started(SETTINGS, Imitation(warm_start=10, reach=0.3), state, device, jr.key(0))
+    assert error is None
 
 
 def test_the_warm_start_learns_them(demos, state):
@@ -87,7 +96,7 @@ def test_the_warm_start_learns_them(demos, state):
 
     def error(reach: float) -> float:
         imitation = Imitation(warm_start=5_000, reach=reach)
-        cloned = warm_started(SETTINGS, imitation, state, on_device([demos])[0], jr.key(0))
+        cloned, _ = warm_started(SETTINGS, imitation, state, on_device([demos])[0], jr.key(0))
         return float(jnp.mean((cloned.model.act(obs) - action) ** 2))
 
     assert error(1.0) < 0.8 * error(0.0)

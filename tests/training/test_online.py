@@ -14,8 +14,8 @@ from gymnasium.envs.classic_control import PendulumEnv
 import iqlearn as iq
 from iqlearn import records, session
 from iqlearn.acting import Online
+from iqlearn.beginning import begin
 from iqlearn.data import Demos
-from iqlearn.learning import begin
 from iqlearn.settings import BCContinuous, Interaction, IQLearn, IQLearnContinuous, Network, Schedule
 from iqlearn.settings.continuous import Imitation
 from iqlearn.training import on_device

@@ -9,7 +9,8 @@ import pytest
 import iqlearn as iq
 from iqlearn import session
 from iqlearn.acting import Online
-from iqlearn.learning import begin
+from iqlearn.beginning import begin
+from iqlearn.learning import continue_runs
 from iqlearn.settings import Imitation, Inference, Interaction, Network, Regression, Schedule
 from iqlearn.training import on_device
 
@@ -104,3 +105,40 @@ def test_without_the_experts_actions_the_reward_is_found_when_they_are_inferred(
 def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
     with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the 30 of regression\.steps"):
         iq.learn(SETTINGS, pendulum, env="Pendulum-v1", interaction=ACTING, steps=30, quiet=True)
+
+
+def begun(demos: iq.Demos, limit: float, form: str = "auto", steps: int = 60, seed: int = 0) -> iq.Run:
+    imitation = Imitation(warm_start=20, reach=0.5, anchor=1.0)
+    regression = replace(SETTINGS.regression, error_limit=limit)
+    settings = replace(SETTINGS, form=form, online=imitation, regression=regression)
+    return begin(settings, demos, Schedule(steps, 1, 1, seed=seed), "Pendulum-v1", interaction=ACTING)
+
+
+def test_auto_begins_as_the_form_that_suits_the_demonstrations(pendulum):
+    pendulum = pendulum.take(1)
+    error = begun(pendulum, 0.0).origin.action_error
+    assert error is not None
+    assert error > 0.0
+    for limit, form in ((0.5 * error, "regressed"), (2.0 * error, "inverse")):
+        found, asked = begun(pendulum, limit), begun(pendulum, limit, form)
+        assert found.origin == asked.origin
+        if form == "inverse":
+            assert found.settings == asked.settings
+            np.testing.assert_array_equal(leaves(found.state), leaves(asked.state))
+        else:
+            assert found.settings == replace(asked.settings, learn_temperature=True, gamma=0.97, settle_after=20_000)
+            np.testing.assert_array_equal(leaves(found.state.model.actor), leaves(asked.state.model.actor))
+            np.testing.assert_array_equal(leaves(found.state.clone), leaves(asked.state.clone))
+            np.testing.assert_array_equal(leaves(found.state.reward), leaves(asked.state.reward))
+    assert begun(pendulum, 0.0, steps=59).settings.form == "inverse"  # no time for a reward first
+
+
+def test_seeds_of_different_forms_go_one_after_the_other_and_say_why(pendulum, capsys):
+    runs = [begun(pendulum.take(1), limit, seed=i) for i, limit in enumerate((0.0, 1.0, 0.0))]
+    done = continue_runs(runs, [pendulum.take(1)] * 3, [None] * 3)
+    assert [run.settings.form for run in done] == ["regressed", "inverse", "regressed"]
+    assert [run.result["seeds_together"] for run in done] == [2, 1, 2]
+    assert all(run.result["status"] == "completed" for run in done)
+    told = [line for line in capsys.readouterr().err.splitlines() if "form" in line]
+    assert ["seed 1: form inverse" in told[0], "seed 0: form regressed" in told[1]] == [True, True]
+    assert "(auto trusts a clone up to 1.0)" in told[0]

@@ -9,8 +9,9 @@ import pytest
 import iqlearn as iq
 from iqlearn import session
 from iqlearn.acting import Online
+from iqlearn.beginning import begin, begin_expert
 from iqlearn.envs import vector
-from iqlearn.learning import begin, begin_expert, continue_runs
+from iqlearn.learning import continue_runs
 from iqlearn.settings import SAC, Imitation, Interaction, Network, Regression, Schedule, SoftQ
 from iqlearn.telling import finish
 from iqlearn.training import on_device

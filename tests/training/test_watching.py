@@ -12,10 +12,11 @@ import pytest
 import iqlearn as iq
 from iqlearn import Demos, InputError, records, session
 from iqlearn.acting import Online
+from iqlearn.beginning import begin
 from iqlearn.evaluation.diagnostics import Familiar
-from iqlearn.learning import begin, seen
 from iqlearn.models.inverse import InverseModel
 from iqlearn.settings import Imitation, Inference, Interaction, IQLearnContinuous, Network, Schedule
+from iqlearn.sources import seen
 from iqlearn.training import on_device
 from iqlearn.training.watching import fitted, with_inferred
 

@@ -113,6 +113,20 @@ class GaussianProcess:
             targets = np.where(y >= 1.0, np.maximum(mean, 1.0), np.where(y <= -1.0, np.minimum(mean, -1.0), y))
         return targets, cho_solve(factor, targets, check_finite=False)
 
+    def left_out(self) -> float:
+        """Root-mean-square error of each row's outputs as the other rows tell them, beyond the noise.
+
+        Rasmussen & Williams, 2006, equation 5.12; the covariance is that of all rows. An expert that is noisy, but
+        known as well as that allows, has 0.
+        """
+        noise = self.covariance.noise + JITTER
+        known = self.covariance.between(self.x, self.x) + noise * np.eye(len(self.x))
+        targets = known @ self.weights
+        factor = cho_factor(known, lower=True, check_finite=False)
+        alone = targets - self.weights / np.diag(cho_solve(factor, np.eye(len(self.x)), check_finite=False))[:, None]
+        squared = np.mean((np.clip(alone, -1.0, 1.0) - np.clip(targets, -1.0, 1.0)) ** 2)
+        return float(np.sqrt(max(squared - noise, 0.0)))
+
     def __call__(self, x: Rows) -> Outputs:
         """The mean at x, within [−1, 1]."""
         parts = np.array_split(x, -(-len(x) // BLOCK))

@@ -21,7 +21,7 @@ DivergenceName = Literal[
 ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
 Activation = Literal["relu", "tanh", "elu", "silu"]
 TargetUpdate = Literal["auto", "none", "hard", "polyak"]
-Form = Literal["least_squares", "inverse", "regressed"]
+Form = Literal["auto", "least_squares", "inverse", "regressed"]
 Squash = Literal["clip", "tanh"]
 W1_PENALTY = 10.0
 """Weight of the gradient penalty that W1 has unless another is set (as Gulrajani et al., 2017)."""
@@ -99,7 +99,8 @@ class Objective:
     half of the learner's (without any of the learner's: the expert's)."""
     form: Form = "least_squares"
     """Of `chi2_mixture` with transitions of the learner: LS-IQ's squared Bellman error; the inverse-Bellman form
-    that every other case has; or, with continuous actions, LS-IQ's reward first and Q from that (`Regression`)."""
+    that every other case has; or, with continuous actions, LS-IQ's reward first and Q from that (`Regression`), or
+    what of these suits the demonstrations (`auto`)."""
     chi2_alpha: float = 0.5
     """α of χ²: the squared reward is penalised with weight 1/(4α)."""
     reward_bound: float = 1.0

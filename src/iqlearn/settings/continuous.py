@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from iqlearn.settings.actor_critic import ActorCritic, smooth_actor, smooth_critic
@@ -67,18 +67,27 @@ class Inference:
 
 @dataclass(frozen=True)
 class Regression:
-    """With `form=regressed`, online: the reward is found first, Q follows from it by soft Bellman backups. It is
-    regressed once, to r_max on the expert's states and -r_max on those that a newcomer meets, its slope penalised
-    (`RecoveredReward.refit`), and stays as it is: nothing adversarial."""
+    """With `form=regressed`, online, and with `auto` where it comes to that: the reward is found first, Q follows from
+    it by soft Bellman backups. It is regressed once, to r_max on the expert's states and -r_max on those that a
+    newcomer meets, its slope penalised (`RecoveredReward.refit`), and stays as it is: nothing adversarial."""
 
     steps: int = 5_000
     """Steps of acting before, at random at first and more and more as the clone does. With `state_only` it is what
     inference did."""
     updates: int = 20_000
     """Updates of the reward."""
+    error_limit: float = 0.07
+    """With `form=auto`, how far from the expert's actions, in [−1, 1] and beyond their noise, a Gaussian process of
+    the others may be (root mean square) for a clone to be trusted. It is fitted for the warm start with its
+    `reach`; without one the clone is."""
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "updates")
+        require_not_negative(self, "error_limit")
+
+
+REGRESSED: dict[str, Any] = {"gamma": 0.97, "learn_temperature": True, "settle_after": 20_000}
+"""What differs by default where Q is learnt from a reward that was found before."""
 
 
 def online_imitation() -> Imitation:
@@ -95,9 +104,11 @@ class IQLearnContinuous(ActorCritic, Objective):
 
     name: ClassVar[str] = "iq-continuous"
 
-    form: Form = "inverse"
+    form: Form = "auto"
     """Of `chi2_mixture`: the inverse-Bellman form, LS-IQ's squared Bellman error, or LS-IQ's reward first and Q from
-    that (`Regression`)."""
+    that (`Regression`). `auto` is the reward first where learning acts and the expert's actions are not to be cloned
+    (`regression.error_limit`), with the settings of `regressed` where they were left as they are, and the
+    inverse-Bellman form elsewhere; the run has what was taken."""
     target_update: Literal["none", "polyak"] = "none"
     """Where V(s') comes from: each critic itself, differentiated as the objective says, or the least of slow copies of
     them, a fixed target (which `least_squares` and `regressed` always have)."""
@@ -134,8 +145,24 @@ class IQLearnContinuous(ActorCritic, Objective):
 
         >>> iq.learn(iq.IQLearnContinuous.regressed(), demos, env="HalfCheetah-v5")
         """
-        differing = {"form": "regressed", "gamma": 0.97, "learn_temperature": True, "settle_after": 20_000}
-        return cls(**differing | changes)
+        differing: dict[str, Any] = {**REGRESSED, "form": "regressed", **changes}
+        return cls(**differing)
+
+    def formed(self, error: float | None, steps: int) -> IQLearnContinuous:
+        """What `form=auto` stands for, if that is the form, and these settings else.
+
+        Args:
+            error: how far from the expert's actions they tell each other (`GaussianProcess.left_out`), if known.
+            steps: of the environment, 0 offline. The reward first takes at least twice `regression.steps`.
+        """
+        if self.form != "auto":
+            return self
+        hard = self.state_only or (error is not None and error > self.regression.error_limit)
+        if not hard or self.divergence != "chi2_mixture" or steps < 2 * self.regression.steps:
+            return replace(self, form="inverse")
+        default = IQLearnContinuous()
+        left = {name: new for name, new in REGRESSED.items() if getattr(self, name) == getattr(default, name)}
+        return replace(self, form="regressed", **left)
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)

@@ -67,7 +67,8 @@ class IQLearn(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_lipschitz(self.network)
-        require(self.form != "regressed", "form", self.form, "least_squares or inverse with discrete actions")
+        alike = self.form in ("least_squares", "inverse")
+        require(alike, "form", self.form, "least_squares or inverse with discrete actions")
         require_share(self, "target_rate")
         require_not_negative(self, "weight_decay")
         require_positive(self, "batch_size", "learning_rate", "target_period")

@@ -20,21 +20,27 @@ ENOUGH = 20_000
 """Transitions from which on a network needs no help."""
 
 
+def process_of(demos: Demonstrations, model: ContinuousSoftQ, rng: np.random.Generator) -> GaussianProcess | None:
+    """A Gaussian process of the expert's actions, in [−1, 1], given what the networks see; none where a network needs
+    no help."""
+    obs, action = experts(demos)
+    if len(obs) > ENOUGH:
+        return None
+    unit = np.clip(np.asarray(model.to_unit(jnp.asarray(action)), np.float64), -1.0, 1.0)
+    few = rng.permutation(len(obs))[:KNOWN]
+    return GaussianProcess.fit(inputs(model, obs[few]), unit[few], rng)
+
+
 def with_neighbours(
-    demos: Demonstrations, model: ContinuousSoftQ, reach: float, rng: np.random.Generator
+    demos: Demonstrations, model: ContinuousSoftQ, process: GaussianProcess, reach: float, rng: np.random.Generator
 ) -> Demonstrations:
-    """The expert's transitions, and states around them with the actions that a Gaussian process of the expert's gives.
+    """The expert's transitions, and states around them with the actions that the expert's process gives.
 
     Each neighbour is an expert's state with normal noise, whose size, in standard deviations of each coordinate, is
     log-uniform up to `reach`. Only states and actions mean anything in what comes back.
     """
-    size = int(demos.transitions.size)
-    if size > ENOUGH:
-        return demos
-    obs, action = (np.asarray(x)[:size] for x in (demos.transitions.rows.obs, demos.transitions.rows.action))
-    unit = np.clip(np.asarray(model.to_unit(jnp.asarray(action)), np.float64), -1.0, 1.0)
-    few = rng.permutation(size)[:KNOWN]
-    process = GaussianProcess.fit(inputs(model, obs[few]), unit[few], rng)
+    obs, action = experts(demos)
+    size = len(obs)
     own, near = rng.integers(size, size=ROWS), rng.integers(size, size=ROWS)
     length = reach * NEAREST ** rng.random((ROWS, *[1] * (obs.ndim - 1)))
     made_up = (obs[near] + length * obs.std(axis=0) * rng.normal(size=(ROWS, *obs.shape[1:]))).astype(np.float32)
@@ -42,6 +48,12 @@ def with_neighbours(
     states, actions = np.concatenate([obs[own], made_up]), np.concatenate([action[own], guided])
     rows = Transitions(jnp.asarray(states), jnp.asarray(actions), jnp.asarray(states), jnp.zeros(len(states), bool))
     return eqx.tree_at(lambda d: d.transitions, demos, filled(rows))
+
+
+def experts(demos: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
+    """The expert's observations and actions, without padding."""
+    rows, size = demos.transitions.rows, int(demos.transitions.size)
+    return np.asarray(rows.obs)[:size], np.asarray(rows.action)[:size]
 
 
 def inputs(model: ContinuousSoftQ, obs: np.ndarray) -> np.ndarray:

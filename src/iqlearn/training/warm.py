@@ -10,7 +10,7 @@ from iqlearn.algorithms import ContinuousCloning, TrainState
 from iqlearn.models import ContinuousSoftQ
 from iqlearn.models.networks import MLP
 from iqlearn.settings import BCContinuous, Imitation, IQLearnContinuous
-from iqlearn.training.neighbours import with_neighbours
+from iqlearn.training.neighbours import process_of, with_neighbours
 from iqlearn.training.offline import Demonstrations
 from iqlearn.training.updates import train
 from iqlearn.types import PRNGKey
@@ -25,18 +25,19 @@ def warm_started(
     state: TrainState[ContinuousSoftQ],
     demos: Demonstrations,
     key: PRNGKey,
-) -> TrainState[ContinuousSoftQ]:
-    """The state with an actor that has been cloned from the demonstrations."""
+) -> tuple[TrainState[ContinuousSoftQ], float | None]:
+    """The state with an actor that has been cloned from the demonstrations; and how far from the expert's actions,
+    in [−1, 1], they tell each other (`GaussianProcess.left_out`), if that was asked."""
     if imitation.warm_start == 0:
-        return state
-    if imitation.reach > 0.0:
-        demos = with_neighbours(
-            demos, state.model, imitation.reach, np.random.default_rng(np.asarray(jr.key_data(key)))
-        )
+        return state, None
+    rng = np.random.default_rng(np.asarray(jr.key_data(key)))
+    process = process_of(demos, state.model, rng) if imitation.reach > 0.0 else None
+    if process is not None:
+        demos = with_neighbours(demos, state.model, process, imitation.reach, rng)
     settle = max(imitation.warm_start // SETTLING, 1)
     cloning = ContinuousCloning(BCContinuous(actor=settings.actor, settle_after=settle))
     cloned, _ = train(cloning, cloning.begin(state.model), demos, key, imitation.warm_start)
-    return as_clone(state, cloned.model.actor)
+    return as_clone(state, cloned.model.actor), None if process is None else process.left_out()
 
 
 def as_clone(state: TrainState[ContinuousSoftQ], actor: MLP) -> TrainState[ContinuousSoftQ]:

@@ -75,5 +75,5 @@ def watched(
     """Infer the expert's actions and clone them: demonstrations, actor, error of the inverse model."""
     infer_key, clone_key = jr.split(key)
     demos, error = with_inferred(demos, replay, state, spec, settings.inference.updates, infer_key)
-    cloned = warm_started(settings, settings.online, state, demos, clone_key)
+    cloned, _ = warm_started(settings, settings.online, state, demos, clone_key)
     return demos, cloned.model.actor, error
