@@ -175,7 +175,7 @@ def main(
     parallel: int = os.cpu_count() or 1,
     together: bool = False,
     ablation: str | None = None,
-    form: Literal["default", "regressed"] = "default",
+    form: Literal["default", "inverse", "regressed"] = "default",
     steps: int = 0,
     flags: tyro.conf.Suppress[tuple[str, ...]] = (),
 ) -> None:
@@ -189,7 +189,7 @@ def main(
         parallel: runs at a time; with --together calls.
         together: the seeds of a task side by side in one call, which on a GPU is one program.
         ablation: name of a setting that is tried; rows go to `ablations.csv`.
-        form: which of the two settings; its rows and picture go by this name.
+        form: one form for all in the place of the default, which chooses; its rows and picture go by this name.
         steps: instead of each part's own number.
         flags: further flags of `iqlearn train`: what follows `--` on the command line.
     """

@@ -41,7 +41,7 @@ ANYWHERE = "iqlearn/PointMazeMirroredAnywhere-v0"
 SETTLING = ("--settle-after", 60_000)
 """Of agents trained from scratch: with constant steps one fell from 0.79 of the expert back to standing still."""
 REFIT = "refit-state.safetensors"
-Part = Literal["truth", "refit", "retrain", "state-only", "state-only-regressed", "maze", "speed"]
+Part = Literal["truth", "refit", "retrain", "state-only", "state-only-inverse", "maze", "speed"]
 Rows = list[tables.Row]
 
 
@@ -203,8 +203,8 @@ def main(
             todo += [after(j, lambda j, w: retrain(j, w, retrain_steps)) for j in imitators("default", RETRAINED)]
         elif part == "state-only":
             todo += [after(job, state_only) for job in imitators(part, RETRAINED, ("--state-only",))]
-        elif part == "state-only-regressed":
-            flags = ("--state-only", "--form", "regressed")
+        elif part == "state-only-inverse":
+            flags = ("--state-only", "--form", "inverse")
             todo += [after(job, state_only) for job in imitators(part, RETRAINED, flags)]
         elif part == "maze":
             todo += [lambda s=s: maze(s, work, maze_steps) for s in range(first_seed, first_seed + seeds)]
