@@ -27,7 +27,7 @@ def warm_started(
     key: PRNGKey,
 ) -> tuple[TrainState[ContinuousSoftQ], float | None]:
     """The state with an actor that has been cloned from the demonstrations; and how far from the expert's actions,
-    in [−1, 1], they tell each other (`GaussianProcess.left_out`), if that was asked."""
+    in [−1, 1], they tell each other (`GaussianProcess.left_out`), where a process was fitted."""
     if imitation.warm_start == 0:
         return state, None
     rng = np.random.default_rng(np.asarray(jr.key_data(key)))
