@@ -1,6 +1,7 @@
 """A reward fitted with the policy fixed: high on the expert's transitions, low on others, and smooth between them."""
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,6 +23,9 @@ from iqlearn.types import PRNGKey, Scalar
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 1e-3, 1e-4
 SMOOTHNESS = 1.0
 """Weight of the mean squared slope of r/r_max over one standard deviation of each coordinate."""
+COMPILING = Lock()
+"""Runs side by side have threads of their own: the first one compiles the program, the others wait for it instead of
+compiling it as well, at which XLA once ended the process."""
 
 
 class Seen(NamedTuple):
@@ -64,7 +68,8 @@ def regressed_each(
         scaled.append(eqx.tree_at(lambda n: n.scale, net, scale))
         sides.append(Sides(*map(filled, parts, rooms)))
     fit = contrast if len(nets) == 1 else contrast_each
-    return fit(join(scaled), join(sides), keys, updates)
+    with COMPILING:
+        return fit(join(scaled), join(sides), keys, updates)
 
 
 def background(expert: Seen, others: Seen, n: int, rng: np.random.Generator) -> Seen:
