@@ -1,7 +1,7 @@
 """`results/online.csv` as the tables of docs/results.md: a line a run.
 
     python benchmarks/online_table.py --kind easy                       # the default form
-    python benchmarks/online_table.py --kind hard --setting regressed --beside
+    python benchmarks/online_table.py --kind hard --setting inverse --beside
 
 Returns are normalised: expert 1, random policy 0. `kept` is the policy whose states came closest to the expert's
 (`iqlearn evaluate DIR --best`): chosen by `distance`, without any reward.

@@ -67,7 +67,8 @@ def begin(
 def with_clone(run: Run, asked: IQLearnContinuous, demos: Demos) -> Run:
     """The run with an actor that begins as a clone of the expert, in the form that suits how far that can be cloned."""
     imitation, seed = asked.online if run.interaction else asked.offline, run.schedule.seed
-    state, error = warm_started(asked, imitation, run.state, on_device([demos])[0], keys_of(seed)[2])
+    state, process = warm_started(asked, imitation, run.state, on_device([demos])[0], keys_of(seed)[2])
+    error = None if process is None else process.left_out()
     origin = replace(run.origin, action_error=error)
     settings = asked.formed(error, run.schedule.steps if run.interaction else 0)
     if settings != run.settings:

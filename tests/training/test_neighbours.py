@@ -85,8 +85,8 @@ def test_where_there_is_plenty_nothing_is_made_up(demos, state, monkeypatch):
     monkeypatch.setattr(neighbours, "ENOUGH", 59)
     device = on_device([demos])[0]
     assert process_of(device, state.model, np.random.default_rng(1)) is None
-    _, error = warm_started(SETTINGS, Imitation(warm_start=10, reach=0.3), state, device, jr.key(0))
-    assert error is None
+    _, process = warm_started(SETTINGS, Imitation(warm_start=10, reach=0.3), state, device, jr.key(0))
+    assert process is None
 
 
 def test_the_warm_start_learns_them(demos, state):

@@ -79,7 +79,7 @@ class Regression:
     error_limit: float = 0.07
     """With `form=auto`, how far from the expert's actions, in [−1, 1] and beyond their noise, a Gaussian process of
     the others may be (root mean square) for a clone to be trusted. It is fitted for the warm start with its
-    `reach`; without one the clone is."""
+    `reach`; without it every clone is trusted."""
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "updates")
@@ -107,7 +107,7 @@ class IQLearnContinuous(ActorCritic, Objective):
     form: Form = "auto"
     """Of `chi2_mixture`: the inverse-Bellman form, LS-IQ's squared Bellman error, or LS-IQ's reward first and Q from
     that (`Regression`). `auto` is the reward first where learning acts and the expert's actions are not to be cloned
-    (`regression.error_limit`), with the settings of `regressed` where they were left as they are, and the
+    (`regression.error_limit`), with the settings of `regressed` where these are at their defaults, and the
     inverse-Bellman form elsewhere; the run has what was taken."""
     target_update: Literal["none", "polyak"] = "none"
     """Where V(s') comes from: each critic itself, differentiated as the objective says, or the least of slow copies of

@@ -8,6 +8,7 @@ import numpy as np
 
 from iqlearn.algorithms import ContinuousCloning, TrainState
 from iqlearn.models import ContinuousSoftQ
+from iqlearn.models.gaussian_process import GaussianProcess
 from iqlearn.models.networks import MLP
 from iqlearn.settings import BCContinuous, Imitation, IQLearnContinuous
 from iqlearn.training.neighbours import process_of, with_neighbours
@@ -25,9 +26,9 @@ def warm_started(
     state: TrainState[ContinuousSoftQ],
     demos: Demonstrations,
     key: PRNGKey,
-) -> tuple[TrainState[ContinuousSoftQ], float | None]:
-    """The state with an actor that has been cloned from the demonstrations; and how far from the expert's actions,
-    in [−1, 1], they tell each other (`GaussianProcess.left_out`), where a process was fitted."""
+) -> tuple[TrainState[ContinuousSoftQ], GaussianProcess | None]:
+    """The state with an actor that has been cloned from the demonstrations, and the process of the expert's actions
+    that helped it, if one did."""
     if imitation.warm_start == 0:
         return state, None
     rng = np.random.default_rng(np.asarray(jr.key_data(key)))
@@ -37,7 +38,7 @@ def warm_started(
     settle = max(imitation.warm_start // SETTLING, 1)
     cloning = ContinuousCloning(BCContinuous(actor=settings.actor, settle_after=settle))
     cloned, _ = train(cloning, cloning.begin(state.model), demos, key, imitation.warm_start)
-    return as_clone(state, cloned.model.actor), None if process is None else process.left_out()
+    return as_clone(state, cloned.model.actor), process
 
 
 def as_clone(state: TrainState[ContinuousSoftQ], actor: MLP) -> TrainState[ContinuousSoftQ]:
