@@ -70,6 +70,21 @@ def test_flags_that_contradict_each_other_are_one_sentence(cartpole_file, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_name_is_told_before_flags_that_are_of_other_actions(tmp_path, sentence):
+    """Which flags there are depends on the environment or the file."""
+    assert "'Hoper-v5'" in sentence("train", "--env", "Hoper-v5", "--settle-after", 100)
+    assert "none.npz" in sentence("train", "--demos", tmp_path / "none.npz", "--settle-after", 100)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train", "--env", "Hoper-v5", "--help"])
+    assert caught.value.code == 0
+
+
+def test_flags_of_acting_are_refused_offline(cartpole_file, tmp_path, sentence):
+    text = sentence("train", "--demos", cartpole_file, "--out", tmp_path / "run", "--num-envs", 2)
+    assert "--online" in text
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_folder_that_is_taken_is_left_alone(cartpole_file, tmp_path, sentence, seeds):
     (tmp_path / "notes.txt").write_text("mine")
@@ -124,3 +139,53 @@ def test_wrong_words_are_told_with_what_is_right(told):
     assert "--nonsense" in told("train", "--nonsense")
     assert "steps" in told("train", "--steps", "many")
     assert "nonsense" in told("nonsense")
+
+
+def test_an_environment_of_the_file_that_is_not_installed_leaves_training_without_evaluation(
+    cartpole_arrays, tmp_path, capsys
+):
+    """The demonstrations may come from a machine that has more."""
+    np.savez(tmp_path / "far.npz", **{**cartpole_arrays, "env": np.array("Elsewhere-v0")})
+    cli.main(["train", "--demos", str(tmp_path / "far.npz"), "--out", str(tmp_path / "run"), *SHORT])
+    out, err = capsys.readouterr()
+    assert "not evaluated" in out
+    assert "far.npz names an environment that cannot be made, so nothing is evaluated. No environment 'Elsewhere" in err
+    with pytest.warns(UserWarning, match="Elsewhere-v0"):
+        run = iq.learn(iq.BC(), iq.Demos.load(tmp_path / "far.npz"), steps=1, quiet=True)
+    assert run.result["mean_return"] is None
+
+
+def test_a_reward_of_a_seed_below_zero_is_one_sentence(cartpole_run, sentence):
+    assert "--seed is -1" in sentence("reward", cartpole_run, "--rollouts", "random", "--seed", -1)
+
+
+def test_a_folder_of_several_seeds_is_not_one_run(cartpole_run, tmp_path, sentence):
+    for seed in range(2):
+        shutil.copytree(cartpole_run, tmp_path / f"seed-{seed}")
+    for command in (["evaluate"], ["reward"], ["demos", "collect", "--out", tmp_path / "d.npz"]):
+        assert f"holds the runs of 2 seeds; expected one, such as {tmp_path}/seed-0" in sentence(*command, tmp_path)
+
+
+def test_without_a_policy_beside_the_last_one_best_is_one_sentence(cartpole_file, tmp_path, sentence):
+    run = iq.learn(iq.BC(), iq.Demos.load(cartpole_file), steps=1, quiet=True)
+    run.save(tmp_path / "run")
+    assert "keeps no policy beside the last one" in sentence("evaluate", tmp_path / "run", "--best")
+
+
+def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
+    demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
+    iq.learn(iq.IQLearn(network=iq.Network(hidden=(4,))), demos, steps=1, eval_episodes=1, out=tmp_path, quiet=True)
+    told = sentence("resume", tmp_path)
+    assert f"iq.resume('{tmp_path}', demos)" in told
+    assert iq.resume(tmp_path, demos, quiet=True).result["status"] == "completed"
+
+
+def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, sentence):
+    (tmp_path / "reward.json.partial").mkdir()
+    text = sentence("reward", cartpole_run, "--rollouts", "random", "--episodes", 1, "--out", tmp_path)
+    assert "reward.json cannot be written (Is a directory)" in text
+
+
+def test_an_expert_of_pictures_is_refused_before_they_fill_the_memory(sentence, monkeypatch):
+    monkeypatch.setattr("iqlearn.beginning.LARGEST_OBSERVATION", 3)
+    assert "4 coordinates; expected at most 3" in sentence("expert", "--env", "CartPole-v1")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iqlearn import records
+from iqlearn import folders, records
 from iqlearn.errors import InputError
 
 
@@ -185,17 +185,22 @@ def test_damaged_rows_are_one_sentence(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    records.write_json(tmp_path / "r.json", {"seed": np.int64(3), "rate": [np.float32(0.5), np.float32("nan")]})
+    assert records.read_json(tmp_path / "r.json") == {"seed": 3, "rate": [0.5, None]}
+
+
 def test_claim_makes_the_folder_and_its_parents(tmp_path):
-    records.claim(tmp_path / "a" / "b", overwrite=False)
+    folders.claim(tmp_path / "a" / "b", overwrite=False)
     assert (tmp_path / "a" / "b").is_dir()
-    records.claim(tmp_path / "a" / "b", overwrite=False)  # empty: free
+    folders.claim(tmp_path / "a" / "b", overwrite=False)  # empty: free
 
 
 @pytest.mark.parametrize("name", [records.CONFIG, records.CHECKPOINT, "notes.txt", ".hidden"])
 def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=r"not empty.*--out.*--overwrite"):
-        records.claim(tmp_path, overwrite=False)
+        folders.claim(tmp_path, overwrite=False)
     assert (tmp_path / name).read_text() == "mine"
 
 
@@ -204,15 +209,25 @@ def test_claim_with_overwrite_removes_the_run_and_nothing_else(tmp_path):
     for name in [*run, "notes.txt"]:
         (tmp_path / name).write_text("old")
     (tmp_path / "folder").mkdir()
-    records.claim(tmp_path, overwrite=True)
+    folders.claim(tmp_path, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "notes.txt"]
+
+
+def test_claim_with_overwrite_removes_the_runs_of_seeds_too(tmp_path):
+    for seed in ("seed-0", "seed-2"):
+        (tmp_path / seed).mkdir()
+        (tmp_path / seed / records.CONFIG).write_text("old")
+    (tmp_path / "seed-2" / "notes.txt").write_text("mine")
+    folders.claim(tmp_path, overwrite=True)
+    assert folders.seeds_in(tmp_path) == []
+    assert (tmp_path / "seed-2" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_claim_refuses_a_file(tmp_path, overwrite):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
-        records.claim(tmp_path / "out", overwrite)
+        folders.claim(tmp_path / "out", overwrite)
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -226,16 +241,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"r\.json cannot be written \(No space left on device\); expected .* room"):
         records.write_json(path, {"generation": 2})
     assert records.read_json(path) == {"generation": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
 
 
 def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
     left = [tmp_path / name for name in ("reward.json", "reward.png", "reward-state.safetensors")]
     for path in left:
         path.write_text("old")
-    records.claim(tmp_path, overwrite=True)
+    folders.claim(tmp_path, overwrite=True)
     assert not any(path.exists() for path in left)
 
 
@@ -243,11 +259,20 @@ def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
 def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
     (tmp_path / records.RESULT).write_text("{" if status is None else f'{{"status": "{status}"}}')
     with pytest.raises(InputError, match="not empty") as caught:
-        records.claim(tmp_path, overwrite=False)
+        folders.claim(tmp_path, overwrite=False)
     assert (f"iqlearn resume {tmp_path}" in str(caught.value)) == (status == "interrupted")
+
+
+def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
+    for seed, status in (("seed-0", "completed"), ("seed-1", "running")):
+        (tmp_path / seed).mkdir()
+        (tmp_path / seed / records.CONFIG).write_text("{}")
+        (tmp_path / seed / records.RESULT).write_text(f'{{"status": "{status}"}}')
+    with pytest.raises(InputError, match=f"iqlearn resume {tmp_path}, "):
+        folders.claim(tmp_path, overwrite=False)
 
 
 def test_claim_tells_of_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"file/out cannot be written \(Not a directory\); expected a folder.*--out"):
-        records.claim(tmp_path / "file" / "out", overwrite=False)
+        folders.claim(tmp_path / "file" / "out", overwrite=False)

@@ -49,7 +49,8 @@ def same_files(a: Path, b: Path) -> None:
 )
 def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, stop_at, number):
     stop_at(number)
-    stopped = iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        stopped = iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
     assert stopped.result["status"] == "interrupted"
     assert [row["step"] for row in stopped.rows] == [3, 6, 9][: number - 1]
     assert int(stopped.state.step) == 3 * (number - 1)

@@ -21,6 +21,13 @@ class Chosen:
 Chosen.__annotations__.update(colour=Literal["red", "green"], size=int)
 
 
+def test_whole_numbers_of_numpy_are_kept_as_python_has_them():
+    """In a process of its own: here types are checked already."""
+    program = "import numpy; from iqlearn.settings import Schedule; print(repr(Schedule(seed=numpy.arange(4)[3])))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "seed=3)" in told.stdout
+
+
 def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
     require_choices(Chosen("green", "large"))
     with pytest.raises(iq.InputError, match=r"^Setting colour is 'blue'; expected one of red, green\.$"):

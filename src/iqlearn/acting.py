@@ -16,7 +16,7 @@ from iqlearn.algorithms import TrainState
 from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import Step, VectorEnv
 from iqlearn.errors import InputError
-from iqlearn.groups import Diverged, Figures, finite, mean
+from iqlearn.groups import Diverged, Figures, Programs, finite, mean, updates
 from iqlearn.models import ContinuousSoftQ, SoftQModel
 from iqlearn.run import Run
 from iqlearn.settings import IQLearnContinuous, Regression
@@ -37,8 +37,6 @@ from iqlearn.training import (
     remember_each,
     rewarded,
     split,
-    train,
-    train_seeds,
 )
 from iqlearn.types import Bounds, PRNGKey, RewardFunction
 from iqlearn.watcher import Watcher
@@ -96,10 +94,9 @@ class Online:
         demos = self._demos if self._watcher is None else self._watcher.demos
         return Rewards(self._replay) if demos is None else Experience(demos, self._replay)
 
-    def compile(self) -> None:
+    def compile(self, made: Programs) -> None:
         if self._program is None:
-            loop = train if self._n == 1 else train_seeds
-            self._program = loop.lower(self._algorithm, self._states, self.data, self._train_key, 1).compile()
+            self._program = updates(made, self._algorithm, self._n, self._states, self.data, self._train_key)
 
     def advance(self, steps: int) -> list[Figures]:
         done, last = self.done, self.done + steps

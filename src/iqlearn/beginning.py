@@ -16,6 +16,7 @@ from iqlearn.settings.presets import Expert, Imitator, check
 from iqlearn.sources import load_reward, reward_sha256, visible
 from iqlearn.start import Origin, imagines, initial_state, keys_of
 from iqlearn.training import as_clone, in_imagination, on_device, warm_started
+from iqlearn.types import TaskSpec
 
 LARGEST_OBSERVATION = 1024
 """Coordinates of an observation that can be whitened in reasonable time."""
@@ -38,11 +39,7 @@ def begin(
     spec = demos.task_spec() if env is None else gym.task_spec(env)
     demos.check_task(spec, env or "the task")
     check(settings, spec.discrete, interaction, schedule.steps)
-    if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
-        raise InputError(
-            f"{demos.source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
-            f"{LARGEST_OBSERVATION}, this version has no network for images."
-        )
+    check_size(spec, demos.source)
     origin = origin or Origin(env, demos.source, demos.sha256(), len(demos), demos.episodes)
     origin = replace(origin, ends=int(demos.term.sum()))
     watched = demos.act is None
@@ -77,6 +74,15 @@ def with_clone(run: Run, asked: IQLearnContinuous, demos: Demos) -> Run:
     return replace(run, settings=settings, origin=origin, state=state)
 
 
+def check_size(spec: TaskSpec, source: str) -> None:
+    """Raises InputError where observations are too large to be flattened."""
+    if math.prod(spec.obs_shape) > LARGEST_OBSERVATION:
+        raise InputError(
+            f"{source}: observations have {math.prod(spec.obs_shape)} coordinates; expected at most "
+            f"{LARGEST_OBSERVATION}, this version has no network for images."
+        )
+
+
 def begin_expert(
     settings: Expert, schedule: Schedule, env: str, interaction: Interaction, reward: Path | None = None
 ) -> Run:
@@ -91,6 +97,7 @@ def begin_expert(
         load_reward(reward, spec)
         origin = replace(origin, reward=str(reward.resolve()), reward_sha256=reward_sha256(reward))
     check(settings, spec.discrete, interaction, schedule.steps)
+    check_size(spec, env)
     scale = standard(random_observations(env, RANDOM_OBSERVATIONS, schedule.seed), limit=NO_LIMIT)
     state = initial_state(settings, spec, schedule.seed, scale, origin, interaction)
     return Run(settings, schedule, origin, spec, state, interaction)

@@ -51,7 +51,13 @@ def command_for(arguments: Sequence[str]) -> Any:
     """The type of the command line: which settings become flags is decided by a few words, read before the others."""
     verb = next((word for word in arguments if not word.startswith("-")), "train")
     env, demos = value_of("--env", arguments), value_of("--demos", arguments)
-    discrete = discrete_actions(env, demos) if verb in ("train", "expert") else True
+    trains = verb in ("train", "expert")
+    try:
+        discrete = not trains or discrete_actions(env, demos)
+    except InputError:
+        if not {"--help", "-h"} & set(arguments):
+            raise
+        discrete = True  # help is there whatever is wrong with the rest
     role = cast(Role, "bc" if value_of("--algorithm", arguments) == "bc" else "iq")
     imitator, expert = cast(tuple[Any, Any], (KINDS[role, discrete], KINDS["expert", discrete]))
     acts = verb == "expert" or "--online" in arguments
@@ -72,19 +78,20 @@ def command_for(arguments: Sequence[str]) -> Any:
 
 
 def discrete_actions(env: str | None, demos: str | None) -> bool:
-    """Whether actions are discrete, as the environment or else the file says; what is wrong with them is told later."""
-    try:
-        if env is not None:
-            from iqlearn.envs import gym
+    """Whether actions are discrete, as the environment or else the file says.
 
-            return gym.task_spec(env).discrete
-        if demos is not None:
-            from iqlearn.data import Demos
+    Raises:
+        InputError: there is no such environment or file.
+    """
+    if env is not None:
+        from iqlearn.envs import gym
 
-            recorded = Demos.load(Path(demos))
-            return recorded.discrete if recorded.act is not None else discrete_actions(recorded.env, None)
-    except InputError:
-        pass
+        return gym.task_spec(env).discrete
+    if demos is not None:
+        from iqlearn.data import Demos
+
+        recorded = Demos.load(Path(demos))
+        return recorded.discrete if recorded.act is not None else discrete_actions(recorded.env, None)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator, normalised
 from iqlearn.evaluation.returns import as_arrays
+from iqlearn.folders import claim, seeds_in, vacant
 from iqlearn.judging import compare, distilled, judge, material, refitted
 from iqlearn.learning import continue_runs, resume_seeds
 from iqlearn.progress import working
 from iqlearn.run import Run
+from iqlearn.settings import Interaction
 from iqlearn.settings.presets import Expert, online_by_default
-from iqlearn.sources import check_demos, visible
+from iqlearn.sources import check_demos, evaluated_in, visible
 from iqlearn.start import Origin
 from iqlearn.telling import finish, show, tabulate
 
@@ -39,14 +42,18 @@ def train(options: flags.Train[Any]) -> None:
         raise InputError(f"--seeds is {options.seeds}; expected a number of at least 1.")
     builtin = options.demos is None
     if options.out is not None:
-        records.vacant(options.out, options.overwrite)  # told before anything that takes time
+        vacant(options.out, options.overwrite)  # told before anything that takes time
     if options.env is not None:
         gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
     demos = visible(options.learner, demos)
-    env = options.env or demos.env
     online = options.online or (not options.offline and online_by_default(options.learner, options.env))
+    env, why_not = evaluated_in(options.env, demos, online)
+    if why_not is not None:
+        print(f"iqlearn: {why_not}", file=sys.stderr)
     interaction = options.interaction if online else None
+    if not online and options.interaction != Interaction():
+        raise InputError("Flags of acting (--num-envs and the like) are given, but it learns offline; add --online.")
     trajectories, subsample = options.trajectories, options.subsample
     if builtin and env == DEFAULT_ENV:
         trajectories = BUILTIN_TRAJECTORIES if trajectories is None else trajectories
@@ -62,18 +69,20 @@ def train(options: flags.Train[Any]) -> None:
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
     folders = [out] if options.seeds == 1 else [out / f"seed-{run.schedule.seed}" for run in runs]
-    records.claim(out, options.overwrite)
+    claim(out, options.overwrite)
     for folder in folders:
-        records.claim(folder, options.overwrite)
+        claim(folder, options.overwrite)
     finish(continue_runs(runs, parts, list(folders)), folders)
 
 
 def expert(options: flags.TrainExpert[Any]) -> None:
+    if options.out is not None:
+        vacant(options.out, options.overwrite)
     run = begin_expert(options.learner, options.schedule, options.env, options.interaction, options.reward)
     out = options.out or fresh(Path("runs"), f"{Path(options.env).stem}-{options.learner.name}")
     if options.reward is not None and out.resolve() in (options.reward.resolve(), *options.reward.resolve().parents):
         raise InputError(f"--out {out} holds the reward that --reward names; choose another folder.")
-    records.claim(out, options.overwrite)
+    claim(out, options.overwrite)
     finish(continue_runs([run], [], [out]), [out])
 
 
@@ -111,6 +120,8 @@ def evaluate(options: flags.Evaluate) -> None:
 def reward(options: flags.Reward) -> None:
     if options.distil is not None and options.refit is not None:
         raise InputError("Both --distil and --refit are given; expected one of them.")
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}; expected a number of at least 0.")
     run = Run.load(options.dir, options.best)
     kinds = [kind for kind in options.rollouts.split(",") if kind]
     demos = None if options.demos is None else Demos.load(options.demos)
@@ -159,7 +170,7 @@ def collect(options: flags.Collect) -> None:
     if run.origin.env is None:
         raise InputError(f"{options.dir} names no environment; expected a run trained with --env.")
     evaluator = Evaluator(run.origin.env)
-    episodes = evaluator.play(run.policy, options.episodes, options.seed)
+    episodes = evaluator.play(run.played, options.episodes, options.seed)
     evaluator.close()
     arrays = {**as_arrays(episodes), "env": np.array(run.origin.env)}
     demos = Demos.from_arrays(arrays, str(options.out))
@@ -178,19 +189,23 @@ def shown(run: Run, folder: Path) -> Demos:
     origin = run.origin
     assert origin.demos is not None
     assert not isinstance(run.settings, Expert)
-    if origin.path is None and not origin.demos.startswith("builtin:"):
-        raise InputError(f"{folder} was trained on demonstrations in memory; go on from Python.")
+    builtin = origin.path is None and origin.demos.startswith("builtin:")
+    from_python = f"{folder} learns from demonstrations that were put together in Python; expected them from there: "
+    from_python += f"iq.resume({str(folder)!r}, demos) goes on, run.reward.refit(demos, others) fits a reward."
+    if origin.path is None and not builtin:
+        raise InputError(from_python)
     demos = Demos.load(origin.path) if origin.path else Demos.builtin(origin.demos.removeprefix("builtin:"))
     demos = visible(run.settings, chosen(demos, origin.trajectories, origin.subsample, run.schedule.seed))
+    if builtin and demos.sha256() != origin.sha256:
+        raise InputError(from_python)
     check_demos(origin, demos, folder)
     return demos
 
 
 def seeds_of(folder: Path) -> list[Path]:
     """The run folders that `train --seeds` made in there, in the order of their seeds; else the folder itself."""
-    found = [path for path in folder.glob("seed-*") if (path / records.CONFIG).is_file()]
-    alone = (folder / records.CONFIG).is_file() or not found
-    return [folder] if alone else sorted(found, key=lambda path: (len(path.name), path.name))
+    alone = (folder / records.CONFIG).is_file()
+    return [folder] if alone else [folder / name for name in seeds_in(folder)] or [folder]
 
 
 def fresh(parent: Path, stem: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from iqlearn import plots, records
+from iqlearn import folders, plots, records
 from iqlearn.data import Demos
 from iqlearn.envs import gym
 from iqlearn.errors import InputError
@@ -40,7 +40,7 @@ def material(run: Run, demos: Demos | None, kinds: Sequence[str], episodes: int,
     if kinds:
         if run.origin.env is None:
             raise InputError("The run names no environment to play rollouts in; expected one trained with --env.")
-        for kind, played in rollouts(run.origin.env, run.policy, kinds, episodes, seed).items():
+        for kind, played in rollouts(run.origin.env, run.played, kinds, episodes, seed).items():
             sets[kind] = Demos.from_arrays(as_arrays(played), kind)
     if not sets:
         raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
@@ -61,11 +61,11 @@ def refitted(run: Run, expert: Demos, kind: Seen, episodes: int, seed: int, out:
     """
     if run.origin.env is None:
         raise InputError("The run names no environment to meet others in; expected one trained with --env.")
-    played = rollouts(run.origin.env, run.policy, OTHERS, episodes, FITTED_ON + seed)
+    played = rollouts(run.origin.env, run.played, OTHERS, episodes, FITTED_ON + seed)
     others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
     expert = expert.placeholders(run.spec) if kind == "state" and expert.act is None else expert
     reward = run.reward.refit(expert, others, kind, seed=seed)
-    records.make(out)
+    folders.make(out)
     reward.save(out / f"{records.REFIT.format(kind)}.safetensors")
     return reward
 
@@ -78,7 +78,8 @@ def compare(
     `judged` are the rewards of single steps; the return of an episode that truly ended goes on in the absorbing state
     up to the time limit.
     """
-    after = {kind: what_follows(run, reward, demos, judged[kind]) for kind, demos in sets.items()}
+    limit = (gym.time_limit(run.origin.env) if run.origin.env else None) or longest(sets)
+    after = {kind: what_follows(reward, demos, judged[kind], limit) for kind, demos in sets.items()}
     known = all(demos.rew is not None for demos in sets.values())
     learned, rest = (np.concatenate(list(part.values())) for part in (judged, after))
     true = np.concatenate([demos.rew for demos in sets.values() if demos.rew is not None]) if known else None
@@ -88,7 +89,7 @@ def compare(
     if run.origin.env is not None:
         facts["epic"] = epic(reward, run.origin.env, [demos.transitions for demos in sets.values()])
     facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
-    records.make(stem.parent)
+    folders.make(stem.parent)
     records.write_json(stem.with_suffix(".json"), facts)
     pictured = {
         kind: plots.Judged(judged[kind], demos.rew, demos.ep, demos.obs, after[kind])
@@ -100,10 +101,13 @@ def compare(
     return facts
 
 
-def what_follows(run: Run, reward: AnyReward, demos: Demos, learned: np.ndarray) -> np.ndarray:
-    """What the absorbing state pays after each transition, up to the environment's time limit."""
-    spec = gym.registered(run.origin.env) if run.origin.env else None
-    limit = spec.max_episode_steps if spec and spec.max_episode_steps else int(demos.lengths.max())
+def longest(sets: Mapping[str, Demos]) -> int:
+    """Steps of the longest episode of all."""
+    return max(int(demos.lengths.max()) for demos in sets.values())
+
+
+def what_follows(reward: AnyReward, demos: Demos, learned: np.ndarray, limit: int) -> np.ndarray:
+    """What the absorbing state pays after each transition, up to the time limit."""
     return in_absorbing_state(reward.ends.after(learned), demos.ep, demos.term, limit)
 
 

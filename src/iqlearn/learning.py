@@ -1,18 +1,21 @@
 """From demonstrations to runs: the host's loop. It prepares, lets the device compute, evaluates, writes and tells."""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from iqlearn import records
 from iqlearn.beginning import begin
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
+from iqlearn.folders import claim, vacant
 from iqlearn.progress import Watch, working
 from iqlearn.run import Run
 from iqlearn.session import Diverged, Session
-from iqlearn.settings import Interaction, IQLearnContinuous, Schedule
+from iqlearn.settings import Interaction, Schedule
 from iqlearn.settings.presets import Expert, Imitator, default_steps, online_by_default
-from iqlearn.sources import check_demos, check_reward, seen, visible
+from iqlearn.sources import check_demos, check_reward, evaluated_in, seen, visible
 from iqlearn.telling import announce
 
 
@@ -45,7 +48,12 @@ def learn(
         evaluations, eval_episodes, sampled, seed: see `Schedule`.
         out: run folder, written at every evaluation, so that a stopped run goes on with `resume`.
         overwrite: replace a run that is there.
-        quiet: nothing on the error stream, where else progress is told.
+        quiet: no progress on the error stream.
+
+    Returns:
+        The run. Ctrl-C, or a loss that is not finite, ends it before its time; then it is as it was at its last
+        evaluation, a `RuntimeWarning` says so, and `run.result["status"]` is "interrupted" or "diverged" and not
+        "completed".
 
     Raises:
         InputError: settings, demonstrations and environment do not go together, or `out` is taken.
@@ -58,17 +66,32 @@ def learn(
         raise InputError(f"env is a {type(env).__name__}; expected a Gymnasium id, as gymnasium.make takes it.")
     if online is None:
         online = interaction is not None or online_by_default(settings, env)
+    if interaction is not None and not online:
+        raise InputError("An interaction is given and online=False; expected one of them, offline nothing is acted.")
     acting = (interaction or Interaction()) if online else None
     if steps is None:
         steps = default_steps(settings, online)
     schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
-    if out is not None:
-        records.vacant(Path(out), overwrite)  # told before anything that takes time
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        vacant(folder, overwrite)  # told before anything that takes time
+    env, why_not = evaluated_in(env, demos, bool(online))
+    if why_not is not None:
+        warnings.warn(why_not, stacklevel=2)
     with working("preparing …", quiet):
-        run = begin(settings, demos, schedule, env or demos.env, interaction=acting)
-    if out is not None:
-        records.claim(Path(out), overwrite)
-    return continue_runs([run], [demos], [Path(out)] if out is not None else [None], quiet)[0]
+        run = begin(settings, demos, schedule, env, interaction=acting)
+    if folder is not None:
+        claim(folder, overwrite)
+    return whole(continue_runs([run], [demos], [folder], quiet))[0]
+
+
+def whole(runs: list[Run]) -> list[Run]:
+    """The runs; what ended before its time is named in a warning, since it looks like any other."""
+    for run in runs:
+        if run.result["status"] != "completed":
+            at = run.rows[-1]["step"] if run.rows else 0
+            warnings.warn(f"Ended before its time, after step {at:.0f}: {run!r}.", RuntimeWarning, stacklevel=3)
+    return runs
 
 
 def continue_runs(
@@ -76,18 +99,18 @@ def continue_runs(
 ) -> list[Run]:
     """Train runs that differ in seed and demonstrations only, side by side, until their schedule's end.
 
-    Each run folder is brought up to date at every evaluation. An interrupt (Ctrl-C) ends with status `interrupted`, a
-    loss that is not finite with status `diverged` and stops the others; all keep the last evaluated state. Runs go one
-    after the other where their demonstrations give a model of the dynamics to some of them only, or call for different
-    forms, or where they stand at different steps.
+    Each run folder is there before the first step, and brought up to date at every evaluation. An interrupt (Ctrl-C)
+    ends with status `interrupted`, a loss that is not finite with status `diverged` and stops the others; all keep the
+    last evaluated state. Runs go one after the other where their demonstrations give a model of the dynamics to some of
+    them only, or call for different forms, where they stand at different steps, or were not begun alike.
     """
-    found = list(runs)
-    demos = [seen(run, part) for run, part in zip(runs, demos, strict=False)]
-    alike = [kind_of(run) for run in runs]
-    for kind in sorted(set(alike)):
-        group = [i for i in range(len(runs)) if alike[i] == kind]
+    demos = [seen(run, part) for run, part in zip(runs, demos, strict=True)] if demos else []
+    found = [begun(run, folder) for run, folder in zip(runs, folders, strict=True)]
+    kinds = [kind_of(run) for run in found]
+    for kind in dict.fromkeys(kinds):
+        group = [i for i in range(len(found)) if kinds[i] == kind]
         parts = [demos[i] for i in group] if demos else []
-        part = train_together([runs[i] for i in group], parts, [folders[i] for i in group], quiet)
+        part = train_together([found[i] for i in group], parts, [folders[i] for i in group], quiet)
         for i, run in zip(group, part, strict=True):
             found[i] = run
         if all(run.result["status"] == "interrupted" for run in part):
@@ -95,10 +118,20 @@ def continue_runs(
     return found
 
 
-def kind_of(run: Run) -> tuple[bool, str, float]:
-    """What runs that are trained side by side have in common."""
-    form = run.settings.form if isinstance(run.settings, IQLearnContinuous) else ""
-    return run.imagines, form, float(run.rows[-1]["step"] or 0) if run.rows else 0.0
+def begun(run: Run, folder: Path | None) -> Run:
+    """The run, in its folder from before its first step on, so that it can go on whenever it is stopped."""
+    if run.rows or run.result:
+        return run
+    run = replace(run, result={"status": "running"})
+    if folder is not None:
+        run.write(folder)
+    return run
+
+
+def kind_of(run: Run) -> tuple[object, ...]:
+    """What runs that are trained side by side have in common: all but seed, demonstrations and what they learnt."""
+    alike = run.settings, replace(run.schedule, seed=0), run.interaction, run.spec, run.origin.env
+    return *alike, run.imagines, run.rows[-1]["step"] if run.rows else 0.0
 
 
 def train_together(
@@ -107,10 +140,8 @@ def train_together(
     """Train runs together; demonstrations, one set a run, are what experts do without."""
     schedule, origin = runs[0].schedule, runs[0].origin
     session = Session(runs, demos, folders)
-    if session.done == 0:
-        session.begin()  # a run that stops before its first evaluation can go on all the same
-        if not quiet:
-            announce(runs)
+    if session.done == 0 and not quiet:
+        announce(runs)
     with Watch(f"{runs[0].settings.name} · {origin.env or origin.demos}", schedule.steps, quiet) as watch:
         try:
             while session.done < schedule.steps:
@@ -149,27 +180,35 @@ def learn_seeds(
     Raises:
         InputError: as `learn`, or there is not one set of demonstrations a seed.
     """
-    if not seeds or len(demos) != len(seeds):
+    if len(seeds) == 0 or len(demos) != len(seeds):
         raise InputError(f"{len(demos)} demonstrations for {len(seeds)} seeds; expected one set a seed.")
     steps = default_steps(settings, online=False) if steps is None else steps
+    env, why_not = evaluated_in(env, demos[0], online=False)
+    if why_not is not None:
+        warnings.warn(why_not, stacklevel=2)
     runs = [
-        begin(settings, part, Schedule(steps, evaluations, eval_episodes, sampled, seed), env or part.env)
+        begin(settings, part, Schedule(steps, evaluations, eval_episodes, sampled, seed), env)
         for part, seed in zip(demos, seeds, strict=True)
     ]
-    return continue_runs(runs, demos, [None] * len(runs), quiet)
+    return whole(continue_runs(runs, demos, [None] * len(runs), quiet))
 
 
 def resume(folder: str | Path, demos: Demos | None, quiet: bool = False) -> Run:
     """Go on with an interrupted run, to the same result as if it had never stopped. An expert takes no demonstrations.
+    What it returns is as of `learn`.
 
     Raises:
         InputError: the folder holds no run, or demonstrations or reward are not those it began with.
     """
-    return resume_seeds([folder], [demos], quiet)[0]
+    return whole(resume_seeds([folder], [demos], quiet))[0]
 
 
 def resume_seeds(folders: Sequence[str | Path], demos: Sequence[Demos | None], quiet: bool = False) -> list[Run]:
-    """`resume` for several seeds of one call, side by side, each with its own demonstrations."""
+    """`resume` for several seeds of one call, side by side, each with its own demonstrations.
+
+    Raises:
+        InputError: as `resume`, or imitators and experts are among them.
+    """
     runs, parts = [], []
     for folder, part in zip(folders, demos, strict=True):
         run = Run.load(folder)
@@ -185,4 +224,6 @@ def resume_seeds(folders: Sequence[str | Path], demos: Sequence[Demos | None], q
         part = visible(run.settings, part)
         check_demos(run.origin, part, folder)
         parts.append(part)
+    if parts and len(parts) < len(runs):
+        raise InputError("Imitators and experts are asked to go on together; expected one kind, go on one by one.")
     return continue_runs(runs, parts, [Path(folder) for folder in folders], quiet)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from iqlearn.records import Row
+from iqlearn.records import Row, replacing
 
 RANGE = ("return_std", "return_min", "return_max")
 """Columns that belong to the panel of the mean return."""
@@ -116,6 +116,5 @@ def along(panel: "Axes", name: str, judged: Judged) -> None:
 
 def keep(figure: "Figure", path: Path) -> None:
     """Write the picture at once or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=120, format="png")
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

@@ -1,4 +1,4 @@
-"""The run folder: what is in it and how it is written. Whole files only, no pickles.
+"""The files of a run folder: what is in it, how it is written and read. Whole files only, no pickles.
 
 config.json            every setting, seed and version, the SHA-256 of demonstrations or reward
 metrics.csv            one row an evaluation
@@ -17,8 +17,8 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,63 +44,6 @@ def versions() -> dict[str, str]:
     packages = ("iqlearn", "jax", "jaxlib", "equinox", "optax", "gymnasium", "numpy")
     found = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}
-
-
-def claim(folder: Path, overwrite: bool) -> None:
-    """Make the folder for a run; what an old one wrote goes, other files stay.
-
-    Raises:
-        InputError: it exists and is not empty (unless `overwrite`), it is no folder, or it cannot be written.
-    """
-    vacant(folder, overwrite)
-    stems = (REWARD, *(stem.format(kind) for stem in (DISTILLED, REFIT) for kind in ("state", "state-action")))
-    judged = (stem + suffix for stem in stems for suffix in (".json", ".png", ".safetensors"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged):
-            (folder / name).unlink(missing_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}); expected a folder for the run, choose another --out."
-        ) from error
-
-
-def make(folder: Path) -> None:
-    """Make a folder for what is written beside a run.
-
-    Raises:
-        InputError: there is a file of that name, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}); expected a folder.") from error
-
-
-def vacant(folder: Path, overwrite: bool) -> None:
-    """Make sure that no run would be lost there; nothing is touched.
-
-    Raises:
-        InputError: the folder exists and is not empty (unless `overwrite`), or it is no folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder for the run, choose another --out.")
-    if overwrite or not folder.is_dir() or not any(folder.iterdir()):
-        return
-    raise InputError(
-        f"{folder} exists and is not empty; {f'go on with iqlearn resume {folder}, ' if stopped(folder) else ''}"
-        "choose another --out, or add --overwrite to replace the run in it."
-    )
-
-
-def stopped(folder: Path) -> bool:
-    """Whether there is a run that did not come to its end."""
-    try:
-        return read_json(folder / RESULT).get("status") in ("running", "interrupted")
-    except InputError:
-        return False
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -235,9 +178,28 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _replace(path: Path, content: str | bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` afterwards: what is there is old or new, never half.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); expected a folder to write to, with room. What was there "
+            "is as it was."
+        ) from error
 
 
 def _finite(value: Any) -> Any:
@@ -245,6 +207,7 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from iqlearn import plots, records
+from iqlearn import folders, plots, records
 from iqlearn.algorithms import Algorithm, InverseSoftActorCritic, InverseSoftQ, TrainState, algorithm
 from iqlearn.envs.gym import task_spec
 from iqlearn.errors import InputError
 from iqlearn.evaluation import Evaluator
+from iqlearn.evaluation.returns import Act
 from iqlearn.evaluation.rewards import Ends
 from iqlearn.models import Policy, SoftQModel
 from iqlearn.records import Row
@@ -33,7 +34,8 @@ CLOSEST = 1e-6
 
 @dataclass(frozen=True)
 class Run:
-    """A trained policy and its reward, with everything needed to repeat or continue the training.
+    """A trained policy and its reward, with everything needed to repeat the training. To continue it takes the run
+    folder (`out=`), `resume`, and the demonstrations.
 
     >>> run = iq.learn(iq.IQLearn(), demos, seed=0)
     >>> run.policy(obs), run.reward(demos.transitions), run.save("runs/cartpole")
@@ -72,10 +74,17 @@ class Run:
         """What acts and judges: the Q-function, with continuous actions its averaged actor too."""
         return self.algorithm.answer(self.state)
 
-    @property
+    @cached_property
     def policy(self) -> Policy:
-        """Acts on observations: `run.policy(obs)`, or `run.policy.predict(obs)` as in Stable-Baselines3."""
+        """Acts on observations: `run.policy(obs)`, or `run.policy.predict(obs)` as in Stable-Baselines3. One for all
+        calls, so that each sample of it is a new one."""
         return Policy(self.model, self.schedule.seed)
+
+    @property
+    def played(self) -> Act:
+        """The policy as evaluations play it, its most likely actions or samples (`Schedule.sampled`), always the same
+        ones."""
+        return partial(Policy(self.model, self.schedule.seed), deterministic=not self.schedule.sampled)
 
     @property
     def reward(self) -> RecoveredReward:
@@ -116,8 +125,8 @@ class Run:
             raise InputError(f"{env} has {spec}; the run's policy is for {self.spec}.")
         evaluator = Evaluator(env)
         try:
-            sampled = self.schedule.sampled if sampled is None else sampled
-            return evaluator.returns(partial(self.policy, deterministic=not sampled), episodes, seed)
+            schedule = self.schedule if sampled is None else replace(self.schedule, sampled=sampled)
+            return evaluator.returns(replace(self, schedule=schedule).played, episodes, seed)
         finally:
             evaluator.close()
 
@@ -128,7 +137,7 @@ class Run:
             InputError: the folder exists and is not empty, unless `overwrite`.
         """
         folder = Path(folder)
-        records.claim(folder, overwrite)
+        folders.claim(folder, overwrite)
         self.write(folder)
 
     def write(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
@@ -177,6 +186,10 @@ class Run:
             InputError: it is missing or damaged; names the file.
         """
         folder = Path(folder)
+        if not (folder / records.CONFIG).is_file() and (inside := folders.seeds_in(folder)):
+            raise InputError(
+                f"{folder} holds the runs of {len(inside)} seeds; expected one, such as {folder / inside[0]}."
+            )
         config = records.read_json(folder / records.CONFIG)
         try:
             settings = from_dict(config["settings"])
@@ -203,6 +216,11 @@ class Run:
         if not best and (folder / records.CHECKPOINT).is_file():
             return run
         path = folder / (records.BEST if best else records.MODEL)
+        if best and not path.is_file():
+            raise InputError(
+                f"{folder} keeps no policy beside the last one; expected {records.BEST}, which training writes as it "
+                "goes where an environment is named; leave --best out."
+            )
         model = records.read_tree(path, jax.eval_shape(lambda: run.model))
         return replace(run, state=replace(state, model=model, target=model))
 

@@ -1,6 +1,7 @@
 """The live side of training: arrays on the device, environments, a clock. `learning` drives it."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,7 +19,7 @@ from iqlearn.acting import Online
 from iqlearn.algorithms import TrainState
 from iqlearn.data import Demos
 from iqlearn.evaluation import Episode, Evaluator, Familiar, normalised
-from iqlearn.groups import Diverged, Figures, Group, Offline
+from iqlearn.groups import Diverged, Figures, Group, Offline, Programs
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run
@@ -41,6 +42,7 @@ class Session:
         self.done = self._groups[0].done
         """Steps done by each run: of the environment online, updates offline."""
         self._metrics: list[Figures] = []
+        self._programs: Programs = {}
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
         self._expert = [part.expert_return for part in demos] or [None] * len(runs)
         self._familiar = [Familiar(part.obs, part.observation_scale()) for part in demos]
@@ -66,8 +68,9 @@ class Session:
             Diverged: a loss was not finite; the states from before are kept, of all runs.
         """
         before = sum(int(state.step) for state in self.states)
+        for group in self._groups:  # one after the other: threads that compile at once have ended the process in XLA
+            group.compile(self._programs)
         with ThreadPoolExecutor(len(self._groups)) as pool:
-            self._all(pool, lambda group: group.compile())
             started = time.perf_counter()
             metrics = self._all(pool, partial(self._attempt, steps=steps))
         lost = [found for found in metrics if isinstance(found, Diverged)]
@@ -95,6 +98,8 @@ class Session:
         try:
             return [future.result() for future in futures]
         except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                print("stopping when what is under way is done …", file=sys.stderr)
             for group in self._groups:
                 group.interrupt()
             while not all(future.done() for future in futures):
@@ -133,11 +138,6 @@ class Session:
         for run, folder, extra in zip(self.runs, self._folders, extras, strict=True):
             if folder is not None:
                 run.write(folder, extra)
-
-    def begin(self) -> None:
-        """Write the run folders before the first step."""
-        self.runs = [replace(run, result={"status": "running"}) for run in self.runs]
-        self.write()
 
     def finish(self, status: str) -> None:
         """Set the status in every result: `running`, `completed` or `interrupted`."""

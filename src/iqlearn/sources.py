@@ -7,6 +7,7 @@ from pathlib import Path
 
 from iqlearn import records
 from iqlearn.data import Demos
+from iqlearn.envs import gym
 from iqlearn.errors import InputError
 from iqlearn.reward import DistilledReward, RecoveredReward
 from iqlearn.run import Origin, Run
@@ -77,6 +78,18 @@ def existing(path: str | Path) -> Path:
             f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit."
         )
     return path
+
+
+def evaluated_in(env: str | None, demos: Demos, online: bool) -> tuple[str | None, str | None]:
+    """The environment that is asked for, else the one that the demonstrations name; offline none where that cannot be
+    made here, and then a sentence that says why."""
+    if env is not None or demos.env is None or online:
+        return env or demos.env, None
+    try:
+        gym.task_spec(demos.env)
+    except InputError as error:
+        return None, f"{demos.source} names an environment that cannot be made, so nothing is evaluated. {error}"
+    return demos.env, None
 
 
 def visible(settings: Imitator, demos: Demos) -> Demos:

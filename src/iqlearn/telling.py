@@ -49,7 +49,8 @@ def finish(runs: list[Run], folders: list[Path]) -> None:
                 f"{folder}: its states are {run.drift:.1f} times as far from the expert's as after "
                 f"{r['best_step']:.0f} {unit}; that policy is kept: iqlearn evaluate {folder} --best"
             )
-    stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") == "interrupted"]
+    open_ended = ("interrupted", "running")  # running: not begun when the others were stopped
+    stopped = [folder for run, folder in zip(runs, folders, strict=True) if run.result.get("status") in open_ended]
     if stopped:
         together = [folders[0].parent] if len(stopped) == len(folders) > 1 else stopped
         print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in together))

@@ -60,14 +60,15 @@ def test_take_says_how_many_there_are(counting, n):
 @pytest.mark.parametrize("every", [1, 2, 3, 20])
 def test_subsample_counts_from_the_start_of_every_episode(counting, every):
     part = counting.subsample(every)
-    wanted = [(number, t) for number, n in ((2, 5), (3, 3), (9, 7)) for t in range(0, n, every)]
+    times = {number: sorted({*range(0, n, every), *ends}) for number, n, ends in ((2, 5, [4]), (3, 3, []), (9, 7, []))}
+    wanted = [(number, t) for number in times for t in times[number]]
     assert list(zip(column(part.obs, 0), column(part.obs, 1), strict=True)) == wanted
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_subsample_starts_at_the_offset(counting, offset):
     part = counting.subsample(3, offset)
-    assert (part.obs[:, 1] % 3 == offset).all()
+    assert (part.obs[~part.term, 1] % 3 == offset).all()
     assert [int(part.obs[part.ep == number, 1][0]) for number in (2, 3, 9)] == [offset] * 3
 
 
@@ -96,6 +97,14 @@ def test_subsample_keeps_initial_states_whose_row_it_drops(counting):
     assert part.take(2).initial_obs.tolist() == [[2, 0], [3, 0]]
 
 
+@pytest.mark.parametrize("every", [3, 20])
+def test_subsample_keeps_true_ends_and_drops_time_limits(counting, every):
+    """Else the expert would seem never to end an episode, and every end to be a failure."""
+    part = counting.subsample(every, offset=1)
+    assert part.obs[part.term].tolist() == [[2, 4]]
+    assert not part.trunc.any()
+
+
 def test_subsample_refuses_to_lose_an_episode(counting):
     with pytest.raises(InputError, match=r"counting\.npz from offset 4 .*shortest has 3, expected an offset below"):
         counting.subsample(5, offset=4)
@@ -121,6 +130,17 @@ def test_without_rewards_returns_are_unknown(counting_arrays):
     demos = Demos.from_arrays(counting_arrays).take(2).subsample(2)
     assert (demos.rew, demos.episode_return, demos.expert_return) == (None, None, None)
     assert demos.summary()["returns"] is None
+
+
+def test_fields_that_are_not_of_the_format_are_left_out_and_whole_rewards_do(counting_arrays):
+    extra = {
+        "rew": counting_arrays["rew"].astype(np.int64),
+        "timeouts": counting_arrays["trunc"],
+        "info": np.array([{}]),
+    }
+    demos = Demos.from_arrays({**counting_arrays, **extra})
+    assert demos.rew.dtype == np.float32
+    assert demos.rew.tolist() == counting_arrays["rew"].tolist()
 
 
 def test_returns_that_the_file_names_win(counting_arrays):

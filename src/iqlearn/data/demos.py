@@ -186,7 +186,8 @@ class Demos:
         return replace(kept, initial_obs=self.initial_obs[chosen], episode_return=returns)
 
     def subsample(self, every: int, offset: int = 0, seed: int | None = None) -> Demos:
-        """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state.
+        """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state. A
+        transition that truly ended its episode stays as well: without it the expert would seem never to end one.
 
         With a seed each episode's offset is drawn at random instead, from those that leave it a transition.
 
@@ -201,7 +202,7 @@ class Demos:
         start = np.full(self.episodes, offset)
         if seed is not None:
             start = np.random.default_rng(seed).integers(np.minimum(every, lengths))
-        keep = place % every == np.repeat(start, lengths)
+        keep = (place % every == np.repeat(start, lengths)) | self.term
         if len(np.unique(self.ep[keep])) < self.episodes:
             raise InputError(
                 f"Sub-sampling {self.source} from offset {offset} leaves an episode without transitions; "

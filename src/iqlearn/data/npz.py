@@ -76,7 +76,8 @@ def write(path: Path, arrays: Arrays) -> None:
 
 
 def check(arrays: Arrays, source: str) -> Arrays:
-    """The arrays in their canonical dtypes: float32 or uint8 observations, int64 or float32 actions.
+    """The arrays in their canonical dtypes: float32 or uint8 observations, int64 or float32 actions. Others are left
+    out.
 
     Raises:
         InputError: one sentence for the first fault: file, field, index, what was expected.
@@ -84,7 +85,7 @@ def check(arrays: Arrays, source: str) -> Arrays:
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise InputError(f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(FIELDS)}.")
-    checked = {name: np.asarray(array) for name, array in arrays.items()}
+    checked = {name: np.asarray(arrays[name]) for name in arrays if name in REQUIRED + OPTIONAL}
     for name, array in checked.items():
         checked[name] = _as_dtype(source, name, array)
     _check_shapes(source, checked)
@@ -103,7 +104,9 @@ def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
         return array
     if name in ("obs", "next_obs", "initial_obs") and array.dtype == np.uint8:
         return array
-    if name in ("obs", "next_obs", "initial_obs", "rew", "episode_return") and kind == "f":
+    if name in ("obs", "next_obs", "initial_obs") and kind == "f":
+        return _to_float32(array)
+    if name in ("rew", "episode_return") and kind in "iuf":
         return _to_float32(array)
     if name == "act" and kind in "iuf":
         return _to_float32(array) if kind == "f" else array.astype(np.int64)
@@ -117,7 +120,7 @@ def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
         "term": "bool",
         "trunc": "bool",
         "ep": "integers",
-    }.get(name, "floats" if name in ("rew", "episode_return") else "floats or uint8")
+    }.get(name, "numbers" if name in ("rew", "episode_return") else "floats or uint8")
     raise InputError(f"{source}: field {name!r} has dtype {array.dtype}; expected {expected}.")
 
 

@@ -32,9 +32,15 @@ def make(env_id: str) -> Env:
         ) from error
 
 
-def registered(env_id: str) -> Any:
-    """What Gymnasium knows of the id without making it; none where it is unknown."""
-    return gym.registry.get(env_id)
+def time_limit(env_id: str) -> int | None:
+    """Steps after which an episode is cut off; none where it never is.
+
+    Raises:
+        InputError: as `make`.
+    """
+    env = make(env_id)
+    env.close()
+    return None if env.spec is None else env.spec.max_episode_steps
 
 
 def roomy(actions: gym.spaces.Box) -> bool:

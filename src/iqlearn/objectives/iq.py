@@ -14,14 +14,15 @@ from iqlearn.types import Scalar
 
 
 class SoftValues(NamedTuple):
-    """What the objective sees of n transitions, one row each."""
+    """What the objective sees of n transitions, one row each; of several critics each has its own values."""
 
-    q: Float[Array, " n"]
+    q: Float[Array, "*members n"]
     """Q(s, a)"""
-    v: Float[Array, " n"]
+    v: Float[Array, "*members n"]
     """V(s)"""
-    next_v: Float[Array, " n"]
-    """γV(s'), and 0 where the episode truly ended (see `bellman.discounted`)"""
+    next_v: Float[Array, "*members n"]
+    """γV(s'); where the episode truly ended γ times what the absorbing state is worth, or 0 (see
+    `bellman.discounted`)"""
 
 
 def implied_reward(values: SoftValues) -> Float[Array, "*members n"]:

@@ -96,7 +96,8 @@ class Objective:
     """Distance between expert and learner that the reward's regulariser stands for."""
     value_term: ValueTerm = "mixture"
     """Estimator of the learner's return: over initial states, expert states, expert transitions, or half of these and
-    half of the learner's (without any of the learner's: the expert's)."""
+    half of the learner's (without any of the learner's: the expert's). It changes nothing
+    where `form` leads to squared Bellman errors, which hold it."""
     form: Form = "least_squares"
     """Of `chi2_mixture` with transitions of the learner: LS-IQ's squared Bellman error; the inverse-Bellman form
     that every other case has; or, with continuous actions, LS-IQ's reward first and Q from that (`Regression`), or

@@ -17,7 +17,7 @@ class Schedule:
     steps: int = 10_000
     """Steps in all: of the environment online, updates offline."""
     evaluations: int = 10
-    """Evaluations on the way, evenly spread; the last one is of the final policy."""
+    """Evaluations on the way, at most, evenly spread; the last one is of the final policy."""
     eval_episodes: int = 20
     """Episodes an evaluation."""
     sampled: bool = False
@@ -29,6 +29,7 @@ class Schedule:
         for name in ("steps", "evaluations", "eval_episodes", "seed"):
             value = getattr(self, name)
             require(isinstance(value, int | np.integer), name, value, "a whole number")
+            object.__setattr__(self, name, int(value))
         require_positive(self, "steps", "evaluations", "eval_episodes")
         require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
 
