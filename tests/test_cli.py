@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -223,6 +224,32 @@ def test_help_names_the_flags(arguments, words, capsys):
 
 
 MAIN = "import sys; from iqlearn.cli import main; main()"
+
+
+def test_process_asked_to_terminate_keeps_the_run(cartpole_file, tmp_path):
+    """As after Ctrl-C; services and queues end programs so."""
+    out = tmp_path / "run"
+    arguments = (
+        "train",
+        "--demos",
+        cartpole_file,
+        "--out",
+        out,
+        *SHORT[4:],
+        "--steps",
+        200_000,
+        "--evaluations",
+        1_000,
+    )
+    with subprocess.Popen([sys.executable, "-m", "iqlearn", *map(str, arguments)], stdout=subprocess.PIPE) as running:
+        while not (out / "checkpoint.safetensors").is_file():
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.terminate()
+        said, _ = running.communicate(timeout=300)
+    assert running.returncode == 130
+    assert f"iqlearn resume {out}" in said.decode()
+    assert records.read_json(out / "result.json")["status"] == "interrupted"
 
 
 def process(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -189,3 +189,24 @@ def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, se
 def test_an_expert_of_pictures_is_refused_before_they_fill_the_memory(sentence, monkeypatch):
     monkeypatch.setattr("iqlearn.beginning.LARGEST_OBSERVATION", 3)
     assert "4 coordinates; expected at most 3" in sentence("expert", "--env", "CartPole-v1")
+
+
+def test_a_folder_or_foreign_fields_for_demonstrations_are_named(tmp_path, cartpole_arrays, sentence):
+    assert f"{tmp_path} is a folder: expected an .npz file" in sentence("demos", "inspect", tmp_path)
+    np.savez(tmp_path / "d4rl.npz", observations=cartpole_arrays["obs"], terminals=cartpole_arrays["term"])
+    assert "it has observations, terminals; expected" in sentence("demos", "inspect", tmp_path / "d4rl.npz")
+
+
+def test_remarks_on_demonstrations_are_told_where_they_are_used(tmp_path, cartpole_arrays, capsys):
+    np.savez(
+        tmp_path / "cut.npz",
+        **{
+            **cartpole_arrays,
+            "trunc": np.zeros(len(cartpole_arrays["ep"]), bool),
+            "term": np.zeros(len(cartpole_arrays["ep"]), bool),
+        },
+    )
+    cli.main(["train", "--demos", str(tmp_path / "cut.npz"), "--out", str(tmp_path / "run"), *SHORT])
+    assert "cut.npz: 6 of 6 episodes neither end" in capsys.readouterr().err
+    cli.main(["demos", "inspect", str(tmp_path / "cut.npz"), "--env", "CartPole-v0", "--json"])
+    assert "the file names another environment, CartPole-v1" in json.loads(capsys.readouterr().out)["remarks"]

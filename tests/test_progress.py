@@ -20,6 +20,11 @@ def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
 def test_quiet_is_quiet(capsys):
     with Watch("iq", 100, quiet=True) as watch:
         watch.tell(50, 0.25, 12.5, 1234.5)
-    with working("judging …"):
+    with working("judging …", quiet=True):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_hears_of_what_does_not_tell_how_far_it_is(capsys):
+    with working("judging …"):
+        assert capsys.readouterr() == ("", "judging …\n")

@@ -10,7 +10,7 @@ from iqlearn.beginning import begin
 from iqlearn.data.scale import standard
 from iqlearn.evaluation.rewards import Ends
 from iqlearn.models import ContinuousSoftQ
-from iqlearn.reward import check_kind
+from iqlearn.reward import check_kind, of_task
 from iqlearn.settings import Imitation, Network
 from iqlearn.types import Bounds, TaskSpec, Transitions, on_host
 
@@ -228,3 +228,20 @@ def test_there_are_two_kinds_of_rewards() -> None:
     check_kind("state")
     with pytest.raises(InputError, match=r"kind is 'foo'; expected one of state, state-action"):
         check_kind("foo")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"obs": np.zeros(3, np.float32)}, "obs has shape"),
+        ({"action": np.zeros((4, 1), np.float32)}, "action has shape"),
+        ({"action": np.full(4, 7)}, "actions are 7 to 7; expected 0 to 1, as the run has"),
+        ({"terminal": np.zeros(2, bool)}, "terminal has shape"),
+    ],
+)
+def test_transitions_of_another_task_are_told(change, told) -> None:
+    """Indices that are out of bounds would else be taken for others, in silence."""
+    good = Transitions(np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, bool))
+    assert of_task(good, TaskSpec((3,), 2), "the run") is good
+    with pytest.raises(InputError, match=told):
+        of_task(good._replace(**change), TaskSpec((3,), 2), "the run")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Union, cast
 
@@ -24,27 +27,42 @@ own; `iqlearn COMMAND --help` explains every flag."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C."""
+    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
         print(f"iqlearn {__version__}")
         return
     try:
-        command = tyro.cli(
-            command_for(arguments),
-            args=arguments,
-            prog="iqlearn",
-            description=DESCRIPTION,
-            config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
-        )
-        command.run()
+        with stopping_alike():
+            command = tyro.cli(
+                command_for(arguments),
+                args=arguments,
+                prog="iqlearn",
+                description=DESCRIPTION,
+                config=(FlagCreatePairsOff, OmitSubcommandPrefixes),
+            )
+            command.run()
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # of training, which ends in order, only while it is prepared
+        print("iqlearn: stopped before there was anything to keep; run the command again.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of a pipe has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def stopping_alike() -> Iterator[None]:
+    """The signal by which services and queues end a program stops it as Ctrl-C does: a run keeps what it has."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command_for(arguments: Sequence[str]) -> Any:

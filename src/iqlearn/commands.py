@@ -26,7 +26,7 @@ from iqlearn.settings import Interaction
 from iqlearn.settings.presets import Expert, online_by_default
 from iqlearn.sources import check_demos, evaluated_in, visible
 from iqlearn.start import Origin
-from iqlearn.telling import finish, show, tabulate
+from iqlearn.telling import finish, preparation, show, tabulate
 
 if TYPE_CHECKING:
     from iqlearn import flags
@@ -47,6 +47,8 @@ def train(options: flags.Train[Any]) -> None:
         gym.task_spec(options.env)  # an unknown environment is told before anything about demonstrations
     demos = Demos.builtin(options.env or DEFAULT_ENV) if options.demos is None else Demos.load(options.demos)
     demos = visible(options.learner, demos)
+    for remark in demos.remarks():
+        print(f"iqlearn: {demos.source}: {remark}", file=sys.stderr)
     online = options.online or (not options.offline and online_by_default(options.learner, options.env))
     env, why_not = evaluated_in(options.env, demos, online)
     if why_not is not None:
@@ -64,7 +66,7 @@ def train(options: flags.Train[Any]) -> None:
         part = chosen(demos, trajectories, subsample, seed)
         path = None if options.demos is None else str(options.demos.resolve())
         origin = Origin(env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path)
-        with working("preparing …"):
+        with working(preparation(options.learner, online)):
             runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin, interaction))
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
@@ -151,14 +153,18 @@ def reward(options: flags.Reward) -> None:
     show({"run": str(options.dir), **source, **facts}, options.json, hide=("kinds",))
     if not options.json:
         tabulate(facts["kinds"])
-        print(f"written: {', '.join(str(path) for path in sorted(out.glob(f'{stem}.*')))}")
+        written = [*map(str, sorted(out.glob(f"{stem}.*"))), *([facts["distilled"]] if "distilled" in facts else [])]
+        print(f"written: {', '.join(written)}")
 
 
 def inspect(options: flags.Inspect) -> None:
     demos = Demos.load(options.file)
+    facts = demos.summary()
     if options.env is not None:
         demos.check_task(gym.task_spec(options.env), options.env)
-    show(demos.summary(), options.json)
+        if demos.env not in (None, options.env):
+            facts["remarks"].append(f"the file names another environment, {demos.env}")
+    show(facts, options.json)
 
 
 def collect(options: flags.Collect) -> None:

@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Imitator)
 E = TypeVar("E", SoftQ, SAC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Train(Generic[S]):
     """Learn a policy and a reward from demonstrations, and evaluate them.
 
@@ -29,11 +29,9 @@ class Train(Generic[S]):
     `iqlearn resume DIR` goes on with it.
     """
 
-    learner: Annotated[S, arg(name="")]
-    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     env: Annotated[str | None, arg(metavar="ID")] = None
-    """Gymnasium id to act and to be evaluated in. Without it nothing is acted in, and evaluated in the one that the
-    demonstrations name, if they do. Learning offline works without any."""
+    """Gymnasium id to act and to be evaluated in, MODULE:ID where a module of yours registers it. Without it nothing
+    is acted in, and the policy is evaluated in the one that the demonstrations name; without either it is not."""
     demos: Annotated[Path | None, arg(metavar="FILE")] = None
     """Demonstrations, an .npz file; by default those that ship for the environment (CartPole-v1)."""
     trajectories: Annotated[int | None, arg(metavar="K")] = None
@@ -48,14 +46,16 @@ class Train(Generic[S]):
     """Learn from the demonstrations alone."""
     online: bool = False
     """Learn while acting in the environment."""
-    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
-    """How to act online."""
     seeds: int = 1
     """Train this many seeds, from --seed up, side by side; each gets a folder seed-S in --out."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Run folder to write (default: a new one under runs/)."""
     overwrite: bool = False
     """Replace a run that is in --out already."""
+    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
+    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
+    """How to act online."""
+    learner: Annotated[S, arg(name="")]
 
     def run(self) -> None:
         from iqlearn import commands
@@ -63,26 +63,26 @@ class Train(Generic[S]):
         commands.train(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainExpert(Generic[E]):
     """Make an expert: learn from the environment's own reward, with soft Q-learning (discrete actions) or soft
     actor-critic (continuous ones). `iqlearn demos collect DIR` records its demonstrations; `iqlearn resume DIR` goes
     on after a stop.
     """
 
-    learner: Annotated[E, arg(name="")]
     env: Annotated[str, arg(metavar="ID")]
     """Gymnasium id to act and to be evaluated in."""
-    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
     reward: Annotated[Path | None, arg(metavar="REWARD")] = None
     """Learn from a recovered reward instead: of this run folder, or in this file of `iqlearn reward --distil` or
     `--refit`. The environment's own is still what the evaluation reports."""
-    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
-    """How to act."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
     """Run folder to write (default: a new one under runs/)."""
     overwrite: bool = False
     """Replace a run that is in --out already."""
+    schedule: Annotated[Schedule, arg(name="")] = field(default_factory=Schedule)
+    interaction: Annotated[Interaction, arg(name="")] = field(default_factory=Interaction)
+    """How to act."""
+    learner: Annotated[E, arg(name="")]
 
     def run(self) -> None:
         from iqlearn import commands

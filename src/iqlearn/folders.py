@@ -65,7 +65,7 @@ def vacant(folder: Path, overwrite: bool) -> None:
         return
     raise InputError(
         f"{folder} exists and is not empty; {f'go on with iqlearn resume {folder}, ' if stopped(folder) else ''}"
-        "choose another --out, or add --overwrite to replace the run in it."
+        "choose another --out, or add --overwrite (in Python overwrite=True) to replace the run in it."
     )
 
 

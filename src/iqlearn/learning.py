@@ -16,7 +16,7 @@ from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, Schedule
 from iqlearn.settings.presets import Expert, Imitator, default_steps, online_by_default
 from iqlearn.sources import check_demos, check_reward, evaluated_in, seen, visible
-from iqlearn.telling import announce
+from iqlearn.telling import announce, preparation
 
 
 def learn(
@@ -60,10 +60,15 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
+    if isinstance(settings, type):
+        raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
     if not isinstance(demos, Demos):
         raise InputError(f"demos is a {type(demos).__name__}; expected Demos, as iq.Demos.load(FILE) gives them.")
     if env is not None and not isinstance(env, str):
-        raise InputError(f"env is a {type(env).__name__}; expected a Gymnasium id, as gymnasium.make takes it.")
+        raise InputError(
+            f"env is a {type(env).__name__}; expected a Gymnasium id, as gymnasium.make takes it: learning makes its "
+            "own copies. Register an environment of yours, and name it, or MODULE:ID."
+        )
     if online is None:
         online = interaction is not None or online_by_default(settings, env)
     if interaction is not None and not online:
@@ -78,7 +83,7 @@ def learn(
     env, why_not = evaluated_in(env, demos, bool(online))
     if why_not is not None:
         warnings.warn(why_not, stacklevel=2)
-    with working("preparing …", quiet):
+    with working(preparation(settings, bool(online)), quiet):
         run = begin(settings, demos, schedule, env, interaction=acting)
     if folder is not None:
         claim(folder, overwrite)

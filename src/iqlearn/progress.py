@@ -15,8 +15,13 @@ from rich.progress import (
 
 
 def working(what: str, quiet: bool = False) -> AbstractContextManager[object]:
-    """A turning mark beside `what` while something runs that does not tell how far it is; on a terminal only."""
-    return Console(stderr=True).status(what) if sys.stderr.isatty() and not quiet else nullcontext()
+    """Says what runs that does not tell how far it is: on a terminal beside a turning mark, in a log by a line."""
+    if quiet:
+        return nullcontext()
+    if sys.stderr.isatty():
+        return Console(stderr=True).status(what)
+    print(what, file=sys.stderr, flush=True)
+    return nullcontext()
 
 
 class Watch:

@@ -144,10 +144,7 @@ class RecoveredReward:
         return DistilledReward(regressed(net, of_expert, of_others, rng, fit_key, updates), self.spec, self.ends)
 
     def _of(self, transitions: Transitions | Demos) -> Transitions:
-        if isinstance(transitions, Demos):
-            transitions.check_task(self.spec, "the run")
-            return transitions.transitions
-        return transitions
+        return of_task(transitions, self.spec, "the run")
 
 
 @dataclass(frozen=True)
@@ -169,11 +166,9 @@ class DistilledReward:
 
     def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Float[np.ndarray, " n"]:
         """The reward of each transition; s' is not read. `absorbing`: without what follows a true end."""
-        if isinstance(transitions, Demos):
-            transitions.check_task(self.spec, "the reward")
-            transitions = transitions.transitions
-        step = in_blocks(lambda batch: _judge(self.net, batch.obs, batch.action), transitions)
-        return step if absorbing else self.ends.paid(step, np.asarray(transitions.terminal))
+        told = of_task(transitions, self.spec, "the reward")
+        step = in_blocks(lambda batch: _judge(self.net, batch.obs, batch.action), told)
+        return step if absorbing else self.ends.paid(step, np.asarray(told.terminal))
 
     def at_discount(self, gamma: float) -> DistilledReward:
         """As `RecoveredReward.at_discount`."""
@@ -201,6 +196,27 @@ class DistilledReward:
             ) from error
         like = jax.eval_shape(lambda: _blank(spec, kind == "state-action"))
         return cls(records.read_tree(path, like), spec, ends)
+
+
+def of_task(transitions: Transitions | Demos, spec: TaskSpec, whose: str) -> Transitions:
+    """The transitions, checked to be of that task.
+
+    Raises:
+        InputError: their shapes are others, or a discrete action is none of the task's.
+    """
+    if isinstance(transitions, Demos):
+        transitions.check_task(spec, whose)
+        return transitions.transitions
+    n = len(transitions.obs) if np.ndim(transitions.obs) else 0
+    act = (n,) if spec.discrete else (n, len(spec.bounds.low))
+    shapes = (n, *spec.obs_shape), act, (n, *spec.obs_shape), (n,)
+    for name, array, shape in zip(Transitions._fields, transitions, shapes, strict=True):
+        if np.shape(array) != shape:
+            raise InputError(f"Transitions: {name} has shape {np.shape(array)}; expected {shape}, as {whose} has.")
+    if spec.discrete and n and not 0 <= np.min(transitions.action) <= np.max(transitions.action) < spec.choices:
+        has = f"{np.min(transitions.action)} to {np.max(transitions.action)}"
+        raise InputError(f"Transitions: actions are {has}; expected 0 to {spec.choices - 1}, as {whose} has.")
+    return transitions
 
 
 def check_kind(kind: str) -> None:

@@ -206,7 +206,12 @@ class Run:
         if any(row.get("step") is None for row in rows):
             raise InputError(f"{folder / records.METRICS} is damaged; expected every row with its step.")
         if (folder / records.CHECKPOINT).is_file():
-            state = records.read_tree(folder / records.CHECKPOINT, like)
+            try:
+                state = records.read_tree(folder / records.CHECKPOINT, like)
+            except InputError as error:
+                raise InputError(
+                    f"{error} Without that file the run still acts and judges, but goes on no more."
+                ) from error
             acted = None if interaction is None else records.read_number(folder / records.CHECKPOINT, "env_steps")
             done = int(state.step) if interaction is None else acted
             rows = rows if done is None else [row for row in rows if (row["step"] or 0) <= done]

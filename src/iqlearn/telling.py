@@ -11,21 +11,38 @@ from rich.table import Table
 
 from iqlearn.errors import InputError
 from iqlearn.run import Run
-from iqlearn.settings import IQLearnContinuous
+from iqlearn.settings import IQLearn, IQLearnContinuous
+from iqlearn.settings.presets import Imitator
 
 DRIFTED = 2.0
 """From how many times the distance of the kept policy on it is named."""
 
 
+def preparation(settings: Imitator, online: bool) -> str:
+    """What is done before the first step."""
+    if isinstance(settings, IQLearnContinuous) and not settings.state_only:
+        imitation, where = (settings.online, "online") if online else (settings.offline, "offline")
+        if imitation.warm_start > 0:
+            return f"preparing: a clone of the expert, {imitation.warm_start:,} updates (--{where}.warm-start) …"
+    return "preparing …"
+
+
 def announce(runs: Sequence[Run]) -> None:
-    """On the error stream, before learning online: the form of each run, and how well its expert can be cloned."""
+    """On the error stream, before learning: the form of each run that acts, and how well its expert can be cloned; that
+    nothing can come of states alone offline."""
     for run in runs:
         error, settings = run.origin.action_error, run.settings
+        if run.interaction is None and isinstance(settings, IQLearn | IQLearnContinuous) and settings.state_only:
+            print(
+                f"{settings.name} · seed {run.schedule.seed}: from states alone, and offline, nothing tells one action "
+                "from another; with --online it finds out",
+                file=sys.stderr,
+            )
         if error is None or run.interaction is None or not isinstance(settings, IQLearnContinuous):
             continue
         print(
-            f"{settings.name} · seed {run.schedule.seed}: form {settings.form}; the expert's actions, in [-1, 1], are "
-            f"told by each other to {error:.3f} (auto trusts a clone up to {settings.regression.error_limit})",
+            f"{settings.name} · seed {run.schedule.seed}: form {settings.form}; an expert's action can be told from "
+            f"the others to {error:.3f} in [-1, 1] (a clone is trusted up to {settings.regression.error_limit})",
             file=sys.stderr,
         )
 
@@ -71,6 +88,8 @@ def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> No
         print(json.dumps(facts))
         return
     table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         if name not in hide:
             table.add_row(name.replace("_", " "), in_words(value))

@@ -141,4 +141,4 @@ def test_seeds_of_different_forms_go_one_after_the_other_and_say_why(pendulum, c
     assert all(run.result["status"] == "completed" for run in done)
     told = [line for line in capsys.readouterr().err.splitlines() if "form" in line]
     assert ["seed 0: form regressed" in told[0], "seed 1: form inverse" in told[-1]] == [True, True]
-    assert "(auto trusts a clone up to 1.0)" in told[-1]
+    assert "(a clone is trusted up to 1.0)" in told[-1]

@@ -245,6 +245,11 @@ class Demos:
     def __repr__(self) -> str:
         return f"<Demos {self.source}: {len(self)} transitions of {self.episodes} episodes>"
 
+    def remarks(self) -> list[str]:
+        """What no rule forbids but a loop that records seldom means: rows that do not follow one another, episodes
+        without an end, one-hot actions."""
+        return facts.remarks(self)
+
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
         return facts.summary(self)

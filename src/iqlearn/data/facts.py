@@ -26,11 +26,15 @@ def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> str:
     return digest.hexdigest()
 
 
+def following(demos: Demos) -> Bool[np.ndarray, " rest"]:
+    """Whether each row but the first goes on from where the one before it ended."""
+    steps = (demos.obs[1:] == demos.next_obs[:-1]).reshape(len(demos) - 1, math.prod(demos.obs.shape[1:])).all(axis=1)
+    return (demos.ep[1:] == demos.ep[:-1]) & steps
+
+
 def summary(demos: Demos) -> dict[str, Any]:
     """What `Demos.summary` gives."""
-    steps = (demos.obs[1:] == demos.next_obs[:-1]).reshape(len(demos) - 1, math.prod(demos.obs.shape[1:])).all(axis=1)
-    follows = (demos.ep[1:] == demos.ep[:-1]) & steps
-    returns = demos.episode_return
+    follows, returns = following(demos), demos.episode_return
     return {
         "source": demos.source,
         "env": demos.env,
@@ -38,7 +42,7 @@ def summary(demos: Demos) -> dict[str, Any]:
         "episodes": demos.episodes,
         "episode_length": spread(demos.lengths),
         "contiguous": bool(follows.sum() == len(demos) - demos.episodes),
-        "remarks": remarks(demos, follows),
+        "remarks": remarks(demos),
         "terminal_ends": int(demos.term.sum()),
         "truncated_ends": int(demos.trunc.sum()),
         "observation_shape": list(demos.obs.shape[1:]),
@@ -50,10 +54,9 @@ def summary(demos: Demos) -> dict[str, Any]:
     }
 
 
-def remarks(demos: Demos, follows: Bool[np.ndarray, " rest"]) -> list[str]:
-    """What no rule forbids but a loop that records seldom means. `follows`: each row but the first begins where the
-    one before it ended."""
-    found = []
+def remarks(demos: Demos) -> list[str]:
+    """What no rule forbids but a loop that records seldom means."""
+    found, follows = [], following(demos)
     inside = demos.ep[1:] == demos.ep[:-1]
     broken = np.flatnonzero(inside & ~follows) + 1
     if len(broken):
@@ -65,7 +68,14 @@ def remarks(demos: Demos, follows: Bool[np.ndarray, " rest"]) -> list[str]:
     going_on = int((last & ~demos.term & ~demos.trunc).sum())
     if going_on:
         found.append(f"{going_on} of {demos.episodes} episodes neither end (term) nor meet a time limit (trunc)")
+    if demos.act is not None and one_hot(demos.act):
+        found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
     return found
+
+
+def one_hot(act: Actions) -> bool:
+    """Whether actions are vectors of one 1 among zeros."""
+    return act.ndim == 2 and act.shape[1] > 1 and bool(np.isin(act, (0, 1)).all() and (act.sum(axis=1) == 1).all())
 
 
 def described(act: Actions | None) -> str:

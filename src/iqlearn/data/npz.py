@@ -4,6 +4,7 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ def read(path: Path) -> Arrays:
         InputError: the file is missing, not an `.npz` archive, or holds something other than plain arrays.
     """
     if not path.is_file():
-        raise InputError(f"No demonstrations at {path}: expected an .npz file; check the path.")
+        what = f"{path} is a folder" if path.is_dir() else f"No demonstrations at {path}"
+        raise InputError(f"{what}: expected an .npz file; check the path.")
     arrays: Arrays = {}
     name = "archive"
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n.removesuffix(".npy") for n in archive.namelist()]
+        _require_fields(names, str(path))
         with np.load(path, allow_pickle=False) as archive:
             for name in names:
                 if name in REQUIRED + OPTIONAL:
@@ -49,7 +52,7 @@ def read(path: Path) -> Arrays:
         tokenize.TokenError,
     ) as error:
         raise InputError(
-            f"{path}: {name} is damaged or the file is no .npz archive; expected one written by numpy.savez."
+            f"{path} is damaged ({name}), or no .npz archive; expected one written by numpy.savez."
         ) from error
     except ValueError as error:
         raise InputError(
@@ -82,9 +85,7 @@ def check(arrays: Arrays, source: str) -> Arrays:
     Raises:
         InputError: one sentence for the first fault: file, field, index, what was expected.
     """
-    missing = [name for name in REQUIRED if name not in arrays]
-    if missing:
-        raise InputError(f"{source}: field {missing[0]!r} is missing; expected the fields {', '.join(FIELDS)}.")
+    _require_fields(arrays, source)
     checked = {name: np.asarray(arrays[name]) for name in arrays if name in REQUIRED + OPTIONAL}
     for name, array in checked.items():
         checked[name] = _as_dtype(source, name, array)
@@ -96,6 +97,14 @@ def check(arrays: Arrays, source: str) -> Arrays:
     if "act" in checked and checked["act"].dtype.kind == "i":
         _forbid(source, "act", checked["act"] < 0, "an action number of at least 0", checked["act"])
     return checked
+
+
+def _require_fields(names: Iterable[str], source: str) -> None:
+    found = sorted(names)
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        has = f"it has {', '.join(found)}; " if found else ""
+        raise InputError(f"{source}: field {missing[0]!r} is missing; {has}expected the fields {', '.join(FIELDS)}.")
 
 
 def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
@@ -141,7 +150,12 @@ def _check_shapes(source: str, a: Arrays) -> None:
             )
     obs_shape = a["obs"].shape[1:]
     if a["obs"].ndim < 2 or a["obs"].shape[0] != n:
-        raise InputError(f"{source}: field 'obs' has shape {a['obs'].shape}; expected ({n}, coordinates).")
+        more = (
+            "; of an episode's T + 1 observations obs[:-1] are s and obs[1:] s'"
+            if a["obs"].shape[:1] > (n,) > (0,)
+            else ""
+        )
+        raise InputError(f"{source}: field 'obs' has shape {a['obs'].shape}; expected ({n}, coordinates){more}.")
     if a["next_obs"].shape != a["obs"].shape or a["next_obs"].dtype != a["obs"].dtype:
         raise InputError(
             f"{source}: field 'next_obs' has shape {a['next_obs'].shape} and dtype {a['next_obs'].dtype}; "
@@ -159,12 +173,16 @@ def _check_shapes(source: str, a: Arrays) -> None:
 
 
 def _check_actions(source: str, act: np.ndarray, n: int) -> None:
-    wanted, dimensions = ("(N,)", 1) if act.dtype.kind == "i" else ("(N, act_dim)", 2)
-    if act.shape[:1] != (n,) or act.ndim != dimensions:
-        raise InputError(
-            f"{source}: field 'act' has shape {act.shape}; expected {wanted} with N = {n} for "
-            f"{'integer' if dimensions == 1 else 'float'} actions."
-        )
+    discrete = act.dtype.kind == "i"
+    if act.shape[:1] == (n,) and act.ndim == (1 if discrete else 2):
+        return
+    wanted, kind = (f"({n},)", "integer") if discrete else (f"({n}, act_dim)", "float")
+    more = ""
+    if act.shape == (n,):
+        more = ": act.astype(int) if these are numbers of choices, act[:, None] if an action is one number"
+    elif discrete and act.ndim == 2:
+        more = ": act.argmax(1) if choices are one-hot, act.astype(float) if actions are continuous"
+    raise InputError(f"{source}: field 'act' has shape {act.shape}; expected {wanted} for {kind} actions{more}.")
 
 
 def _check_episodes(source: str, a: Arrays) -> None:

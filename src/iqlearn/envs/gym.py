@@ -28,7 +28,7 @@ def make(env_id: str) -> Env:
     except (gym.error.Error, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(
-            f"No environment {env_id!r}: {reason}; expected a Gymnasium id such as CartPole-v1."
+            f"No environment {env_id!r}: {reason}; expected a Gymnasium id such as CartPole-v1, or MODULE:ID."
         ) from error
 
 
@@ -60,7 +60,10 @@ def task_spec(env_id: str) -> TaskSpec:
     try:
         observations, actions = env.observation_space, env.action_space
         if not isinstance(observations, gym.spaces.Box):
-            raise InputError(f"Observations of {env_id!r} are {observations}; expected a Box.")
+            raise InputError(
+                f"Observations of {env_id!r} are {observations}; expected a Box: register an environment that flattens "
+                "them (gymnasium.wrappers.FlattenObservation) and name that."
+            )
         if isinstance(actions, gym.spaces.Discrete) and actions.start == 0:
             return TaskSpec(observations.shape, int(actions.n))
         if isinstance(actions, gym.spaces.Box) and len(actions.shape) == 1 and roomy(actions):
