@@ -42,9 +42,18 @@ def announce(runs: Sequence[Run]) -> None:
             continue
         print(
             f"{settings.name} · seed {run.schedule.seed}: form {settings.form}; an expert's action can be told from "
-            f"the others to {error:.3f} in [-1, 1] (a clone is trusted up to {settings.regression.error_limit})",
+            f"the others to {error:.3f} in [-1, 1] ({limits(settings, error)})",
             file=sys.stderr,
         )
+
+
+def limits(settings: IQLearnContinuous, error: float) -> str:
+    """What `form=auto` goes by, as far as it matters here."""
+    regression = settings.regression
+    trusted = f"a clone is trusted up to {regression.error_limit}"
+    if error <= regression.error_limit or settings.form == "regressed":
+        return trusted
+    return f"{trusted}, the reward first takes {2 * regression.steps:,} steps or more"
 
 
 def finish(runs: list[Run], folders: list[Path]) -> None:
