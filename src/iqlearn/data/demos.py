@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from iqlearn.data import agreement, facts, npz
+from iqlearn.data import agreement, facts, npz, parts
 from iqlearn.data.scale import standard, whitening
 from iqlearn.errors import InputError
 from iqlearn.types import ObservationScale, TaskSpec, Transitions
@@ -172,14 +172,7 @@ class Demos:
         Raises:
             InputError: there are fewer.
         """
-        if not 1 <= n <= self.episodes:
-            raise InputError(
-                f"{n} trajectories asked for, but {self.source} holds {self.episodes}; "
-                f"expected a number from 1 to {self.episodes}."
-            )
-        chosen = np.arange(n)
-        if seed is not None:
-            chosen = np.sort(np.random.default_rng(seed).permutation(self.episodes)[:n])
+        chosen = parts.episodes(self, n, seed)
         numbers = np.unique(self.ep)[chosen]
         returns = None if self.episode_return is None else self.episode_return[chosen]
         kept = self._rows(np.isin(self.ep, numbers))
@@ -194,21 +187,7 @@ class Demos:
         Raises:
             InputError: `every` is not positive, or `offset` not in [0, every).
         """
-        if every < 1 or not 0 <= offset < every:
-            wanted = "every (--subsample) ≥ 1 and 0 ≤ offset < every"
-            raise InputError(f"Sub-sampling every {every} from {offset}; expected {wanted}.")
-        lengths = self.lengths
-        place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        start = np.full(self.episodes, offset)
-        if seed is not None:
-            start = np.random.default_rng(seed).integers(np.minimum(every, lengths))
-        keep = (place % every == np.repeat(start, lengths)) | self.term
-        if len(np.unique(self.ep[keep])) < self.episodes:
-            raise InputError(
-                f"Sub-sampling {self.source} from offset {offset} leaves an episode without transitions; "
-                f"the shortest has {lengths.min()}, expected an offset below that."
-            )
-        return self._rows(keep)
+        return self._rows(parts.rows(self, every, offset, seed))
 
     def check_task(self, spec: TaskSpec, env: str) -> None:
         """Compare shapes and actions, where there are any, with those of the environment `env`.

@@ -108,7 +108,8 @@ class IQLearnContinuous(ActorCritic, Objective):
     """Of `chi2_mixture`: the inverse-Bellman form, LS-IQ's squared Bellman error, or LS-IQ's reward first and Q from
     that (`Regression`). `auto` is the reward first where learning acts and the expert's actions are not to be cloned
     (`regression.error_limit`), with the settings of `regressed` where these are at their defaults, and the
-    inverse-Bellman form elsewhere; the run has what was taken."""
+    inverse-Bellman form elsewhere; the run has what was taken. In Python the settings that go with the reward first
+    are `IQLearnContinuous.regressed()`; `form="regressed"` changes the form alone."""
     target_update: Literal["none", "polyak"] = "none"
     """Where V(s') comes from: each critic itself, differentiated as the objective says, or the least of slow copies of
     them, a fixed target (which `least_squares` and `regressed` always have)."""
