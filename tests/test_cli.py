@@ -242,7 +242,7 @@ def test_process_asked_to_terminate_keeps_the_run(cartpole_file, tmp_path):
         1_000,
     )
     with subprocess.Popen([sys.executable, "-m", "iqlearn", *map(str, arguments)], stdout=subprocess.PIPE) as running:
-        while not (out / "checkpoint.safetensors").is_file():
+        while not (out / "best.safetensors").is_file():  # written at the first evaluation
             assert running.poll() is None
             time.sleep(0.1)
         running.terminate()

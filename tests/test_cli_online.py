@@ -242,7 +242,8 @@ def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tm
     assert "at least 5051: updates begin a round after the 5000 of regression.steps" in sentence(
         *train, "--form", "regressed"
     )
-    assert "form is 'regressed'; expected inverse offline" in sentence(*train, "--form", "regressed", "--offline")
+    offline = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--offline", "--form", "regressed")
+    assert "form is 'regressed'; expected inverse offline" in sentence(*offline)
     assert not (tmp_path / "run").exists()
 
 

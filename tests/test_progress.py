@@ -20,11 +20,13 @@ def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
 def test_quiet_is_quiet(capsys):
     with Watch("iq", 100, quiet=True) as watch:
         watch.tell(50, 0.25, 12.5, 1234.5)
-    with working("judging …", quiet=True):
-        pass
+    with working("judging …", quiet=True) as tell:
+        tell("still judging …")
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_log_hears_of_what_does_not_tell_how_far_it_is(capsys):
-    with working("judging …"):
-        assert capsys.readouterr() == ("", "judging …\n")
+def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
+    with working("judging …") as tell:
+        assert capsys.readouterr() == ("", "")
+        tell("fitting a reward …")
+    assert capsys.readouterr() == ("", "fitting a reward …\n")

@@ -10,6 +10,7 @@ from iqlearn.envs import gym
 from iqlearn.envs.vector import random_observations
 from iqlearn.errors import InputError
 from iqlearn.models.dynamics import fit_linear
+from iqlearn.progress import Tell, nothing
 from iqlearn.run import Run
 from iqlearn.settings import Interaction, IQLearn, IQLearnContinuous, Schedule
 from iqlearn.settings.presets import Expert, Imitator, check
@@ -31,8 +32,10 @@ def begin(
     env: str | None,
     origin: Origin | None = None,
     interaction: Interaction | None = None,
+    tell: Tell = nothing,
 ) -> Run:
-    """A run before its first update; checks that settings, demonstrations and environment agree."""
+    """A run before its first update; checks that settings, demonstrations and environment agree. `tell` hears of what
+    takes long."""
     demos = visible(settings, demos)
     if interaction is not None and env is None:
         raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
@@ -57,13 +60,16 @@ def begin(
         state = data.begin(state, keys_of(schedule.seed)[1])
     run = Run(settings, schedule, origin, spec, state, interaction)
     if isinstance(asked, IQLearnContinuous) and not asked.state_only:  # else once actions have been inferred
-        return with_clone(run, asked, demos)
+        return with_clone(run, asked, demos, tell)
     return run
 
 
-def with_clone(run: Run, asked: IQLearnContinuous, demos: Demos) -> Run:
+def with_clone(run: Run, asked: IQLearnContinuous, demos: Demos, tell: Tell) -> Run:
     """The run with an actor that begins as a clone of the expert, in the form that suits how far that can be cloned."""
     imitation, seed = asked.online if run.interaction else asked.offline, run.schedule.seed
+    if imitation.warm_start > 0:
+        flag = f"--{'online' if run.interaction else 'offline'}.warm-start"
+        tell(f"{asked.name} · seed {seed}: cloning the expert first, {imitation.warm_start:,} updates ({flag}) …")
     state, process = warm_started(asked, imitation, run.state, on_device([demos])[0], keys_of(seed)[2])
     error = None if process is None else process.left_out()
     origin = replace(run.origin, action_error=error)

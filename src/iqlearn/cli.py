@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:  # of training, which ends in order, only while it is prepared
-        print("iqlearn: stopped before there was anything to keep; run the command again.", file=sys.stderr)
+    except KeyboardInterrupt:  # training itself ends in order, and says how to go on
+        print("iqlearn: stopped; a run folder that is there already goes on with iqlearn resume.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of a pipe has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,7 +26,7 @@ from iqlearn.settings import Interaction
 from iqlearn.settings.presets import Expert, online_by_default
 from iqlearn.sources import check_demos, evaluated_in, visible
 from iqlearn.start import Origin
-from iqlearn.telling import finish, preparation, show, tabulate
+from iqlearn.telling import finish, show, tabulate
 
 if TYPE_CHECKING:
     from iqlearn import flags
@@ -66,8 +66,9 @@ def train(options: flags.Train[Any]) -> None:
         part = chosen(demos, trajectories, subsample, seed)
         path = None if options.demos is None else str(options.demos.resolve())
         origin = Origin(env, demos.source, part.sha256(), len(part), part.episodes, trajectories, subsample, path)
-        with working(preparation(options.learner, online)):
-            runs.append(begin(options.learner, part, replace(options.schedule, seed=seed), env, origin, interaction))
+        schedule = replace(options.schedule, seed=seed)
+        with working("preparing …") as tell:
+            runs.append(begin(options.learner, part, schedule, env, origin, interaction, tell))
         parts.append(part)
     out = options.out or fresh(Path("runs"), f"{Path(env or demos.source).stem}-{options.learner.name}")
     folders = [out] if options.seeds == 1 else [out / f"seed-{run.schedule.seed}" for run in runs]

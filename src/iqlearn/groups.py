@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Array, Key
 
 from iqlearn.algorithms import Algorithm, TrainState
 from iqlearn.run import Run
@@ -16,7 +17,6 @@ from iqlearn.training import (
     train,
     train_seeds,
 )
-from iqlearn.types import PRNGKey
 
 Figures = dict[str, float]
 Programs = dict[Any, Any]
@@ -107,7 +107,9 @@ class Offline:
         """Nothing is held."""
 
 
-def updates(made: Programs, algorithm: Algorithm, n: int, states: TrainState, data: Data, keys: PRNGKey) -> Any:
+def updates(
+    made: Programs, algorithm: Algorithm, n: int, states: TrainState, data: Data, keys: Key[Array, "*runs"]
+) -> Any:
     """The compiled updates of `n` runs with arrays of these shapes, made if they are not there."""
     leaves, structure = jax.tree.flatten((states, data, keys))
     kind = algorithm, n, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from iqlearn import records
 from iqlearn.beginning import begin
 from iqlearn.data import Demos
@@ -16,7 +18,7 @@ from iqlearn.session import Diverged, Session
 from iqlearn.settings import Interaction, Schedule
 from iqlearn.settings.presets import Expert, Imitator, default_steps, online_by_default
 from iqlearn.sources import check_demos, check_reward, evaluated_in, seen, visible
-from iqlearn.telling import announce, preparation
+from iqlearn.telling import announce
 
 
 def learn(
@@ -83,8 +85,8 @@ def learn(
     env, why_not = evaluated_in(env, demos, bool(online))
     if why_not is not None:
         warnings.warn(why_not, stacklevel=2)
-    with working(preparation(settings, bool(online)), quiet):
-        run = begin(settings, demos, schedule, env, interaction=acting)
+    with working("preparing …", quiet) as tell:
+        run = begin(settings, demos, schedule, env, interaction=acting, tell=tell)
     if folder is not None:
         claim(folder, overwrite)
     return whole(continue_runs([run], [demos], [folder], quiet))[0]
@@ -129,7 +131,7 @@ def begun(run: Run, folder: Path | None) -> Run:
         return run
     run = replace(run, result={"status": "running"})
     if folder is not None:
-        run.write(folder)
+        run.write(folder, None if run.interaction is None else {"env_steps": np.int64(0)})
     return run
 
 

@@ -1,7 +1,9 @@
 """What a run is at: a live line on a terminal, else a line an evaluation."""
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from rich.console import Console
@@ -13,15 +15,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+Tell = Callable[[str], object]
+"""Says on the error stream what is done now."""
 
-def working(what: str, quiet: bool = False) -> AbstractContextManager[object]:
-    """Says what runs that does not tell how far it is: on a terminal beside a turning mark, in a log by a line."""
+
+def nothing(what: str) -> None:
+    """Says nothing."""
+    del what
+
+
+@contextmanager
+def working(what: str, quiet: bool = False) -> Iterator[Tell]:
+    """While something runs that does not tell how far it is: a turning mark beside `what` on a terminal. Gives what
+    says more of it, there in the place of `what`, in a log as a line."""
     if quiet:
-        return nullcontext()
-    if sys.stderr.isatty():
-        return Console(stderr=True).status(what)
-    print(what, file=sys.stderr, flush=True)
-    return nullcontext()
+        yield nothing
+    elif sys.stderr.isatty():
+        with Console(stderr=True).status(what) as status:
+            yield status.update
+    else:
+        yield partial(print, file=sys.stderr, flush=True)
 
 
 class Watch:

@@ -12,19 +12,9 @@ from rich.table import Table
 from iqlearn.errors import InputError
 from iqlearn.run import Run
 from iqlearn.settings import IQLearn, IQLearnContinuous
-from iqlearn.settings.presets import Imitator
 
 DRIFTED = 2.0
 """From how many times the distance of the kept policy on it is named."""
-
-
-def preparation(settings: Imitator, online: bool) -> str:
-    """What is done before the first step."""
-    if isinstance(settings, IQLearnContinuous) and not settings.state_only:
-        imitation, where = (settings.online, "online") if online else (settings.offline, "offline")
-        if imitation.warm_start > 0:
-            return f"preparing: a clone of the expert, {imitation.warm_start:,} updates (--{where}.warm-start) …"
-    return "preparing …"
 
 
 def announce(runs: Sequence[Run]) -> None:

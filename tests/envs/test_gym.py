@@ -64,7 +64,9 @@ def test_actions_that_do_not_do_are_one_sentence(spec_of, actions):
 
 @pytest.mark.parametrize("observations", [Discrete(5), Tuple([SMALL, SMALL]), Dict({"a": SMALL})])
 def test_observations_that_do_not_do_are_one_sentence(spec_of, observations):
-    with pytest.raises(InputError, match=r"^Observations of 'IqlearnBare-v0' are .*; expected a Box\.$") as caught:
+    with pytest.raises(
+        InputError, match=r"^Observations of 'IqlearnBare-v0' are .*; expected a Box: register .*flattens.*\.$"
+    ) as caught:
         spec_of(observations, SMALL)
     assert "\n" not in str(caught.value)
 
