@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from iqlearn.records import Row, replacing
+from iqlearn.files import replacing
+from iqlearn.records import Row
 
 RANGE = ("return_std", "return_min", "return_max")
 """Columns that belong to the panel of the mean return."""

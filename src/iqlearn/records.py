@@ -15,10 +15,8 @@ import csv
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from iqlearn.errors import InputError
+from iqlearn.files import replacing
 from iqlearn.types import Bounds, TaskSpec
 
 Tree = TypeVar("Tree")
@@ -180,26 +179,6 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
 def _replace(path: Path, content: str | bytes) -> None:
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` afterwards: what is there is old or new, never half.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); expected a folder to write to, with room. What was there "
-            "is as it was."
-        ) from error
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The `.npz` format of demonstrations: read, check, write. Every fault is one sentence; nothing is ever unpickled."""
 
-import os
 import tokenize
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from iqlearn.errors import InputError
+from iqlearn.files import replacing
 
 FIELDS = ("obs", "act", "next_obs", "term", "trunc", "ep")
 """What a learner sees of each transition."""
@@ -68,14 +68,10 @@ def write(path: Path, arrays: Arrays) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); expected a file in a folder.") from error
 
 
 def check(arrays: Arrays, source: str) -> Arrays:
