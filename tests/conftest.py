@@ -1,14 +1,27 @@
 """Shape checking of the whole package while it is tested, and demonstrations to test with."""
 
+import gc
 import importlib
 import os
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
-# Tests compile hundreds of small programs and run each a few times: less optimisation is a third less time in all.
-# Set before jax is imported; the slow tests, which do train, are run with JAX_DISABLE_MOST_OPTIMIZATIONS=0.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Tests compile hundreds of small programs and run each a few times: with less optimisation they take half the time.
+# Set before jax is imported, and for the workers and commands that the tests start. A flag that another version of XLA
+# does not know would end the process, so a process of its own tries them. The slow tests, which do train, are run with
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0.
+FLAGS = ("use_fusion_emitters=false", "parallel_codegen_split_count=1", "multi_thread_eigen=false")
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": " ".join(f"--xla_cpu_{flag}" for flag in FLAGS)}
+if not QUICK.keys() & os.environ.keys():
+    tried = [sys.executable, "-c", "import jax; jax.devices()"]
+    if subprocess.run(tried, env={**os.environ, **QUICK}, capture_output=True).returncode != 0:
+        del QUICK["XLA_FLAGS"]
+    os.environ.update(QUICK)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker a core: more threads only wait for each other
 
+import jax
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -19,11 +32,37 @@ with install_import_hook("iqlearn", "beartype.beartype"):
         if module.name not in ("iqlearn.__main__", "iqlearn.cli", "iqlearn.flags"):
             importlib.import_module(module.name)
 
-from iqlearn import cli, session
+from iqlearn import cli, plots, session
 from iqlearn.data import Demos
 from iqlearn.evaluation.returns import Evaluator, as_arrays
 
 EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shared" / "demos"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_of_all_modules(tmp_path_factory):
+    """One folder of compiled programs for the whole session: what one module compiled, the next ones load."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module():
+    """A compiled program is some dozens of mapped regions, of which a process has 65,530; all tests' are more."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pictures_left_out():
+    """The picture of each short run would take longer than its training; test_plots.py draws them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "curves", lambda path, *_: path.write_bytes(b""))
+        yield
 
 
 @pytest.fixture(scope="session")

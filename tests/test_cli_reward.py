@@ -42,7 +42,9 @@ def trained(pendulum_file, tmp_path_factory):
 def judged(trained, pendulum_file, tmp_path_factory):
     """What `iqlearn reward` writes about it, with a state reward distilled."""
     out = tmp_path_factory.mktemp("judged")
-    iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--distil", "state", "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecoveredReward, "distil", partialmethod(RecoveredReward.distil, updates=50))
+        iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--distil", "state", "--out", out)
     return out
 
 

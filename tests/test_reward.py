@@ -102,6 +102,7 @@ def test_rows_are_judged_alone_whatever_their_number(reward: RecoveredReward, n:
     np.testing.assert_allclose(reward(batch)[some], one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_state_action_reward_is_found_again_and_a_state_reward_is_its_mean(reward: RecoveredReward) -> None:
     batch = rows(4_000, ends=0.0)._replace(next_obs=np.zeros((4_000, 3), np.float32))  # r depends on (s, a) only
     held = rows(500, ends=0.0, seed=2)._replace(next_obs=np.zeros((500, 3), np.float32))

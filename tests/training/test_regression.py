@@ -58,6 +58,7 @@ def test_the_reward_is_found_once_before_the_first_update(pendulum):
         np.testing.assert_array_equal(later, rewards[2])
 
 
+@pytest.mark.slow
 def test_the_reward_tells_the_expert_from_what_was_met(pendulum):
     group = group_of(pendulum, replace(SETTINGS, regression=Regression(steps=40, updates=2_000)))
     group.advance(40)

@@ -45,6 +45,7 @@ def group_of(pendulum, settings: IQLearnContinuous = SETTINGS, acting: Interacti
     return group
 
 
+@pytest.mark.slow
 def test_actions_are_inferred_from_what_random_ones_led_to(pendulum):
     """Pendulum's torque is a smooth function of two states; the demonstrations' own actions are never shown."""
     long = replace(SETTINGS, inference=Inference(steps=2_000, rounds=2))
