@@ -16,7 +16,7 @@ from iqlearn.algorithms import TrainState
 from iqlearn.data import Replay, empty_replay
 from iqlearn.envs.vector import Step, VectorEnv
 from iqlearn.errors import InputError
-from iqlearn.groups import Diverged, Figures, Programs, finite, mean, updates
+from iqlearn.groups import Diverged, Figures, finite, mean
 from iqlearn.models import ContinuousSoftQ, SoftQModel
 from iqlearn.run import Run
 from iqlearn.settings import IQLearnContinuous, Regression
@@ -29,6 +29,7 @@ from iqlearn.training import (
     Experience,
     Rewards,
     Seen,
+    compiled,
     interact,
     join,
     moments,
@@ -94,9 +95,10 @@ class Online:
         demos = self._demos if self._watcher is None else self._watcher.demos
         return Rewards(self._replay) if demos is None else Experience(demos, self._replay)
 
-    def compile(self, made: Programs) -> None:
+    def compile(self) -> None:
         if self._program is None:
-            self._program = updates(made, self._algorithm, self._n, self._states, self.data, self._train_key)
+            begun = self._states, self.data, self._train_key
+            self._program = compiled(self._algorithm, *begun, seeds=self._n > 1)
 
     def advance(self, steps: int) -> list[Figures]:
         done, last = self.done, self.done + steps

@@ -5,22 +5,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Key
 
-from iqlearn.algorithms import Algorithm, TrainState
+from iqlearn.algorithms import TrainState
 from iqlearn.run import Run
 from iqlearn.start import keys_of
-from iqlearn.training import (
-    Data,
-    join,
-    split,
-    train,
-    train_seeds,
-)
+from iqlearn.training import Data, compiled, join, split
 
 Figures = dict[str, float]
-Programs = dict[Any, Any]
-"""Compiled updates, by what they are made for: groups of one shape have one."""
 
 
 class Diverged(Exception):
@@ -49,8 +40,8 @@ class Group(Protocol):
         """What a checkpoint of each run holds beside the state, as named trees."""
         ...
 
-    def compile(self, made: Programs) -> None:
-        """Make the program ready, so that time is measured without it; what is made already is taken from there."""
+    def compile(self) -> None:
+        """Make the program ready, so that time is measured without it."""
         ...
 
     def advance(self, steps: int) -> list[Figures]:
@@ -87,9 +78,10 @@ class Offline:
     def extras(self) -> list[dict[str, Any]]:
         return [{} for _ in range(self._n)]
 
-    def compile(self, made: Programs) -> None:
+    def compile(self) -> None:
         if self._program is None:
-            self._program = updates(made, self._algorithm, self._n, self._states, self._data, self._keys)
+            begun = self._states, self._data, self._keys
+            self._program = compiled(self._algorithm, *begun, seeds=self._n > 1)
 
     def advance(self, steps: int) -> list[Figures]:
         states, metrics = self._program(self._states, self._data, self._keys, steps)
@@ -105,18 +97,6 @@ class Offline:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def updates(
-    made: Programs, algorithm: Algorithm, n: int, states: TrainState, data: Data, keys: Key[Array, "*runs"]
-) -> Any:
-    """The compiled updates of `n` runs with arrays of these shapes, made if they are not there."""
-    leaves, structure = jax.tree.flatten((states, data, keys))
-    kind = algorithm, n, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    if kind not in made:
-        loop = train if n == 1 else train_seeds
-        made[kind] = loop.lower(algorithm, states, data, keys, 1).compile()
-    return made[kind]
 
 
 def finite(metrics: Mapping[str, Any]) -> bool:

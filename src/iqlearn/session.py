@@ -19,7 +19,7 @@ from iqlearn.acting import Online
 from iqlearn.algorithms import TrainState
 from iqlearn.data import Demos
 from iqlearn.evaluation import Episode, Evaluator, Familiar, normalised
-from iqlearn.groups import Diverged, Figures, Group, Offline, Programs
+from iqlearn.groups import Diverged, Figures, Group, Offline
 from iqlearn.models import Policy
 from iqlearn.records import Row
 from iqlearn.run import Run
@@ -42,7 +42,6 @@ class Session:
         self.done = self._groups[0].done
         """Steps done by each run: of the environment online, updates offline."""
         self._metrics: list[Figures] = []
-        self._programs: Programs = {}
         self._evaluator = None if first.origin.env is None else Evaluator(first.origin.env)
         self._expert = [part.expert_return for part in demos] or [None] * len(runs)
         self._familiar = [Familiar(part.obs, part.observation_scale()) for part in demos]
@@ -69,7 +68,7 @@ class Session:
         """
         before = sum(int(state.step) for state in self.states)
         for group in self._groups:  # one after the other: threads that compile at once have ended the process in XLA
-            group.compile(self._programs)
+            group.compile()
         with ThreadPoolExecutor(len(self._groups)) as pool:
             started = time.perf_counter()
             metrics = self._all(pool, partial(self._attempt, steps=steps))

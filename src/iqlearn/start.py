@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import jax.random as jr
 from iqlearn.algorithms import Algorithm, TrainState, algorithm
 from iqlearn.data.scale import NO_LIMIT
 from iqlearn.settings import BC, Interaction, IQLearn, Settings
+from iqlearn.training.updates import KEPT
 from iqlearn.types import ObservationScale, PRNGKey, TaskSpec
 
 
@@ -46,10 +48,10 @@ class Origin:
     no Gaussian process of them was fitted."""
 
 
-@partial(jax.jit, static_argnames=("algorithm", "spec"))
-def init(algorithm: Algorithm, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> TrainState:
+@lru_cache(KEPT)
+def init(algorithm: Algorithm, spec: TaskSpec) -> Callable[[ObservationScale, PRNGKey], TrainState]:
     """`algorithm.init` as one program."""
-    return algorithm.init(spec, scale, key)
+    return jax.jit(partial(algorithm.init, spec))
 
 
 def imagines(settings: Settings, origin: Origin, interaction: Interaction | None) -> bool:
@@ -71,7 +73,7 @@ def initial_state(
     """The state before the first update, from the seed alone; its particles have yet to begin."""
     imagining = imagines(settings, origin, interaction)
     learner = algorithm(settings, imagining or interaction is not None)
-    state = init(learner, spec, scale, keys_of(seed)[0])
+    state = init(learner, spec)(scale, keys_of(seed)[0])
     if isinstance(settings, IQLearn) and imagining:
         return replace(state, particles=jnp.zeros((settings.imagination.particles, *spec.obs_shape)))
     return state

@@ -1,6 +1,8 @@
 """Updates: what they change, what they leave, and that many seeds are many single ones."""
 
+import gc
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import jax
@@ -14,9 +16,10 @@ from iqlearn.algorithms.descent import is_weight, refresh
 from iqlearn.beginning import begin
 from iqlearn.session import Session
 from iqlearn.settings import DivergenceName, Imagination, Schedule, SoftQ
-from iqlearn.training import on_device, train
+from iqlearn.training import compiled, on_device, updates
 from iqlearn.types import ObservationScale, Rewarded, TaskSpec, Transitions
 
+MAPPED = Path("/proc/self/maps")
 SMALL = Network(hidden=(16,))
 PLAIN = Imagination(error_limit=0.0)
 
@@ -104,15 +107,38 @@ def test_each_seed_is_measured_by_its_own_expert(cartpole):
         assert run.result["normalised_return"] == pytest.approx(normalised)
 
 
-def test_chunks_of_any_length_share_one_compilation(cartpole):
-    settings = BC(network=SMALL)
-    run = begin(settings, cartpole, Schedule(), env=None)
-    data = on_device([cartpole])[0]
-    key = jax.random.key(0)
-    train.clear_cache()
-    state, _ = train(algorithm(settings), run.state, data, key, jnp.int32(3))
-    train(algorithm(settings), state, data, key, jnp.int32(7))
-    assert train._cache_size() == 1
+def test_one_program_does_chunks_of_any_length_and_data_of_one_shape(cartpole):
+    run, learner = begin(BC(network=SMALL), cartpole, Schedule(), env=None), algorithm(BC(network=SMALL))
+    data, key = on_device([cartpole])[0], jax.random.key(0)
+    program = compiled(learner, run.state, data, key)
+    assert int(program(run.state, data, key, 3)[0].step) == 3
+    assert int(program(run.state, data, key, 7)[0].step) == 7
+    assert compiled(learner, run.state, data, jax.random.key(1)) is program
+    assert compiled(learner, run.state, on_device([cartpole.take(2)])[0], key) is not program
+    assert compiled(algorithm(BC(network=SMALL, learning_rate=0.1)), run.state, data, key) is not program
+
+
+@pytest.mark.skipif(not MAPPED.is_file(), reason="what a process has mapped is read where Linux tells it")
+def test_a_program_that_is_let_go_of_leaves_the_process(cartpole):
+    """Nothing else holds it, and the memory that holds its code, of which a process has so many pieces, is free."""
+
+    def pieces() -> int:
+        gc.collect()
+        return len(MAPPED.read_text().splitlines())
+
+    run, data = begin(BC(network=SMALL), cartpole, Schedule(), env=None), on_device([cartpole])[0]
+    updates._program.cache_clear()  # what other tests left is not to go meanwhile
+    jax.clear_caches()
+    before = pieces()
+    made = [
+        compiled(algorithm(BC(network=SMALL, learning_rate=rate)), run.state, data, jax.random.key(0))
+        for rate in np.linspace(0.01, 0.02, 8).tolist()
+    ]
+    held = pieces()
+    assert held > before + 16
+    made.clear()
+    updates._program.cache_clear()
+    assert pieces() < before + (held - before) / 2
 
 
 def test_only_weight_matrices_decay(cartpole):

@@ -188,7 +188,7 @@ def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
     try:
         run = begin(DISCRETE, demos, Schedule(steps=40), "IqlearnSteps-v0", interaction=ACTING)
         group = Online([run], on_device([demos]))
-        group.compile({})
+        group.compile()
         for _ in range(2):
             group.advance(20)
         group.close()
@@ -244,7 +244,7 @@ def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
     ]
     groups = [Online([run], on_device([pendulum])) for run in runs]
     for group in groups:
-        group.compile({})
+        group.compile()
         group.advance(10)  # before the first update is due
         group.close()
     random, cloned = (np.asarray(group.data.replay.action[:10]) for group in groups)

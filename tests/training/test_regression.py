@@ -35,7 +35,7 @@ def few_random_episodes(monkeypatch):
 def group_of(demos: iq.Demos, settings: iq.IQLearnContinuous = SETTINGS, acting: Interaction = ACTING) -> Online:
     run = begin(settings, demos, Schedule(steps=500), "Pendulum-v1", interaction=acting)
     group = Online([run], on_device([demos]))
-    group.compile({})
+    group.compile()
     return group
 
 

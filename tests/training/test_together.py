@@ -48,7 +48,7 @@ def begun(settings, demos, env, seeds=(0, 1)):
 
 def advanced(runs, data):
     group = Online(runs, data)
-    group.compile({})
+    group.compile()
     figures = [group.advance(20) for _ in range(3)][-1]
     group.close()
     return group, figures

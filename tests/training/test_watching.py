@@ -41,7 +41,7 @@ def few_random_episodes(monkeypatch):
 def group_of(pendulum, settings: IQLearnContinuous = SETTINGS, acting: Interaction = ACTING) -> Online:
     run = begin(settings, pendulum.without_actions(), Schedule(steps=4_000), "Pendulum-v1", interaction=acting)
     group = Online([run], on_device([seen(run, pendulum)]))
-    group.compile({})
+    group.compile()
     return group
 
 

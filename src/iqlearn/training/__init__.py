@@ -5,7 +5,7 @@ from iqlearn.training.distil import Sample, distil
 from iqlearn.training.imagined import Imagined, in_imagination
 from iqlearn.training.offline import Demonstrations, on_device
 from iqlearn.training.online import Experience, Rewards, interact, moments, remember, remember_each, rewarded
-from iqlearn.training.updates import Data, join, split, train, train_seeds
+from iqlearn.training.updates import Data, compiled, join, split
 from iqlearn.training.warm import as_clone, warm_started
 from iqlearn.training.watching import watched, with_actions
 
@@ -18,6 +18,7 @@ __all__ = [
     "Sample",
     "Seen",
     "as_clone",
+    "compiled",
     "distil",
     "in_imagination",
     "interact",
@@ -30,8 +31,6 @@ __all__ = [
     "remember_each",
     "rewarded",
     "split",
-    "train",
-    "train_seeds",
     "warm_started",
     "watched",
     "with_actions",

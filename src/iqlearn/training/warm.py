@@ -13,7 +13,7 @@ from iqlearn.models.networks import MLP
 from iqlearn.settings import BCContinuous, Imitation, IQLearnContinuous
 from iqlearn.training.neighbours import process_of, with_neighbours
 from iqlearn.training.offline import Demonstrations
-from iqlearn.training.updates import train
+from iqlearn.training.updates import compiled
 from iqlearn.types import PRNGKey
 
 SETTLING = 5
@@ -37,7 +37,8 @@ def warm_started(
         demos = with_neighbours(demos, state.model, process, imitation.reach, rng)
     settle = max(imitation.warm_start // SETTLING, 1)
     cloning = ContinuousCloning(BCContinuous(actor=settings.actor, settle_after=settle))
-    cloned, _ = train(cloning, cloning.begin(state.model), demos, key, imitation.warm_start)
+    begun = cloning.begin(state.model), demos, key
+    cloned, _ = compiled(cloning, *begun)(*begun, imitation.warm_start)
     return as_clone(state, cloned.model.actor), process
 
 
