@@ -43,7 +43,7 @@ def judged(trained, pendulum_file, tmp_path_factory):
     """What `iqlearn reward` writes about it, with a state reward distilled."""
     out = tmp_path_factory.mktemp("judged")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecoveredReward, "distil", partialmethod(RecoveredReward.distil, updates=50))
+        patch.setattr(RecoveredReward, "fit", partialmethod(RecoveredReward.fit, updates=50))
         iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--distil", "state", "--out", out)
     return out
 
