@@ -41,10 +41,8 @@ EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session", autouse=True)
 def programs_of_all_modules(tmp_path_factory):
-    """One folder of compiled programs for the whole session: what one module compiled, the next ones load."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    jax.config.update("jax_compilation_cache_dir", str(shared / "programs"))
+    """A folder of compiled programs: what one module compiled, the next ones of this worker load."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
