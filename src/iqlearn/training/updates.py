@@ -1,6 +1,6 @@
 """The compiled loop of updates that every way of learning shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,13 +31,14 @@ def compiled(
 ) -> Callable[[TrainState, Data, Key[Array, "*seeds"], int], tuple[TrainState, Metrics]]:
     """`train` with this algorithm, or `train_seeds`, as one program for arrays of these shapes."""
     leaves, structure = jax.tree.flatten((state, data, key))
-    return _program(algorithm, seeds, structure, tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves))
+    loop = loop_of(algorithm, seeds, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    return loop.lower(state, data, key, 1).compile()
 
 
 @lru_cache(KEPT)
-def _program(algorithm: Algorithm, seeds: bool, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
-    loop = jax.jit(partial(train_seeds if seeds else train, algorithm))
-    return loop.lower(*jax.tree.unflatten(structure, shapes), 1).compile()
+def loop_of(algorithm: Algorithm, seeds: bool, *_shapes: Hashable) -> Any:
+    """A function of its own for each of the shapes: with the function JAX lets go of what it compiled for it."""
+    return jax.jit(partial(train_seeds if seeds else train, algorithm))
 
 
 def train(
