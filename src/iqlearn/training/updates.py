@@ -13,7 +13,7 @@ from iqlearn.algorithms import Algorithm, TrainState
 from iqlearn.types import Metrics, PRNGKey
 
 KEPT = 32
-"""Programs that stay compiled. Each takes some 300 mapped regions of the 65,530 that Linux gives a process, and XLA
+"""Programs that stay compiled. Each takes some 600 mapped regions of the 65,530 that Linux gives a process, and XLA
 ends the process where none is left: a process that trains again and again must let go of old ones."""
 
 
