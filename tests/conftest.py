@@ -39,12 +39,6 @@ from iqlearn.evaluation.returns import Evaluator, as_arrays
 EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shared" / "demos"))
 
 
-def pytest_collection_finish() -> None:
-    """What was imported is never garbage, and what JAX traces is much and soon gone: look through it less often."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def programs_of_all_modules(tmp_path_factory):
     """A folder of compiled programs: what one module compiled, the next ones of this worker load."""
