@@ -28,13 +28,15 @@ from jaxtyping import install_import_hook
 
 with install_import_hook("iqlearn", "beartype.beartype"):
     for module in pkgutil.walk_packages(importlib.import_module("iqlearn").__path__, "iqlearn."):
-        # Left out: a program, and the flags, of which one has a default that stands for "must be given".
-        if module.name not in ("iqlearn.__main__", "iqlearn.cli", "iqlearn.flags"):
+        # Left out: programs, whose flags are read from annotations.
+        if module.name != "iqlearn.__main__" and not module.name.startswith("iqlearn.cli"):
             importlib.import_module(module.name)
 
-from iqlearn import cli, plots, session
+from iqlearn import cli
 from iqlearn.data import Demos
+from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Evaluator, as_arrays
+from iqlearn.training import trainer
 
 EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shared" / "demos"))
 
@@ -82,18 +84,18 @@ def stop_at(monkeypatch):
 
     What it gives is a list that fills with the steps done at each evaluation.
     """
-    evaluate = session.Session.evaluate
+    evaluate = trainer.Trainer.evaluate
 
     def stop(number: int, error: type[BaseException] = KeyboardInterrupt) -> list[int]:
         calls: list[int] = []
 
-        def stopped(self: session.Session) -> None:
+        def stopped(self: trainer.Trainer) -> None:
             calls.append(self.done)
             if len(calls) == number:
                 raise error
             evaluate(self)
 
-        monkeypatch.setattr(session.Session, "evaluate", stopped)
+        monkeypatch.setattr(trainer.Trainer, "evaluate", stopped)
         return calls
 
     return stop
@@ -179,7 +181,7 @@ def counting(counting_arrays) -> Demos:
 def few_random_episodes():
     """The random policy, the zero of the normalised return, plays one episode only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "RANDOM_EPISODES", 1)
+        patch.setattr(trainer, "RANDOM_EPISODES", 1)
         yield
 
 

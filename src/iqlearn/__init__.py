@@ -2,81 +2,50 @@
 
 >>> import iqlearn as iq
 >>> demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
->>> run = iq.learn(iq.IQLearn(), demos, seed=0)
+>>> run = iq.learn(iq.recommended(demos), demos, seed=0)
 
-Names are imported when they are first used, so that `import iqlearn` costs nothing.
+Names are imported when they are first used, so that `import iqlearn` is fast.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iqlearn.algorithms import BC, SAC, BCContinuous, IQLearn, IQLearnContinuous, SoftQLearning
+    from iqlearn.api import learn, recommended, resume, train_expert
     from iqlearn.data import Demos
     from iqlearn.errors import InputError
-    from iqlearn.learning import learn, learn_seeds, resume
-    from iqlearn.models import Policy
-    from iqlearn.reward import DistilledReward, RecoveredReward
-    from iqlearn.run import Run
-    from iqlearn.settings import (
-        BC,
-        BCContinuous,
-        Interaction,
-        IQLearn,
-        IQLearnContinuous,
-        Network,
-        Schedule,
-    )
+    from iqlearn.extensions import ActionInference, Cloning, ModelRollouts, RewardRegression
+    from iqlearn.networks.mlp import Network
+    from iqlearn.networks.policy import Policy
+    from iqlearn.rewards import DistilledReward, RecoveredReward, RewardWrapper, VectorRewardWrapper
+    from iqlearn.runs.provenance import Interaction, Schedule
+    from iqlearn.runs.run import Run
+    from iqlearn.training.callbacks import Callback, EarlyStopping, TensorBoard, WandB
     from iqlearn.types import Transitions
-    from iqlearn.wrappers import RewardWrapper, VectorRewardWrapper
 
 _HOMES = {
-    "BC": "settings",
-    "Demos": "data",
-    "IQLearn": "settings",
-    "IQLearnContinuous": "settings",
-    "Interaction": "settings",
-    "BCContinuous": "settings",
-    "InputError": "errors",
-    "Network": "settings",
-    "Policy": "models",
-    "DistilledReward": "reward",
-    "RecoveredReward": "reward",
-    "RewardWrapper": "wrappers",
-    "VectorRewardWrapper": "wrappers",
-    "Run": "run",
-    "Schedule": "settings",
-    "Transitions": "types",
-    "learn": "learning",
-    "learn_seeds": "learning",
-    "resume": "learning",
+    "algorithms": ("BC", "BCContinuous", "IQLearn", "IQLearnContinuous", "SAC", "SoftQLearning"),
+    "api": ("learn", "recommended", "resume", "train_expert"),
+    "data": ("Demos",),
+    "errors": ("InputError",),
+    "extensions": ("ActionInference", "Cloning", "ModelRollouts", "RewardRegression"),
+    "networks.mlp": ("Network",),
+    "networks.policy": ("Policy",),
+    "rewards": ("DistilledReward", "RecoveredReward", "RewardWrapper", "VectorRewardWrapper"),
+    "runs.provenance": ("Interaction", "Schedule"),
+    "runs.run": ("Run",),
+    "training.callbacks": ("Callback", "EarlyStopping", "TensorBoard", "WandB"),
+    "types": ("Transitions",),
 }
 __version__ = "0.1.0"
-__all__ = [
-    "BC",
-    "BCContinuous",
-    "Demos",
-    "DistilledReward",
-    "IQLearn",
-    "IQLearnContinuous",
-    "InputError",
-    "Interaction",
-    "Network",
-    "Policy",
-    "RecoveredReward",
-    "RewardWrapper",
-    "Run",
-    "Schedule",
-    "Transitions",
-    "VectorRewardWrapper",
-    "learn",
-    "learn_seeds",
-    "resume",
-]
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"iqlearn.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"iqlearn.{home}"), name)
     raise AttributeError(f"module 'iqlearn' has no attribute {name!r}")
 
 

@@ -1,109 +1,69 @@
-"""The records that flow between the layers: arrays only, each field with its shape."""
+"""The records that flow between the parts of the library: arrays only, each field with its shape."""
 
+from __future__ import annotations
+
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
-"""What an update tells: names to scalars. They become the columns of `metrics.csv`."""
+"""The figures of an update by name. They become the columns of `metrics.csv`."""
 PRNGKey = Key[Array, ""]
+Obs = PyTree[Array | np.ndarray]
+"""Observations: one array, or a dictionary of observations. Every array has the rows of the batch as its first axis."""
 
 
-class Transitions(NamedTuple):
-    """Transitions (s, a, s', d), one row each.
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of an observation."""
 
-    `terminal` is d: true only where the episode truly ended. A time limit is no end, there s' keeps its value.
-    Observations are (n, *obs_shape); actions are (n,) integers or (n, act_dim) floats.
-    """
-
-    obs: Shaped[Array, "n *obs"]
-    action: Int[Array, " n"] | Float[Array, "n act"]
-    next_obs: Shaped[Array, "n *obs"]
-    terminal: Bool[Array, " n"]
+    shape: tuple[int, ...]
+    """Shape of a single observation."""
+    dtype: str = "float32"
+    choices: int = 0
+    """Number of categories of a `Discrete` observation; 0 for numbers."""
 
 
-class Batch(NamedTuple):
-    """What one update sees.
-
-    `expert`: transitions of ρ_E. `visited`: the learner's, the other half of a mixture; where there are none it *is*
-    the expert batch. `initial_obs`: states s0.
-    """
-
-    expert: Transitions
-    visited: Transitions
-    initial_obs: Shaped[Array, "n *obs"]
-
-
-class Rewarded(NamedTuple):
-    """Transitions with the environment's reward: only experts learn from these, never an imitator."""
-
-    transitions: Transitions
-    reward: Float[Array, " n"]
-
-
-class ObservationScale(eqx.Module):
-    """The affine map from observations to a network's inputs, fixed from the data before the first update."""
-
-    mean: Float[Array, "*obs"]
-    transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
-    """A matrix, or one factor a coordinate."""
-    limit: Float[Array, ""]
-    """Inputs saturate at ±limit: a learner far from the data stays in the networks' range."""
-
-    def __call__(self, obs: Shaped[Array, "n *obs"]) -> Float[Array, "n inputs"]:
-        centred = (obs - self.mean).reshape(obs.shape[0], -1)
-        inputs = centred @ self.transform if self.transform.ndim == 2 else centred * self.transform
-        return jnp.clip(inputs, -self.limit, self.limit)
+ObsSpec = ArraySpec | dict[str, Any]
+"""The arrays of an observation: one `ArraySpec`, or a dictionary of such specifications, nested as the observation."""
 
 
 class Bounds(NamedTuple):
-    """Least and greatest value of each coordinate of a continuous action, in the environment's units."""
+    """Lower and upper bound of each coordinate of a continuous action, in the environment's units."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
 
 
-class ActionScale(eqx.Module):
-    """The map between an environment's continuous actions and [−1, 1]: the one place where their bounds matter."""
+@dataclass(frozen=True)
+class TaskSpec:
+    """Observations and actions of a task."""
 
-    centre: Float[Array, " act"]
-    half: Float[Array, " act"]
-
-    def __init__(self, bounds: Bounds) -> None:
-        low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
-        self.centre, self.half = (low + high) / 2, (high - low) / 2
-
-    def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """Environment units → [−1, 1]."""
-        return (action - self.centre) / self.half
-
-    def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """[−1, 1] → environment units."""
-        return self.centre + self.half * unit
-
-
-class TaskSpec(NamedTuple):
-    """What a model must know of a task."""
-
-    obs_shape: tuple[int, ...]
+    obs: ObsSpec
     actions: int | Bounds
-    """How many choices there are, or the bounds of continuous actions."""
+    """Number of discrete actions, or the bounds of continuous ones."""
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(spec_to_dict(self)))
 
     def __str__(self) -> str:
         if isinstance(self.actions, int):
             actions = f"{self.actions} discrete actions"
         else:
             actions = f"actions from {list(self.actions.low)} to {list(self.actions.high)}"
-        return f"observations of shape {self.obs_shape} and {actions}"
+        return f"observations of shape {in_words(self.obs)} and {actions}"
 
     @property
     def discrete(self) -> bool:
+        """Whether an action is the number of a choice."""
         return isinstance(self.actions, int)
 
     @property
@@ -118,11 +78,100 @@ class TaskSpec(NamedTuple):
         assert isinstance(self.actions, Bounds), "actions are discrete"
         return self.actions
 
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of a single action."""
+        return () if self.discrete else (len(self.bounds.low),)
 
-def on_host(obs: Any, action: Any, next_obs: Any, terminal: Any) -> Transitions:
-    """Transitions of NumPy arrays: what a `RewardFunction` is given where nothing is differentiated."""
-    return Transitions(obs, action, next_obs, terminal)
+
+def in_words(obs: ObsSpec) -> str:
+    """The shapes of an observation, for messages.
+
+    >>> in_words({"goal": ArraySpec((2,)), "cell": ArraySpec((), "int32", 9)})
+    '{goal: (2,), cell: one of 9}'
+    """
+    if isinstance(obs, ArraySpec):
+        return f"one of {obs.choices}" if obs.choices else str(obs.shape)
+    return "{" + ", ".join(f"{name}: {in_words(part)}" for name, part in obs.items()) + "}"
+
+
+def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
+    """The task as plain JSON values."""
+
+    def plain(obs: ObsSpec) -> Any:
+        if isinstance(obs, ArraySpec):
+            return {"shape": list(obs.shape), "dtype": obs.dtype, "choices": obs.choices}
+        return {"parts": {name: plain(part) for name, part in obs.items()}}
+
+    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
+    return {"obs": plain(spec.obs), "actions": actions}
+
+
+def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
+    """The task that `spec_to_dict` gave."""
+
+    def obs(part: dict[str, Any]) -> ObsSpec:
+        if "parts" in part:
+            return {name: obs(inner) for name, inner in part["parts"].items()}
+        return ArraySpec(tuple(part["shape"]), part["dtype"], part["choices"])
+
+    actions = content["actions"]
+    if isinstance(actions, dict):
+        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
+    return TaskSpec(obs(content["obs"]), actions)
+
+
+class Transitions(NamedTuple):
+    """Transitions (s, a, s', d), one a row."""
+
+    obs: Obs
+    action: Int[Array, " n"] | Float[Array, "n act"]
+    next_obs: Obs
+    terminal: Bool[Array, " n"]
+    """d: true only where the episode truly ended. A time limit is no end: s' keeps its value."""
+
+
+class Batch(NamedTuple):
+    """What one update of an imitator reads."""
+
+    expert: Transitions
+    """Transitions of the expert."""
+    visited: Transitions | None
+    """Transitions of the learner; none where only the expert's are known."""
+    initial_obs: Obs
+    """First observations of the expert's episodes."""
+
+
+class Rewarded(NamedTuple):
+    """Transitions with the environment's reward. Only experts learn from these, never an imitator."""
+
+    transitions: Transitions
+    reward: Float[Array, " n"]
 
 
 RewardFunction = Callable[[Transitions], Float[np.ndarray, " n"]]
-"""A reward of transitions, one number a row, on the host."""
+"""A reward of transitions on the host, one number a row."""
+
+
+class ActionScale(eqx.Module):
+    """The affine map between an environment's continuous actions and [−1, 1]."""
+
+    centre: Float[Array, " act"]
+    half: Float[Array, " act"]
+
+    def __init__(self, bounds: Bounds) -> None:
+        low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
+        self.centre, self.half = (low + high) / 2, (high - low) / 2
+
+    def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
+        """Environment units → [−1, 1]. The scale itself has no gradient."""
+        return (action - jax.lax.stop_gradient(self.centre)) / jax.lax.stop_gradient(self.half)
+
+    def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
+        """[−1, 1] → environment units."""
+        return jax.lax.stop_gradient(self.centre) + jax.lax.stop_gradient(self.half) * unit
+
+
+def rows(tree: Any) -> int:
+    """The number of rows of a tree of arrays."""
+    return jax.tree.leaves(tree)[0].shape[0]

@@ -5,12 +5,12 @@ import pytest
 
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
-from iqlearn.types import TaskSpec
+from iqlearn.types import ArraySpec, TaskSpec
 
 DISAGREEMENTS = {
-    "width of observations": (TaskSpec((4,), 3), ("'obs'", "(2,)", "expected (4,)")),
-    "images": (TaskSpec((2, 1), 3), ("'obs'", "(2,)", "expected (2, 1)")),
-    "too few actions": (TaskSpec((2,), 2), ("'act'", "index 2 is 2", "expected 0 to 1")),
+    "width of observations": (TaskSpec(ArraySpec((4,)), 3), ("'obs'", "(2,)", "expected (4,)")),
+    "images": (TaskSpec(ArraySpec((2, 1)), 3), ("'obs'", "(2,)", "expected (2, 1)")),
+    "too few actions": (TaskSpec(ArraySpec((2,)), 2), ("'act'", "index 2 is 2", "expected 0 to 1")),
 }
 
 
@@ -30,9 +30,9 @@ def test_continuous_actions_for_a_discrete_task(counting_arrays):
     with pytest.raises(
         InputError, match=r"floats\.npz: field 'act' holds vectors; expected integers, Toy-v0 has discrete actions"
     ):
-        demos.check_task(TaskSpec((2,), 3), "Toy-v0")
+        demos.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
 
 
 def test_agreement_with_the_task_is_silent(counting):
-    counting.check_task(TaskSpec((2,), 3), "Toy-v0")
-    counting.check_task(TaskSpec((2,), 10), "Toy-v0")
+    counting.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
+    counting.check_task(TaskSpec(ArraySpec((2,)), 10), "Toy-v0")

@@ -8,6 +8,7 @@ import pytest
 
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
+from iqlearn.types import ArraySpec
 
 
 def column(array: np.ndarray, i: int) -> list[int]:
@@ -174,7 +175,7 @@ def test_images_stay_bytes(counting_arrays):
     images = np.arange(15 * 4, dtype=np.uint8).reshape(15, 2, 2, 1)
     demos = Demos.from_arrays({**counting_arrays, "obs": images, "next_obs": images})
     assert demos.transitions.obs.dtype == np.uint8
-    assert demos.observation_scale().mean.shape == (2, 2, 1)
+    assert demos.obs_spec == ArraySpec((2, 2, 1), "uint8")
 
 
 def test_save_then_load_is_the_same(counting_arrays, tmp_path):

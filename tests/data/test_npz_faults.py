@@ -56,7 +56,18 @@ def empty(arrays: Arrays) -> Arrays:
 
 FAULTS = {
     **{f"missing {name}": (without(name), name, "missing") for name in FIELDS if name != "act"},
-    "dtype of obs": (replaced("obs", lambda a: a.astype(np.int64)), "obs", "int64"),
+    "obs of integers, next_obs of floats": (
+        replaced("obs", lambda a: a.astype(np.int64)),
+        "next_obs",
+        "float32; expected (15, 2) and int32 as in 'obs'",
+    ),
+    "initial_obs of bytes": (lambda a: {**a, "initial_obs": np.zeros((3, 2), np.uint8)}, "initial_obs", "uint8"),
+    "obs beyond int32": (replaced("obs", lambda a: a.astype(np.int64) + 2**40), "obs", "index [0, 0] is 1099511627778"),
+    "numbers of a category below 0": (
+        lambda a: {**a, "obs": -a["ep"], "next_obs": -a["ep"]},
+        "obs",
+        "index 0 is -2; expected the number of a category, of at least 0",
+    ),
     "dtype of obs, complex": (replaced("obs", lambda a: a + 1j), "obs", "complex"),
     "dtype of next_obs, text": (replaced("next_obs", lambda a: a.astype(str)), "next_obs", "<U"),
     "dtype of act, bool": (replaced("act", lambda a: a > 0), "act", "bool"),
@@ -67,7 +78,11 @@ FAULTS = {
     "dtype of rew": (replaced("rew", lambda a: a.astype(bool)), "rew", "bool"),
     "dtype of env": (lambda a: {**a, "env": np.array(3)}, "env", "int64"),
     "bytes of two types": (replaced("next_obs", lambda a: a.astype(np.uint8)), "next_obs", "uint8"),
-    "obs without features": (replaced("obs", lambda a: a[:, 0]), "obs", "(15,)"),
+    "obs without features": (
+        replaced("obs", lambda a: a[:, 0]),
+        "obs",
+        "(15,); expected (15, coordinates); array[:, None]",
+    ),
     "obs of zero features": (
         lambda a: {**a, "obs": a["obs"][:, :0], "next_obs": a["next_obs"][:, :0]},
         "obs",

@@ -1,14 +1,29 @@
 """The replay returns what was experienced, each observation stored once, nothing across an episode's border."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.data.replay import Replay, empty_replay
-from iqlearn.envs.vector import Step
-from iqlearn.training.online import moments, remember
+from iqlearn.data import Moments, Replay, empty_replay
+from iqlearn.types import ArraySpec, Bounds, TaskSpec
+
+remember = jax.jit(Replay.extend, donate_argnums=0)
+TASK = TaskSpec(ArraySpec((3,)), Bounds((-1e3,), (1e3,)))
+
+
+class Step(NamedTuple):
+    """What a replay needs to know of a step of several environments, one row each."""
+
+    obs: Any
+    action: np.ndarray
+    next_obs: Any
+    reward: np.ndarray
+    terminal: np.ndarray
+    ended: np.ndarray
 
 
 def walk(copies: int, steps: int, ends_every: int, first: int = 0) -> list[Step]:
@@ -34,7 +49,7 @@ def walk(copies: int, steps: int, ends_every: int, first: int = 0) -> list[Step]
 
 
 def new(capacity: int) -> Replay:
-    return empty_replay((3,), (1,), np.float32, capacity)
+    return empty_replay(TASK, capacity)
 
 
 def seen(replay: Replay, draws: int = 4000) -> set[tuple[float, ...]]:
@@ -56,7 +71,7 @@ def test_every_transition_comes_back_as_it_was(copies):
     replay, all_steps = new(1000), []
     for part in range(4):
         steps = walk(copies, 20, ends_every=7, first=20 * part)
-        replay = remember(replay, moments(steps))
+        replay = remember(replay, Moments.of(steps))
         all_steps += steps
     assert seen(replay) == expected(all_steps)
     assert int(replay.size) == 80 * copies
@@ -66,7 +81,7 @@ def test_a_full_replay_keeps_the_newest():
     replay, all_steps = new(60), []
     for part in range(10):
         steps = walk(1, 20, ends_every=9, first=20 * part)
-        replay = remember(replay, moments(steps))
+        replay = remember(replay, Moments.of(steps))
         all_steps += steps
     kept = seen(replay)
     assert kept == expected(all_steps[-int(replay.size) :])
@@ -77,14 +92,14 @@ def test_short_episodes_cost_room_but_never_mix():
     replay, all_steps = new(40), []
     for part in range(12):
         steps = walk(2, 10, ends_every=1, first=10 * part)
-        replay = remember(replay, moments(steps))
+        replay = remember(replay, Moments.of(steps))
         all_steps += steps
     assert seen(replay) <= expected(all_steps)
     assert int(replay.size) > 0
 
 
 def test_packed_and_unpacked_is_the_same_replay():
-    replay = remember(new(100), moments(walk(1, 30, ends_every=7)))
+    replay = remember(new(100), Moments.of(walk(1, 30, ends_every=7)))
     again = replay.packed().unpacked(new(100))
     for before, after in zip(jax.tree.leaves(replay), jax.tree.leaves(again), strict=True):
         assert jnp.array_equal(before, after)
@@ -93,5 +108,69 @@ def test_packed_and_unpacked_is_the_same_replay():
 
 
 def test_a_million_humanoid_transitions_fit_into_1_8_gb():
-    like = jax.eval_shape(lambda: empty_replay((348,), (17,), np.float32, 1_000_000))
+    task = TaskSpec(ArraySpec((348,)), Bounds((-1.0,) * 17, (1.0,) * 17))
+    like = jax.eval_shape(lambda: empty_replay(task, 1_000_000))
     assert sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(like)) < 1.8e9
+
+
+PARTS = TaskSpec({"camera": ArraySpec((2, 2), "uint8"), "at": {"cell": ArraySpec((), "int32", 9)}}, 4)
+
+
+def parts_of(step: Step) -> Step:
+    """The same step where a camera, whose pixels are at most 255, and a cell show what the observation did."""
+
+    def seen(obs: np.ndarray) -> dict[str, Any]:
+        camera = np.repeat(250 + obs[:, 1:].astype(np.uint8) % 6, 2, axis=1).reshape(-1, 2, 2)
+        return {"camera": camera, "at": {"cell": obs[:, 2].astype(np.int32)}}
+
+    action = step.action[:, 0].astype(np.int32) % 4
+    return step._replace(obs=seen(step.obs), next_obs=seen(step.next_obs), action=action)
+
+
+def test_dictionaries_keep_their_parts_and_dtypes():
+    steps = [parts_of(step) for step in walk(2, 30, ends_every=7)]
+    replay = empty_replay(PARTS, 100).extend(Moments.of(steps))
+    transitions, reward = replay.rewarded(jr.key(0), 500)
+    kinds = jax.tree.map(lambda x: (x.shape[1:], str(x.dtype)), transitions.obs)
+    assert kinds == {"camera": ((2, 2), "uint8"), "at": {"cell": ((), "int32")}}
+    assert transitions.action.dtype == jnp.int32
+    cell, after = transitions.obs["at"]["cell"], transitions.next_obs["at"]["cell"]
+    assert (after == cell + 1).all()  # s' of the same episode
+    assert (2 * cell == reward).all()  # and every array of one row is of the same transition
+    assert (transitions.obs["camera"][:, 1, 1] == 250 + cell % 6).all()
+    assert (transitions.next_obs["camera"][:, 1, 1] == 250 + after % 6).all()
+
+
+def test_newest_comes_newest_first():
+    steps = walk(1, 12, ends_every=20)
+    replay = remember(new(100), Moments.of(steps))
+    assert replay.newest(3).obs[:, 2].tolist() == [11, 10, 9]
+    assert len(replay.newest(1000).action) == 12
+    newest = empty_replay(PARTS, 100).extend(Moments.of([parts_of(step) for step in steps])).newest(2)
+    assert newest.next_obs["at"]["cell"].tolist() == [12, 11]
+
+
+def test_padding_of_moments_is_never_seen():
+    """Moments of several runs are padded to one number of frames, so that they can be stacked."""
+    steps = [parts_of(step) for step in walk(2, 10, ends_every=3)]
+    moments = Moments.of(steps)
+    padded = moments.padded(len(moments.frames["camera"]) + 7)
+    assert padded.frames["camera"].dtype == np.uint8
+    plain, wide = (empty_replay(PARTS, 50).extend(part) for part in (moments, padded))
+    for mine, theirs in zip(jax.tree.leaves(plain), jax.tree.leaves(wide), strict=True):
+        assert jnp.array_equal(mine, theirs)
+
+
+OTHERS = {
+    "other parts": TaskSpec({"camera": ArraySpec((2, 2), "uint8")}, 4),
+    "another shape": TaskSpec({**PARTS.obs, "camera": ArraySpec((2, 3), "uint8")}, 4),
+    "another dtype": TaskSpec({**PARTS.obs, "camera": ArraySpec((2, 2))}, 4),
+    "other actions": TaskSpec(PARTS.obs, Bounds((0.0,), (1.0,))),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_packed_replay_of_another_task_is_refused(case):
+    replay = empty_replay(PARTS, 20).extend(Moments.of([parts_of(step) for step in walk(1, 5, ends_every=7)]))
+    with pytest.raises(ValueError):  # noqa: PT011  JAX tells of other parts
+        replay.packed().unpacked(empty_replay(OTHERS[case], 20))

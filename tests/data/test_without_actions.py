@@ -7,7 +7,7 @@ import pytest
 
 from iqlearn.data import Demos
 from iqlearn.errors import InputError
-from iqlearn.types import Bounds, TaskSpec
+from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def test_the_summary_says_so(watched):
 
 
 def test_observations_are_compared_with_the_task(watched):
-    watched.check_task(TaskSpec((2,), 3), "Toy-v0")
-    watched.check_task(TaskSpec((2,), Bounds((-1.0,), (1.0,))), "Toy-v0")
+    watched.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
+    watched.check_task(TaskSpec(ArraySpec((2,)), Bounds((-1.0,), (1.0,))), "Toy-v0")
     with pytest.raises(InputError, match=r"watched\.npz: field 'obs'"):
-        watched.check_task(TaskSpec((3,), 3), "Toy-v0")
+        watched.check_task(TaskSpec(ArraySpec((3,)), 3), "Toy-v0")
 
 
 @pytest.mark.parametrize("name", ["transitions", "discrete", "actions"])
@@ -61,7 +61,7 @@ def test_the_task_cannot_be_told_from_observations(watched):
 )
 def test_placeholders_are_zeros_of_the_tasks_kind(watched, counting, actions, shape, dtype):
     for demos in (watched, counting):
-        filled = demos.placeholders(TaskSpec((2,), actions))
+        filled = demos.placeholders(TaskSpec(ArraySpec((2,)), actions))
         assert (filled.actions.shape, filled.actions.dtype) == (shape, dtype)
         assert not filled.actions.any()
         assert filled.transitions.action.shape == shape

@@ -1,15 +1,22 @@
-"""What an environment is to a learner, and each environment that does not do in one sentence."""
+"""What an environment is to a learner: how it is named, its spaces, and each fault in one sentence."""
+
+import json
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, OneOf, Text, Tuple
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
-from iqlearn import InputError
-from iqlearn.envs.gym import task_spec
-from iqlearn.types import Bounds, TaskSpec
+from iqlearn.envs.gym import Environment, canonical, obs_spec
+from iqlearn.envs.worlds.grid import GridWorld
+from iqlearn.envs.worlds.maze import PointMaze
+from iqlearn.errors import InputError
+from iqlearn.types import ArraySpec, Bounds, TaskSpec, spec_from_dict, spec_to_dict
 
 SMALL = Box(-1.0, 1.0, (2,))
+PAIR = ArraySpec((2,))
 
 
 class Bare(gym.Env):
@@ -25,22 +32,43 @@ def spec_of():
 
     def told(observations: gym.Space, actions: gym.Space) -> TaskSpec:
         gym.register("IqlearnBare-v0", entry_point=lambda: Bare(observations, actions))
-        return task_spec("IqlearnBare-v0")
+        return Environment.of("IqlearnBare-v0").task
 
     yield told
     gym.registry.pop("IqlearnBare-v0", None)
 
 
+@pytest.fixture
+def counted():
+    """A function that makes a grid world, and the list of the worlds it made."""
+    made = []
+
+    def world(size: int = 5) -> gym.Env:
+        made.append(GridWorld(size, goal=(0, 0)))
+        return made[-1]
+
+    return world, made
+
+
+def sentence(caught) -> str:
+    told = str(caught.value)
+    assert "\n" not in told
+    assert told.endswith(".")
+    return told
+
+
 def test_continuous_and_discrete_actions():
-    assert task_spec("Pendulum-v1") == TaskSpec((3,), Bounds((-2.0,), (2.0,)))
-    assert task_spec("CartPole-v1") == TaskSpec((4,), 2)
-    assert not task_spec("Pendulum-v1").discrete
-    assert task_spec("CartPole-v1").discrete
+    pendulum, cartpole = Environment.of("Pendulum-v1"), Environment.of("CartPole-v1")
+    assert pendulum.task == TaskSpec(ArraySpec((3,)), Bounds((-2.0,), (2.0,)))
+    assert cartpole.task == TaskSpec(ArraySpec((4,)), 2)
+    assert (pendulum.task.discrete, cartpole.task.discrete) == (False, True)
+    assert (pendulum.time_limit, cartpole.time_limit) == (200, 500)
+    assert cartpole.true_reward is None
 
 
 def test_each_coordinate_has_its_own_bounds(spec_of):
     actions = Box(np.array([-2.0, 0.0], np.float32), np.array([1.0, 5.0], np.float32))
-    assert spec_of(SMALL, actions) == TaskSpec((2,), Bounds((-2.0, 0.0), (1.0, 5.0)))
+    assert spec_of(SMALL, actions) == TaskSpec(PAIR, Bounds((-2.0, 0.0), (1.0, 5.0)))
 
 
 @pytest.mark.parametrize(
@@ -49,35 +77,155 @@ def test_each_coordinate_has_its_own_bounds(spec_of):
         Box(-np.inf, np.inf, (2,)),
         Box(np.array([-1.0, -1.0], np.float32), np.array([1.0, np.inf], np.float32)),
         Box(-1.0, 1.0, (2, 2)),
+        Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)),
         Tuple([Discrete(2), SMALL]),
         Dict({"a": SMALL}),
         MultiDiscrete([2, 3]),
         Discrete(3, start=1),
     ],
-    ids=["unbounded", "half bounded", "a matrix", "a tuple", "a dict", "several choices", "from 1 up"],
+    ids=["unbounded", "half bounded", "a matrix", "a point", "a tuple", "a dict", "several choices", "from 1 up"],
 )
-def test_actions_that_do_not_do_are_one_sentence(spec_of, actions):
+def test_actions_that_are_not_supported_are_one_sentence(spec_of, actions):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)
-    assert "\n" not in str(caught.value)
+    sentence(caught)
 
 
-@pytest.mark.parametrize("observations", [Discrete(5), Tuple([SMALL, SMALL]), Dict({"a": SMALL})])
-def test_observations_that_do_not_do_are_one_sentence(spec_of, observations):
-    with pytest.raises(
-        InputError, match=r"^Observations of 'IqlearnBare-v0' are .*; expected a Box: register .*flattens.*\.$"
-    ) as caught:
-        spec_of(observations, SMALL)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("space", "spec"),
+    [
+        (SMALL, PAIR),
+        (Box(-1.0, 1.0, (2,), np.float64), PAIR),
+        (Box(0, 255, (8, 8, 3), np.uint8), ArraySpec((8, 8, 3), "uint8")),
+        (Box(-5, 5, (1, 2), np.int64), ArraySpec((1, 2), "int32")),
+        (Discrete(5), ArraySpec((), "int32", 5)),
+        (MultiBinary((2, 3)), ArraySpec((2, 3), "int32")),
+        (MultiDiscrete([2, 4]), ArraySpec((2,), "int32")),
+        (Tuple([SMALL, Discrete(3)]), {"0": PAIR, "1": ArraySpec((), "int32", 3)}),
+        (Dict({"b": SMALL, "a": Dict({"c": Tuple([SMALL])})}), {"a": {"c": {"0": PAIR}}, "b": PAIR}),
+    ],
+    ids=str,
+)
+def test_observations_become_trees_of_arrays(spec_of, space, spec):
+    told = spec_of(space, SMALL)
+    assert told.obs == spec
+    assert spec_from_dict(json.loads(json.dumps(spec_to_dict(told)))) == told
 
 
-def test_a_coordinate_that_cannot_vary_is_refused(spec_of):
-    actions = Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32))
-    with pytest.raises(InputError, match="IqlearnBare-v0"):
-        spec_of(SMALL, actions)
+def test_equal_spaces_have_equal_hashes_whatever_the_order():
+    first, second = (obs_spec(Dict([(name, SMALL) for name in names]), "it") for names in ("ab", "ba"))
+    assert hash(TaskSpec(first, 2)) == hash(TaskSpec(second, 2))
+
+
+def test_what_an_environment_returns_is_copied_and_brought_to_the_types_of_its_specification():
+    space = Dict({"a": Tuple([Box(-1.0, 1.0, (2,), np.float64), Discrete(3)]), "b": Box(0, 255, (2, 2), np.uint8)})
+    spec = obs_spec(space, "it")
+    shown = space.sample()
+    obs = canonical(shown, spec)
+    assert {name: part.dtype for name, part in obs["a"].items()} == {"0": np.float32, "1": np.int32}
+    assert obs["b"].dtype == np.uint8
+    np.testing.assert_allclose(obs["a"]["0"], shown["a"][0], rtol=1e-6)
+    assert obs["a"]["1"] == shown["a"][1]
+    before = obs["b"].copy()
+    shown["b"][:] += 1
+    np.testing.assert_array_equal(obs["b"], before)
+
+
+@pytest.mark.parametrize(
+    "space", [Text(5), Discrete(3, start=1), Box(0.0, 1.0, ()), OneOf([SMALL]), Dict({"a": Tuple([Text(5)])})], ids=str
+)
+def test_observations_that_are_not_supported_are_one_sentence(spec_of, space):
+    wanted = r"^Observations of 'IqlearnBare-v0' are .*; expected a Box with an axis, a Discrete .*wrapper.*\.$"
+    with pytest.raises(InputError, match=wanted) as caught:
+        spec_of(space, SMALL)
+    sentence(caught)
 
 
 def test_an_unknown_environment_is_one_sentence():
-    with pytest.raises(InputError, match=r"'Nonsense-v0'.*expected a Gymnasium id") as caught:
-        task_spec("Nonsense-v0")
-    assert "\n" not in str(caught.value)
+    for name in ("Nonsense-v0", "no_such_module:CartPole-v1"):
+        with pytest.raises(InputError, match=rf"'{name}'.*expected a Gymnasium id") as caught:
+            _ = Environment.of(name).task
+        sentence(caught)
+
+
+@pytest.mark.parametrize("message", ["pip install mujoco", "box2D is missing"])
+def test_a_missing_package_names_the_extra(message):
+    def needs_more():
+        raise gym.error.DependencyNotInstalled(message)
+
+    gym.register("IqlearnNeedy-v0", entry_point=needs_more)
+    try:
+        with pytest.raises(InputError, match=r"pip install 'iqlearn\[(mujoco|box2d)\]'\.$") as caught:
+            Environment.of("IqlearnNeedy-v0").make()
+        sentence(caught)
+    finally:
+        del gym.registry["IqlearnNeedy-v0"]
+
+
+def test_keyword_arguments_reach_the_environment():
+    assert Environment.of("iqlearn/PointMaze-v0", {"gap": "left"}).make().unwrapped.gap == "left"
+    assert Environment.of("iqlearn/PointMaze-v0", {"max_episode_steps": 7}).time_limit == 7
+    given = Environment.of(Environment.of("iqlearn/GridWorld-v0", {"size": 3}), {"goal": (0, 0)})
+    assert given.kwargs == {"size": 3, "goal": (0, 0)}
+
+
+@pytest.mark.parametrize("kwargs", [{"colour": "red"}, {"size": 1}])
+def test_wrong_keyword_arguments_are_one_sentence(kwargs):
+    with pytest.raises(InputError, match=r"GridWorld-v0' cannot be made with .*; expected") as caught:
+        Environment.of("iqlearn/GridWorld-v0", kwargs).make()
+    sentence(caught)
+
+
+def test_a_function_is_an_environment(counted):
+    world, made = counted
+    environment = Environment.of(world, {"size": 3})
+    assert environment.name.endswith(".world")
+    assert environment.task == TaskSpec(ArraySpec((9,)), 5)
+    assert environment.time_limit is None
+    assert environment.true_reward.__self__ is made[0]
+    assert len(made) == 1, "one look says everything"
+    assert environment.make() is made[1]
+
+
+def test_functions_of_all_sorts_have_names_and_time_limits():
+    limited = Environment.of(lambda: RecordEpisodeStatistics(TimeLimit(PointMaze(), 7)))
+    assert limited.time_limit == 7
+    assert "<lambda>" in limited.name
+    for of in (GridWorld, partial(GridWorld, size=3)):
+        assert Environment.of(of).name == "iqlearn.envs.worlds.grid.GridWorld"
+
+
+def test_a_specification_is_an_environment():
+    environment = Environment.of(gym.spec("CartPole-v1"))
+    assert (environment.name, environment.task) == ("CartPole-v1", Environment.of("CartPole-v1").task)
+    shorter = gym.make("CartPole-v1", max_episode_steps=9).spec
+    assert Environment.of(shorter).time_limit == 9
+
+
+@pytest.mark.parametrize("wrong", [3, None, PointMaze()])
+def test_what_is_no_environment_is_one_sentence(wrong):
+    with pytest.raises(InputError, match=r"^env is a .*; expected a Gymnasium id, .* copies") as caught:
+        Environment.of(wrong)
+    sentence(caught)
+
+
+def test_a_function_that_makes_something_else_is_told():
+    with pytest.raises(InputError, match=r"returned a int; expected a gymnasium.Env\.$"):
+        _ = Environment.of(lambda: 3).task
+
+
+def test_an_environment_comes_back_from_json(counted):
+    made = gym.make("CartPole-v1", max_episode_steps=9).spec
+    for given in (Environment.of("iqlearn/GridWorld-v0", {"size": 6}), Environment.of(made)):
+        again = Environment.from_dict(json.loads(json.dumps(given.to_dict())))
+        assert (again.name, again.kwargs, again.task, again.time_limit) == (
+            given.name,
+            given.kwargs,
+            given.task,
+            given.time_limit,
+        )
+    lost = Environment.from_dict(json.loads(json.dumps(Environment.of(counted[0], {"size": 3}).to_dict())))
+    assert lost.name.endswith(".world")
+    with pytest.raises(InputError, match=r"world was a function, which no file holds; expected .*\.$") as caught:
+        lost.make()
+    sentence(caught)

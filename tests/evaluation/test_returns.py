@@ -1,17 +1,19 @@
 """Playing episodes: seeds, lanes, ends, and what is written down."""
 
+from itertools import pairwise
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from iqlearn.data import Demos
-from iqlearn.evaluation.returns import Evaluator, as_arrays, normalised
+from iqlearn.evaluation.returns import RESET_SEEDS, Evaluator, as_arrays, normalised, reset_seed
 
 LIMIT = 6
 
 
 class Toy(gym.Env):
-    """Shows (reset seed, time); ends truly after 3, 4, … 8 steps by the seed; pays 10·time + action.
+    """Shows (reset seed or −1, time); ends truly after 3, 4, … 8 steps by the seed; pays 10·time + action.
 
     Like some simulators it shows the same array in every step and writes over it.
     """
@@ -21,7 +23,7 @@ class Toy(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed, options=options)
-        self.shown = np.array([seed, 0], np.float32)
+        self.shown = np.array([-1 if seed is None else seed, 0], np.float32)
         return self.shown, {}
 
     def step(self, action):
@@ -138,6 +140,74 @@ def test_cartpole_at_its_time_limit_is_truncated():
     assert fallen.terminated
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_environment_that_writes_over_its_action_does_not_change_what_is_recorded(lanes):
+    class Rude(gym.Env):
+        observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed, options=options)
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            action *= -1.0
+            return np.zeros(1, np.float32), float(action[0]), False, True, {}
+
+    given = np.full((lanes, 2), 0.5, np.float32)
+    for episode in play(Rude, 2, lanes=lanes, act=lambda obs: given):
+        assert episode.act.tolist() == [[0.5, 0.5]]
+        assert episode.rew.tolist() == [-0.5]
+    assert (given == 0.5).all()
+
+
+def test_trees_of_observations_are_played_and_become_named_arrays():
+    class Nested(Toy):
+        observation_space = gym.spaces.Dict(
+            {"both": Toy.observation_space, "of": gym.spaces.Tuple([gym.spaces.Discrete(9)])}
+        )
+
+        def tree(self, shown, *rest):
+            return {"both": shown, "of": (int(shown[1]),)}, *rest
+
+        def reset(self, *, seed=None, options=None):
+            return self.tree(*super().reset(seed=seed, options=options))
+
+        def step(self, action):
+            return self.tree(*super().step(action))
+
+    episodes = play(Nested, 3, lanes=2, act=lambda obs: by_state(obs["both"]))
+    plain = play(Toy, 3, lanes=2)
+    assert [e.obs["both"].tolist() for e in episodes] == [e.obs.tolist() for e in plain]
+    arrays = as_arrays(episodes)
+    assert set(arrays) == {"act", "rew", "term", "trunc", "ep"} | {
+        f"{when}/{part}" for when in ("obs", "next_obs") for part in ("both", "of/0")
+    }
+    assert arrays["next_obs/of/0"].tolist() == [t + 1 for e in plain for t in range(len(e.rew))]
+    assert arrays["next_obs/of/0"].dtype == np.int32
+
+
+def test_copies_are_made_when_they_are_needed_and_closed():
+    made, closed = [], []
+
+    class Noted(Toy):
+        def __init__(self):
+            made.append(self)
+
+        def close(self):
+            closed.append(self)
+
+    evaluator = Evaluator(Noted, lanes=5)
+    assert made == []
+    evaluator.random_returns(9, seed=0)
+    assert len(made) == 2, "one for the spaces, and one lane"
+    evaluator.returns(by_state, 3, seed=0)
+    evaluator.returns(by_state, 3, seed=1)
+    assert len(made) == 2 + 3
+    evaluator.close()
+    assert set(map(id, closed)) == set(map(id, made))
+
+
 def test_returns_are_sums_of_the_true_reward(toy):
     evaluator = Evaluator(toy)
     returns = evaluator.returns(by_state, 6, seed=0)
@@ -189,3 +259,26 @@ def test_normalised_returns():
 @pytest.mark.parametrize("values", [(None, 1.0, 0.0), (1.0, None, 0.0), (1.0, 1.0, None), (1.0, 3.0, 3.0)])
 def test_normalised_return_of_what_is_unknown_is_unknown(values):
     assert normalised(*values) is None
+
+
+def test_no_two_purposes_share_reset_seeds():
+    """Seeds up to 1,000 with 1,000 episodes each. Training resets with its seed as it is; rollouts have three kinds."""
+    first = {purpose: [reset_seed(purpose, seed) for seed in range(1_001)] for purpose in RESET_SEEDS}
+    first["rollouts"] = sorted(seed + kind for seed in first["rollouts"] for kind in (0, 10_000, 20_000))
+    blocks = [range(1_000_000), *(range(begin, begin + 1_000) for begins in first.values() for begin in begins)]
+    assert len(blocks) == 1 + 6 * 1_001
+    assert all(before.stop <= after.start for before, after in pairwise(blocks))
+    assert blocks[-1].stop <= 2**31
+
+
+@pytest.mark.parametrize("purpose", RESET_SEEDS)
+def test_great_seeds_stay_within_their_purpose(purpose):
+    ends = [*RESET_SEEDS.values(), 2**31]
+    end = ends[ends.index(RESET_SEEDS[purpose]) + 1]
+    for seed in (0, 5_999, 6_000, 100_000, 12_345_678, 2**31 - 1):
+        assert RESET_SEEDS[purpose] <= reset_seed(purpose, seed) <= end - 1_000
+
+
+def test_reset_seeds_are_those_of_earlier_results():
+    assert reset_seed("evaluation", 7) == 1_007_000
+    assert reset_seed("rollouts", 3) == 7_300_000

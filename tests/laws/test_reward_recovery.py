@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from iqlearn.envs import tabular
-from iqlearn.envs.grid import GridWorld
-from iqlearn.evaluation.epic import tabular_epic_distance, tabular_state_reward
+from iqlearn.envs.worlds import tabular
+from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.objectives import soft_value
 from iqlearn.objectives.divergences import chi2
+from iqlearn.rewards.epic import tabular_epic_distance, tabular_state_reward
 
 GAMMA, TEMPERATURE = 0.95, 1.0
 WORLD = GridWorld(size=4, goal=(1, 2))

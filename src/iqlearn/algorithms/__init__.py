@@ -1,36 +1,47 @@
-"""How to learn: one algorithm a file, one line here."""
+"""Algorithms: one file each, and one line here. Nothing else knows the list."""
 
-from iqlearn.algorithms.bc import BehaviouralCloning
-from iqlearn.algorithms.bc_continuous import ContinuousCloning
-from iqlearn.algorithms.iq import InverseSoftQ
-from iqlearn.algorithms.iq_continuous import InverseSoftActorCritic
-from iqlearn.algorithms.sac import SoftActorCritic
+from typing import Any
+
+from iqlearn.algorithms.bc import BC, BCContinuous
+from iqlearn.algorithms.iq_continuous import IQLearnContinuous
+from iqlearn.algorithms.iq_discrete import IQLearn
+from iqlearn.algorithms.sac import SAC
 from iqlearn.algorithms.soft_q import SoftQLearning
-from iqlearn.algorithms.state import Algorithm, TrainState
-from iqlearn.settings import BC, BCContinuous, IQLearn, IQLearnContinuous, Settings, SoftQ
+from iqlearn.errors import InputError
+
+ALGORITHMS: dict[str, Any] = {
+    kind.name: kind
+    for kind in (
+        IQLearn,
+        IQLearnContinuous,
+        BC,
+        BCContinuous,
+        SoftQLearning,
+        SAC,
+    )
+}
+"""The settings class of each algorithm, by its name."""
+EXPERT = "expert"
+"""Family of the algorithms that learn from the environment's reward."""
 
 
-def algorithm(settings: Settings, learner_acts: bool = False) -> Algorithm:
-    """The algorithm that these settings describe; `learner_acts` where its batches hold the learner's transitions."""
-    if isinstance(settings, IQLearn):
-        return InverseSoftQ(settings, learner_acts)
-    if isinstance(settings, IQLearnContinuous):
-        return InverseSoftActorCritic(settings, learner_acts)
-    if isinstance(settings, BC):
-        return BehaviouralCloning(settings)
-    if isinstance(settings, BCContinuous):
-        return ContinuousCloning(settings)
-    return SoftQLearning(settings) if isinstance(settings, SoftQ) else SoftActorCritic(settings)
+def imitators() -> tuple[str, ...]:
+    """The families of algorithms that learn from demonstrations."""
+    return tuple(dict.fromkeys(kind.family for kind in ALGORITHMS.values() if kind.family != EXPERT))
 
 
-__all__ = [
-    "Algorithm",
-    "BehaviouralCloning",
-    "ContinuousCloning",
-    "InverseSoftActorCritic",
-    "InverseSoftQ",
-    "SoftActorCritic",
-    "SoftQLearning",
-    "TrainState",
-    "algorithm",
-]
+def of(family: str, discrete: bool) -> Any:
+    """The settings class of a family for discrete or continuous actions.
+
+    Raises:
+        InputError: there is none.
+    """
+    for kind in ALGORITHMS.values():
+        if (kind.family, kind.discrete) == (family, discrete):
+            return kind
+    actions = "discrete" if discrete else "continuous"
+    families = ", ".join(imitators())
+    raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
+
+
+__all__ = ["ALGORITHMS", "BC", "EXPERT", "SAC", "BCContinuous", "IQLearn", "IQLearnContinuous", "SoftQLearning"]

@@ -1,66 +1,84 @@
-"""Soft actor-critic on the true reward: the experts that imitators of continuous actions learn from."""
+"""Soft actor-critic on the true reward: makes experts of continuous actions, or agents on a recovered reward."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import Array, Float
 
-from iqlearn.algorithms.actor_critic import actor_loss, averaged, begin, finish, temperature_loss
-from iqlearn.algorithms.state import TrainState
-from iqlearn.models.continuous import ContinuousSoftQ
+from iqlearn.algorithms.base import TrainState
+from iqlearn.algorithms.common import (
+    ActorCritic,
+    actor_loss,
+    begin_actor_critic,
+    finish,
+    next_value,
+    temperature_loss,
+)
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.mlp import Network
+from iqlearn.networks.soft_q import ContinuousSoftQ
 from iqlearn.objectives import discounted, soft_td_loss
-from iqlearn.settings import SAC
-from iqlearn.types import Metrics, ObservationScale, PRNGKey, Rewarded, Scalar, TaskSpec
-
-stop = jax.lax.stop_gradient
-State = TrainState[ContinuousSoftQ]
+from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, TaskSpec, Transitions
 
 
 @dataclass(frozen=True)
-class SoftActorCritic:
-    """Haarnoja et al., 2018 (arXiv 1812.05905), with a learnt temperature."""
+class SAC(ActorCritic):
+    """Soft actor-critic with a learnt temperature (Haarnoja et al., 2018, arXiv 1812.05905)."""
 
-    settings: SAC
+    temperature: float = 0.2
+    """Weight of the entropy in the soft value; the start of a learnt temperature."""
+    target_entropy: float | None = -1.0
+    """Entropy of each dimension of the action, in [-1, 1], that a learnt temperature aims at; none fixes the
+    temperature."""
+    average_rate: float = 0.005
+    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 is the
+    actor itself."""
+    critics: int = 2
+    """Critics trained side by side. The least of them is the value."""
+    critic: Network = Network((256, 256), "relu", layer_norm=True)
+    """Layers of the critics."""
+    scaling: Scaling = "standard"
+    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
-        s = self.settings
-        model = ContinuousSoftQ(spec, s.network, s.actor, scale, key, s.temperature, s.squash)
-        return TrainState(model, model, begin(s, model), jnp.zeros((), jnp.int32))
+    name: ClassVar[str] = "sac"
+    family: ClassVar[str] = "expert"
+    acts: ClassVar[str] = "must"
 
-    def answer(self, state: State) -> ContinuousSoftQ:
-        """What acts and judges: the averaged actor and the critics."""
-        return averaged(state)
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        return begin_actor_critic(self, task, encoder, key)
 
-    def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
-        assert state.target is not None
-        (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state.target, batch, key)
-        return finish(self.settings, state, loss, metrics, gradient)
+    def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step of critics, actor and temperature."""
 
-    def loss(
-        self, model: ContinuousSoftQ, target: ContinuousSoftQ, batch: Rewarded, key: PRNGKey
-    ) -> tuple[Scalar, Metrics]:
-        """Critics' ½·E[(Q(s,a) − r − γV(s'))²], the actor's and the temperature's loss, each for its own part."""
-        s, rows = self.settings, batch.transitions
-        draw_key, next_key = jr.split(key)
-        inputs, unit = model.inputs(rows.obs), model.to_unit(rows.action)
-        slow = eqx.tree_at(lambda m: (m.actor, m.log_temperature), target, (model.actor, model.log_temperature))
-        next_inputs = model.inputs(rows.next_obs)
-        next_v = jnp.min(stop(slow.member_v(next_inputs, slow.draw(next_inputs, next_key))), axis=0)
-        next_v = discounted(next_v, rows.terminal, s.gamma)
-        q = model.unit_q(inputs, unit)
-        critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, batch.reward, next_v))
+        def loss(model: ContinuousSoftQ) -> tuple[Scalar, Metrics]:
+            return td_loss(self, model, state, batch.transitions, batch.reward, key)
 
-        drawn = model.draw(inputs, draw_key)
-        frozen = eqx.tree_at(lambda m: m.critic, model, stop(model.critic))
-        actor = actor_loss(frozen.unit_q(inputs, drawn.unit), drawn.log_prob, model.temperature)
-        loss = critic + actor
-        if s.learn_temperature:
-            loss += temperature_loss(model.log_temperature, drawn.log_prob, s.target_entropy * unit.shape[1])
-        return loss, {
-            "critic_loss": critic,
-            "actor_loss": actor,
-            "q": jnp.mean(q),
-            "entropy": -jnp.mean(drawn.log_prob),
-        }
+        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.model)
+        return finish(self, state, value, metrics, gradient)
+
+
+def td_loss(
+    s: ActorCritic,
+    model: ContinuousSoftQ,
+    state: TrainState,
+    rows: Transitions,
+    reward: Float[Array, " n"],
+    key: PRNGKey,
+) -> tuple[Scalar, Metrics]:
+    """The critics' ½·E[(Q(s,a) − r − γV(s'))²], the actor's and the temperature's loss, each for its own part."""
+    draw_key, next_key = jr.split(key)
+    inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
+    next_v = next_value(model, state.target.critic, None, rows, next_key)
+    next_v = discounted(next_v, rows.terminal, s.gamma)
+    q = model.unit_q(inputs, unit)
+    critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, reward, next_v))
+    drawn = model.draw(inputs, draw_key)
+    actor = actor_loss(model, inputs, drawn)
+    figures = {"critic_loss": critic, "actor_loss": actor, "q": jnp.mean(q), "entropy": -jnp.mean(drawn.log_prob)}
+    return critic + actor + temperature_loss(s, model, drawn), figures

@@ -1,53 +1,58 @@
-"""Soft Q-learning on the true reward: the experts that imitators learn from."""
+"""Soft Q-learning on the true reward: makes experts of discrete actions, or agents on a recovered reward."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from iqlearn.algorithms.descent import begin, descend, polyak
-from iqlearn.algorithms.state import TrainState
-from iqlearn.models import DiscreteSoftQ
-from iqlearn.models.discrete import of_action
+from iqlearn.algorithms.base import TrainState
+from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.mlp import Network
+from iqlearn.networks.soft_q import DiscreteSoftQ, of_action
 from iqlearn.objectives import discounted, soft_td_loss, soft_value
-from iqlearn.settings import SoftQ
-from iqlearn.types import Metrics, ObservationScale, PRNGKey, Rewarded, Scalar, TaskSpec
-
-State = TrainState[DiscreteSoftQ]
+from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, TaskSpec, Transitions
 
 
 @dataclass(frozen=True)
-class SoftQLearning:
-    """Haarnoja et al., ICML 2017, for discrete actions: soft value iteration by temporal differences."""
+class SoftQLearning(QLearning):
+    """Soft Q-learning (Haarnoja et al., ICML 2017): soft value iteration by temporal differences."""
 
-    settings: SoftQ
+    temperature: float = 0.05
+    """Weight of the entropy in the soft value."""
+    batch_size: int = 128
+    """Transitions of an update."""
+    learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+    target_rate: float = 0.01
+    """Share of the new weights in the target network that gives V(s'), in each update of it; 0 has no target network."""
+    scaling: Scaling = "standard"
+    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    network: Network = Network((64, 64), "tanh")
+    """Layers of the Q-network."""
 
-    def init(self, spec: TaskSpec, scale: ObservationScale, key: PRNGKey) -> State:
-        s = self.settings
-        model = DiscreteSoftQ(spec, s.network, scale, key, s.temperature)
-        opt_state = begin(s, model)
-        return TrainState(model, model, opt_state, jnp.zeros((), jnp.int32))
+    name: ClassVar[str] = "softq"
+    family: ClassVar[str] = "expert"
+    acts: ClassVar[str] = "must"
 
-    def answer(self, state: State) -> DiscreteSoftQ:
-        """What acts and judges: the model as it is."""
-        return state.model
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        return begin_q(self, task, encoder, key)
 
-    def update(self, state: State, batch: Rewarded, key: PRNGKey) -> tuple[State, Metrics]:
-        s = self.settings
-        assert state.target is not None
-        target = state.target
-        model, opt_state, metrics = descend(
-            s,
-            lambda model: self.loss(model, target, batch),
-            state.model,
-            state.opt_state,
-        )
-        return TrainState(model, polyak(target, model, s.target_rate), opt_state, state.step + 1), metrics
+    def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step on the soft Bellman error."""
+        return descend_q(self, state, lambda model: td_loss(self, model, state, batch.transitions, batch.reward))
 
-    def loss(self, model: DiscreteSoftQ, target: DiscreteSoftQ, batch: Rewarded) -> tuple[Scalar, Metrics]:
-        """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target."""
-        s, t = self.settings, batch.transitions
-        next_v = soft_value(target.member_q(t.next_obs), s.temperature)
-        next_v = discounted(next_v, t.terminal, s.gamma)
-        q = jax.vmap(of_action, in_axes=(0, None))(model.member_q(t.obs), t.action)
-        return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, batch.reward, next_v)), {"q": jnp.mean(q)}
+
+def td_loss(
+    s: QLearning, model: DiscreteSoftQ, state: TrainState, rows: Transitions, reward: Float[Array, " n"]
+) -> tuple[Scalar, Metrics]:
+    """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target."""
+    q, next_q = q_values(model, state.target, rows)
+    next_v = discounted(soft_value(next_q, s.temperature), rows.terminal, s.gamma)
+    chosen = jax.vmap(of_action, in_axes=(0, None))(q, rows.action)
+    return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(chosen, reward, next_v)), {"q": jnp.mean(chosen)}

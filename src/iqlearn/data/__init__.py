@@ -1,7 +1,18 @@
-"""Where experience lives: demonstrations on the host, buffers on the device."""
+"""Experience: demonstrations on the host, and what batches are drawn from on the device."""
 
-from iqlearn.data.buffer import Buffer, filled
 from iqlearn.data.demos import Demos
-from iqlearn.data.replay import Moments, Replay, empty_replay
+from iqlearn.data.replay import Buffer, Moments, Replay, empty_replay, filled
+from iqlearn.data.sources import Demonstrations, Experience, Rewards, Source
 
-__all__ = ["Buffer", "Demos", "Moments", "Replay", "empty_replay", "filled"]
+__all__ = [
+    "Buffer",
+    "Demonstrations",
+    "Demos",
+    "Experience",
+    "Moments",
+    "Replay",
+    "Rewards",
+    "Source",
+    "empty_replay",
+    "filled",
+]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
-from iqlearn.data import agreement, facts, npz, parts
-from iqlearn.data.scale import standard, whitening
+from iqlearn.data import fields, formats, inspection
+from iqlearn.data.formats import npz
 from iqlearn.errors import InputError
-from iqlearn.types import ObservationScale, TaskSpec, Transitions
+from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, rows
 
 BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 """Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
@@ -24,24 +27,25 @@ BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 class Demos:
     """Transitions of whole or sub-sampled episodes, one after another; checked when loaded.
 
-    `rew` is the true reward. It is kept for evaluation and never reaches a learner: `transitions` leaves it out.
+    An observation is one array or a (nested) dictionary of arrays. `rew` is the true reward. It is kept for evaluation
+    and never reaches a learner: `transitions` leaves it out.
 
     >>> demos = Demos.builtin("CartPole-v1").take(1).subsample(20)
-    >>> len(demos), demos.episodes
-    (25, 1)
+    >>> len(demos), demos.episodes, demos.selection
+    (25, 1, (('take', 1, None), ('subsample', 20, 0, None)))
     """
 
-    obs: Shaped[np.ndarray, "n *obs"]
-    act: npz.Actions | None
+    obs: Obs
+    act: fields.Actions | None
     """What the expert did; none where only observations were recorded."""
-    next_obs: Shaped[np.ndarray, "n *obs"]
+    next_obs: Obs
     term: Bool[np.ndarray, " n"]
     """The episode truly ended here."""
     trunc: Bool[np.ndarray, " n"]
     """The episode met its time limit here."""
     ep: Int[np.ndarray, " n"]
     """Number of the episode; each one's rows stand together, in order of time."""
-    initial_obs: Shaped[np.ndarray, "episodes *obs"]
+    initial_obs: Obs
     """First observation of each episode, kept when sub-sampling drops its row."""
     rew: Float[np.ndarray, " n"] | None = None
     episode_return: Float[np.ndarray, " episodes"] | None = None
@@ -52,6 +56,10 @@ class Demos:
     """Gymnasium id of the environment, where the file names it."""
     source: str = "memory"
     """Where the demonstrations come from: a file's name, or "builtin:ID"."""
+    path: str | None = None
+    """Absolute path of the file they were loaded from."""
+    selection: tuple[tuple[Any, ...], ...] = ()
+    """What `take` and `subsample` did since: ("take", n, seed) and ("subsample", every, offset, seed)."""
 
     def __len__(self) -> int:
         return len(self.ep)
@@ -63,7 +71,8 @@ class Demos:
         Raises:
             InputError: the file is missing, damaged or not of the format; names file, field and index.
         """
-        return cls.from_arrays(npz.read(Path(path)), source=Path(path).name)
+        path = Path(path)
+        return replace(cls.from_arrays(formats.read(path), source=path.name), path=str(path.resolve()))
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
@@ -81,22 +90,40 @@ class Demos:
             return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], source: str = "memory") -> Demos:
+    def find(cls, source: str, path: str | None, selection: Sequence[Sequence[Any]] = ()) -> Demos:
+        """The demonstrations with this `source`, `path` and `selection`, read again.
+
+        Raises:
+            InputError: the file is gone or damaged, or the demonstrations were put together in Python.
+        """
+        if path is not None:
+            return cls.load(path).select(selection)
+        if source.startswith("builtin:"):
+            return cls.builtin(source.removeprefix("builtin:")).select(selection)
+        raise InputError(
+            f"The demonstrations {source!r} were put together in Python, so no file holds them; expected a `Demos`, "
+            "hand the same one over again."
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], source: str = "memory") -> Demos:
         """From the arrays of the documented format: `obs`, `act`, `next_obs`, `term`, `trunc`, `ep`, perhaps `rew`.
 
-        Without `act` they are good for imitation from observations only (`state_only`).
+        Observations may be dictionaries of arrays, or stand in fields of their own (`obs/NAME`). Without `act` they
+        are good for imitation from observations only (`state_only`).
 
         Raises:
             InputError: as `load`.
         """
-        a = npz.check(arrays, source)
+        a = fields.check(arrays, source)
         first = np.flatnonzero(np.diff(a["ep"], prepend=a["ep"][0] - 1))
+        obs, initial = fields.nested(a, "obs"), fields.nested(a, "initial_obs")
         rew, returns = a.get("rew"), a.get("episode_return")
         if rew is not None and returns is None:
             returns = np.add.reduceat(rew, first, dtype=np.float32)
         return cls(
-            **{name: a.get(name) for name in npz.FIELDS},  # pyright: ignore[reportArgumentType]
-            initial_obs=a.get("initial_obs", a["obs"][first]),
+            **{name: fields.nested(a, name) for name in fields.FIELDS},
+            initial_obs=jax.tree.map(lambda x: x[first], obs) if initial is None else initial,
             rew=rew,
             episode_return=returns,
             expert_return=None if returns is None else float(returns.mean()),
@@ -108,16 +135,15 @@ class Demos:
         """Write the `.npz` file that `load` reads, at once or not at all."""
         npz.write(Path(path), self.arrays())
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> fields.Arrays:
         """The arrays of the documented format, what is unknown left out."""
-        names = (*npz.FIELDS, "initial_obs", "rew", "episode_return")
-        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        known = self._fields(*fields.FIELDS, "initial_obs", "rew", "episode_return")
         return known if self.env is None else {**known, "env": np.array(self.env)}
 
     @property
     def episodes(self) -> int:
         """Number of episodes."""
-        return len(self.initial_obs)
+        return rows(self.initial_obs)
 
     @property
     def lengths(self) -> Int[np.ndarray, " episodes"]:
@@ -134,7 +160,7 @@ class Demos:
         return self.actions.ndim == 1
 
     @property
-    def actions(self) -> npz.Actions:
+    def actions(self) -> fields.Actions:
         """What the expert did.
 
         Raises:
@@ -148,6 +174,11 @@ class Demos:
         return self.act
 
     @property
+    def obs_spec(self) -> ObsSpec:
+        """The arrays of an observation. A `Discrete` one has as many choices as the data show."""
+        return inspection.observed(self)
+
+    @property
     def transitions(self) -> Transitions:
         """What a learner sees, on the device: (s, a, s', d), without rewards.
 
@@ -155,7 +186,7 @@ class Demos:
             InputError: there are no actions.
         """
         action = self.actions.astype(np.int32 if self.discrete else np.float32)
-        return Transitions(*map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
+        return Transitions(*jax.tree.map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
 
     def without_actions(self) -> Demos:
         """What is left where the expert could only be watched."""
@@ -163,8 +194,8 @@ class Demos:
 
     def placeholders(self, spec: TaskSpec) -> Demos:
         """The same transitions with zeros of the task's kind for actions, where nothing may read the expert's."""
-        size, dtype = ((), np.int64) if spec.discrete else ((len(spec.bounds.low),), np.float32)
-        return replace(self, act=np.zeros((len(self), *size), dtype))
+        dtype = np.int64 if spec.discrete else np.float32
+        return replace(self, act=np.zeros((len(self), *spec.action_shape), dtype))
 
     def take(self, n: int, seed: int | None = None) -> Demos:
         """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
@@ -172,11 +203,18 @@ class Demos:
         Raises:
             InputError: there are fewer.
         """
-        chosen = parts.episodes(self, n, seed)
-        numbers = np.unique(self.ep)[chosen]
-        returns = None if self.episode_return is None else self.episode_return[chosen]
-        kept = self._rows(np.isin(self.ep, numbers))
-        return replace(kept, initial_obs=self.initial_obs[chosen], episode_return=returns)
+        if not 1 <= n <= self.episodes:
+            raise InputError(
+                f"{n} trajectories asked for, but {self.source} holds {self.episodes}; "
+                f"expected a number from 1 to {self.episodes}."
+            )
+        order = np.arange(self.episodes) if seed is None else np.random.default_rng(seed).permutation(self.episodes)
+        chosen = np.sort(order[:n])
+        return replace(
+            self._rows(np.isin(self.ep, np.unique(self.ep)[chosen]), "take", n, seed),
+            initial_obs=jax.tree.map(lambda x: x[chosen], self.initial_obs),
+            episode_return=None if self.episode_return is None else self.episode_return[chosen],
+        )
 
     def subsample(self, every: int, offset: int = 0, seed: int | None = None) -> Demos:
         """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state. A
@@ -187,18 +225,43 @@ class Demos:
         Raises:
             InputError: `every` is not positive, or `offset` not in [0, every).
         """
-        return self._rows(parts.rows(self, every, offset, seed))
+        if every < 1 or not 0 <= offset < every:
+            wanted = "every (--subsample) ≥ 1 and 0 ≤ offset < every"
+            raise InputError(f"Sub-sampling every {every} from {offset}; expected {wanted}.")
+        lengths = self.lengths
+        place = np.arange(len(self)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        start = np.full(self.episodes, offset)
+        if seed is not None:
+            start = np.random.default_rng(seed).integers(np.minimum(every, lengths))
+        keep = (place % every == np.repeat(start, lengths)) | self.term
+        if len(np.unique(self.ep[keep])) < self.episodes:
+            raise InputError(
+                f"Sub-sampling {self.source} from offset {offset} leaves an episode without transitions; "
+                f"the shortest has {lengths.min()}, expected an offset below that."
+            )
+        return self._rows(keep, "subsample", every, offset, seed)
+
+    def select(self, selection: Sequence[Sequence[Any]]) -> Demos:
+        """The part that the steps of another's `selection` give, one after the other.
+
+        Raises:
+            InputError: as `take` and `subsample`.
+        """
+        part = self
+        for name, *arguments in selection:
+            part = {"take": part.take, "subsample": part.subsample}[name](*arguments)
+        return part
 
     def check_task(self, spec: TaskSpec, env: str) -> None:
-        """Compare shapes and actions, where there are any, with those of the environment `env`.
+        """Compare observations and actions, where there are any, with those of the environment `env`.
 
         Raises:
             InputError: they disagree; names field, index and what the environment has.
         """
-        agreement.check(self, spec, env)
+        inspection.check(self, spec, env)
 
     def task_spec(self) -> TaskSpec:
-        """The task as far as the demonstrations tell, where no environment is named.
+        """The task as far as the demonstrations show, where no environment is named.
 
         As many choices as were seen; continuous actions are taken to be in [−1, 1], or in the range that was seen
         where that is wider.
@@ -206,20 +269,15 @@ class Demos:
         Raises:
             InputError: there are no actions, so the task's are unknown.
         """
-        return agreement.told(self)
-
-    def observation_scale(self) -> ObservationScale:
-        """How a network sees observations, from the mean and spread of s and s'.
-
-        Whitening for discrete actions, where small data and small networks gain from it; standardising a coordinate at
-        a time for continuous ones, where a learner goes far from the data.
-        """
-        seen = np.concatenate([self.obs, self.next_obs])
-        return whitening(seen) if self.discrete else standard(seen)
+        return inspection.task(self)
 
     def sha256(self) -> str:
         """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
-        return facts.fingerprint({name: getattr(self, name) for name in (*npz.FIELDS, "initial_obs")})
+        digest = hashlib.sha256()
+        for name, given in self._fields(*fields.FIELDS, "initial_obs").items():
+            array = np.ascontiguousarray(given)
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"<Demos {self.source}: {len(self)} transitions of {self.episodes} episodes>"
@@ -227,12 +285,16 @@ class Demos:
     def remarks(self) -> list[str]:
         """What no rule forbids but a loop that records seldom means: rows that do not follow one another, episodes
         without an end, one-hot actions."""
-        return facts.remarks(self)
+        return inspection.remarks(self)
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
-        return facts.summary(self)
+        return inspection.summary(self)
 
-    def _rows(self, keep: Bool[np.ndarray, " n"]) -> Demos:
-        rows = {name: getattr(self, name)[keep] for name in npz.FIELDS if getattr(self, name) is not None}
-        return replace(self, **rows, rew=None if self.rew is None else self.rew[keep])
+    def _fields(self, *names: str) -> fields.Arrays:
+        return {field: array for name in names for field, array in fields.flat(name, getattr(self, name)).items()}
+
+    def _rows(self, keep: Bool[np.ndarray, " n"], name: str, *arguments: int | None) -> Demos:
+        step = (name, *(None if argument is None else int(argument) for argument in arguments))
+        kept = {field: jax.tree.map(lambda x: x[keep], getattr(self, field)) for field in (*fields.FIELDS, "rew")}
+        return replace(self, **kept, selection=(*self.selection, step))

@@ -1,28 +1,63 @@
-"""What a learner experienced, on the device. Each observation is stored once.
+"""Experience on the device: rows that are drawn from, and the replay of what a learner did.
 
-s' of a transition is the observation after it, so two rings suffice: frames (observations in order of time, with the
-last one of every episode) and transitions, each pointing to its frame. The transition's s' is the next frame.
+A `Buffer` is a fixed block of rows, of which the first are filled. Demonstrations of several seeds, unequal in length,
+can so be padded and stacked for `vmap`.
+
+A `Replay` stores each observation once. s' of a transition is the observation after it, so two rings suffice: frames
+(observations in order of time, with the last one of every episode) and transitions, each pointing to its frame. The
+transition's s' is the next frame.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from iqlearn.types import PRNGKey, Rewarded, Transitions
+from iqlearn.types import Obs, PRNGKey, Rewarded, TaskSpec, Transitions, rows
 
 SPARE = 1.0 / 16
 """Room for frames that episodes end with, as a share of the transitions: episodes of 16 steps. Of shorter ones fewer
 transitions are remembered."""
+Rows = TypeVar("Rows")
+"""Any tree of arrays with one row an item."""
+
+
+class Buffer(eqx.Module, Generic[Rows]):
+    """Rows, and how many of them are filled."""
+
+    rows: Rows
+    size: Int[Array, ""]
+
+    def sample(self, key: PRNGKey, n: int) -> Rows:
+        """n rows, drawn uniformly with replacement from the filled ones."""
+        index = jr.randint(key, (n,), 0, self.size)
+        return jax.tree.map(lambda x: x[index], self.rows)
+
+
+def filled(content: Rows, capacity: int | None = None) -> Buffer[Rows]:
+    """A buffer that holds these rows, with room for `capacity` in all (their number unless given)."""
+    n = rows(content)
+    room = n if capacity is None else capacity
+
+    def pad(x: Shaped[Array | np.ndarray, "n *shape"]) -> Shaped[Array, "room *shape"]:
+        x = jnp.asarray(x)
+        return jnp.concatenate([x, jnp.zeros((room - n, *x.shape[1:]), x.dtype)]) if room > n else x
+
+    return Buffer(jax.tree.map(pad, content), jnp.int32(n))
 
 
 class Moments(eqx.Module):
     """Consecutive transitions on their way into a replay, pointing into frames that start from 0."""
 
-    frames: Shaped[np.ndarray, "f *obs"]
+    frames: Obs
     frame: Int[np.ndarray, " n"]
     action: Shaped[np.ndarray, "n *act"]
     reward: Float[np.ndarray, " n"]
@@ -30,16 +65,49 @@ class Moments(eqx.Module):
     count: int
     """Frames in use; the rest is padding."""
 
-    def padded(self, room: int) -> "Moments":
+    @classmethod
+    def of(cls, steps: Sequence[Any]) -> Moments:
+        """Steps of several environments, one environment after the other, padded to a few sizes only.
+
+        A step is a named tuple of `obs`, `action`, `next_obs`, `reward`, `terminal` and `ended`, one row an
+        environment.
+        """
+        step = jax.tree.map(lambda *parts: np.stack(parts, axis=1), *steps)
+        copies, length = step.ended.shape
+        closing = step.ended.copy()
+        closing[:, -1] = True  # the last observation of an episode, or of this part of it, is a frame of its own
+        before = np.concatenate([[0], np.cumsum(closing.ravel())[:-1]])
+        frame = (np.arange(copies * length) + before).reshape(copies, length)
+        count = copies * length + int(closing.sum())
+        room = -(-count // (copies * length)) * copies * length
+
+        def frames(obs: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+            filled = np.zeros((room, *obs.shape[2:]), obs.dtype)
+            filled[frame] = obs
+            filled[frame[closing] + 1] = next_obs[closing]
+            return filled
+
+        def flat(x: np.ndarray) -> np.ndarray:
+            return x.reshape(copies * length, *x.shape[2:])
+
+        reward = flat(step.reward).astype(np.float32)
+        observed = jax.tree.map(frames, step.obs, step.next_obs)
+        return cls(observed, flat(frame).astype(np.int32), flat(step.action), reward, flat(step.terminal), count)
+
+    def padded(self, room: int) -> Moments:
         """With room for that many frames."""
-        more = ((0, room - len(self.frames)), *((0, 0) for _ in self.frames.shape[1:]))
-        return Moments(np.pad(self.frames, more), self.frame, self.action, self.reward, self.terminal, self.count)
+
+        def pad(x: np.ndarray) -> np.ndarray:
+            return np.pad(x, ((0, room - len(x)), *((0, 0) for _ in x.shape[1:])))
+
+        return replace(self, frames=jax.tree.map(pad, self.frames))
 
 
 class Replay(eqx.Module):
     """The newest transitions; a full one overwrites the oldest."""
 
-    frames: Shaped[Array, "f *obs"]
+    frames: Obs
+    """Observations in the dtypes of the task: bytes stay bytes."""
     frame: Int[Array, " capacity"]
     """Number of each transition's observation, counted from the first frame ever written."""
     action: Shaped[Array, "capacity *act"]
@@ -58,8 +126,8 @@ class Replay(eqx.Module):
         return self._rows((self.count - 1 - jr.randint(key, (n,), 0, self.size)) % len(self.frame))
 
     def _rows(self, row: Int[Array, " n"]) -> Rewarded:
-        frame, room = self.frame[row], len(self.frames)
-        obs, next_obs = self.frames[frame % room], self.frames[(frame + 1) % room]
+        frame, room = self.frame[row], rows(self.frames)
+        obs, next_obs = (jax.tree.map(lambda x, at=at: x[at % room], self.frames) for at in (frame, frame + 1))
         return Rewarded(Transitions(obs, self.action[row], next_obs, self.terminal[row]), self.reward[row])
 
     def sample(self, key: PRNGKey, n: int) -> Transitions:
@@ -70,21 +138,21 @@ class Replay(eqx.Module):
         """The newest transitions, at most `n` of them; the newest first."""
         return self._rows((self.count - 1 - jnp.arange(min(n, int(self.size)))) % len(self.frame)).transitions
 
-    def extend(self, new: Moments) -> "Replay":
+    def extend(self, new: Moments) -> Replay:
         """With these transitions. Those whose frames had to make room are forgotten."""
-        n, capacity, room = len(new.frame), len(self.frame), len(self.frames)
-        place = jnp.arange(len(new.frames))
+        n, capacity, room = len(new.frame), len(self.frame), rows(self.frames)
+        place = jnp.arange(rows(new.frames))
         slot = jnp.where(place < new.count, (self.written + place) % room, room)
-        frames = self.frames.at[slot].set(jnp.asarray(new.frames, self.frames.dtype), mode="drop")
         row = (self.count + jnp.arange(n)) % capacity
         frame = self.frame.at[row].set(self.written + jnp.asarray(new.frame, jnp.int32))
         written = self.written + new.count
-        size = jnp.minimum(self.size + n, capacity)
         count = self.count + n
         age = (count - 1 - jnp.arange(capacity)) % capacity
-        alive = (age < size) & (frame >= written - room)
+        alive = (age < jnp.minimum(self.size + n, capacity)) & (frame >= written - room)
         return Replay(
-            frames,
+            jax.tree.map(
+                lambda x, more: x.at[slot].set(jnp.asarray(more, x.dtype), mode="drop"), self.frames, new.frames
+            ),
             frame,
             self.action.at[row].set(jnp.asarray(new.action, self.action.dtype)),
             self.reward.at[row].set(new.reward),
@@ -94,13 +162,13 @@ class Replay(eqx.Module):
             written,
         )
 
-    def packed(self) -> "Replay":
+    def packed(self) -> Replay:
         """Cut to what is filled: what a checkpoint holds."""
-        frames, rows = min(int(self.written), len(self.frames)), min(int(self.count), len(self.frame))
-        frame, action, reward, terminal = (x[:rows] for x in (self.frame, self.action, self.reward, self.terminal))
-        return Replay(self.frames[:frames], frame, action, reward, terminal, self.size, self.count, self.written)
+        n, count = min(int(self.written), rows(self.frames)), min(int(self.count), len(self.frame))
+        cut = jax.tree.map(lambda x: x[:count] if x.ndim else x, self)
+        return replace(cut, frames=jax.tree.map(lambda x: x[:n], self.frames))
 
-    def unpacked(self, like: "Replay") -> "Replay":
+    def unpacked(self, like: Replay) -> Replay:
         """A packed replay with the room of `like` again.
 
         Raises:
@@ -108,27 +176,22 @@ class Replay(eqx.Module):
         """
 
         def widened(part: Array, room: Array) -> Array:
-            if part.shape[1:] != room.shape[1:] or part.size > room.size:
-                raise ValueError(f"rows of shape {part.shape} do not fit into {room.shape}")
+            if part.shape[1:] != room.shape[1:] or part.size > room.size or part.dtype != room.dtype:
+                kinds = f"{part.dtype} rows of shape {part.shape} do not fit into {room.dtype} of {room.shape}"
+                raise ValueError(kinds)
             return room.at[: len(part)].set(part) if room.ndim else part
 
         return jax.tree.map(widened, self, like)
 
 
-def empty_replay(
-    obs_shape: tuple[int, ...],
-    action_shape: tuple[int, ...],
-    action_dtype: DTypeLike,
-    capacity: int,
-    parts: float = 0.0,
-) -> Replay:
-    """A replay with room for `capacity` transitions. `parts`: pieces of episodes that come in one after the other, for
-    each transition; each has a frame more than transitions."""
+def empty_replay(task: TaskSpec, capacity: int, parts: float = 0.0) -> Replay:
+    """A replay with room for `capacity` transitions of the task. `parts`: pieces of episodes that come in one after
+    the other, for each transition; each has a frame more than transitions."""
     room = capacity + int(capacity * (SPARE + parts)) + 2
     return Replay(
-        jnp.zeros((room, *obs_shape)),
+        jax.tree.map(lambda part: jnp.zeros((room, *part.shape), part.dtype), task.obs),
         jnp.zeros(capacity, jnp.int32),
-        jnp.zeros((capacity, *action_shape), action_dtype),
+        jnp.zeros((capacity, *task.action_shape), jnp.int32 if task.discrete else jnp.float32),
         jnp.zeros(capacity),
         jnp.zeros(capacity, bool),
         # Three buffers, because each is donated.

@@ -1,6 +1,6 @@
-"""Where experience comes from: Gymnasium environments, and small MDPs that are solved exactly.
+"""Environments: the Gymnasium interface, and small worlds whose true reward is known.
 
-Importing it makes the ids of the package's own worlds known to Gymnasium.
+Importing this package registers the ids of its own worlds with Gymnasium.
 """
 
 from iqlearn.envs import worlds

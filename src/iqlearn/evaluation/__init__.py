@@ -1,7 +1,8 @@
-"""What came out: returns in the environment, the recovered reward."""
+"""Evaluation of a policy: returns in the environment, distance to the expert's states, statistics and pictures."""
 
-from iqlearn.evaluation.diagnostics import Familiar
-from iqlearn.evaluation.returns import Episode, Evaluator, normalised
-from iqlearn.evaluation.rewards import recovered
+from iqlearn.evaluation.occupancy import Familiar
+from iqlearn.evaluation.returns import RESET_SEEDS, Episode, Evaluator, as_arrays, normalised, reset_seed, rollouts
+from iqlearn.evaluation.statistics import mean_interval
 
-__all__ = ["Episode", "Evaluator", "Familiar", "normalised", "recovered"]
+__all__ = ["RESET_SEEDS", "Episode", "Evaluator", "Familiar", "as_arrays", "mean_interval", "normalised", "reset_seed"]
+__all__ += ["rollouts"]

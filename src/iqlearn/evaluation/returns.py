@@ -1,112 +1,182 @@
-"""Returns: what a policy earns in the environment, episode by episode."""
+"""Episodes that a policy plays, and what they pay."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from gymnasium import spaces
 from jaxtyping import Float, Shaped
 
-from iqlearn.envs import gym
+from iqlearn.envs.gym import Environment, Source, Step, Stepper
+from iqlearn.errors import InputError
+from iqlearn.types import Obs, TaskSpec, rows
 
-Act = Callable[[Shaped[np.ndarray, "n *obs"]], Shaped[np.ndarray, "n *act"]]
+Act = Callable[[Obs], Shaped[np.ndarray, "n *act"]]
 """Actions for a batch of observations, on the host."""
 
-LANES = 50
+LANES = 20
 """Episodes played side by side at most, so that the policy is asked for many actions at once."""
+RESET_SEEDS = {"evaluation": 1_000_000, "rollouts": 7_000_000, "evaluate": 1_000_000_000, "collect": 1_500_000_000}
+"""First reset seed by purpose: evaluation during training, rollouts to judge a reward on, evaluation of a finished run,
+demonstrations collected from one. Training itself resets with smaller seeds."""
+KINDS = ("expert", "random", "noisy")
+
+
+def reset_seed(purpose: str, seed: int) -> int:
+    """The first reset seed of that purpose for the user's seed.
+
+    The next user's seed is 1,000 further, 100,000 for rollouts. A purpose has room for 6,000 (evaluation), 9,930
+    (rollouts), 500,000 (evaluate) or 647,483 (collect) of them. A greater one wraps around: it shares episodes with
+    another seed, but never with another purpose.
+    """
+    first, apart = RESET_SEEDS[purpose], 100_000 if purpose == "rollouts" else 1_000
+    end = min((other for other in RESET_SEEDS.values() if other > first), default=2**31)
+    return first + seed % ((end - first) // apart) * apart
 
 
 class Episode(NamedTuple):
     """One episode as it was played: T transitions."""
 
-    obs: Shaped[np.ndarray, "T *obs"]
+    obs: Obs
     act: Shaped[np.ndarray, "T *act"]
-    next_obs: Shaped[np.ndarray, "T *obs"]
+    next_obs: Obs
     rew: Float[np.ndarray, " T"]
     terminated: bool
-    """Whether it truly ended (or else met its time limit)."""
+    """Whether the episode terminated; else its time limit truncated it."""
 
 
 class Evaluator:
-    """Plays episodes of one environment, its lanes kept for the next evaluation.
+    """Plays episodes of one environment. Its copies stay open for the next evaluation.
 
-    Episode i begins from reset seed `seed + i`, whatever the number of lanes: a result depends on policy and seed
-    alone.
+    Episode i begins from reset seed `seed + i`, whatever the number of lanes. At most `lanes` episodes are played side
+    by side.
     """
 
-    def __init__(self, env_id: str, lanes: int = LANES) -> None:
-        self.env_id = env_id
+    def __init__(self, env: Source | Environment, lanes: int = LANES) -> None:
+        self.environment = Environment.of(env)
         self.lanes = lanes
-        self._envs: list[gym.Env] = []
+        self._steppers: dict[int, Stepper] = {}
 
-    def returns(self, act: Act, episodes: int, seed: int) -> Float[np.ndarray, " episodes"]:
+    def returns(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> Float[np.ndarray, " episodes"]:
         """Undiscounted true return of each episode."""
-        return np.array([e.rew.sum() for e in self.play(act, episodes, seed)], np.float64)
+        return np.array([episode.rew.sum() for episode in self.play(act, episodes, seed, lanes)], np.float64)
 
     def random_returns(self, episodes: int, seed: int) -> Float[np.ndarray, " episodes"]:
-        """Returns of the policy that draws its actions uniformly: the zero of the normalised return."""
-        self._open(1)
-        space = self._envs[0].action_space
-        space.seed(seed)
-        return self.returns(lambda obs: np.stack([space.sample() for _ in obs]), episodes, seed)
+        """Returns of a policy that draws its actions uniformly: the zero of the normalised return. It has one lane."""
+        return self.returns(uniform(self.environment.task, seed), episodes, seed, lanes=1)
 
-    def play(self, act: Act, episodes: int, seed: int) -> list[Episode]:
-        """Play `episodes` episodes; the batch that `act` sees has the same number of rows in every call."""
-        lanes = min(self.lanes, episodes)
-        self._open(lanes)
-        records: list[list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]] = [[] for _ in range(episodes)]
-        ended = [False] * episodes
-        playing = list(range(lanes))
-        obs = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(self._envs[:lanes])])
-        waiting = lanes
-        while any(episode >= 0 for episode in playing):
-            actions = act(obs)
-            for lane, episode in enumerate(playing):
-                if episode < 0:
-                    continue
-                next_obs, reward, terminated, truncated, _ = self._envs[lane].step(actions[lane])
-                records[episode].append((obs[lane].copy(), actions[lane], np.array(next_obs), float(reward)))
-                obs[lane] = next_obs
-                if terminated or truncated:
-                    ended[episode] = terminated
-                    playing[lane] = waiting if waiting < episodes else -1
-                    if waiting < episodes:
-                        obs[lane] = self._envs[lane].reset(seed=seed + waiting)[0]
-                        waiting += 1
-        return [
-            Episode(*(np.stack(column) for column in zip(*rows, strict=True)), terminated=end)
-            for rows, end in zip(records, ended, strict=True)
-        ]
+    def play(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> list[Episode]:
+        """Play `episodes` episodes. The batch that `act` sees has the same number of rows in every call."""
+        lanes = min(lanes or self.lanes, episodes)
+        if lanes not in self._steppers:
+            self._steppers[lanes] = Stepper(self.environment, lanes)
+        stepper = self._steppers[lanes]
+        playing, begun = list(range(lanes)), [0] * lanes  # the episode of each lane, and its first step
+        waiting = count(lanes)
+        steps: list[Step] = []
+        played: dict[int, Episode] = {}
+
+        def next_seed(lane: int) -> int | None:
+            playing[lane] = next(waiting)
+            return seed + playing[lane] if playing[lane] < episodes else None  # none is left: not recorded
+
+        stepper.reset(seed)
+        while len(played) < episodes:
+            now = list(playing)
+            steps.append(stepper.step(act(stepper.obs), next_seed))
+            for lane in np.flatnonzero(steps[-1].ended).tolist():
+                if now[lane] < episodes:
+                    played[now[lane]] = _episode(steps[begun[lane] :], lane)
+                begun[lane] = len(steps)
+        return [played[i] for i in range(episodes)]
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
-        self._envs = []
+        """Close the environment's copies."""
+        for stepper in self._steppers.values():
+            stepper.close()
+        self._steppers = {}
 
-    def _open(self, lanes: int) -> None:
-        while len(self._envs) < lanes:
-            self._envs.append(gym.make(self.env_id))
+
+def _episode(steps: Sequence[Step], lane: int) -> Episode:
+    """The episode that one lane played in these steps."""
+
+    def column(parts: Sequence[Obs]) -> Obs:
+        return jax.tree.map(lambda *arrays: np.stack([array[lane] for array in arrays]), *parts)
+
+    obs, act, next_obs, rew = (column(part) for part in list(zip(*steps, strict=True))[:4])
+    return Episode(obs, act, next_obs, rew, bool(steps[-1].terminal[lane]))
+
+
+def uniform(task: TaskSpec, seed: int) -> Act:
+    """The policy that draws its actions uniformly."""
+    if task.discrete:
+        space = spaces.Discrete(task.choices, seed=seed)
+    else:
+        low, high = (np.array(bound, np.float32) for bound in task.bounds)
+        space = spaces.Box(low, high, seed=seed)
+    return lambda obs: np.stack([space.sample() for _ in range(rows(obs))])
+
+
+def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
+    """The policy with that share of its actions replaced by uniformly random ones."""
+    random, rng = uniform(task, seed), np.random.default_rng(seed)
+
+    def act(obs: Obs) -> Shaped[np.ndarray, "n *act"]:
+        drawn = random(obs)
+        chosen = rng.random(len(drawn)) < share
+        return np.where(chosen.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, policy(obs))
+
+    return act
+
+
+def rollouts(
+    env: Source | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0
+) -> dict[str, list[Episode]]:
+    """`episodes` episodes of each kind, with the environment's own reward.
+
+    `expert`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
+    by a random one with a probability that grows from 0.05 in the first episode to 0.75 in the last.
+
+    Raises:
+        InputError: a kind is unknown, or `episodes` is not positive.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"No rollouts of kind {kind!r}; expected some of {', '.join(KINDS)}.")
+    if episodes < 1:
+        raise InputError(f"{episodes} episodes a kind of rollouts; expected at least 1.")
+    evaluator = Evaluator(env)
+    task, played = evaluator.environment.task, {}
+    try:
+        for kind in dict.fromkeys(kinds):
+            first = reset_seed("rollouts", seed) + 10_000 * KINDS.index(kind)
+            if kind == "noisy":
+                shares = np.linspace(0.05, 0.75, episodes)
+                acts = [disturbed(policy, task, share, first + i) for i, share in enumerate(shares)]
+                played[kind] = [evaluator.play(act, 1, first + i)[0] for i, act in enumerate(acts)]
+            else:
+                played[kind] = evaluator.play(policy if kind == "expert" else uniform(task, first), episodes, first)
+        return played
+    finally:
+        evaluator.close()
 
 
 def normalised(mean: float | None, expert: float | None, random: float | None) -> float | None:
-    """The return with the expert's mean as 1 and a random policy's as 0; none where one is unknown or they agree."""
+    """The return with the expert's mean as 1 and a random policy's as 0; none if one is unknown or they agree."""
     if mean is None or expert is None or random is None or expert == random:
         return None
     return (mean - random) / (expert - random)
 
 
 def as_arrays(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
-    """Played episodes in the format of demonstrations."""
-    lengths = [len(e.rew) for e in episodes]
-    last = np.cumsum(lengths) - 1
+    """Episodes in the format of demonstrations. Parts of an observation are named `obs/NAME`."""
+    lengths = [len(episode.rew) for episode in episodes]
+    last, ended = np.cumsum(lengths) - 1, np.array([episode.terminated for episode in episodes])
     term, trunc = np.zeros((2, sum(lengths)), bool)
-    ended = np.array([e.terminated for e in episodes])
     term[last], trunc[last] = ended, ~ended
-    return {
-        "obs": np.concatenate([e.obs for e in episodes]),
-        "act": np.concatenate([e.act for e in episodes]),
-        "next_obs": np.concatenate([e.next_obs for e in episodes]),
-        "rew": np.concatenate([e.rew for e in episodes]).astype(np.float32),
-        "term": term,
-        "trunc": trunc,
-        "ep": np.repeat(np.arange(len(episodes)), lengths),
-    }
+    fields = [{"obs": e.obs, "act": e.act, "next_obs": e.next_obs, "rew": e.rew.astype(np.float32)} for e in episodes]
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *fields)
+    named = {"/".join(key.key for key in path): part for path, part in jax.tree.leaves_with_path(joined)}
+    return {**named, "term": term, "trunc": trunc, "ep": np.repeat(np.arange(len(episodes)), lengths)}

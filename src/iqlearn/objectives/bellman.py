@@ -30,10 +30,9 @@ def discounted(
     gamma: float,
     end_value: Float[Array, "*#members n"] | float = 0.0,
 ) -> Float[Array, "*members n"]:
-    """γV(s') with V(s') := `end_value` after a true end: the one place where termination enters the mathematics.
+    """γV(s'), with V(s') = `end_value` after a true end. Termination enters the mathematics in this place only.
 
-    A time limit is not terminal, there V(s') stands. `end_value` is the absorbing state's value (0 when episodes
-    end for nothing).
+    A time limit is not terminal: V(s') stands there. `end_value` is the value of the absorbing state, or 0.
     """
     return gamma * jnp.where(terminal, end_value, next_v)
 

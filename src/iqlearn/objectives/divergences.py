@@ -1,27 +1,39 @@
 """Divergences between expert and learner occupancy, each given by its concave φ (IQ-Learn, table 1 and appendix B).
 
-The objective's first term is E_{ρ_E}[φ(r)]; φ's derivative says how strongly a reward is still pulled up where it
-already is high. Every φ here is finite with finite gradients on all of ℝ: beyond the edge of its domain it goes on
-along its tangent, so it stays concave and a reward that strayed outside is led back in.
+The objective's first term is E_{ρ_E}[φ(r)]. Every φ here is finite with finite gradients on all of ℝ: beyond the edge
+of its domain it continues along its tangent. It stays concave, and its gradient leads a reward back into the domain.
 
 A `Divergence` maps the implied rewards of expert and visited transitions to the scalar that is *maximised*. Most
-read the expert's rewards only. To add one: write its φ, and name it in `divergence`.
+divergences read the expert's rewards only. To add one, write its φ and name it in `divergence`.
 
-An integral metric has φ(x) = x over a bounded class of functions. TV bounds the reward, here; W1 bounds the slope of
-Q, which is the network's business: `steepness` beside `iq_loss` is its penalty.
+An integral metric has φ(x) = x over a bounded class of functions. TV bounds the reward here. W1 bounds the slope of
+Q: `steepness` in `iq.py` is its penalty.
 """
 
 # jax leaves some of its own types partly unknown:
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from iqlearn.settings import DivergenceName
 from iqlearn.types import Scalar
+
+DivergenceName = Literal[
+    "chi2",
+    "chi2_mixture",
+    "tv",
+    "forward_kl",
+    "unbiased_kl",
+    "donsker_varadhan",
+    "reverse_kl",
+    "hellinger",
+    "jensen_shannon",
+    "w1",
+]
 
 Rewards = Float[Array, " n"]
 Phi = Callable[[Rewards], Rewards]
@@ -29,7 +41,7 @@ Visited = Float[Array, " m"]
 Divergence = Callable[[Rewards, Visited], Scalar]
 
 STEEPEST_EXPONENT = 10.0
-"""Exponentials go on linearly where their argument exceeds this: a slope of e¹⁰, not an overflow."""
+"""Exponentials continue linearly where their argument exceeds this, with a slope of e¹⁰, so that none overflows."""
 
 
 def tangent_below(phi: Callable[[Scalar], Scalar], edge: float) -> Phi:
@@ -55,7 +67,7 @@ def chi2(alpha: float) -> Phi:
 
 
 def total_variation(bound: float) -> Phi:
-    """TV: φ(x) = x within ±bound; outside, a quadratic wall instead of a cliff."""
+    """TV: φ(x) = x within ±bound, with a quadratic penalty outside."""
     return lambda x: x - jnp.maximum(jnp.abs(x) - bound, 0.0) ** 2
 
 
@@ -104,7 +116,7 @@ def donsker_varadhan(expert: Rewards, _visited: Visited) -> Scalar:
 
 
 def tv_mixture(bound: float) -> Divergence:
-    """TV bounds the reward everywhere, so its wall stands on the visited transitions too."""
+    """TV with the quadratic penalty on expert and visited transitions: the bound holds for both."""
 
     def fit(expert: Rewards, visited: Visited) -> Scalar:
         beyond = jnp.maximum(jnp.abs(visited) - bound, 0.0) ** 2

@@ -3,26 +3,27 @@
 J(Q) = E_{ρ_E}[φ(Q(s,a) − γV(s'))] − (1−γ)·E_{s0}[V(s0)]      (IQ-Learn, equation 9)
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from iqlearn.objectives.divergences import Divergence
-from iqlearn.settings import ValueTerm
 from iqlearn.types import Scalar
+
+ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
+Form = Literal["inverse", "least_squares"]
 
 
 class SoftValues(NamedTuple):
-    """What the objective sees of n transitions, one row each; of several critics each has its own values."""
+    """Values of n transitions, one a row. Of several critics each has its own values."""
 
     q: Float[Array, "*members n"]
     """Q(s, a)"""
     v: Float[Array, "*members n"]
     """V(s)"""
     next_v: Float[Array, "*members n"]
-    """γV(s'); where the episode truly ended γ times what the absorbing state is worth, or 0 (see
-    `bellman.discounted`)"""
+    """γV(s'). After a true end it is γ times the value of the absorbing state, or 0 (see `bellman.discounted`)."""
 
 
 def implied_reward(values: SoftValues) -> Float[Array, "*members n"]:
@@ -37,11 +38,10 @@ def value_term(
     initial_v: Float[Array, " m"],
     gamma: float,
 ) -> Scalar:
-    """(1−γ)·E[V(s0)], estimated in one of four ways that agree in expectation (telescoping).
+    """(1−γ)·E[V(s0)], estimated in one of four ways that agree in expectation (telescoping; IQ-Learn, section 5).
 
-    `initial` reads V at initial states; `expert_states` takes each expert state for an initial one; `expert` and
-    `mixture` take V(s) − γV(s') over expert transitions, or over these and the visited ones, half each; that holds for
-    any occupancy.
+    `initial` averages V over initial states. `expert_states` takes every expert state as an initial state. `expert`
+    averages V(s) − γV(s') over expert transitions, and `mixture` over expert and visited transitions, half each.
     """
     if name == "initial":
         return (1.0 - gamma) * jnp.mean(initial_v)

@@ -1,0 +1,240 @@
+"""What the loop asks of an algorithm and of an extension, and the record that training changes.
+
+An algorithm is a frozen dataclass: its fields are the settings, its methods are pure functions of them. Each algorithm
+is one file, with its settings, its losses, `init` and `update`, and one line in `ALGORITHMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int
+
+from iqlearn.data.demos import Demos
+from iqlearn.data.sources import Demonstrations, Source
+from iqlearn.errors import InputError
+from iqlearn.networks.distributions import Policy
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+
+S = TypeVar("S")
+
+
+class TrainState(eqx.Module):
+    """Everything that updates change."""
+
+    model: Any
+    """The networks that are differentiated."""
+    target: Any
+    """Slow copies of networks, as the algorithm needs them; none without."""
+    opt_state: Any
+    step: Int[Array, ""]
+    """Updates done."""
+    aux: dict[str, Any]
+    """The state of each extension, by its name."""
+
+
+class Implied(NamedTuple):
+    """The reward that a soft Q-function implies: r(s, a, s') = Q(s, a) − γV(s')."""
+
+    model: SoftQ
+    gamma: float
+    limit: float
+    """r_max"""
+    absorbing: bool
+    """Whether a true end leads to an absorbing state of value ±r_max/(1−γ)."""
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """Settings of an algorithm, and the pure functions of them that training calls."""
+
+    name: ClassVar[str]
+    """Key in the registry and in `config.json`."""
+    family: ClassVar[str]
+    """Name on the command line, the same for discrete and continuous actions."""
+    discrete: ClassVar[bool]
+    """Whether it is for discrete actions."""
+    acts: ClassVar[Literal["never", "may", "must"]]
+    """Whether it learns offline only, offline or online, or online only."""
+    hooks: ClassVar[tuple[str, ...]]
+    """Methods of extensions that its update calls."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def saturation(self) -> float: ...
+    @property
+    def state_only(self) -> bool: ...
+    @property
+    def extensions(self) -> tuple[Extension, ...]: ...
+    @property
+    def reason(self) -> str: ...
+
+    def check(self, visits: bool) -> None:
+        """Refuse settings without effect. `visits`: whether batches hold transitions of the learner.
+
+        Raises:
+            InputError: a setting has no effect.
+        """
+        ...
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        ...
+
+    def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step. `batch` is a `Batch`, or `Rewarded` for algorithms that read the reward."""
+        ...
+
+    def policy(self, state: TrainState) -> SoftQ:
+        """The model that acts and judges."""
+        ...
+
+    def reward(self, model: SoftQ) -> Implied | None:
+        """The reward that the model implies; none where the algorithm learns none."""
+        ...
+
+    @classmethod
+    def recommended(cls, visits: bool, told: bool) -> Algorithm:
+        """The settings that worked best.
+
+        Args:
+            visits: whether batches hold transitions of the learner.
+            told: whether an extension gives the reward.
+        """
+        ...
+
+
+class Behaviour(NamedTuple):
+    """How the learner acts for some steps."""
+
+    model: SoftQ
+    random: float = 0.0
+    """Share of uniformly random actions."""
+    deterministic: bool = False
+    """The policy's most likely action instead of a sample."""
+
+
+class Rows(NamedTuple):
+    """What an actor's loss reads: the rows of a batch, the expert's first."""
+
+    policy: Policy
+    """π(·|s) of each row."""
+    inputs: Float[Array, "n inputs"]
+    """Encoded observations."""
+    unit: Float[Array, "n act"]
+    """The recorded actions, in [−1, 1]."""
+    experts: int
+    """Number of the expert's rows."""
+    trust: Float[Array, " n"]
+    """1 + r/r_max of each row, clipped to [0, 1]: 0 where the reward is least."""
+
+
+class Now(NamedTuple):
+    """Where training stands, for extensions."""
+
+    task: TaskSpec
+    algorithm: Any
+    """The settings of the algorithm."""
+    demos: Demonstrations
+    """The demonstrations on the device."""
+    state: TrainState
+    source: Source
+    """What updates draw batches from."""
+    key: PRNGKey
+    """The extension's own stream of random numbers at this step."""
+    labelled: bool = True
+    """Whether the demonstrations have the expert's actions."""
+    done: int = 0
+    """Environment steps done."""
+    phase: int = 0
+    """Environment steps before the first update that extensions asked for."""
+    prepare: Callable[[TrainState, Demonstrations], TrainState] = lambda state, demos: state
+    """Prepares the other extensions again, for demonstrations that changed."""
+    tell: Callable[[str], object] = lambda text: None
+    """Says what takes long."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An optional part of a method: settings, hooks, and a state of its own in `TrainState.aux`.
+
+    A concrete extension is final and overrides the hooks that it needs. It lives in one file with one registry line.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Hooks that the algorithm must call for the extension to have an effect."""
+    phase: ClassVar[int] = 0
+    """Environment steps before the first update that belong to the extension."""
+    empties_replay: ClassVar[bool] = False
+    """Whether transitions of the phase are dropped when it ends."""
+    visits: ClassVar[bool] = False
+    """Whether it gives batches transitions of the learner offline."""
+    labels: ClassVar[bool] = False
+    """Whether it gives the expert's transitions actions, where these were not recorded."""
+    tells: ClassVar[bool] = False
+    """Whether it gives the reward that Q is learnt from."""
+    competent: ClassVar[bool] = False
+    """Whether the policy before the first update is better than a random one."""
+
+    def check(self, algorithm: Any, online: bool, steps: int) -> None:
+        """Refuse a run in which the extension has no effect.
+
+        Raises:
+            InputError: the extension has no effect.
+        """
+        missing = [hook for hook in self.needs if hook not in algorithm.hooks]
+        if missing:
+            raise InputError(f"Extension {self.name} has no effect on {algorithm.name}; expected a run without it.")
+
+    @classmethod
+    def suggest(
+        cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
+    ) -> tuple[Extension | None, str]:
+        """The extension as `recommended` adds it, or none where it would not help, and a clause that says why."""
+        return None, ""
+
+    def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
+        """The extension's state, in its final shapes, before `prepare`."""
+        return ()
+
+    def source(self, now: Now) -> Source:
+        """What updates draw from, at the start and when a run is resumed."""
+        return now.source
+
+    def prepare(self, now: Now) -> TrainState:
+        """The state before the first update, made from the demonstrations."""
+        return now.state
+
+    def behaviour(self, aux: Any, model: SoftQ, done: int) -> Behaviour | None:
+        """How to act after `done` environment steps; none leaves it to others."""
+        return None
+
+    def actor_loss(self, aux: Any, rows: Rows) -> tuple[Scalar, Metrics]:
+        """A further term of the actor's loss, with its figures."""
+        raise NotImplementedError
+
+    def reward(self, aux: Any, rows: Transitions) -> Float[Array, " n"]:
+        """The reward of transitions that Q is learnt from, instead of the implied one."""
+        raise NotImplementedError
+
+    def wakes(self, before: int, done: int, phase: int) -> bool:
+        """Whether `after_round` is called after the environment steps from `before` to `done`."""
+        return False
+
+    def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:
+        """The state and the source after a round of acting, with figures for `metrics.csv`."""
+        return now.state, now.source, {}
+
+
+def told_by(extensions: tuple[Extension, ...]) -> Extension | None:
+    """The extension that gives the reward, if one does."""
+    return next((extension for extension in extensions if extension.tells), None)

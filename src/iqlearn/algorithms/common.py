@@ -1,0 +1,284 @@
+"""Settings and steps that soft Q-learners share: with discrete actions one network, else critics and an actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms.base import Implied, TrainState
+from iqlearn.errors import (
+    require_choices,
+    require_discount,
+    require_not_negative,
+    require_positive,
+    require_share,
+)
+from iqlearn.networks.descent import norm, optimizer, polyak, rate_left, step_down
+from iqlearn.networks.distributions import Squash
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.mlp import MLP, Ensemble, Network
+from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ, Drawn, SoftQ
+from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+
+stop = jax.lax.stop_gradient
+Inputs = Float[Array, "n inputs"]
+Ends = Float[Array, " n"] | float
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Settings of every learner."""
+
+    batch_size: int = 32
+    """Transitions of an update: of an imitator this many of the expert and, if it acts, as many of the learner."""
+    learning_rate: float = 3e-4
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """Decoupled decay of the weight matrices in each update, times the learning rate."""
+    scaling: Scaling = "none"
+    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    saturation: float = 0.0
+    """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
+    reason: str = field(default="", compare=False)
+    """Why `recommended` chose these settings; empty where it did not."""
+
+    acts: ClassVar[str] = "may"
+    state_only: ClassVar[bool] = False
+    extensions: ClassVar[Any] = ()
+    hooks: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        require_positive(self, "batch_size", "learning_rate")
+        require_not_negative(self, "weight_decay", "saturation")
+
+    def check(self, visits: bool) -> None:
+        """Every setting has an effect."""
+
+    def reward(self, model: SoftQ) -> Implied | None:
+        """None: no reward is learnt."""
+        return None
+
+    @classmethod
+    def recommended(cls, visits: bool, told: bool) -> Any:
+        """The defaults."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class SoftLearning(Learning):
+    """Settings of every learner of a soft Q-function."""
+
+    gamma: float = 0.99
+    """Discount, in [0, 1)."""
+    temperature: float = 0.01
+    """Weight of the entropy in the soft value."""
+    target_rate: float = 0.0
+    """Share of the new weights in the target network that gives V(s'), in each update of it; 0 has no target network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_discount(self.gamma)
+        require_positive(self, "temperature")
+        require_share(self, "target_rate")
+
+
+@dataclass(frozen=True)
+class QLearning(SoftLearning):
+    """Settings of a soft Q-network of discrete actions."""
+
+    target_period: int = 1
+    """Updates between two updates of the target network. With `target_rate` 1 it is a copy every so often."""
+    output_scale: float = 1.0
+    """Factor of the network's output."""
+    members: int = 1
+    """Networks trained side by side from different initial weights. Their mean is the Q-function."""
+    network: Network = Network(hidden=(64, 64))
+    """Layers of the Q-network."""
+
+    discrete: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "target_period", "output_scale", "members")
+
+    def policy(self, state: TrainState) -> DiscreteSoftQ:
+        """The model as it is."""
+        return state.model
+
+
+def begin_q(s: QLearning, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey, spectral: bool = False) -> TrainState:
+    """The state of a Q-network before its first update."""
+    model = DiscreteSoftQ(task, s.network, s.members, encoder, key, s.temperature, s.output_scale, spectral)
+    target = model.net if s.target_rate > 0.0 else None
+    opt_state = optimizer(s.learning_rate, s.weight_decay).init(model.net)
+    return TrainState(model, target, opt_state, jnp.zeros((), jnp.int32), {})
+
+
+def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -> tuple[Array, Array]:
+    """Q(s, ·) and Q(s', ·) of every member, (members, n, choices) each. Without a target in one forward pass."""
+    if target is None:
+        both = model.inputs_q(jnp.concatenate([model.encoder(rows.obs), model.encoder(rows.next_obs)]))
+        return both[:, : len(rows.terminal)], both[:, len(rows.terminal) :]
+    slow = eqx.tree_at(lambda m: m.net, model, target)
+    return model.member_q(rows.obs), stop(slow.member_q(rows.next_obs))
+
+
+def descend_q(s: QLearning, state: TrainState, loss: Any) -> tuple[TrainState, Metrics]:
+    """The state after one gradient step on `loss(model) -> (scalar, metrics)`."""
+
+    def of_net(net: Ensemble) -> tuple[Scalar, Metrics]:
+        return loss(eqx.tree_at(lambda m: m.net, state.model, net))
+
+    (value, metrics), gradient = jax.value_and_grad(of_net, has_aux=True)(state.model.net)
+    optimiser = optimizer(s.learning_rate, s.weight_decay)
+    net, opt_state = step_down(optimiser, gradient, state.model.net, state.opt_state)
+    step, target = state.step + 1, state.target
+    if target is not None:
+        moved = polyak(target, net, s.target_rate)
+        due = step % s.target_period == 0
+        target = moved if s.target_period == 1 else jax.tree.map(lambda a, b: jnp.where(due, a, b), moved, target)
+    model = eqx.tree_at(lambda m: m.net, state.model, net)
+    state = replace(state, model=model, target=target, opt_state=opt_state, step=step)
+    return state, {"loss": value, **metrics, "gradient_norm": norm(gradient)}
+
+
+@dataclass(frozen=True)
+class ActorCritic(SoftLearning):
+    """Settings of critics and an actor for continuous actions."""
+
+    batch_size: int = 256
+    """Transitions of an update: of an imitator this many of the expert and as many of the learner."""
+    actor_learning_rate: float = 3e-4
+    """Learning rate of Adam for the actor."""
+    decay_after: int = 0
+    """Updates after which both learning rates decay as 1/updates; 0 never decays."""
+    target_rate: float = 0.005
+    """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
+    average_rate: float = 1.0
+    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 is the
+    actor itself."""
+    target_entropy: float | None = None
+    """Entropy of each dimension of the action, in [-1, 1], that a learnt temperature aims at; none fixes the
+    temperature."""
+    critics: int = 1
+    """Critics trained side by side. The least of them is the value."""
+    critic: Network = Network()
+    """Layers of the critics."""
+    actor: Network = Network()
+    """Layers of the actor."""
+    squash: Squash = "tanh"
+    """How the actor's Gaussian is brought into the bounds of the actions: tanh or clip."""
+
+    discrete: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_not_negative(self, "decay_after")
+        require_positive(self, "actor_learning_rate", "average_rate", "critics")
+        require_share(self, "average_rate")
+
+    def policy(self, state: TrainState) -> ContinuousSoftQ:
+        """The critics, and the averaged actor where there is one."""
+        actor = state.target.actor
+        return state.model if actor is None else eqx.tree_at(lambda m: m.actor, state.model, actor)
+
+
+class Slow(NamedTuple):
+    """Slow copies of an actor-critic."""
+
+    critic: Ensemble | None
+    """The target critics; none without."""
+    actor: MLP | None
+    """The averaged actor; none where it is the actor itself."""
+
+
+class OptStates(NamedTuple):
+    """The optimiser's state of each part."""
+
+    critic: Any
+    actor: Any
+    temperature: Any
+
+
+def parts(model: ContinuousSoftQ) -> tuple[Ensemble, MLP, Scalar]:
+    """What is optimised."""
+    return model.critic, model.actor, model.log_temperature
+
+
+def optimisers(s: ActorCritic) -> tuple[Any, Any, Any]:
+    """Of critics, actor and temperature."""
+    actor = s.actor_learning_rate
+    return optimizer(s.learning_rate, s.weight_decay), optimizer(actor, s.weight_decay), optimizer(actor)
+
+
+def begin_actor_critic(
+    s: ActorCritic, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey, spectral: bool = False
+) -> TrainState:
+    """The state of an actor-critic before its first update."""
+    model = ContinuousSoftQ(task, s.critic, s.critics, s.actor, encoder, key, s.temperature, s.squash, spectral)
+    slow = Slow(model.critic if s.target_rate > 0.0 else None, model.actor if s.average_rate < 1.0 else None)
+    opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(s), parts(model), strict=True))
+    return TrainState(model, slow, OptStates(*opt_states), jnp.zeros((), jnp.int32), {})
+
+
+def with_actor(state: TrainState, actor: MLP) -> TrainState:
+    """The state with this actor, and with it as the averaged actor where there is one."""
+    slow = state.target if state.target.actor is None else state.target._replace(actor=actor)
+    return replace(state, model=eqx.tree_at(lambda m: m.actor, state.model, actor), target=slow)
+
+
+def actor_loss(model: ContinuousSoftQ, inputs: Inputs, drawn: Drawn) -> Scalar:
+    """E[τ·log π(a|s) − min Q(s,a)], a ~ π, with the critics fixed (SAC, equation 7)."""
+    q = model.unit_q(inputs, drawn.unit, stop(model.critic))
+    return jnp.mean(stop(model.temperature) * drawn.log_prob - jnp.min(q, axis=0))
+
+
+def temperature_loss(s: ActorCritic, model: ContinuousSoftQ, drawn: Drawn) -> Scalar | float:
+    """−log τ·E[log π + target]: τ grows while the entropy is below its target (SAC, equation 18)."""
+    if s.target_entropy is None:
+        return 0.0
+    target = s.target_entropy * drawn.unit.shape[1]
+    return -model.log_temperature * stop(jnp.mean(drawn.log_prob) + target)
+
+
+def next_value(
+    model: ContinuousSoftQ, critic: Ensemble | None, actor: MLP | None, rows: Transitions, key: PRNGKey
+) -> Float[Array, "members n"]:
+    """V(s') of each critic, from one sample of the live or the given actor.
+
+    With target critics it is the least of these, fixed, for all. Else each critic has its own value with its gradient.
+    """
+    inputs = model.encoder(rows.next_obs)
+    drawn = stop(model.draw(inputs, key, actor))
+    if critic is None:
+        return model.member_v(inputs, drawn)
+    least = jnp.min(stop(model.member_v(inputs, drawn, critic)), axis=0)
+    return jnp.broadcast_to(least, (model.critic.members.layers[0].bias.shape[0], len(inputs)))
+
+
+def finish(
+    s: ActorCritic, state: TrainState, loss: Scalar, metrics: Metrics, gradient: ContinuousSoftQ
+) -> tuple[TrainState, Metrics]:
+    """The state after one step down `gradient`, and its figures."""
+    model, slow, share = state.model, state.target, rate_left(s.decay_after, state.step)
+    steps = zip(optimisers(s), parts(gradient), parts(model), state.opt_state, strict=True)
+    moved = [step_down(optimiser, grad, part, opt, share) for optimiser, grad, part, opt in steps]
+    if s.target_entropy is None:
+        moved[2] = model.log_temperature, state.opt_state.temperature
+    else:
+        metrics = metrics | {"temperature": jnp.exp(moved[2][0])}
+    model = eqx.tree_at(parts, model, tuple(part for part, _ in moved))
+    slow = Slow(
+        None if slow.critic is None else polyak(slow.critic, model.critic, s.target_rate),
+        None if slow.actor is None else polyak(slow.actor, model.actor, s.average_rate),
+    )
+    norms = {"critic_gradient_norm": norm(gradient.critic), "actor_gradient_norm": norm(gradient.actor)}
+    opt_state = OptStates(*(opt for _, opt in moved))
+    state = replace(state, model=model, target=slow, opt_state=opt_state, step=state.step + 1)
+    return state, {"loss": loss, **metrics, **norms}

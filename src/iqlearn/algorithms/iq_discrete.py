@@ -1,0 +1,113 @@
+"""Inverse soft-Q learning for discrete actions: one Q-function, whose soft policy imitates the expert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms.base import TrainState, told_by
+from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values, stop
+from iqlearn.algorithms.objective import Objective, critic_loss, next_values
+from iqlearn.networks.descent import between
+from iqlearn.networks.encoders import FlatEncoder
+from iqlearn.networks.mlp import Network
+from iqlearn.networks.soft_q import DiscreteSoftQ, of_action
+from iqlearn.objectives import SoftValues, soft_value, steepness
+from iqlearn.objectives.divergences import DivergenceName
+from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+
+
+@dataclass(frozen=True)
+class IQLearn(Objective, QLearning):
+    """Inverse soft-Q learning (Garg et al., NeurIPS 2021) for discrete actions, where V is exact (section 4.1).
+
+    The defaults are the paper's method: χ² with α = 0.5 (section 5), the expert's transitions as value term offline and
+    half expert, half replay online (section 5.1), no target network, no scaling, no extension. The paper's text does
+    not settle the layers, the learning rate and the temperature; these are common values of the field.
+    """
+
+    divergence: DivergenceName = "chi2"
+    """Divergence between expert and learner: the φ of the objective (IQ-Learn, table 1)."""
+    learning_rate: float = 1e-4
+    """Learning rate of Adam."""
+    next_value_gradient: bool = True
+    """Differentiate V(s') too, as the objective says. It has an effect without a target network."""
+
+    name: ClassVar[str] = "iq"
+
+    @classmethod
+    def recommended(cls, visits: bool, told: bool, divergence: DivergenceName = "chi2_mixture") -> IQLearn:
+        """Whitened observations, tanh layers and weight decay. With transitions of the learner also LS-IQ's squared
+        error, a target network and absorbing states."""
+        common = cls(
+            divergence=divergence,
+            learning_rate=1e-3,
+            weight_decay=0.1,
+            scaling="whiten",
+            network=Network((64, 64), "tanh"),
+            output_scale=cls.temperature,
+        )
+        if not visits:
+            return common
+        return replace(
+            common,
+            form="least_squares" if divergence == "chi2_mixture" and not told else "inverse",
+            target_rate=0.01,
+            absorbing=True,
+            clip_value=True,
+            output_scale=common.value_bound,
+        )
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        return begin_q(self, task, encoder, key, self.spectral_norm)
+
+    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step on −J(Q)."""
+        act_key, loss_key = jr.split(key)
+        if self.state_only:  # a ~ π(·|s) takes the place of the expert's action
+            action = state.model.act(batch.expert.obs, act_key)
+            batch = batch._replace(expert=batch.expert._replace(action=action))
+        return descend_q(self, state, lambda model: self.loss(model, state, batch, loss_key))
+
+    def loss(self, model: DiscreteSoftQ, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Scalar, Metrics]:
+        """The mean of −J(Q) over the members. They see the same batch and differ in their initial weights."""
+        n = len(batch.expert.terminal)
+        parts = [self.values(model, state, batch.expert, 1.0)]
+        if batch.visited is not None:
+            parts.append(self.values(model, state, batch.visited, -1.0))
+        values = SoftValues(*(jnp.concatenate(x, axis=1) for x in zip(*parts, strict=True)))
+        initial_v = None
+        if self.value_term == "initial":
+            initial_v = soft_value(model.member_q(batch.initial_obs), self.temperature)
+        told, teller = None, told_by(self.extensions)
+        if teller is not None:
+            sides = [batch.expert] if batch.visited is None else [batch.expert, batch.visited]
+            told = jnp.concatenate([teller.reward(state.aux[teller.name], side) for side in sides])
+        loss, metrics = critic_loss(self, values, n, initial_v, told)
+        if self.penalty > 0.0:
+            loss += self.penalty * self.roughness(model, batch, key)
+        chosen = jnp.mean(values.q[:, :n] - values.v[:, :n]) / self.temperature
+        return loss, metrics | ({"entropy": -chosen} if self.state_only else {"log_likelihood": chosen})
+
+    def values(self, model: DiscreteSoftQ, state: TrainState, rows: Transitions, ends: float) -> SoftValues:
+        """Q(s,a), V(s) and γV(s') of every member, (members, n) each."""
+        q, next_q = q_values(model, state.target, rows)
+        next_v = soft_value(next_q if self.next_value_gradient else stop(next_q), self.temperature)
+        chosen = jax.vmap(of_action, in_axes=(0, None))(q, rows.action)
+        return SoftValues(chosen, soft_value(q, self.temperature), next_values(self, next_v, rows.terminal, ends))
+
+    def roughness(self, model: DiscreteSoftQ, batch: Batch, key: PRNGKey) -> Scalar:
+        """E[max(‖∇Q‖ − 1, 0)²] between expert and learner rows, for the action of the nearer row."""
+        sides = batch.expert, batch.expert if batch.visited is None else batch.visited
+        points, action = between(*((model.encoder(side.obs), side.action) for side in sides), key)
+
+        def member_sums(x: Float[Array, "n inputs"]) -> Float[Array, " members"]:
+            return jnp.sum(jax.vmap(of_action, in_axes=(0, None))(model.inputs_q(x), action), axis=1)
+
+        return steepness(jax.jacrev(member_sums)(points))

@@ -1,0 +1,142 @@
+"""The objective of inverse soft-Q learning as settings, the same for discrete and continuous actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms.base import Extension, Implied
+from iqlearn.algorithms.common import SoftLearning, stop
+from iqlearn.errors import require, require_not_negative, require_positive
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.objectives import (
+    SoftValues,
+    discounted,
+    divergence,
+    implied_reward,
+    iq_loss,
+    least_squares_loss,
+    soft_td_loss,
+    value_term,
+)
+from iqlearn.objectives.divergences import DivergenceName
+from iqlearn.objectives.iq import Form, ValueTerm
+from iqlearn.types import Metrics, Scalar
+
+W1_PENALTY = 10.0
+"""Default weight of the gradient penalty under W1 (Gulrajani et al., 2017)."""
+
+
+@dataclass(frozen=True)
+class Objective(SoftLearning):
+    """J(Q) = E_{ρ_E}[φ(Q(s,a) − γV(s'))] − (1−γ)·E_{s0}[V(s0)] (IQ-Learn, equation 9)."""
+
+    divergence: DivergenceName = "chi2_mixture"
+    """Divergence between expert and learner: the φ of the objective (IQ-Learn, table 1)."""
+    value_term: ValueTerm = "mixture"
+    """Estimate of (1-γ)·E[V(s0)]: over initial states, expert states, expert transitions, or expert and learner
+    transitions half each (offline: the expert's alone). `least_squares` has no such term."""
+    form: Form = "inverse"
+    """`inverse` is the paper's objective. `least_squares` is LS-IQ's squared Bellman error (equation 12), for
+    `chi2_mixture` with transitions of the learner."""
+    chi2_alpha: float = 0.5
+    """α of χ²: the squared reward has the weight 1/(4α). r_max = 2α is the reward of absorbing states and the bound
+    of `tv`."""
+    gradient_penalty: float | None = None
+    """Weight of the penalty on gradients of Q above 1, between expert and learner transitions. By default 10 with `w1`,
+    unless `spectral_norm` is set, and 0 with others."""
+    spectral_norm: bool = False
+    """Bound the largest singular value of each weight matrix by 1, so that Q is 1-Lipschitz in its inputs."""
+    state_only: bool = False
+    """Imitate observations only: the expert's actions are not read. The learner's own actions take their place."""
+    absorbing: bool = False
+    """A true end leads to an absorbing state of value +r_max/(1-γ) for the expert and -r_max/(1-γ) for the learner
+    (LS-IQ, section 4); without, its value is 0."""
+    clip_value: bool = False
+    """Clip V(s') to ±r_max/(1-γ) where the divergence bounds the reward: `chi2_mixture` and `tv`."""
+    extensions: tuple[Extension, ...] = ()
+    """Optional parts of the method."""
+
+    family: ClassVar[str] = "iq"
+    hooks: ClassVar[tuple[str, ...]] = ("reward",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "chi2_alpha")
+        if self.gradient_penalty is not None:
+            require_not_negative(self, "gradient_penalty")
+        bounded = self.divergence != "w1" or self.spectral_norm or self.penalty > 0.0
+        require(bounded, "gradient_penalty", self.gradient_penalty, "above 0 with w1, unless spectral_norm is set")
+        squared = self.form == "inverse" or self.divergence == "chi2_mixture"
+        require(squared, "form", self.form, f"inverse with divergence {self.divergence}; least_squares is chi2_mixture")
+
+    def check(self, visits: bool) -> None:
+        """Refuse the squared Bellman error where batches hold no transitions of the learner."""
+        require(visits or self.form == "inverse", "form", self.form, "inverse offline, without learner transitions")
+
+    @property
+    def penalty(self) -> float:
+        """The weight of the gradient penalty."""
+        if self.gradient_penalty is not None:
+            return self.gradient_penalty
+        return W1_PENALTY if self.divergence == "w1" and not self.spectral_norm else 0.0
+
+    @property
+    def limit(self) -> float:
+        """r_max = 2α (LS-IQ, section 4)."""
+        return 2.0 * self.chi2_alpha
+
+    @property
+    def value_bound(self) -> float:
+        """r_max/(1−γ), the value of a state that pays r_max for ever."""
+        return self.limit / (1.0 - self.gamma)
+
+    def reward(self, model: SoftQ) -> Implied:
+        """The reward that the model implies."""
+        return Implied(model, self.gamma, self.limit, self.absorbing)
+
+
+def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, ends: Any) -> Float[Array, "members n"]:
+    """γV(s'), clipped and with absorbing states as the settings say. `ends`: +1 for expert rows, −1 for the learner's."""
+    if s.form == "least_squares":
+        value = stop(value)
+    if s.clip_value and s.divergence in ("chi2_mixture", "tv"):
+        value = jnp.clip(value, -s.value_bound, s.value_bound)
+    return discounted(value, terminal, s.gamma, ends * s.value_bound if s.absorbing else 0.0)
+
+
+def critic_loss(
+    s: Objective,
+    values: SoftValues,
+    experts: int,
+    initial_v: Float[Array, "members m"] | None,
+    told: Float[Array, " n"] | None,
+) -> tuple[Scalar, Metrics]:
+    """The mean of −J(Q) over the members, or with a given reward of ½·E[(Q(s,a) − r − γV(s'))²].
+
+    The first `experts` columns of `values` are the expert's transitions, the others, if any, the learner's.
+    """
+    expert = SoftValues(*(x[:, :experts] for x in values))
+    visited = SoftValues(*(x[:, experts:] for x in values)) if values.q.shape[1] > experts else expert
+
+    def of_member(expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Scalar:
+        if s.form == "least_squares":
+            return least_squares_loss(expert, visited, s.limit)
+        value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
+        return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.limit), value)
+
+    if told is None:
+        losses = jax.vmap(of_member)(expert, visited, expert.v if initial_v is None else initial_v)
+    else:
+        losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, told, values.next_v)
+    reward = implied_reward(expert)
+    return jnp.mean(losses), {
+        "expert_reward": jnp.mean(reward),
+        "visited_reward": jnp.mean(implied_reward(visited)),
+        "reward_bound": jnp.max(jnp.abs(reward)),
+        "value": jnp.mean(expert.v),
+    }

@@ -1,0 +1,485 @@
+"""The ways to train: `learn`, `train_expert`, `resume`; and the settings that work best, `recommended`."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iqlearn import algorithms
+from iqlearn.algorithms.base import Algorithm, TrainState
+from iqlearn.data.demos import Demos
+from iqlearn.envs.gym import Environment, Source
+from iqlearn.errors import InputError, require
+from iqlearn.extensions import EXTENSIONS
+from iqlearn.files import read_tree, sha256
+from iqlearn.rewards.distil import DistilledReward
+from iqlearn.rewards.recovered import RecoveredReward
+from iqlearn.runs import folder as files
+from iqlearn.runs.provenance import Interaction, Mode, Origin, Schedule
+from iqlearn.runs.run import Run
+from iqlearn.training.callbacks import Callback, DriftWarning, Progress, RunFolder, working
+from iqlearn.training.learner import Learner, waiting
+from iqlearn.training.trainer import Trainer
+from iqlearn.types import TaskSpec
+
+OFFLINE_STEPS, ONLINE_STEPS = 10_000, 100_000
+"""Default steps: updates offline and online with discrete actions; environment steps with continuous actions."""
+Callbacks = Sequence[Callback | Callable[[Trainer], Any]]
+
+
+def learn(
+    settings: Any,
+    demos: Demos | Sequence[Demos],
+    *,
+    env: Source | Environment | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    mode: Mode | None = None,
+    steps: int | None = None,
+    evaluations: int = Schedule.evaluations,
+    eval_episodes: int = Schedule.eval_episodes,
+    sampled: bool = Schedule.sampled,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    interaction: Interaction | None = None,
+    callbacks: Callbacks = (),
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Any:
+    """Learn a policy and a reward from demonstrations.
+
+    Args:
+        settings: an algorithm with its settings, for instance `iq.IQLearn()` (the paper's method for discrete actions),
+            `iq.IQLearnContinuous()` or what `iq.recommended(demos, env)` returns.
+        demos: the demonstrations, or a sequence with those of each seed.
+        env: the environment to act in and to be evaluated in: a Gymnasium id, `MODULE:ID`, an `EnvSpec` or a function
+            that makes one; by default the one that the demonstrations name. Without one, nothing is evaluated.
+        env_kwargs: keyword arguments for the environment.
+        mode: `online` acts in the environment while it learns, `offline` reads the demonstrations only. By default
+            online with continuous actions where `env` is given, and where the algorithm must act.
+        steps: environment steps online, updates offline; by default 100,000 online with continuous actions, else 10,000.
+        evaluations, eval_episodes, sampled: see `Schedule`.
+        seed: seed of all random numbers.
+        seeds: train several seeds side by side instead.
+        interaction: how to act online.
+        callbacks: objects of `iq.Callback`, or functions that are called with the trainer after each evaluation.
+        out: run folder, written at every evaluation; with `seeds` a folder `seed-S` in it for each.
+        overwrite: replace a run in `out`.
+        quiet: print no progress.
+
+    Returns:
+        The run, or with `seeds` a list of runs. Ctrl-C, or a loss that is not finite, ends training early. Then the run
+        is as of its last evaluation, a `RuntimeWarning` says so, and `run.result["status"]` is not "completed".
+
+    Raises:
+        InputError: settings, demonstrations and environment do not go together, a setting has no effect, or `out` is
+            taken.
+
+    >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
+    """
+    if isinstance(settings, type):
+        raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
+    several = [seed] if seeds is None else [int(s) for s in seeds]
+    parts = [demos] * len(several) if isinstance(demos, Demos) else list(demos) if isinstance(demos, Sequence) else []
+    if not parts or not all(isinstance(part, Demos) for part in parts):
+        raise InputError(f"demos is a {type(demos).__name__}; expected Demos, as iq.Demos.load(FILE) gives them.")
+    if len(parts) != len(several) or len(set(several)) < len(several):
+        raise InputError(f"{len(parts)} demonstrations for seeds {several}; expected one set for each, seeds that differ.")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        files.vacant(folder, overwrite)
+    mode = mode_of(settings, env is not None, mode, interaction)
+    environment = evaluated_in(env, env_kwargs, parts[0], mode)
+    acting = None if mode == "offline" else interaction or Interaction()
+    schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
+    parts = [visible(settings, part) for part in parts]
+    task = parts[0].task_spec() if environment is None else environment.task
+    for part in parts:
+        part.check_task(task, "the task" if environment is None else environment.name)
+    check(settings, task, acting, schedule.steps)
+    blank: Any = None
+    learners = []
+    room = max(map(len, parts)), max(part.episodes for part in parts)
+    for s, part in zip(several, parts, strict=True):
+        origin = Origin(
+            None if environment is None else environment.to_dict(),
+            part.source,
+            part.path,
+            part.selection,
+            part.sha256(),
+            len(part),
+            part.episodes,
+            int(part.term.sum()),
+        )
+        run = Run(settings, replace(schedule, seed=s), origin, task, blank, acting)
+        learners.append(Learner(run, seen(part, task), environment, room=room))
+    return begin(learners, callbacks, folder, overwrite, quiet, seeds is not None)
+
+
+def begin(
+    learners: list[Learner], callbacks: Callbacks, folder: Path | None, overwrite: bool, quiet: bool, several: bool
+) -> Any:
+    """Prepare new runs and train them."""
+    with working("preparing …", quiet) as tell:
+        for learner in learners:
+            name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
+            learner.prepare(lambda text, name=name: tell(f"{name}: {text}"))
+            learner.connect()
+            model = learner.algorithm.policy(learner.state)
+            learner.run = replace(learner.run, model=model, state=learner.state, result={"status": "running"})
+    folders = [] if folder is None else [folder]
+    if folder is not None and several:
+        files.claim(folder, overwrite)
+        folders = [folder / f"seed-{learner.run.schedule.seed}" for learner in learners]
+    for part in folders:
+        files.claim(part, overwrite)
+    return train(learners, callbacks, folders, quiet, several)
+
+
+def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
+    """Train prepared runs, in their folders if they have any."""
+    own: list[Callback] = [] if quiet else [Progress(), DriftWarning()]
+    runs = Trainer(learners, [*([RunFolder(folders)] if folders else []), *own, *callbacks]).run()
+    for run in runs:
+        if run.result["status"] != "completed":
+            at = run.rows[-1]["step"] if run.rows else 0
+            warnings.warn(f"Ended before its time, after step {at:.0f}: {run!r}.", RuntimeWarning, stacklevel=4)
+    return runs if several else runs[0]
+
+
+def train_expert(
+    env: Source | Environment,
+    settings: Any = None,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    reward: str | Path | None = None,
+    steps: int | None = None,
+    evaluations: int = Schedule.evaluations,
+    eval_episodes: int = Schedule.eval_episodes,
+    sampled: bool = Schedule.sampled,
+    seed: int = 0,
+    interaction: Interaction | None = None,
+    callbacks: Callbacks = (),
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train an expert on the environment's own reward, or an agent on a recovered one.
+
+    Args:
+        env, env_kwargs: the environment, as in `learn`.
+        settings: `iq.SoftQLearning()` or `iq.SAC()`; by default the one for the actions of the environment.
+        reward: a run folder, or a file of a distilled reward, to learn from instead of the environment's reward.
+        steps, evaluations, eval_episodes, sampled, seed, interaction, callbacks, out, overwrite, quiet: as in `learn`.
+
+    Raises:
+        InputError: settings, environment and reward do not go together, or `out` is taken.
+    """
+    environment, folder = Environment.of(env, env_kwargs), None if out is None else Path(out)
+    if folder is not None:
+        files.vacant(folder, overwrite)
+    task = environment.task
+    settings = algorithms.of(algorithms.EXPERT, task.discrete)() if settings is None else settings
+    acting = interaction or Interaction()
+    schedule = Schedule(
+        default_steps(settings, "online") if steps is None else steps, evaluations, eval_episodes, sampled, seed
+    )
+    check(settings, task, acting, schedule.steps)
+    origin, paid = Origin(environment.to_dict(), None), None
+    if reward is not None:
+        path = Path(reward)
+        if folder is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError(f"--out {folder} holds the reward that --reward names; choose another folder.")
+        paid = load_reward(path, task).at_discount(settings.gamma)
+        origin = replace(origin, reward=str(path.resolve()), reward_sha256=reward_sha256(path))
+    blank: Any = None
+    run = Run(settings, schedule, origin, task, blank, acting)
+    return begin([Learner(run, None, environment, paid)], callbacks, folder, overwrite, quiet, False)
+
+
+def resume(
+    folder: str | Path,
+    demos: Demos | Sequence[Demos] | None = None,
+    *,
+    env: Source | Environment | None = None,
+    callbacks: Callbacks = (),
+    quiet: bool = False,
+) -> Any:
+    """Go on with a run that was stopped, to the same result as if it had never stopped.
+
+    Args:
+        folder: a run folder, or the folder of several seeds, which go on side by side.
+        demos: the demonstrations, one set for each seed; by default those that the folder names.
+        env: the environment, where it was made by a function.
+        callbacks, quiet: as in `learn`.
+
+    Returns:
+        As `learn`: a list of runs for a folder of several seeds.
+
+    Raises:
+        InputError: there is no run or no checkpoint, or demonstrations or reward are not those it began with.
+    """
+    folders = files.runs_in(Path(folder))
+    several = folders != [Path(folder)]
+    given = [demos] * len(folders) if demos is None or isinstance(demos, Demos) else list(demos)
+    learners: list[Learner] = []
+    for path, part in zip(folders, given, strict=True):
+        run = Run.load(path)
+        checkpoint = path / files.CHECKPOINT
+        if not checkpoint.is_file():
+            raise InputError(f"No {files.CHECKPOINT} in {path}; expected one, training cannot go on without.")
+        environment = run.origin.environment if env is None else Environment.of(env)
+        known = None if run.origin.demos is None else seen(shown(run, path, part), run.task)
+        learner = Learner(run, known, environment, None if run.origin.reward is None else same_reward(run, path))
+        restore(learner, checkpoint)
+        learners.append(learner)
+    stands = {learner.done for learner in learners}
+    if len(stands) > 1:
+        raise InputError(f"Runs in {folder} stand at steps {sorted(stands)}; expected the same one, resume each alone.")
+    return train(learners, callbacks, folders, quiet, several)
+
+
+def restore(learner: Learner, checkpoint: Path) -> None:
+    """Bring a learner to where its checkpoint stands."""
+    state: TrainState = read_tree(checkpoint, learner.state, "['state']")
+    done = int(read_tree(checkpoint, np.int64(0), "['done']"))
+    learner.state, learner.done = state, done
+    learner.connect()
+    try:
+        saved = read_tree(checkpoint, learner.source.saved(), "['source']", any_shape=True)
+        learner.source = learner.source.restored(saved)
+    except ValueError as error:
+        raise InputError(f"{checkpoint} holds another replay ({error}); expected the run's own.") from error
+    rows = [row for row in learner.run.rows if (row["step"] or 0) <= done]
+    learner.run = replace(learner.run, rows=rows, state=state)
+
+
+def recommended(
+    demos: Demos,
+    env: Source | Environment | None = None,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    mode: Mode | None = None,
+    steps: int | None = None,
+    algorithm: str = "iq",
+    quiet: bool = False,
+    **changes: Any,
+) -> Any:
+    """The settings that work best for these demonstrations, and one sentence that says why.
+
+    Each extension is asked whether it helps: the leave-one-out error of a linear model of the dynamics, or of the
+    expert's actions, decides. The result is plain settings. Change them with `dataclasses.replace`, or name changes
+    here: what you set is kept.
+
+    Args:
+        demos: the demonstrations that will be learnt from.
+        env, env_kwargs, mode, steps: as in `learn`.
+        algorithm: family of the algorithm: iq, bc, …
+        quiet: do not print the sentence. It is in `settings.reason` and in the run folder too.
+        changes: settings to keep.
+
+    Raises:
+        InputError: there is no such algorithm or setting, or the demonstrations do not fit the environment.
+
+    >>> settings = iq.recommended(demos, "Hopper-v5", gamma=0.95)
+    """
+    environment = None if env is None else Environment.of(env, env_kwargs)
+    task = task_of(demos, environment)
+    kind = algorithms.of(algorithm, task.discrete)
+    known = {f.name for f in fields(kind)}
+    for name, value in changes.items():
+        require(name in known, name, value, f"a setting of {kind.__name__}")
+    # What is asked is whether extensions help the method with the changes that they depend on.
+    asked = {name: changes[name] for name in ("divergence", "form", "state_only") if name in changes}
+    plain = kind(**({"divergence": "chi2_mixture"} | asked if "divergence" in known else asked))
+    mode = mode_of(plain, environment is not None, mode, None)
+    total = default_steps(plain, mode) if steps is None else steps
+    found, reasons = [], []
+    if "extensions" in known and "extensions" not in changes:
+        online = mode == "online"
+        for extension in EXTENSIONS.values():
+            part, reason = extension.suggest(visible(plain, demos), task, plain, online, total)
+            found += [] if part is None else [part]
+            reasons += [reason] if reason else []
+    extensions = changes.get("extensions", tuple(found))
+    visits = mode == "online" or any(extension.visits for extension in extensions)
+    told = any(extension.tells for extension in extensions)
+    chosen = kind.recommended(visits, told, **({"divergence": plain.divergence} if "divergence" in known else {}))
+    more = {"extensions": extensions} if "extensions" in known else {}
+    reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'the defaults of ' + kind.__name__}."
+    settings = replace(chosen, **(more | {"reason": reason} | changes))
+    if not quiet:
+        print(f"iqlearn: {reason}", file=sys.stderr)
+    return settings
+
+
+def task_of(demos: Demos, environment: Environment | None) -> TaskSpec:
+    """The task of an environment, else as far as the demonstrations tell; that of the environment they name, if it can
+    be made."""
+    if environment is None and demos.env is not None:
+        try:
+            return Environment.of(demos.env).task
+        except InputError:
+            return demos.task_spec()
+    return demos.task_spec() if environment is None else environment.task
+
+
+def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Interaction | None) -> Mode:
+    """Whether to act: as asked, else where the algorithm must, where an interaction is given, or with an actor and an
+    environment.
+
+    Raises:
+        InputError: the algorithm cannot do as asked.
+    """
+    if mode not in (None, "online", "offline"):
+        raise InputError(f"mode is {mode!r}; expected online or offline.")
+    if mode == "offline" and interaction is not None:
+        raise InputError("An interaction is given with mode offline; expected one of them, offline nothing is acted.")
+    if mode == "online" and settings.acts == "never":
+        raise InputError("Behavioural cloning learns from the demonstrations alone; expected mode offline.")
+    if mode == "offline" and settings.acts == "must":
+        raise InputError(f"Algorithm {settings.name!r} learns from its own transitions; expected mode online.")
+    if mode is not None:
+        return mode
+    acts = settings.acts == "must" or interaction is not None
+    return "online" if acts or (settings.acts == "may" and not settings.discrete and env) else "offline"
+
+
+def default_steps(settings: Algorithm, mode: Mode) -> int:
+    """Environment steps online, updates offline."""
+    return ONLINE_STEPS if mode == "online" and not settings.discrete else OFFLINE_STEPS
+
+
+def evaluated_in(
+    env: Source | Environment | None, kwargs: Mapping[str, Any] | None, demos: Demos, mode: Mode
+) -> Environment | None:
+    """The environment that is asked for, else the one that the demonstrations name. Offline there may be none: a warning
+    says why the named one cannot be made.
+
+    Raises:
+        InputError: an online run has no environment.
+    """
+    if env is not None:
+        return Environment.of(env, kwargs)
+    if kwargs:
+        raise InputError("Keyword arguments are given without an environment; expected one, give it with --env.")
+    if demos.env is None:
+        if mode == "online":
+            raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
+        return None
+    environment = Environment.of(demos.env)
+    try:
+        _ = environment.task
+    except InputError as error:
+        if mode == "online":
+            raise
+        told = f"{demos.source} names an environment that cannot be made, so nothing is evaluated. {error}"
+        warnings.warn(told, stacklevel=3)
+        return None
+    return environment
+
+
+def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, steps: int) -> None:
+    """Refuse settings that do not fit the task, have no effect, or take more steps than there are.
+
+    Raises:
+        InputError: as said.
+    """
+    if settings.discrete != task.discrete:
+        needed = algorithms.of(settings.family, task.discrete).__name__
+        actions = "discrete" if task.discrete else "continuous"
+        raise InputError(f"{type(settings).__name__} settings, but the actions are {actions}; expected {needed}.")
+    online = interaction is not None
+    names = [extension.name for extension in settings.extensions]
+    require(len(set(names)) == len(names), "extensions", names, "each extension once")
+    order = sorted(settings.extensions, key=lambda extension: list(EXTENSIONS).index(extension.name))
+    require(tuple(order) == tuple(settings.extensions), "extensions", names, f"the order {', '.join(EXTENSIONS)}")
+    for extension in settings.extensions:
+        extension.check(settings, online, steps)
+    settings.check(online or any(extension.visits for extension in settings.extensions))
+    if interaction is None:
+        return
+    phase, first = waiting(settings, interaction)
+    least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
+    parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])
+    require(steps >= least, "steps", steps, f"at least {least}: updates begin a round after the {first} of {parts}")
+    require(interaction.replay >= phase, "replay", interaction.replay, f"room for the {phase} steps of {parts}")
+
+
+def visible(settings: Algorithm, demos: Demos) -> Demos:
+    """What the learner may see of demonstrations: with `state_only` no actions.
+
+    Raises:
+        InputError: there are no actions, and the learner needs them.
+    """
+    return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
+
+
+def seen(demos: Demos, task: TaskSpec) -> Demos:
+    """Demonstrations to train on: placeholders take the place of actions that are not read."""
+    return demos.placeholders(task) if demos.act is None else demos
+
+
+def shown(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
+    """The demonstrations that a run saw: those given, else read again from where they came.
+
+    Raises:
+        InputError: they are gone, or they are others.
+    """
+    origin = run.origin
+    if demos is None:
+        try:
+            demos = Demos.find(str(origin.demos), origin.path, origin.selection)
+        except InputError as error:
+            raise InputError(f"{folder} learns from demonstrations: {error}") from error
+    demos = visible(run.settings, demos)
+    if demos.sha256() != origin.sha256:
+        raise InputError(
+            f"{demos.source} is not what {folder} began with; expected SHA-256 {origin.sha256[:12]}…, "
+            f"found {demos.sha256()[:12]}…."
+        )
+    return demos
+
+
+def load_reward(path: str | Path, task: TaskSpec) -> RecoveredReward | DistilledReward:
+    """The reward of a run folder, or a distilled one of a file.
+
+    Raises:
+        InputError: there is neither, or the reward is of another task.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit.")
+    reward = Run.load(path).reward if path.is_dir() else DistilledReward.load(path)
+    if reward.spec != task:
+        raise InputError(f"The reward at {path} is of a task with {reward.spec}; expected {task}, as the environment has.")
+    return reward
+
+
+def reward_sha256(path: Path) -> str:
+    """SHA-256 of a run folder's model, or of the file of a distilled reward."""
+    return sha256(path / files.MODEL if path.is_dir() else path)
+
+
+def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:
+    """The reward that an expert began with.
+
+    Raises:
+        InputError: it is gone, or another one.
+    """
+    path, settings = Path(str(run.origin.reward)), run.settings
+    reward, expected = load_reward(path, run.task), run.origin.reward_sha256
+    if (found := reward_sha256(path)) != expected:
+        raise InputError(
+            f"The reward at {path} is not what {folder} began with; expected SHA-256 {expected[:12]}…, "
+            f"found {found[:12]}…; put the old one back, or begin anew with iqlearn expert."
+        )
+    return reward.at_discount(getattr(settings, "gamma"))
+

@@ -1,0 +1,204 @@
+"""The fields of demonstrations: their names, dtypes and shapes. Every fault is one sentence.
+
+An observation that is a dictionary has a field for each of its arrays, named `obs/NAME`, or `obs/A/B` where
+dictionaries are nested; `next_obs` and `initial_obs` likewise.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from iqlearn.errors import InputError
+
+FIELDS = ("obs", "act", "next_obs", "term", "trunc", "ep")
+"""What a learner sees of each transition."""
+OBSERVED = ("obs", "next_obs", "initial_obs")
+"""The fields that hold observations."""
+KINDS = {
+    **dict.fromkeys(OBSERVED, ("fiub", "floats or integers")),
+    "act": ("iuf", "integers (discrete) or floats (continuous)"),
+    **dict.fromkeys(("term", "trunc"), ("b", "bool")),
+    "ep": ("iu", "integers"),
+    **dict.fromkeys(("rew", "episode_return"), ("iuf", "numbers")),
+    "env": ("U", "one string"),
+}
+"""The kinds of dtype that each field may have, in NumPy's letters and in words."""
+Arrays = dict[str, np.ndarray]
+Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
+"""Numbers of choices, or vectors."""
+
+
+def root(name: str) -> str:
+    """The field without the names of a dictionary: "obs" of "obs/goal"."""
+    return name.partition("/")[0]
+
+
+def known(name: str) -> bool:
+    """Whether a field is of the format."""
+    return name in KINDS or root(name) in OBSERVED
+
+
+def flat(name: str, tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by field, in the order of their names. `None` has none.
+
+    >>> flat("obs", {"goal": 1, "arm": {"angle": 2}})
+    {'obs/arm/angle': 2, 'obs/goal': 1}
+    """
+    if not isinstance(tree, Mapping):
+        return {} if tree is None else {name: tree}
+    return {field: leaf for part in sorted(tree) for field, leaf in flat(f"{name}/{part}", tree[part]).items()}
+
+
+def nested(arrays: Arrays, name: str) -> Any:
+    """The tree whose leaves are the fields of that root; `None` where there are none."""
+    if name in arrays:
+        return arrays[name]
+    tree: dict[str, Any] = {}
+    for field in sorted(field for field in arrays if root(field) == name):
+        _, *path, last = field.split("/")
+        inner = tree
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = arrays[field]
+    return tree or None
+
+
+def require(names: Iterable[str], source: str) -> None:
+    """Make sure that every field is there, and every part of an observation in each field that holds observations.
+
+    Raises:
+        InputError: one is missing, or a field is an array and a dictionary at once.
+    """
+    found = sorted(names)
+    fields = [name for name in found if known(name)]
+    for name in FIELDS:
+        if name != "act" and name not in map(root, fields):
+            has = f"it has {', '.join(found)}; " if found else ""
+            raise InputError(f"{source}: field {name!r} is missing; {has}expected the fields {', '.join(FIELDS)}.")
+    for name in fields:
+        inner = next((other for other in fields if other.startswith(f"{name}/")), None)
+        if inner is not None:
+            raise InputError(
+                f"{source}: field {name!r} stands beside {inner!r}; expected one array or the arrays of a dictionary, "
+                "leave one of the two out."
+            )
+    parts = {field: {n.removeprefix(field) for n in fields if root(n) == field} for field in OBSERVED}
+    for field in filter(parts.get, OBSERVED):
+        for part in sorted(set.union(*parts.values()) - parts[field]):
+            other = next(o for o in OBSERVED if part in parts[o])
+            raise InputError(
+                f"{source}: field {field + part!r} is missing; expected it beside {other + part!r}, save the same "
+                "arrays of every observation."
+            )
+
+
+def check(arrays: Mapping[str, Any], source: str) -> Arrays:
+    """The fields in their canonical dtypes, others left out. Dictionaries of arrays are taken apart.
+
+    Observations are float32, uint8 or int32; actions int64 or float32. Integers of shape (n,) are the categories of a
+    `Discrete` observation.
+
+    Raises:
+        InputError: one sentence for the first fault: file, field, index, what was expected.
+    """
+    given = {name: np.asarray(leaf) for top in arrays for name, leaf in flat(top, arrays[top]).items()}
+    require(given, source)
+    checked = {name: _as_dtype(source, name, array) for name, array in given.items() if known(name)}
+    _check_shapes(source, checked)
+    for name, array in checked.items():
+        if array.dtype.kind == "f":
+            _forbid(source, name, ~np.isfinite(array), "a finite number", array)
+        elif array.dtype.kind == "i" and array.ndim == 1 and name != "ep":
+            what = "an action number" if name == "act" else "the number of a category,"
+            _forbid(source, name, array < 0, f"{what} of at least 0", array)
+    _check_episodes(source, checked)
+    return checked
+
+
+def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
+    kind, (kinds, expected) = array.dtype.kind, KINDS[root(name)]
+    if kind not in kinds or (name == "env" and array.ndim):
+        raise InputError(f"{source}: field {name!r} has dtype {array.dtype}; expected {expected}.")
+    if kind == "f" or name in ("rew", "episode_return"):
+        with np.errstate(over="ignore"):  # what overflows becomes inf, and the check for finite numbers names it
+            return array.astype(np.float32)
+    if root(name) in OBSERVED and (array.dtype != np.uint8 or array.ndim < 2):
+        narrow = array.astype(np.int32)
+        _forbid(source, name, narrow != array, "an integer of 32 bits", array)
+        return narrow
+    return array.astype(np.int64) if name in ("act", "ep") else array
+
+
+def _check_shapes(source: str, a: Arrays) -> None:
+    n = a["ep"].shape[0] if a["ep"].ndim == 1 else -1
+    if n == 0:
+        raise InputError(f"{source}: field 'ep' is empty; expected at least one transition.")
+    for name in ("ep", "term", "trunc", "rew"):
+        if name in a and a[name].shape != (n,):
+            raise InputError(
+                f"{source}: field {name!r} has shape {a[name].shape}; expected "
+                + (f"({n},), one value for each entry of 'ep'." if n > 0 else "one dimension.")
+            )
+    episodes = len(np.unique(a["ep"]))
+    for name in [name for name in a if root(name) == "obs"]:
+        _check_observations(source, name, a, n, episodes)
+    if "act" in a:
+        _check_actions(source, a["act"], n)
+    for name in [name for name in a if root(name) in ("obs", "act")]:
+        if a[name].size == 0:
+            raise InputError(f"{source}: field {name!r} has shape {a[name].shape}; expected no dimension of 0.")
+    if "episode_return" in a and a["episode_return"].shape != (episodes,):
+        shape = a["episode_return"].shape
+        raise InputError(f"{source}: field 'episode_return' has shape {shape}; expected ({episodes},).")
+
+
+def _check_observations(source: str, name: str, a: Arrays, n: int, episodes: int) -> None:
+    """Whether one array of the observations has a row for each transition, and the others are like it."""
+    obs = a[name]
+    category = obs.dtype.kind == "i" and obs.ndim == 1
+    if obs.shape[:1] != (n,) or (obs.ndim < 2 and not category):
+        more = ""
+        if obs.shape == (n,):
+            more = "; array[:, None] if it is one number, array.astype(int) if it is the number of a category"
+        elif obs.shape[:1] > (n,):
+            more = f"; of an episode's T + 1 observations {name}[:-1] are s and {name}[1:] s'"
+        wanted = f"({n},)" if category else f"({n}, coordinates)"
+        raise InputError(f"{source}: field {name!r} has shape {obs.shape}; expected {wanted}{more}.")
+    for field, count in (("next_obs", n), ("initial_obs", episodes)):
+        other, shape = field + name.removeprefix("obs"), (count, *obs.shape[1:])
+        if other in a and (a[other].shape != shape or a[other].dtype != obs.dtype):
+            raise InputError(
+                f"{source}: field {other!r} has shape {a[other].shape} and dtype {a[other].dtype}; "
+                f"expected {shape} and {obs.dtype} as in {name!r}."
+            )
+
+
+def _check_actions(source: str, act: np.ndarray, n: int) -> None:
+    discrete = act.dtype.kind == "i"
+    if act.shape[:1] == (n,) and act.ndim == (1 if discrete else 2):
+        return
+    wanted, kind = (f"({n},)", "integer") if discrete else (f"({n}, act_dim)", "float")
+    more = ""
+    if act.shape == (n,):
+        more = ": act.astype(int) if these are numbers of choices, act[:, None] if an action is one number"
+    elif discrete and act.ndim == 2:
+        more = ": act.argmax(1) if choices are one-hot, act.astype(float) if actions are continuous"
+    raise InputError(f"{source}: field 'act' has shape {act.shape}; expected {wanted} for {kind} actions{more}.")
+
+
+def _check_episodes(source: str, a: Arrays) -> None:
+    ep = a["ep"]
+    back = np.diff(ep, prepend=ep[0]) < 0
+    _forbid(source, "ep", back, "episode numbers that never fall (each episode's rows together)", ep)
+    inside = np.append(ep[1:] == ep[:-1], False)
+    for name in ("term", "trunc"):
+        _forbid(source, name, a[name] & inside, "false, because the episode goes on in the next row", a[name])
+
+
+def _forbid(source: str, name: str, bad: np.ndarray, expected: str, array: np.ndarray) -> None:
+    if np.any(bad):
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = index[0] if len(index) == 1 else list(index)
+        raise InputError(f"{source}: field {name!r} at index {place} is {array[index]}; expected {expected}.")

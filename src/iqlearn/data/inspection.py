@@ -1,0 +1,165 @@
+"""What demonstrations show by themselves, and whether they agree with a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from iqlearn.data.fields import OBSERVED, Actions, flat
+from iqlearn.errors import InputError
+from iqlearn.types import ArraySpec, Bounds, ObsSpec, TaskSpec, in_words
+
+if TYPE_CHECKING:
+    from iqlearn.data.demos import Demos
+
+BOUND_SLACK = 1e-3
+"""How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
+
+
+def check(demos: Demos, spec: TaskSpec, env: str) -> None:
+    """What `Demos.check_task` does."""
+    source, act = demos.source, demos.act
+    found, wanted = flat("obs", demos.obs), flat("obs", spec.obs)
+    for name in sorted(found.keys() ^ wanted.keys()):
+        what = "is missing" if name in wanted else "is no part of the environment's observations"
+        raise InputError(f"{source}: field {name!r} {what}; expected {in_words(spec.obs)} as {env} has.")
+    for name, part in wanted.items():
+        check_part(demos, name, found[name], part, env)
+    if act is None:
+        return
+    if spec.discrete != demos.discrete:
+        has, expected = ("integers", "vectors") if demos.discrete else ("vectors", "integers")
+        kind = "discrete" if spec.discrete else "continuous"
+        raise InputError(f"{source}: field 'act' holds {has}; expected {expected}, {env} has {kind} actions.")
+    if isinstance(spec.actions, Bounds):
+        check_bounds(act, spec.actions, source, env)
+    else:
+        check_choices(act, spec.actions, f"{source}: field 'act'", f"the actions of {env}")
+
+
+def check_part(demos: Demos, name: str, obs: np.ndarray, part: ArraySpec, env: str) -> None:
+    """Whether one array of the observations has the shape, the kind of numbers and the categories of the task."""
+    place = f"{demos.source}: field {name!r} holds"
+    if obs.shape[1:] != part.shape:
+        shape = f"() ({in_words(part)})" if part.choices else part.shape
+        raise InputError(f"{place} observations of shape {obs.shape[1:]}; expected {shape} as {env} has.")
+    if (obs.dtype.kind == "f") != (np.dtype(part.dtype).kind == "f"):
+        raise InputError(f"{place} {obs.dtype}; expected {part.dtype} as {env} has, save the same numbers as it shows.")
+    if part.choices:
+        for field in OBSERVED:
+            other = field + name.removeprefix("obs")
+            values = flat(field, getattr(demos, field))[other]
+            check_choices(values, part.choices, f"{demos.source}: field {other!r}", f"the categories of {env}")
+
+
+def check_choices(values: Shaped[np.ndarray, " n"], choices: int, place: str, whose: str) -> None:
+    """Whether numbers of choices are below their number."""
+    for index in np.flatnonzero(values >= choices)[:1]:
+        raise InputError(f"{place} at index {index} is {values[index]}; expected 0 to {choices - 1}, {whose}.")
+
+
+def check_bounds(act: Float[np.ndarray, "n act"], bounds: Bounds, source: str, env: str) -> None:
+    """Whether continuous actions are of the right size and within their bounds, but for rounding."""
+    low, high = np.array(bounds.low), np.array(bounds.high)
+    if act.shape[1] != len(low):
+        raise InputError(
+            f"{source}: field 'act' holds vectors of {act.shape[1]} numbers; expected {len(low)}, the actions of {env}."
+        )
+    slack = BOUND_SLACK * (high - low)
+    outside = (act < low - slack) | (act > high + slack)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise InputError(
+            f"{source}: field 'act' at index {row}, coordinate {column} is {act[row, column]:g}; "
+            f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did."
+        )
+
+
+def observed(demos: Demos) -> ObsSpec:
+    """What `Demos.obs_spec` gives."""
+
+    def part(*arrays: np.ndarray) -> ArraySpec:
+        shape = arrays[0].shape[1:]
+        return ArraySpec(shape, str(arrays[0].dtype), 0 if shape else 1 + max(int(x.max()) for x in arrays))
+
+    return jax.tree.map(part, *(getattr(demos, field) for field in OBSERVED))
+
+
+def task(demos: Demos) -> TaskSpec:
+    """What `Demos.task_spec` gives."""
+    if demos.act is None:
+        raise InputError(
+            f"{demos.source} tells nothing of the task's actions without field 'act' and a field 'env'; expected an "
+            "environment, give it with --env."
+        )
+    if demos.discrete:
+        return TaskSpec(observed(demos), int(demos.act.max()) + 1)
+    low, high = np.minimum(demos.act.min(axis=0), -1.0), np.maximum(demos.act.max(axis=0), 1.0)
+    return TaskSpec(observed(demos), Bounds(tuple(low.tolist()), tuple(high.tolist())))
+
+
+def following(demos: Demos) -> Bool[np.ndarray, " rest"]:
+    """Whether each row but the first goes on from where the one before it ended."""
+    same = jax.tree.map(lambda s, t: (s[1:] == t[:-1]).all(axis=tuple(range(1, s.ndim))), demos.obs, demos.next_obs)
+    return np.logical_and.reduce([demos.ep[1:] == demos.ep[:-1], *jax.tree.leaves(same)])
+
+
+def summary(demos: Demos) -> dict[str, Any]:
+    """What `Demos.summary` gives."""
+    follows, returns, spec = following(demos), demos.episode_return, observed(demos)
+    return {
+        "source": demos.source,
+        "env": demos.env,
+        "transitions": len(demos),
+        "episodes": demos.episodes,
+        "episode_length": spread(demos.lengths),
+        "contiguous": bool(follows.sum() == len(demos) - demos.episodes),
+        "remarks": remarks(demos),
+        "terminal_ends": int(demos.term.sum()),
+        "truncated_ends": int(demos.trunc.sum()),
+        "observation_shape": jax.tree.map(lambda part: list(part.shape), spec),
+        "observation_dtype": jax.tree.map(lambda part: part.dtype, spec),
+        "actions": described(demos.act),
+        "action_range": None if demos.act is None else [float(demos.act.min()), float(demos.act.max())],
+        "returns": None if returns is None else spread(returns),
+        "sha256": demos.sha256(),
+    }
+
+
+def remarks(demos: Demos) -> list[str]:
+    """What no rule forbids but a loop that records seldom means."""
+    found, follows = [], following(demos)
+    inside = demos.ep[1:] == demos.ep[:-1]
+    broken = np.flatnonzero(inside & ~follows) + 1
+    if len(broken):
+        found.append(
+            f"{len(broken)} of {int(inside.sum())} rows do not begin where the row before them ended (the first is row "
+            f"{broken[0]}): sub-sampled, or next_obs is not the observation that followed"
+        )
+    last = np.append(~inside, True)
+    going_on = int((last & ~demos.term & ~demos.trunc).sum())
+    if going_on:
+        found.append(f"{going_on} of {demos.episodes} episodes neither end (term) nor meet a time limit (trunc)")
+    if demos.act is not None and one_hot(demos.act):
+        found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
+    return found
+
+
+def one_hot(act: Actions) -> bool:
+    """Whether actions are vectors of one 1 among zeros."""
+    return act.ndim == 2 and act.shape[1] > 1 and bool(np.isin(act, (0, 1)).all() and (act.sum(axis=1) == 1).all())
+
+
+def described(act: Actions | None) -> str:
+    """The kind of the actions, and how many there are."""
+    if act is None:
+        return "none"
+    return f"discrete, numbers {int(act.min())} to {int(act.max())}" if act.ndim == 1 else f"continuous, {act.shape[1]}"
+
+
+def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:
+    """Mean, least and greatest."""
+    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}

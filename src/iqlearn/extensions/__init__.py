@@ -1,0 +1,20 @@
+"""Extensions: optional parts of a method, one file each, and one line here. Nothing else knows the list."""
+
+from iqlearn.algorithms.base import Extension
+from iqlearn.extensions.action_inference import ActionInference
+from iqlearn.extensions.cloning import Cloning
+from iqlearn.extensions.model_rollouts import ModelRollouts
+from iqlearn.extensions.reward_regression import RewardRegression
+
+EXTENSIONS: dict[str, type[Extension]] = {
+    kind.name: kind
+    for kind in (
+        ActionInference,
+        RewardRegression,
+        Cloning,
+        ModelRollouts,
+    )
+}
+"""The class of each extension by its name, in the order in which their hooks are called."""
+
+__all__ = ["EXTENSIONS", "ActionInference", "Cloning", "ModelRollouts", "RewardRegression"]

@@ -1,0 +1,151 @@
+"""Gradient steps that the whole library shares: the optimiser, slow copies, and one compiled loop of a regression."""
+
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int
+
+from iqlearn.types import PRNGKey, Scalar
+
+Model = TypeVar("Model")
+"""Any tree of arrays."""
+Rows = TypeVar("Rows")
+"""Any tree of arrays with the same number of rows."""
+Decay = Callable[[Int[Array, ""], Int[Array, ""] | int], Scalar]
+"""The share of the learning rate that is left after `step` of so many updates."""
+KEPT = 32
+"""Compiled programs that are kept. Each takes some 600 of the 65,530 mapped regions that Linux gives a process, and XLA
+ends a process that has none left. A process that trains many times must therefore release old programs."""
+
+
+def compiled(function: Callable[..., Any], static: tuple[Hashable, ...], *args: Any) -> Callable[..., Any]:
+    """`function(*static, *args)` as a program that takes arrays of the shapes of `args`. The last 32 are kept."""
+    leaves, structure = jax.tree.flatten(args)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return _program(function, static, structure, shapes).lower(*args).compile()
+
+
+@lru_cache(KEPT)
+def _program(function: Callable[..., Any], static: tuple[Hashable, ...], *_shapes: Hashable) -> Any:
+    """A jitted function for one set of shapes. JAX releases its programs together with the function."""
+    return jax.jit(partial(function, *static))
+
+
+def optimizer(learning_rate: float, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """Adam with decoupled decay of the weight matrices (Loshchilov & Hutter, 2019)."""
+    if weight_decay == 0.0:
+        return optax.adam(learning_rate)
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=is_weight)
+
+
+def is_weight(model: Model) -> Model:
+    """True for the weight matrices: biases and the scale of observations do not decay."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "name", None) == "weight", model)
+
+
+def step_down(
+    optimiser: optax.GradientTransformation, gradient: Any, model: Any, opt_state: Any, share: Scalar | float = 1.0
+) -> tuple[Any, Any]:
+    """The model and the optimiser's state after one step, scaled by `share`."""
+    updates, opt_state = optimiser.update(gradient, opt_state, model)
+    return eqx.apply_updates(model, jax.tree.map(lambda update: share * update, updates)), opt_state
+
+
+def rate_left(decay_after: int, step: Int[Array, ""]) -> Scalar | float:
+    """The share of a learning rate that is left: all of it for `decay_after` updates, then decay_after/updates.
+
+    `decay_after` = 0 never decays.
+    """
+    return 1.0 if decay_after == 0 else jnp.minimum(1.0, decay_after / (step + 1.0))
+
+
+def linear(step: Int[Array, ""], updates: Int[Array, ""] | int) -> Scalar:
+    """Linear decay to 0."""
+    return 1.0 - step / updates
+
+
+def hyperbolic(step: Int[Array, ""], updates: Int[Array, ""] | int) -> Scalar:
+    """No decay during the first fifth of the updates, then decay as 1/updates."""
+    return jnp.minimum(1.0, jnp.maximum(updates // 5, 1) / (step + 1.0))
+
+
+def fit(
+    loss: Callable[[Any, Any, PRNGKey], Scalar],
+    net: Model,
+    data: Any,
+    key: PRNGKey,
+    updates: int,
+    decay: Decay = linear,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-4,
+) -> tuple[Model, float]:
+    """Minimise `loss(net, data, key)` by AdamW in one compiled loop.
+
+    Args:
+        loss: a function of a module, so that the compiled loop is kept; it draws its own minibatches with the key.
+        net: the network to fit; every array in it has a gradient.
+        data: any tree of arrays.
+        key: the stream of random numbers.
+        updates: gradient steps.
+        decay: decay of the learning rate.
+        learning_rate: initial learning rate.
+        weight_decay: decoupled decay of the weight matrices.
+
+    Returns:
+        The network, and the loss of the last minibatch.
+    """
+    begun = net, data, key, jnp.int32(updates)
+    net, last = compiled(_fit, (loss, decay, learning_rate, weight_decay), *begun)(*begun)
+    return net, float(last)
+
+
+def _fit(
+    loss: Callable[[Any, Any, PRNGKey], Scalar],
+    decay: Decay,
+    learning_rate: float,
+    weight_decay: float,
+    net: Any,
+    data: Any,
+    key: PRNGKey,
+    updates: Int[Array, ""],
+) -> tuple[Any, Scalar]:
+    optimiser = optimizer(learning_rate, weight_decay)
+
+    def update(step: Int[Array, ""], carry: tuple[Any, Any, Scalar]) -> tuple[Any, Any, Scalar]:
+        net, opt_state, _ = carry
+        value, gradient = jax.value_and_grad(loss)(net, data, jr.fold_in(key, step))
+        return *step_down(optimiser, gradient, net, opt_state, decay(step, updates)), value
+
+    net, _, last = jax.lax.fori_loop(0, updates, update, (net, optimiser.init(net), jnp.zeros(())))
+    return net, last
+
+
+def polyak(target: Model, model: Model, rate: float) -> Model:
+    """The target moved towards the model by `rate`."""
+    return jax.tree.map(lambda old, new: old + rate * (new - old), target, model)
+
+
+def norm(tree: Any) -> Scalar:
+    """Euclidean norm of all arrays of a tree together."""
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
+def between(expert: Rows, visited: Rows, key: PRNGKey) -> Rows:
+    """A random point between each expert row and a random visited row. Integers are those of the nearer row."""
+    share_key, other_key = jr.split(key)
+    n, m = (len(jax.tree.leaves(part)[0]) for part in (expert, visited))
+    share, other = jr.uniform(share_key, (n,)), jr.randint(other_key, (n,), 0, m)
+
+    def mix(a: Array, b: Array) -> Array:
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            return jnp.where(share > 0.5, a, b[other])
+        weight: Float[Array, "n ..."] = share.reshape(n, *(1,) * (a.ndim - 1))
+        return weight * a + (1.0 - weight) * b[other]
+
+    return jax.tree.map(mix, expert, visited)

@@ -1,0 +1,140 @@
+"""Encoders turn observations into the inputs of networks. They own scaling, whitening, one-hot coding and flattening.
+
+No other code knows the structure of an observation. `fit` chooses the encoder of a task: an encoder for pixels is
+one more class here, with the same `__call__` and `size`, chosen by the specification of the observation.
+"""
+
+import math
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from iqlearn.errors import InputError
+from iqlearn.types import ArraySpec, Obs, ObsSpec
+
+Scaling = Literal["none", "standard", "whiten"]
+SHRINKAGE = 0.03
+"""Added to each eigenvalue of the correlation matrix, so that directions of little variance are not amplified."""
+CONSTANT = 1e-4
+"""A coordinate with a smaller standard deviation counts as constant. It is not scaled."""
+LARGEST = 1024
+"""Inputs that can be whitened in reasonable time."""
+
+
+class FlatEncoder(eqx.Module):
+    """Flattens and concatenates the arrays of an observation, then applies an affine map that has no gradient.
+
+    Categories become one-hot vectors. Without scaling, `uint8` values are divided by 255.
+    """
+
+    mean: Float[Array, " inputs"]
+    transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
+    """A matrix, or a factor for each input."""
+    saturation: float = eqx.field(static=True)
+    """Inputs are clipped to ±saturation; 0 does not clip."""
+    leaves: tuple[ArraySpec, ...] = eqx.field(static=True)
+    structure: Any = eqx.field(static=True)
+
+    @property
+    def spec(self) -> ObsSpec:
+        """The observations that are encoded."""
+        return jax.tree.unflatten(self.structure, self.leaves)
+
+    @property
+    def size(self) -> int:
+        """The number of inputs."""
+        return self.mean.shape[0]
+
+    def __call__(self, obs: Obs) -> Float[Array, "n inputs"]:
+        """Network inputs of a batch of observations."""
+        arrays = zip(self.leaves, jax.tree.leaves(obs), strict=True)
+        flat = jnp.concatenate([_flat(spec, jnp.asarray(array), jnp) for spec, array in arrays], axis=1)
+        mean, transform = jax.lax.stop_gradient((self.mean, self.transform))
+        centred = flat - mean
+        inputs = centred @ transform if transform.ndim == 2 else centred * transform
+        return jnp.clip(inputs, -self.saturation, self.saturation) if self.saturation > 0.0 else inputs
+
+
+def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
+    """The encoder of a task, scaled by these observations.
+
+    Args:
+        spec: specification of a single observation.
+        obs: a batch of observations on the host.
+        scaling: `none`; `standard` divides each coordinate by its standard deviation; `whiten` also removes
+            correlations: x ↦ (x − mean)·D⁻¹·(C + 0.03·I)^(−1/2), with D the standard deviations and C the correlations.
+            A feedback controller's observations are strongly correlated, and its action often depends on a direction
+            of small variance that scaling each coordinate alone hides.
+        saturation: inputs are clipped to ±saturation; 0 does not clip.
+
+    Raises:
+        InputError: there are too many inputs to whiten.
+    """
+    leaves = tuple(jax.tree.leaves(spec))
+    flat = np.concatenate([_flat(s, np.asarray(x), np) for s, x in zip(leaves, jax.tree.leaves(obs), strict=True)], 1)
+    flat = flat.astype(np.float64)
+    if scaling == "none":
+        mean, transform = np.zeros(flat.shape[1]), unscaled(leaves)
+    elif scaling == "standard":
+        category = np.concatenate([np.full(width(s), s.choices > 0) for s in leaves])
+        mean = np.where(category, 0.0, flat.mean(axis=0))
+        transform = 1.0 / np.where(category, 1.0, spread(flat))
+    else:
+        mean, transform = flat.mean(axis=0), whitening(flat)
+    return FlatEncoder(
+        jnp.asarray(mean, jnp.float32),
+        jnp.asarray(transform, jnp.float32),
+        float(saturation),
+        leaves,
+        jax.tree.structure(spec),
+    )
+
+
+def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
+    """An encoder with the shapes of a fitted one."""
+    leaves = tuple(jax.tree.leaves(spec))
+    size = sum(width(s) for s in leaves)
+    transform = jnp.eye(size) if scaling == "whiten" else jnp.asarray(unscaled(leaves), jnp.float32)
+    return FlatEncoder(jnp.zeros(size), transform, float(saturation), leaves, jax.tree.structure(spec))
+
+
+def unscaled(leaves: tuple[ArraySpec, ...]) -> np.ndarray:
+    """The factors without scaling: 1, and 1/255 for `uint8`."""
+    return np.concatenate([np.full(width(s), 1 / 255 if s.dtype == "uint8" else 1.0) for s in leaves])
+
+
+def width(spec: ArraySpec) -> int:
+    """The number of inputs that an array becomes."""
+    return spec.choices or math.prod(spec.shape)
+
+
+def spread(flat: np.ndarray) -> np.ndarray:
+    """The standard deviation of each column, 1 where it is constant."""
+    std = flat.std(axis=0)
+    return np.where(std < CONSTANT, 1.0, std)
+
+
+def whitening(flat: np.ndarray) -> np.ndarray:
+    """The matrix that whitens these rows. A constant column passes unscaled."""
+    if flat.shape[1] > LARGEST:
+        raise InputError(
+            f"Observations have {flat.shape[1]} coordinates; expected at most {LARGEST} with scaling whiten, use "
+            "standard (--scaling standard)."
+        )
+    std = spread(flat)
+    standard = (flat - flat.mean(axis=0)) / std
+    correlation = standard.T @ standard / len(standard) + np.diag((standard == 0).all(axis=0) * (1.0 - SHRINKAGE))
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    return vectors / np.sqrt(np.maximum(eigenvalues, 0.0) + SHRINKAGE) @ vectors.T / std[:, None]
+
+
+def _flat(spec: ArraySpec, array: Any, xp: Any) -> Any:
+    """An array of a batch as rows of numbers, on the host or the device."""
+    if spec.choices:
+        return (array[:, None] == xp.arange(spec.choices)).astype(xp.float32)
+    flat = array.reshape(array.shape[0], -1)
+    return flat.astype(xp.float32) if xp is jnp else flat

@@ -1,0 +1,151 @@
+"""Gaussian-process regression: the action of an expert close to the states where it was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+JITTER = 1e-4
+"""Variance of the noise that is always assumed, so that the covariance stays positive definite."""
+ITERATIONS = 20
+"""Iterations of the search for the covariance."""
+SEARCHED = 1_000
+"""Rows that the search for the covariance uses at most."""
+ROUNDS, CENSORING = 2, 20
+"""Searches for the covariance, and iterations of the targets of outputs at a bound after each search."""
+KNOWN = 4_000
+"""Rows that `expert_process` is fitted to at most."""
+BLOCK = 4_096
+"""Rows that are predicted at a time."""
+
+Rows = Float[np.ndarray, "n inputs"]
+Outputs = Float[np.ndarray, "n outputs"]
+
+
+class Covariance(NamedTuple):
+    """v·Matérn-5/2 of the distance in `lengths`, plus slope²·(1 + x·x'), plus noise on the diagonal."""
+
+    lengths: Float[np.ndarray, " inputs"]
+    variance: float
+    slope: float
+    noise: float
+
+    def between(self, x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
+        """Of the functions' values at x and at y, without the noise."""
+        root = np.sqrt(5.0 * squares(x / self.lengths, y / self.lengths))
+        return self.variance * (1.0 + root + root**2 / 3.0) * np.exp(-root) + self.slope * (1.0 + x @ y.T)
+
+
+def squares(x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
+    """Squared distances of rows."""
+    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2.0 * x @ y.T, 0.0)
+
+
+def surprise(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tuple[float, np.ndarray]:
+    """−log p(y|x), up to a constant, of the covariance whose logarithms are `theta`, and its gradient.
+
+    Rasmussen & Williams, *Gaussian Processes for Machine Learning*, 2006, equations 5.8 and 5.9, summed over the
+    outputs, which share the covariance.
+    """
+    lengths, (variance, slope, noise) = np.exp(theta[:-3]), np.exp(theta[-3:])
+    scaled = x / lengths
+    root = np.sqrt(5.0 * squares(scaled, scaled))
+    decay = variance * np.exp(-root)
+    matern, linear = (1.0 + root + root**2 / 3.0) * decay, slope * (1.0 + x @ x.T)
+    factor = cho_factor(matern + linear + (noise + JITTER) * np.eye(len(x)), lower=True, check_finite=False)
+    weights = cho_solve(factor, y, check_finite=False)
+    value = 0.5 * np.sum(y * weights) + y.shape[1] * np.sum(np.log(np.diag(factor[0])))
+    inverse = cho_solve(factor, np.eye(len(x)), check_finite=False)
+    pull = 0.5 * (y.shape[1] * inverse - weights @ weights.T)  # ∂value/∂covariance
+    along = pull * (5.0 / 3.0) * (1.0 + root) * decay
+    by_length = 2.0 * ((along.sum(1) @ scaled**2) - np.einsum("ni,ni->i", scaled, along @ scaled))
+    rest = np.sum(pull * matern), np.sum(pull * linear), noise * np.trace(pull)
+    return float(value), np.concatenate([by_length, rest])
+
+
+def likeliest(start: Covariance, x: Rows, y: Outputs) -> Covariance:
+    """The covariance of greatest marginal likelihood, searched from `start`."""
+    theta = np.log(np.concatenate([start.lengths, [start.variance, start.slope, start.noise]]))
+    bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 5.0), (-9.0, 2.0), (-14.0, 1.0)]
+    found = minimize(surprise, theta, (x, y), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS})
+    lengths, (variance, slope, noise) = np.exp(found.x[:-3]), np.exp(found.x[-3:])
+    return Covariance(lengths, float(variance), float(slope), float(noise))
+
+
+def expert_process(inputs: Rows, unit: Outputs) -> GaussianProcess:
+    """A Gaussian process of an expert's actions, in [−1, 1], given network inputs; fitted to at most 4,000 rows.
+
+    The last fits are kept: choosing settings and cloning ask for the same one.
+    """
+    few = np.random.default_rng(0).permutation(len(inputs))[:KNOWN]
+    x, y = np.asarray(inputs, np.float64)[few], np.clip(np.asarray(unit, np.float64), -1.0, 1.0)[few]
+    return _expert_process(x.tobytes(), y.tobytes(), len(few))
+
+
+@lru_cache(2)
+def _expert_process(x: bytes, y: bytes, n: int) -> GaussianProcess:
+    return GaussianProcess.fit(*(np.frombuffer(part).reshape(n, -1) for part in (x, y)), np.random.default_rng(0))
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianProcess:
+    """The posterior mean of a Gaussian process.
+
+    Every coordinate of the input has its own length scale (automatic relevance determination), which maximises the
+    marginal likelihood. Inputs are of order 1, outputs in [−1, 1].
+    """
+
+    x: Rows
+    weights: Outputs
+    covariance: Covariance
+
+    @classmethod
+    def fit(cls, x: Rows, y: Outputs, rng: np.random.Generator) -> GaussianProcess:
+        """Regress `y` in [−1, 1] on `x`.
+
+        An output at a bound is censored: the function may have any value from the bound outwards.
+        """
+        few = rng.permutation(len(x))[:SEARCHED]
+        covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 1.0, 0.1, 1e-4)
+        targets = weights = y
+        for _ in range(ROUNDS):
+            covariance = likeliest(covariance, x[few], targets[few])
+            targets, weights = cls._censored(covariance, x, y)
+        return cls(x, weights, covariance)
+
+    @staticmethod
+    def _censored(covariance: Covariance, x: Rows, y: Outputs) -> tuple[Outputs, Outputs]:
+        """Targets of the censored outputs at the function's own values, and the weights of the rows for them."""
+        known = covariance.between(x, x)
+        factor = cho_factor(known + (covariance.noise + JITTER) * np.eye(len(x)), lower=True, check_finite=False)
+        targets = y
+        for _ in range(CENSORING):
+            mean = known @ cho_solve(factor, targets, check_finite=False)
+            targets = np.where(y >= 1.0, np.maximum(mean, 1.0), np.where(y <= -1.0, np.minimum(mean, -1.0), y))
+        return targets, cho_solve(factor, targets, check_finite=False)
+
+    def left_out(self) -> float:
+        """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise.
+
+        Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. A noisy expert that is predicted as
+        well as its noise allows has 0.
+        """
+        noise = self.covariance.noise + JITTER
+        known = self.covariance.between(self.x, self.x) + noise * np.eye(len(self.x))
+        targets = known @ self.weights
+        factor = cho_factor(known, lower=True, check_finite=False)
+        alone = targets - self.weights / np.diag(cho_solve(factor, np.eye(len(self.x)), check_finite=False))[:, None]
+        squared = np.mean((np.clip(alone, -1.0, 1.0) - np.clip(targets, -1.0, 1.0)) ** 2)
+        return float(np.sqrt(max(squared - noise, 0.0)))
+
+    def __call__(self, x: Rows) -> Outputs:
+        """The mean at x, within [−1, 1]."""
+        parts = np.array_split(x, -(-len(x) // BLOCK))
+        mean = np.concatenate([self.covariance.between(part, self.x) @ self.weights for part in parts])
+        return np.clip(mean, -1.0, 1.0)

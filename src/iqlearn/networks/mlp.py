@@ -1,0 +1,122 @@
+"""Multi-layer perceptrons, and ensembles of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int
+
+from iqlearn.errors import require, require_choices
+from iqlearn.types import PRNGKey, Scalar
+
+Activation = Literal["relu", "tanh", "elu", "silu"]
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "elu": jax.nn.elu,
+    "silu": jax.nn.silu,
+}
+POWER_ITERATIONS = 40
+"""Iterations of the estimate of a largest singular value."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers of a multi-layer perceptron."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of each hidden layer."""
+    activation: Activation = "relu"
+    """Non-linearity between the layers."""
+    layer_norm: bool = False
+    """Normalise each hidden layer before its non-linearity."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        require(all(n > 0 for n in self.hidden), "hidden", self.hidden, "widths above 0")
+
+
+class Linear(eqx.Module):
+    """x·W + b with He-scaled normal weights and zero biases."""
+
+    weight: Float[Array, "inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    def __init__(self, inputs: int, outputs: int, scale: float, key: PRNGKey) -> None:
+        self.weight = jr.normal(key, (inputs, outputs)) * (scale / inputs) ** 0.5
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+        return x @ self.weight + self.bias
+
+    def bounded(self) -> "Linear":
+        """The layer with its weight matrix divided by its largest singular value where that exceeds 1."""
+        return eqx.tree_at(lambda m: m.weight, self, self.weight / jnp.maximum(spectral_norm(self.weight), 1.0))
+
+
+def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
+    """The largest singular value, by power iteration from a fixed vector. Its gradient is u·vᵀ."""
+    fixed = jax.lax.stop_gradient(weight)
+
+    def step(_: Int[Array, ""], v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
+        v = (fixed @ v) @ fixed
+        return v / (jnp.linalg.norm(v) + 1e-12)
+
+    v = jax.lax.fori_loop(0, POWER_ITERATIONS, step, jnp.sin(1.0 + jnp.arange(weight.shape[1], dtype=weight.dtype)))
+    u = fixed @ v
+    return u / (jnp.linalg.norm(u) + 1e-12) @ weight @ v
+
+
+def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
+    """Zero mean and unit variance over the units, without trained scale and shift."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+
+
+class MLP(eqx.Module):
+    """A multi-layer perceptron. The weights of its last layer start small."""
+
+    layers: tuple[Linear, ...]
+    activation: Activation = eqx.field(static=True)
+    normalise: bool = eqx.field(static=True)
+    spectral: bool = eqx.field(static=True)
+    """Whether every weight matrix is bounded, so that the network is 1-Lipschitz."""
+
+    def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey, spectral: bool = False) -> None:
+        widths = (inputs, *network.hidden, outputs)
+        scales = (2.0,) * len(network.hidden) + (0.01,)
+        self.layers = tuple(
+            Linear(n, m, scale, jr.fold_in(key, i))
+            for i, (n, m, scale) in enumerate(zip(widths[:-1], widths[1:], scales, strict=True))
+        )
+        self.activation, self.normalise, self.spectral = network.activation, network.layer_norm, spectral
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+        layers = [layer.bounded() for layer in self.layers] if self.spectral else self.layers
+        for layer in layers[:-1]:
+            x = layer(x)
+            x = ACTIVATIONS[self.activation](layer_norm(x) if self.normalise else x)
+        return layers[-1](x)
+
+
+class Ensemble(eqx.Module):
+    """Networks of one shape from different initial weights, stacked along a leading axis."""
+
+    members: MLP
+
+    def __init__(
+        self, inputs: int, outputs: int, network: Network, members: int, key: PRNGKey, spectral: bool = False
+    ) -> None:
+        keys = jr.split(key, members)
+        self.members = jax.vmap(lambda k: MLP(inputs, outputs, network, k, spectral))(keys)
+
+    def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
+        """The outputs of each member. Members run one after another: large batched products are slow on a CPU."""
+        size = self.members.layers[0].bias.shape[0]
+        each = (jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size))
+        return jnp.stack([member(x) for member in each])

@@ -1,0 +1,181 @@
+"""Soft Q-functions. One function answers policy, value and reward: with discrete actions alone, else with an actor."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int
+
+from iqlearn.networks import distributions
+from iqlearn.networks.distributions import Policy, Squash
+from iqlearn.networks.encoders import FlatEncoder
+from iqlearn.networks.mlp import MLP, Ensemble, Network
+from iqlearn.objectives import soft_log_policy, soft_value
+from iqlearn.types import ActionScale, Obs, PRNGKey, Scalar, TaskSpec
+
+stop = jax.lax.stop_gradient
+Inputs = Float[Array, "n inputs"]
+Unit = Float[Array, "n act"]
+
+
+def of_action(values: Float[Array, "n actions"], action: Int[Array, " n"]) -> Float[Array, " n"]:
+    """The column of each row's action. A masked sum, because the gradient of indexing is slow in a scan."""
+    chosen = jnp.arange(values.shape[-1]) == action[:, None]
+    return jnp.sum(jnp.where(chosen, values, 0.0), axis=-1)
+
+
+class DiscreteSoftQ(eqx.Module):
+    """Q(s, ·) of an ensemble. The mean of the members acts and judges.
+
+    Observations are raw, actions integers in [0, choices).
+    """
+
+    net: Ensemble
+    encoder: FlatEncoder
+    temperature: float = eqx.field(static=True)
+    output_scale: float = eqx.field(static=True)
+    """Factor of the networks' outputs."""
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        network: Network,
+        members: int,
+        encoder: FlatEncoder,
+        key: PRNGKey,
+        temperature: float = 1.0,
+        output_scale: float = 1.0,
+        spectral: bool = False,
+    ) -> None:
+        self.net = Ensemble(encoder.size, task.choices, network, members, key, spectral)
+        self.encoder = encoder
+        self.temperature, self.output_scale = temperature, output_scale
+
+    def member_q(self, obs: Obs) -> Float[Array, "members n actions"]:
+        """Q of every member for every action."""
+        return self.inputs_q(self.encoder(obs))
+
+    def inputs_q(self, inputs: Inputs) -> Float[Array, "members n actions"]:
+        """`member_q` of encoded observations."""
+        return self.output_scale * self.net(inputs)
+
+    def all_q(self, obs: Obs) -> Float[Array, "n actions"]:
+        """Q(s, ·)"""
+        return jnp.mean(self.member_q(obs), axis=0)
+
+    def q(self, obs: Obs, action: Int[Array, " n"]) -> Float[Array, " n"]:
+        """Q(s, a)"""
+        return of_action(self.all_q(obs), action)
+
+    def v(self, obs: Obs) -> Float[Array, " n"]:
+        """V(s) = τ·log Σ_a exp(Q(s,a)/τ)"""
+        return soft_value(self.all_q(obs), self.temperature)
+
+    def log_prob(self, obs: Obs, action: Int[Array, " n"]) -> Float[Array, " n"]:
+        """log π(a|s) = (Q(s,a) − V(s))/τ"""
+        return of_action(soft_log_policy(self.all_q(obs), self.temperature), action)
+
+    def act(self, obs: Obs, key: PRNGKey | None = None) -> Int[Array, " n"]:
+        """A sample of π(·|s), or without a key the most likely action."""
+        q = self.all_q(obs)
+        if key is None:
+            return jnp.argmax(q, axis=-1)
+        return jr.categorical(key, soft_log_policy(q, self.temperature), axis=-1)
+
+
+class Drawn(eqx.Module):
+    """An action of the actor for each row."""
+
+    unit: Unit
+    """In [−1, 1]."""
+    log_prob: Float[Array, " n"]
+    """Log-density over [−1, 1]."""
+    policy: Policy
+
+
+class ContinuousSoftQ(eqx.Module):
+    """Critics Q(s, a) and a Gaussian actor π(a|s) that follows exp(Q/τ).
+
+    Observations are raw, actions (n, act) in the environment's units. Densities are over actions scaled to [−1, 1].
+    The least of the critics judges (clipped double Q-learning).
+    """
+
+    critic: Ensemble
+    actor: MLP
+    log_temperature: Scalar
+    encoder: FlatEncoder
+    actions: ActionScale
+    squash: Squash = eqx.field(static=True)
+    """How the actor's Gaussian is brought into [−1, 1]."""
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        critic: Network,
+        critics: int,
+        actor: Network,
+        encoder: FlatEncoder,
+        key: PRNGKey,
+        temperature: float = 1.0,
+        squash: Squash = "tanh",
+        spectral: bool = False,
+    ) -> None:
+        critic_key, actor_key = jr.split(key)
+        dim = len(task.bounds.low)
+        self.critic = Ensemble(encoder.size + dim, 1, critic, critics, critic_key, spectral)
+        self.actor = MLP(encoder.size, 2 * dim, actor, actor_key)
+        self.log_temperature = jnp.log(jnp.float32(temperature))
+        self.encoder, self.actions, self.squash = encoder, ActionScale(task.bounds), squash
+
+    @property
+    def temperature(self) -> Scalar:
+        """τ"""
+        return jnp.exp(self.log_temperature)
+
+    def unit_q(self, inputs: Inputs, unit: Unit, critic: Ensemble | None = None) -> Float[Array, "members n"]:
+        """Q of every member, or of another critic, from encoded observations and actions in [−1, 1]."""
+        return (critic or self.critic)(jnp.concatenate([inputs, unit], axis=1))[..., 0]
+
+    def policy(self, inputs: Inputs, actor: MLP | None = None) -> Policy:
+        """π(·|s) of each row, or that of another actor, from encoded observations."""
+        return distributions.policy((actor or self.actor)(inputs), self.squash)
+
+    def draw(self, inputs: Inputs, key: PRNGKey, actor: MLP | None = None) -> Drawn:
+        """A sample of π(·|s) for each row, differentiable in the actor."""
+        policy = self.policy(inputs, actor)
+        return Drawn(*policy.sample(key), policy)
+
+    def member_v(self, inputs: Inputs, drawn: Drawn, critic: Ensemble | None = None) -> Float[Array, "members n"]:
+        """Each member's V(s), estimated with one sample: Q(s,a) − τ·log π(a|s)."""
+        return self.unit_q(inputs, drawn.unit, critic) - stop(self.temperature) * drawn.log_prob
+
+    def q(self, obs: Obs, action: Unit) -> Float[Array, " n"]:
+        """Q(s, a), the least of the members'."""
+        return jnp.min(self.unit_q(self.encoder(obs), self.actions.to_unit(action)), axis=0)
+
+    def v(self, obs: Obs) -> Float[Array, " n"]:
+        """V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)], over two actions one standard deviation on either side of the mean.
+
+        The two sides are the same for every row. The estimate is exact as far as Q is linear in the action.
+        """
+        inputs = self.encoder(obs)
+        policy = self.policy(inputs)
+        side = jnp.where(jnp.arange(policy.mean.shape[1]) % 2 == 0, 1.0, -1.0)
+        noise = jnp.broadcast_to(side, policy.mean.shape)
+
+        def least(sign: float) -> Float[Array, " n"]:
+            return jnp.min(self.member_v(inputs, Drawn(*policy.shifted(sign * noise), policy)), axis=0)
+
+        return 0.5 * (least(1.0) + least(-1.0))
+
+    def log_prob(self, obs: Obs, action: Unit) -> Float[Array, " n"]:
+        """log π(a|s), finite at the bounds of the action space."""
+        return self.policy(self.encoder(obs)).log_prob(self.actions.to_unit(action))
+
+    def act(self, obs: Obs, key: PRNGKey | None = None) -> Unit:
+        """A sample of π(·|s), or without a key its mode."""
+        policy = self.policy(self.encoder(obs))
+        return self.actions.to_env(policy.mode if key is None else policy.sample(key)[0])
+
+
+SoftQ = DiscreteSoftQ | ContinuousSoftQ

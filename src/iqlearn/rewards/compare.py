@@ -1,0 +1,150 @@
+"""The evaluation of a reward against the true one: on what, with which figures, and the files written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from iqlearn import files
+from iqlearn.data.demos import Demos
+from iqlearn.envs.gym import Environment
+from iqlearn.errors import InputError
+from iqlearn.evaluation import plots
+from iqlearn.evaluation.returns import Act, as_arrays, rollouts
+from iqlearn.rewards.base import taken
+from iqlearn.rewards.correlations import Episodes, baselines, in_absorbing_state, pearson, report
+from iqlearn.rewards.distil import DistilledReward, Kind
+from iqlearn.rewards.epic import Coverage, epic_distance
+from iqlearn.rewards.recovered import RecoveredReward
+from iqlearn.types import Transitions
+
+AnyReward = RecoveredReward | DistilledReward
+REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
+"""Names of the files in a run folder, without their suffixes."""
+EPIC_ROWS, EPIC_COVERAGE = 512, 256
+"""Number of transitions that EPIC compares, and of draws that its canonical form averages over."""
+HELD_OUT = 5
+"""Every fifth episode is held out from a distillation, to measure it."""
+OTHERS, FITTED_ON = ("random", "noisy"), 500
+"""Rollouts that a reward is refitted against, and the offset of their seed: `material` never plays these episodes."""
+
+
+def material(
+    environment: Environment | None, policy: Act, demos: Demos | None, kinds: Sequence[str], episodes: int, seed: int
+) -> dict[str, Demos]:
+    """What a reward is evaluated on, by kind: the demonstrations, and rollouts of the policy.
+
+    Raises:
+        InputError: there is nothing to judge, or rollouts are asked for without an environment.
+    """
+    sets = {} if demos is None else {"demos": demos}
+    if kinds:
+        if environment is None:
+            raise InputError("The run names no environment to play rollouts in; expected one trained with --env.")
+        for kind, played in rollouts(environment, policy, kinds, episodes, seed).items():
+            sets[kind] = Demos.from_arrays(as_arrays(played), kind)
+    if not sets:
+        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
+    return sets
+
+
+def refitted(
+    environment: Environment | None,
+    policy: Act,
+    reward: RecoveredReward,
+    expert: Demos,
+    kind: Kind,
+    episodes: int,
+    seed: int,
+    out: Path,
+) -> DistilledReward:
+    """The reward refitted between the demonstrations and new rollouts, of a random and of the disturbed policy.
+
+    It is written to `out`, a folder that exists.
+
+    Raises:
+        InputError: there is no environment, or the demonstrations hold no actions and `kind` asks for them.
+    """
+    if environment is None:
+        raise InputError("The run names no environment to meet others in; expected one trained with --env.")
+    played = rollouts(environment, policy, OTHERS, episodes, FITTED_ON + seed)
+    others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
+    expert = expert.placeholders(reward.spec) if kind == "state" and expert.act is None else expert
+    told = reward.refit(expert, others, kind, seed=seed)
+    told.save(out / f"{REFIT.format(kind)}.safetensors")
+    return told
+
+
+def compare(
+    environment: Environment | None, reward: AnyReward, sets: Mapping[str, Demos], stem: Path, title: str
+) -> dict[str, Any]:
+    """The `report` over all kinds together and by kind, written to `stem`.json with a picture in `stem`.png.
+
+    The rewards are those of single steps (`absorbing`). In the return of an episode that truly ended, the absorbing
+    state pays up to the time limit.
+    """
+    limit = (environment and environment.time_limit) or max(int(demos.lengths.max()) for demos in sets.values())
+    judged = {kind: reward(demos, absorbing=True) for kind, demos in sets.items()}
+    pays = {kind: reward.ends.after(steps) for kind, steps in judged.items()}
+    after = {kind: in_absorbing_state(pays[kind], demos.ep, demos.term, limit) for kind, demos in sets.items()}
+    true = {kind: demos.rew for kind, demos in sets.items() if demos.rew is not None}
+    learned, rest = (np.concatenate([*part.values()]) for part in (judged, after))
+    everything = np.concatenate([*true.values()]) if len(true) == len(sets) else None
+    facts = report(learned, everything, numbered(sets), rest)
+    if everything is not None:
+        facts |= baselines(learned, everything, numbered(sets))
+    if environment is not None:
+        facts["epic"] = epic(environment, reward, _all_transitions(sets))
+    facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
+    files.write_json(stem.with_suffix(".json"), facts)
+    if true:
+        pictured = {k: plots.Judged(judged[k], true[k], sets[k].ep, sets[k].obs, after[k]) for k in true}
+        plots.rewards(stem.with_suffix(".png"), pictured, title)
+    return facts
+
+
+def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, out: Path) -> dict[str, Any]:
+    """The reward distilled on these transitions, written to the folder `out`: its path, and its correlation with the
+    reward on held-out episodes."""
+    held, rows = numbered(sets) % HELD_OUT == HELD_OUT - 1, _all_transitions(sets)
+    small = reward.distil(taken(rows, ~held), kind)
+    path = out / f"{DISTILLED.format(kind)}.safetensors"
+    small.save(path)
+    kept = taken(rows, held if held.any() else ~held)
+    return {
+        "distilled": str(path),
+        "distilled_pearson": pearson(small(kept, absorbing=True), reward(kept, absorbing=True)),
+    }
+
+
+def epic(environment: Environment, reward: AnyReward, transitions: Transitions) -> float | None:
+    """EPIC distance to the true reward on a sample of the transitions.
+
+    None if the environment cannot tell the reward of any (s, a, s'), as those of this package do with `true_reward`.
+    """
+    if (truth := environment.true_reward) is None:
+        return None
+    rng = np.random.default_rng(0)
+    sampled, cover = (rng.integers(len(transitions.terminal), size=size) for size in (EPIC_ROWS, EPIC_COVERAGE))
+    coverage = Coverage(taken(transitions, cover).obs, np.asarray(transitions.action)[rng.permutation(cover)])
+
+    def true(of: Transitions) -> np.ndarray:
+        return np.asarray(truth(*jax.tree.map(np.asarray, of[:3])))
+
+    return epic_distance(reward, true, taken(transitions, sampled), coverage, reward.ends.gamma)
+
+
+def numbered(sets: Mapping[str, Demos]) -> Episodes:
+    """Episode numbers over all sets. Each episode has a number of its own."""
+    kind = np.repeat(np.arange(len(sets)), [len(demos.ep) for demos in sets.values()])
+    pairs = np.stack([kind, np.concatenate([demos.ep for demos in sets.values()])])
+    return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _all_transitions(sets: Mapping[str, Demos]) -> Transitions:
+    parts = [demos.transitions for demos in sets.values()]
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)

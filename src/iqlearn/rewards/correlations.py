@@ -1,0 +1,87 @@
+"""A learned reward beside the true one: correlations by transition and by episode."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Values = Float[np.ndarray, " n"]
+Episodes = Int[np.ndarray, " n"]
+"""The number of each transition's episode."""
+CONSTANT = 1e-12
+"""Spread, as a share of the largest magnitude, up to which numbers count as equal: rounding of float64."""
+
+
+def pearson(a: Values, b: Values, weights: Values | None = None) -> float | None:
+    """Linear correlation, with weights. None if one side is constant up to rounding, or has fewer than two values."""
+    weights = np.ones(len(a)) if weights is None else weights
+    share = weights / weights.sum()
+    sides = []
+    for side in (a.astype(np.float64), b.astype(np.float64)):
+        centred = side - share @ side
+        size = np.sqrt(share @ centred**2)
+        if size <= CONSTANT * np.abs(side).max(initial=0.0):
+            return None
+        sides.append(centred / size)
+    return float(np.clip(share @ (sides[0] * sides[1]), -1.0, 1.0))
+
+
+def spearman(a: Values, b: Values) -> float | None:
+    """Correlation of the ranks; equal values share the mean of their ranks. None as for `pearson`."""
+    return pearson(ranks(a), ranks(b))
+
+
+def ranks(values: Values) -> Values:
+    """The rank of each value, from 0; equal values share the mean of their ranks.
+
+    >>> ranks(np.array([3.0, 1.0, 1.0])).tolist()
+    [2.0, 0.5, 0.5]
+    """
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[group]
+
+
+def by_episode(values: Values, episode: Episodes) -> Float[np.ndarray, " episodes"]:
+    """The undiscounted sum of each episode's values, in the order of the episodes' numbers."""
+    return np.bincount(np.unique(episode, return_inverse=True)[1], weights=values)
+
+
+def report(learned: Values, true: Values | None, episode: Episodes, after: Values) -> dict[str, Any]:
+    """Range of the learned reward, and its correlation with the true one if that is known.
+
+    `after` is what follows each transition, not 0 only at true ends. It counts in the return of its episode only.
+    """
+    returns = by_episode(learned + after, episode)
+    facts: dict[str, Any] = {
+        "transitions": len(learned),
+        "mean": float(learned.mean()),
+        "std": float(learned.std()),
+        "min": float(learned.min()),
+        "max": float(learned.max()),
+        "episodes": len(returns),
+        "episode_mean": float(returns.mean()),
+    }
+    pairs = {} if true is None else {"transition": (learned, true), "episode": (returns, by_episode(true, episode))}
+    for what, pair in pairs.items():
+        facts |= {f"pearson_{what}": pearson(*pair), f"spearman_{what}": spearman(*pair)}
+    return facts
+
+
+def baselines(learned: Values, true: Values, episode: Episodes) -> dict[str, float | None]:
+    """How much of a correlation by episode comes from the length of the episodes.
+
+    `pearson_length` is the correlation of the number of steps with the true return. `pearson_mean` is that of the mean
+    learned reward per step, without what follows an end.
+    """
+    earned, length = by_episode(true, episode), by_episode(np.ones(len(true)), episode)
+    mean = by_episode(learned, episode) / length
+    return {"pearson_length": pearson(length, earned), "pearson_mean": pearson(mean, earned)}
+
+
+def in_absorbing_state(each: Values, episode: Episodes, terminal: Bool[np.ndarray, " n"], limit: int) -> Values:
+    """What an absorbing state pays from a true end to the time limit, `each` per step.
+
+    An episode that ended early then has as many rewards as one that lasted, so their undiscounted sums compare.
+    """
+    _, group, lengths = np.unique(episode, return_inverse=True, return_counts=True)
+    return np.where(terminal, np.maximum(limit - lengths[group], 0) * each, 0.0)

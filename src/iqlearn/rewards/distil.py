@@ -1,0 +1,93 @@
+"""Rewards that are networks of their own: made by `RecoveredReward.distil` and `refit`, kept in a file."""
+
+from __future__ import annotations
+
+import json
+import typing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.random as jr
+import numpy as np
+
+from iqlearn import files
+from iqlearn.data.demos import Demos
+from iqlearn.errors import InputError
+from iqlearn.networks import encoders
+from iqlearn.networks.reward import SATURATION, RewardNet, Seen
+from iqlearn.rewards.base import Ends, Rewards, in_blocks, of_task
+from iqlearn.types import PRNGKey, TaskSpec, Transitions, spec_from_dict, spec_to_dict
+
+Kind = Literal["state", "state-action"]
+
+
+@dataclass(frozen=True)
+class DistilledReward:
+    """A reward r(s) or r(s, a). At a true end it adds what follows, as `RecoveredReward` does.
+
+    >>> reward.save("reward.safetensors"); DistilledReward.load("reward.safetensors")
+    """
+
+    net: RewardNet
+    spec: TaskSpec
+    ends: Ends
+
+    @property
+    def kind(self) -> Kind:
+        """What the reward depends on."""
+        return "state-action" if self.net.of_action else "state"
+
+    def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Rewards:
+        """The reward of each transition. It does not read s'. `absorbing` leaves out what follows a true end.
+
+        Raises:
+            InputError: the transitions are of another task.
+        """
+        told = of_task(transitions, self.spec, "the reward")
+        step = in_blocks(lambda batch: _judge(self.net, Seen(batch.obs, batch.action)), told)
+        return step if absorbing else self.ends.paid(step, np.asarray(told.terminal))
+
+    def at_discount(self, gamma: float) -> DistilledReward:
+        """As `RecoveredReward.at_discount`."""
+        return replace(self, ends=self.ends.at_discount(gamma))
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file with the task in its header."""
+        about = {"kind": self.kind, "ends": asdict(self.ends), "spec": spec_to_dict(self.spec)}
+        files.write_tree(Path(path), self.net, about={"iqlearn": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> DistilledReward:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or something else.
+        """
+        path = Path(path)
+        try:
+            about = json.loads(files.read_about(path)["iqlearn"])
+            spec, kind, ends = spec_from_dict(about["spec"]), about["kind"], Ends(**about["ends"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is no distilled reward; expected one written by iqlearn reward --distil or --refit."
+            ) from error
+        like = jax.eval_shape(lambda: blank(spec, kind, 1.0, jr.key(0)))
+        return cls(files.read_tree(path, like), spec, ends)
+
+
+def check_kind(kind: str) -> None:
+    """Raise `InputError` unless there is such a reward."""
+    if kind not in typing.get_args(Kind):
+        raise InputError(f"kind is {kind!r}; expected one of {', '.join(typing.get_args(Kind))}.")
+
+
+def blank(spec: TaskSpec, kind: Kind, limit: float, key: PRNGKey) -> RewardNet:
+    """A reward network before its encoder is fitted."""
+    return RewardNet(spec, encoders.blank(spec.obs, "standard", SATURATION), kind == "state-action", limit, key)
+
+
+@jax.jit
+def _judge(net: RewardNet, seen: Seen) -> jax.Array:
+    return net(seen.obs, seen.action)

@@ -1,0 +1,151 @@
+"""EPIC: the distance of two rewards, without regard to shaping and scale (Gleave et al., ICLR 2021).
+
+A reward R is first brought to its canonical form, in which every potential Φ of a shaping γΦ(s') − Φ(s) cancels:
+
+    C(R)(s,a,s') = R(s,a,s') + γ·m(s') − m(s) − γ·E_S[m(S)],    m(s) = E_{A,S'}[R(s,A,S')],
+
+with A and S, S' drawn from coverage distributions of actions and of states. The distance is √((1 − ρ)/2), ρ the
+correlation of the two canonical forms. It is 0 for R and a·R + shaping + c with a > 0, 1 for R and −R, and 1/√2 for
+rewards that have nothing in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from iqlearn.rewards.base import taken
+from iqlearn.rewards.correlations import pearson
+from iqlearn.types import Obs, RewardFunction, Transitions, rows
+
+BLOCK = 65_536
+"""Largest number of transitions in one call of a reward function, unless the coverage of one state is larger."""
+
+
+class Coverage(NamedTuple):
+    """Draws of (S', A), one pair a row: the states and actions on which the rewards are compared.
+
+    Rows are independent draws, or every pair once (`Coverage.every`), which gives the exact expectation.
+    """
+
+    state: Obs
+    action: Shaped[np.ndarray, "k *act"]
+
+    @staticmethod
+    def every(states: Obs, actions: Shaped[np.ndarray, "a *act"]) -> Coverage:
+        """Each of the states with each of the actions."""
+        state, action = (index.ravel() for index in np.indices((rows(states), len(actions))))
+        return Coverage(taken(states, state), actions[action])
+
+
+def canonical(
+    reward: RewardFunction, transitions: Transitions, coverage: Coverage, gamma: float
+) -> Float[np.ndarray, " n"]:
+    """C(R) of each transition, float64. It evaluates k·(2n + k) rewards, k the rows of the coverage.
+
+    The coverage's transitions have no ends. At a true end of `transitions` there is no potential of s' to cancel, so
+    γ·m(s') is left out.
+    """
+    follows = ~np.asarray(transitions.terminal)
+    here, there, everywhere = (
+        mean_rewards(reward, states, coverage) for states in (transitions.obs, transitions.next_obs, coverage.state)
+    )
+    told = np.asarray(reward(transitions), np.float64)
+    return told + gamma * follows * there - here - gamma * everywhere.mean()
+
+
+def mean_rewards(reward: RewardFunction, states: Obs, coverage: Coverage) -> Float[np.ndarray, " n"]:
+    """m(s) = E_{A,S'}[R(s,A,S')] over the coverage, block by block. Equal states are computed once."""
+    states = jax.tree.map(np.asarray, states)
+    flat = np.concatenate([x.reshape(len(x), -1) for x in jax.tree.leaves(states)], axis=1)
+    _, distinct, place = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    blocks = _crossed(taken(states, distinct), coverage)
+    means = [reward(block).reshape(-1, rows(coverage.state)).mean(axis=1) for block in blocks]
+    return np.concatenate(means, dtype=np.float64)[place.reshape(-1)]
+
+
+def _crossed(states: Obs, coverage: Coverage) -> Iterator[Transitions]:
+    """Blocks of (s, A, S'): every state with every row of the coverage."""
+    size = rows(coverage.state)
+    chunk = max(BLOCK // size, 1)
+    for start in range(0, rows(states), chunk):
+        n = min(chunk, rows(states) - start)
+        here, draw = (index.ravel() for index in np.indices((n, size)))
+        reached, action, terminal = taken((*coverage, np.zeros(size, bool)), draw)
+        yield Transitions(taken(states, start + here), action, reached, terminal)
+
+
+def correlation(
+    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None = None
+) -> float:
+    """Pearson's correlation, with weights. 0 if one side is constant, because it tells nothing about the other."""
+    return pearson(first, second, weights) or 0.0
+
+
+def pearson_distance(rho: float) -> float:
+    """√((1 − ρ)/2), from 0 to 1; a metric (Gleave et al., lemma 4.5)."""
+    return float(np.sqrt((1.0 - rho) / 2.0))
+
+
+def epic_distance(
+    first: RewardFunction, second: RewardFunction, transitions: Transitions, coverage: Coverage, gamma: float
+) -> float:
+    """The EPIC distance of two rewards on these transitions, in [0, 1].
+
+    Args:
+        first, second: the rewards. Both are evaluated on transitions (s, A, S') that the environment may never make.
+        transitions: where the canonical rewards are compared, the coverage distribution of (s, a, s').
+        coverage: draws of (S', A) for the canonical form. Shaping cancels exactly for any draws.
+        gamma: the discount of the shaping that does not count.
+
+    >>> run = iq.learn(iq.IQLearn(), demos)
+    >>> epic_distance(run.reward, truth, demos.transitions, Coverage(demos.next_obs, demos.act), gamma=0.99)
+    """
+    return pearson_distance(correlation(*(canonical(r, transitions, coverage, gamma) for r in (first, second))))
+
+
+def tabular_epic_distance(
+    first: Float[np.ndarray, "S A S"],
+    second: Float[np.ndarray, "S A S"],
+    gamma: float,
+    transition: Float[np.ndarray, "S A S"] | None = None,
+) -> float:
+    """The exact distance of two tables R[s,a,s'], in [0, 1].
+
+    Without `transition` it is EPIC with uniform coverage, on all S·A·S triples. A recovered reward knows nothing of
+    the impossible ones, so this distance to the truth is large even if the reward explains the expert perfectly. With
+    `transition`, P(s'|s,a), only possible ones count: S' ~ P(·|s,A), and C(R) = R + γV(s') − V(s), V the value of the
+    uniformly random policy (value canonicalisation, Skalse et al., ICLR 2024). EPIC is the case where every action
+    leads to a uniformly drawn state.
+    """
+    states = len(first)
+    transition = np.full(first.shape, 1.0 / states) if transition is None else transition
+    flow = transition.mean(axis=1)
+
+    def shaped(reward: Float[np.ndarray, "S A S"]) -> Float[np.ndarray, " n"]:
+        value = np.linalg.solve(np.eye(states) - gamma * flow, (transition * reward).sum(axis=2).mean(axis=1))
+        return (reward + gamma * value - value[:, None, None]).ravel()
+
+    return pearson_distance(correlation(shaped(first), shaped(second), transition.ravel()))
+
+
+def tabular_state_reward(
+    reward: Float[np.ndarray, "S A S"], transition: Float[np.ndarray, "S A S"], gamma: float
+) -> Float[np.ndarray, " S"]:
+    """The reward g(s') of entering each state, which remains when a potential is removed: r ≈ g(s') + γh(s') − h(s).
+
+    Least squares over the possible transitions (Fu et al., ICLR 2018). If the true reward depends on s' alone, g of an
+    exactly recovered reward equals it up to a constant. Unlike r, g is defined on impossible transitions too.
+    """
+    states = len(reward)
+    here, _, there = (index.ravel() for index in np.indices(reward.shape))
+    one = np.eye(states)
+    system = np.concatenate([one[there], gamma * one[there] - one[here]], axis=1)
+    root = np.sqrt(transition.ravel())[:, None]
+    possible = root[:, 0] > 0.0
+    wanted = (root[:, 0] * reward.ravel())[possible]
+    return np.linalg.lstsq((root * system)[possible], wanted, rcond=1e-9)[0][:states]

@@ -1,0 +1,141 @@
+"""The recovered reward: evaluated on transitions, distilled, or refitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from iqlearn.data.demos import Demos
+from iqlearn.errors import InputError
+from iqlearn.networks import encoders
+from iqlearn.networks.reward import SATURATION, RewardNet, Seen, contrast, fit_to
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.objectives import SoftValues, discounted, implied_reward
+from iqlearn.rewards.base import Ends, Rewards, in_blocks, of_task
+from iqlearn.rewards.distil import DistilledReward, Kind, blank, check_kind
+from iqlearn.types import TaskSpec, Transitions, rows
+
+ENOUGH = 64
+"""Smallest number of transitions for a fit."""
+
+
+@dataclass(frozen=True)
+class RecoveredReward:
+    """r(s,a,s') = Q(s,a) − γ(1−d)·V(s'): the one reward whose soft-optimal policy is the learnt one.
+
+    The reward is high for what the expert did. With the default, χ² on the mixture, it is about +r_max = 2α on the
+    expert's transitions and −r_max on transitions of the learner alone, which is 1 and −1 by default.
+
+    **True ends** (d = 1; a time limit is no end): training has an absorbing state, worth −r_max/(1−γ) if the learner
+    failed and +r_max/(1−γ) if the expert finished. A reinforcement-learning library takes V(s') as 0 there, so the last
+    step pays everything that follows at once. An agent that maximises the return of this reward gains nothing from
+    ending an episode early or from delaying its end, provided that its discount is that of training. `at_discount`
+    serves other discounts. `absorbing=True` gives the reward of the last step alone.
+
+    If no expert episode ended, every end is a failure: it pays −r_max, as does every later step, even if training never
+    saw that end. Otherwise only Q tells whose end it was: r = Q − γr/(1−γ), so r = (1−γ)·Q at an end.
+
+    >>> run.reward(demos), run.reward(transitions, absorbing=True)
+    >>> reward = run.reward.distil(demos.transitions, kind="state")
+    """
+
+    model: SoftQ
+    ends: Ends
+    spec: TaskSpec
+    limit: float = 1.0
+    """r_max"""
+
+    @property
+    def gamma(self) -> float:
+        """Discount in training."""
+        return self.ends.gamma
+
+    def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Rewards:
+        """The reward of each transition.
+
+        Raises:
+            InputError: the transitions are of another task.
+        """
+        batch = self._of(transitions)
+        steps = in_blocks(lambda block: _steps(self.model, block, self.ends), batch)
+        return steps if absorbing else self.ends.paid(steps, np.asarray(batch.terminal))
+
+    def at_discount(self, gamma: float) -> RecoveredReward:
+        """The same reward for an agent of discount `gamma`: an end pays what follows it at that discount.
+
+        Raises:
+            InputError: `gamma` is not in [0, 1).
+        """
+        return replace(self, ends=self.ends.at_discount(gamma))
+
+    def distil(
+        self, transitions: Transitions | Demos, kind: Kind = "state-action", updates: int = 5_000, seed: int = 0
+    ) -> DistilledReward:
+        """A small network r(s) or r(s, a), fitted by least squares to the reward of these transitions.
+
+        The fit is good where the transitions are, so give the expert's together with others, for instance random ones.
+        A state reward drops what depends on the action and on the dynamics. What remains carries over to other dynamics
+        (Fu et al., AIRL, 2018).
+
+        Raises:
+            InputError: there are fewer than 64 transitions, or they are of another task.
+        """
+        check_kind(kind)
+        batch = self._of(transitions)
+        if (n := rows(batch)) < ENOUGH:
+            raise InputError(f"{n} transitions to distil from; expected at least {ENOUGH}.")
+        told = self(batch, absorbing=True)
+        init_key, fit_key = jr.split(jr.key(seed))
+        encoder = encoders.fit(self.spec.obs, batch.obs, "standard", SATURATION)
+        net = RewardNet(self.spec, encoder, kind == "state-action", float(np.abs(told).max()), init_key)
+        return DistilledReward(fit_to(net, batch, jnp.asarray(told), fit_key, updates), self.spec, self.ends)
+
+    def refit(
+        self,
+        expert: Transitions | Demos,
+        others: Transitions | Demos,
+        kind: Kind = "state-action",
+        updates: int = 20_000,
+        seed: int = 0,
+    ) -> DistilledReward:
+        """A reward r(s) or r(s, a) to train on: the solution of the objective for a fixed policy.
+
+        Once the learner acts as the expert does, Q(s,a) − γV(s') separates the two by small differences only, and its
+        values elsewhere are guesses. Here the learner's half of the mixture is what a new agent will meet: `others`,
+        for instance of a random policy and of the run's disturbed policy, and states that nobody met. With a fixed
+        policy every Q has one reward, and the loss of LS-IQ (equation 12) is a regression of that reward, to +r_max on
+        the expert's transitions and to −r_max on the others. A penalty on the slope between the two makes the reward
+        rise all the way to the expert. Q is not read. Ends pay as in the recovered reward.
+
+        Raises:
+            InputError: there is no transition of the expert, there are fewer than 64 of others, or they are of another
+                task.
+        """
+        check_kind(kind)
+        sides = self._of(expert), self._of(others)
+        n_expert, n_others = map(rows, sides)
+        if n_expert < 1 or n_others < ENOUGH:
+            has = f"{n_expert} transitions of the expert and {n_others} of others to refit between"
+            raise InputError(f"{has}; expected at least 1 and {ENOUGH}.")
+        rng, (init_key, fit_key) = np.random.default_rng(seed), jr.split(jr.key(seed))
+        of_expert, of_others = (jax.tree.map(jnp.asarray, Seen(side.obs, side.action)) for side in sides)
+        net = blank(self.spec, kind, self.limit, init_key)
+        net = contrast(net, of_expert, of_others, rng, fit_key, updates)
+        return DistilledReward(net, self.spec, self.ends)
+
+    def _of(self, transitions: Transitions | Demos) -> Transitions:
+        return of_task(transitions, self.spec, "the run")
+
+
+@partial(jax.jit, static_argnames=("ends",))
+def _steps(model: SoftQ, batch: Transitions, ends: Ends) -> Float[Array, " n"]:
+    """Q(s,a) − γV(s') of each transition (IQ-Learn, section 4), and `ends.step` at a true end."""
+    q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
+    inner = implied_reward(SoftValues(q, v, discounted(v, batch.terminal, ends.gamma)))
+    return jnp.where(batch.terminal, ends.step(q), inner)

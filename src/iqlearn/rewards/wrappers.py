@@ -1,0 +1,118 @@
+"""Gymnasium wrappers that pay a learned reward, so that any reinforcement-learning library can train on it."""
+
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Float
+
+from iqlearn.envs.gym import canonical, obs_spec
+from iqlearn.errors import InputError
+from iqlearn.types import Obs, RewardFunction, Transitions, in_words
+
+TRUE_REWARD = "true_reward"
+"""Key of `info` that holds the environment's own reward."""
+
+
+class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
+    """Replaces the environment's reward by `reward`; `info["true_reward"]` holds the environment's own.
+
+    Put a monitor of the true return inside this wrapper, and a monitor of the learned return outside.
+
+    >>> reward = iq.Run.load("runs/hopper").reward.at_discount(0.99)  # the agent's
+    >>> env = iq.RewardWrapper(gym.make("Hopper-v5"), reward)
+    >>> stable_baselines3.SAC("MlpPolicy", env, gamma=0.99).learn(50_000)
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction) -> None:
+        super().__init__(env)
+        check_fits(reward, env.observation_space)
+        self._reward = reward
+        self._obs: Obs = np.zeros(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = seen(self._reward, obs)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        acted = within(self.env.action_space, action)  # before the environment can change the array
+        obs, true, terminated, truncated, info = self.env.step(action)
+        before, self._obs = self._obs, seen(self._reward, obs)
+        row = jax.tree.map(lambda x: np.asarray(x)[None], (before, acted, self._obs, terminated))
+        return obs, float(self._reward(Transitions(*row))[0]), terminated, truncated, {**info, TRUE_REWARD: float(true)}
+
+
+class VectorRewardWrapper(gym.vector.VectorWrapper):
+    """`RewardWrapper` for vector environments, in each of Gymnasium's autoreset modes.
+
+    No transition crosses the border of an episode: at an end s' is the last observation of the episode, and a step
+    that only resets pays 0.
+
+    >>> env = iq.VectorRewardWrapper(gym.make_vec("Hopper-v5", num_envs=8), run.reward)
+    """
+
+    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], reward: RewardFunction) -> None:
+        super().__init__(env)
+        check_fits(reward, env.single_observation_space)
+        self._reward = reward
+        self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._obs: Obs = np.zeros(0)
+        self._ended = np.zeros(env.num_envs, bool)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)  # pyright: ignore[reportArgumentType]
+        self._obs = seen(self._reward, obs)
+        self._ended = np.zeros(self.num_envs, bool)
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Float[np.ndarray, " n"], Any, Any, dict[str, Any]]:
+        acted = within(self.single_action_space, actions)
+        obs, true, terminated, truncated, info = self.env.step(actions)
+        before, self._obs = self._obs, seen(self._reward, obs)
+        arrived = jax.tree.map(np.copy, self._obs)
+        for row in np.flatnonzero(info.get("_final_obs", np.zeros(self.num_envs, bool))):
+            last = seen(self._reward, info["final_obs"][row])
+            for array, value in zip(jax.tree.leaves(arrived), jax.tree.leaves(last), strict=True):
+                array[row] = value
+        paid = np.asarray(self._reward(Transitions(before, acted, arrived, terminated)), np.float64)
+        if self._mode == AutoresetMode.NEXT_STEP:
+            paid = np.where(self._ended, 0.0, paid)
+            self._ended = terminated | truncated
+        return obs, paid, terminated, truncated, {**info, TRUE_REWARD: np.asarray(true)}
+
+
+def check_fits(reward: RewardFunction, space: gym.Space[Any]) -> None:
+    """Check that a reward can judge the environment's observations, if it states those of its task.
+
+    Raises:
+        InputError: `reward` is no reward, or it is of another task.
+    """
+    if not callable(reward):
+        raise InputError(
+            f"{type(reward).__name__} is no reward of transitions; expected run.reward, or a distilled one."
+        )
+    spec = getattr(reward, "spec", None)
+    if spec is None:
+        return
+    has = obs_spec(space, "the environment")
+    if jax.tree.map(lambda part: part.shape, has) != jax.tree.map(lambda part: part.shape, spec.obs):
+        raise InputError(
+            f"The reward is of observations of shape {in_words(spec.obs)}; the environment's have {in_words(has)}, "
+            "expected those of the task that it was learnt from."
+        )
+
+
+def seen(reward: RewardFunction, obs: Any) -> Obs:
+    """A copy of observations, as the arrays of the reward's task if it states one."""
+    spec = getattr(reward, "spec", None)
+    return jax.tree.map(np.array, obs) if spec is None else canonical(obs, spec.obs)
+
+
+def within(space: gym.Space[Any], action: Any) -> Any:
+    """A copy of the action as the environment will take it: continuous actions are clipped to their bounds."""
+    return np.clip(action, space.low, space.high) if isinstance(space, gym.spaces.Box) else np.array(action)

@@ -1,0 +1,219 @@
+"""Callbacks: what happens between rounds of training. They may stop a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from iqlearn.errors import InputError, require_positive
+from iqlearn.files import write_tree
+from iqlearn.runs import folder as files
+
+if TYPE_CHECKING:
+    from iqlearn.training.trainer import Trainer
+
+DRIFTED = 2.0
+"""Ratio of occupancy distances, of the last policy to the best one, from which `DriftWarning` speaks."""
+
+
+class Callback:
+    """Hooks of training. Override the ones you need; a hook that returns True stops the run.
+
+    Each hook receives the `Trainer`: `runs` (as of the last evaluation), `done` and `steps`, `rate` (updates a second).
+    """
+
+    def on_start(self, training: Trainer) -> bool | None:
+        """Before the first step."""
+
+    def on_round(self, training: Trainer) -> bool | None:
+        """After each call of the compiled loop."""
+
+    def on_evaluation(self, training: Trainer) -> bool | None:
+        """After each evaluation: `training.runs[i].rows[-1]` is the new row of metrics."""
+
+    def on_end(self, training: Trainer) -> bool | None:
+        """When training has ended, for whatever reason: `training.runs[i].result["status"]` says which."""
+
+
+class EachEvaluation(Callback):
+    """Calls a function of the trainer after each evaluation. The run stops if it returns True."""
+
+    def __init__(self, function: Callable[[Trainer], Any]) -> None:
+        self.function = function
+
+    def on_evaluation(self, training: Trainer) -> bool | None:
+        return self.function(training)
+
+
+class Progress(Callback):
+    """A progress bar with the time left on a terminal, else a line for each evaluation, on the error stream."""
+
+    def on_start(self, training: Trainer) -> None:
+        run = training.runs[0]
+        self._title, self._live = f"{run.settings.name} · {run.origin.title}", sys.stderr.isatty()
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=12),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=Console(stderr=True),
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task(self._title, total=training.steps, completed=training.done, facts="compiling …")
+        self._bar.start()
+
+    def on_round(self, training: Trainer) -> None:
+        self._bar.update(self._task, completed=training.done)
+
+    def on_evaluation(self, training: Trainer) -> None:
+        row, rate = training.runs[0].rows[-1], training.rate
+        earned = "" if row.get("return_mean") is None else f"return {row['return_mean']:.1f}  "
+        loss = f"loss {row.get('loss') or 0.0:.3g}  {earned}{rate:,.0f}/s"
+        facts = loss if rate > 0.0 else f"no update yet  {earned}".rstrip()
+        self._bar.update(self._task, completed=training.done, facts=facts)
+        if not self._live:
+            print(f"{self._title}  {training.done} of {training.steps}  {facts}", file=sys.stderr, flush=True)
+
+    def on_end(self, training: Trainer) -> None:
+        self._bar.stop()
+
+
+class RunFolder(Callback):
+    """Writes the run folder of each run at the start and at every evaluation, with a checkpoint to resume from."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+
+    def on_start(self, training: Trainer) -> None:
+        if not training.runs[0].rows:
+            self._write(training)
+
+    def on_evaluation(self, training: Trainer) -> None:
+        for run, folder in zip(training.runs, self.folders, strict=True):
+            if run.result.get("best_step") == run.rows[-1]["step"]:
+                write_tree(folder / files.BEST, run.model)
+        self._write(training)
+
+    def on_end(self, training: Trainer) -> None:
+        for run, folder in zip(training.runs, self.folders, strict=True):
+            run.conclude(folder)
+
+    def _write(self, training: Trainer) -> None:
+        checkpoints = training.checkpoints()
+        for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
+            run.write(folder)
+            files.write_checkpoint(folder, *checkpoint)
+
+
+class DriftWarning(Callback):
+    """Says at the end where the last policy's states are much farther from the expert's than the best policy's."""
+
+    def on_end(self, training: Trainer) -> None:
+        for run in training.runs:
+            if run.drift > DRIFTED:
+                print(
+                    f"{run.settings.name} · seed {run.schedule.seed}: its states are {run.drift:.1f} times as far from "
+                    f"the expert's as after {run.result['best_step']:.0f} steps; a run folder keeps that policy: "
+                    "iqlearn evaluate DIR --best",
+                    file=sys.stderr,
+                )
+
+
+class EarlyStopping(Callback):
+    """Stops when the occupancy distance has not improved for some evaluations. It reads no reward.
+
+    Args:
+        patience: evaluations without improvement of any run after which training stops, at least 1.
+    """
+
+    def __init__(self, patience: int = 3) -> None:
+        self.patience = patience
+        require_positive(self, "patience")
+
+    def on_evaluation(self, training: Trainer) -> bool:
+        return all(self._settled([row.get("occupancy_distance") for row in run.rows]) for run in training.runs)
+
+    def _settled(self, distances: Sequence[float | None]) -> bool:
+        known = [d for d in distances if d is not None]
+        return len(known) > self.patience and min(known[-self.patience :]) >= min(known[: -self.patience])
+
+
+class TensorBoard(Callback):
+    """Writes every metric to TensorBoard event files, a folder for each seed. Needs the extra `tensorboard`.
+
+    >>> iq.learn(settings, demos, env="Hopper-v5", callbacks=[iq.TensorBoard("runs/tb")])
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from tensorboard.summary import Writer
+        except ImportError as error:
+            raise missing("TensorBoard", "tensorboard") from error
+        self._open, self._writers = lambda seed: Writer(str(Path(folder) / f"seed-{seed}")), []
+
+    def on_start(self, training: Trainer) -> None:
+        self._writers = [self._open(run.schedule.seed) for run in training.runs]
+
+    def on_evaluation(self, training: Trainer) -> None:
+        for run, writer in zip(training.runs, self._writers, strict=True):
+            for name, value in run.rows[-1].items():
+                if name != "step" and value is not None:
+                    writer.add_scalar(name, float(value), int(run.rows[-1]["step"] or 0))
+            writer.flush()
+
+    def on_end(self, training: Trainer) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+class WandB(Callback):
+    """Logs every metric to Weights & Biases, a run for each seed. Needs the extra `wandb`.
+
+    Args:
+        options: arguments of `wandb.init`, for instance `project="imitation"` or `mode="offline"`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing("Weights & Biases", "wandb") from error
+        self._begin, self._logs = partial(wandb.init, reinit="create_new", **options), []
+
+    def on_start(self, training: Trainer) -> None:
+        self._logs = [self._begin(config=run.config(), name=f"{run.origin.title}-seed-{run.schedule.seed}") for run in training.runs]
+
+    def on_evaluation(self, training: Trainer) -> None:
+        for run, log in zip(training.runs, self._logs, strict=True):
+            log.log({k: v for k, v in run.rows[-1].items() if v is not None}, step=int(run.rows[-1]["step"] or 0))
+
+    def on_end(self, training: Trainer) -> None:
+        for log in self._logs:
+            log.finish()
+
+
+def missing(what: str, extra: str) -> InputError:
+    """The error where a package of an extra is not installed."""
+    return InputError(f"{what} is not installed; expected it, pip install -e '.[{extra}]' in a checkout of iqlearn.")
+
+
+@contextmanager
+def working(what: str, quiet: bool = False) -> Iterator[Callable[[str], object]]:
+    """Shows `what` while something runs: beside a spinner on a terminal, else as a line. Gives a function that shows
+    something else."""
+    if quiet:
+        yield lambda text: None
+    elif sys.stderr.isatty():
+        with Console(stderr=True).status(what) as status:
+            yield status.update
+    else:
+        yield partial(print, file=sys.stderr, flush=True)

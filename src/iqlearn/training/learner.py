@@ -1,0 +1,223 @@
+"""One run in training: its state, what its updates draw from, and the environment that it acts in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Bool, Shaped
+
+from iqlearn.algorithms.base import Algorithm, Behaviour, Now, TrainState
+from iqlearn.data.demos import Demos
+from iqlearn.data.replay import Replay, empty_replay
+from iqlearn.data.sources import Demonstrations, Experience, Rewards, Source
+from iqlearn.envs.gym import Environment, Step, Stepper, random_observations
+from iqlearn.networks import encoders
+from iqlearn.networks.descent import compiled
+from iqlearn.networks.encoders import FlatEncoder
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.runs.provenance import Interaction
+from iqlearn.runs.run import Run
+from iqlearn.training.streams import Streams
+from iqlearn.types import Obs, PRNGKey, RewardFunction, TaskSpec, Transitions, rows
+
+RANDOM_OBSERVATIONS = 2_000
+"""Observations of a random policy that scale an expert's networks."""
+Tell = Callable[[str], object]
+
+
+class Learner:
+    """One run: its state, what its updates draw from, and the environment it acts in."""
+
+    def __init__(
+        self,
+        run: Run,
+        demos: Demos | None,
+        environment: Environment | None,
+        reward: RewardFunction | None = None,
+        room: tuple[int, int] | None = None,
+    ) -> None:
+        """A run before its first update.
+
+        Args:
+            run: the run; its model and figures are not read.
+            demos: what the learner may see of the demonstrations; none for an expert.
+            environment: the environment to act in, if there is one.
+            reward: a reward that an expert learns from instead of the environment's.
+            room: transitions and episodes that demonstrations are padded to, so that runs can be stacked.
+        """
+        self.run, self.demos, self.environment, self.reward = run, demos, environment, reward
+        self.algorithm, self.task = run.settings, run.task
+        self.streams = Streams.of(run.schedule.seed)
+        self.extensions = self.algorithm.extensions
+        self.done = 0
+        """Steps done: of the environment online, updates offline."""
+        self.known = None if demos is None else Demonstrations.of(demos, *(room or ()))
+        self.state = self.initial()
+        self.source = self.initial_source()
+        self.stepper: Stepper | None = None
+        self.phase, self.first = waiting(self.algorithm, run.interaction or Interaction())
+
+    def initial(self) -> TrainState:
+        """The state before preparation, with that of each extension."""
+        if self.demos is not None:
+            seen = jax.tree.map(lambda *x: np.concatenate(x), self.demos.obs, self.demos.next_obs)
+        else:
+            assert self.environment is not None
+            seen = random_observations(self.environment, RANDOM_OBSERVATIONS, self.streams.reset_seed(0))
+        encoder = encoders.fit(self.task.obs, seen, self.algorithm.scaling, self.algorithm.saturation)
+        begun = encoder, self.streams.weights
+        state = compiled(_initial, (self.algorithm, self.task), *begun)(*begun)
+        for i, extension in enumerate(self.extensions):
+            key = jr.fold_in(self.streams.begin, i)
+            part = extension.begin(self.task, self.algorithm, state, self.known, key)
+            state = replace(state, aux=state.aux | {extension.name: part})
+        return state
+
+    def initial_source(self) -> Source:
+        """An empty replay, half demonstrations and half replay, or the demonstrations alone."""
+        if self.run.interaction is None:
+            assert self.known is not None
+            return self.known
+        replay = self.new_replay()
+        return Rewards(replay) if self.known is None else Experience(self.known, replay)
+
+    def new_replay(self) -> Replay:
+        """An empty replay, as large as it can be filled."""
+        interaction = self.run.interaction or Interaction()
+        capacity = min(interaction.replay, self.run.schedule.steps + interaction.round_steps)
+        return empty_replay(self.task, capacity, interaction.num_envs / interaction.round_steps)
+
+    def now(self, extension: int, stream: PRNGKey, labelled: bool = True, tell: Tell = lambda text: None) -> Now:
+        """Where this run stands, for one of its extensions."""
+        key = jr.fold_in(jr.fold_in(stream, extension), self.done)
+
+        def again(state: TrainState, demos: Demonstrations) -> TrainState:
+            others = [i for i in range(len(self.extensions)) if i != extension]
+            return self.prepared(state, demos, others, jr.fold_in(self.streams.rounds, len(self.extensions)), True, tell)
+
+        known, source = self.known, self.source
+        return Now(
+            self.task, self.algorithm, known, self.state, source, key, labelled, self.done, self.phase, again, tell
+        )
+
+    def prepared(
+        self, state: TrainState, demos: Demonstrations, which: Sequence[int], stream: PRNGKey, labelled: bool, tell: Tell
+    ) -> TrainState:
+        """The state after the preparation of some extensions."""
+        for i in which:
+            now = self.now(i, stream, labelled, tell)._replace(state=state, demos=demos)
+            state = self.extensions[i].prepare(now)
+        return state
+
+    def prepare(self, tell: Tell) -> None:
+        """Prepare every extension, before the first update of a new run."""
+        if self.known is not None:
+            labelled, which = not self.algorithm.state_only, range(len(self.extensions))
+            self.state = self.prepared(self.state, self.known, which, self.streams.preparation, labelled, tell)
+
+    def connect(self) -> None:
+        """Let the extensions change what updates draw from."""
+        for i, extension in enumerate(self.extensions):
+            self.source = extension.source(self.now(i, self.streams.sources))
+
+    def restore(self, state: TrainState, saved: Any, done: int) -> None:
+        """Go on from a checkpoint."""
+        self.state, self.done = state, done
+        self.connect()
+        self.source = self.source.restored(saved)
+
+    def behaviour(self, state: TrainState) -> Behaviour:
+        """How to act now: as an extension says, else with the policy, at random before the first update."""
+        assert self.run.interaction is not None
+        model = state.model if self.known is None else self.algorithm.policy(state)
+        for extension in self.extensions:
+            found = extension.behaviour(state.aux[extension.name], model, self.done)
+            if found is not None:
+                return found
+        return Behaviour(model, random=float(self.done < self.run.interaction.random_steps))
+
+    def begin_episodes(self) -> None:
+        """Begin new episodes, whose reset seeds follow from the seed and the steps done."""
+        if self.run.interaction is None:
+            return
+        if self.stepper is None:
+            assert self.environment is not None
+            self.stepper = Stepper(self.environment, self.run.interaction.num_envs, self.run.interaction.vectorization)
+        seed = self.streams.reset_seed(self.done + 1)
+        self.stepper.reset(seed)
+        self.stepper.seed_actions(seed)
+
+    def act(self, behaviour: Behaviour, steps: int) -> list[Step]:
+        """Act `steps` times in every copy of the environment."""
+        assert self.stepper is not None
+        model, taken = aside(behaviour.model), []
+        for i in range(self.done, self.done + steps):
+            action = self.stepper.random_actions() if behaviour.random > 0.0 else np.zeros(0)
+            if behaviour.random < 1.0:
+                numbers = self.streams.acting, self.streams.exploration, i, behaviour.random
+                chosen, strays = _choose(model, self.stepper.obs, *numbers, deterministic=behaviour.deterministic)
+                action = np.where(strays, action, chosen) if behaviour.random > 0.0 else np.asarray(chosen)
+            taken.append(self.stepper.step(action))
+        return taken if self.reward is None else paid(taken, self.reward)
+
+    def after_round(self, before: int) -> dict[str, float]:
+        """Let the extensions that wake after the steps from `before` to `done` change state and source."""
+        figures: dict[str, float] = {}
+        for i, extension in enumerate(self.extensions):
+            if extension.wakes(before, self.done, self.phase):
+                self.state, self.source, more = extension.after_round(self.now(i, self.streams.rounds))
+                figures |= more
+        if before < self.phase <= self.done and any(extension.empties_replay for extension in self.extensions):
+            self.source = replace(self.source, replay=self.new_replay())
+        return figures
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self.stepper is not None:
+            self.stepper.close()
+
+
+def waiting(algorithm: Algorithm, interaction: Interaction) -> tuple[int, int]:
+    """Environment steps of the extensions' phase, and before the first update."""
+    phase = max((extension.phase for extension in algorithm.extensions), default=0)
+    if any(extension.empties_replay for extension in algorithm.extensions):
+        return phase, phase + max(interaction.random_steps, interaction.round_steps)
+    return phase, max(phase, interaction.random_steps)
+
+
+def _initial(algorithm: Algorithm, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+    return algorithm.init(task, encoder, key)
+
+
+@partial(jax.jit, static_argnames="deterministic")
+def _choose(
+    model: SoftQ, obs: Obs, acting: PRNGKey, exploration: PRNGKey, step: Any, share: Any, deterministic: bool
+) -> tuple[Shaped[Array, "n *act"], Bool[Array, "n *_"]]:
+    """The policy's actions in the step of that number, and which copies act at random instead, for a share of all."""
+    action = model.act(obs, None if deterministic else jr.fold_in(acting, step))
+    shape = rows(obs), *[1] * (action.ndim - 1)
+    return action, jr.bernoulli(jr.fold_in(exploration, step), share, shape)
+
+
+def aside(model: SoftQ) -> SoftQ:
+    """The model on the processor, where there is another device: acting then does not wait for updates there."""
+    if jax.default_backend() == "cpu":
+        return model
+    try:
+        return jax.device_put(model, jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX was told to leave the processor alone
+        return model
+
+
+def paid(steps: Sequence[Step], reward: RewardFunction) -> list[Step]:
+    """The same steps with another reward than the environment's."""
+    names = "obs", "action", "next_obs", "terminal"
+    columns = ([getattr(step, name) for step in steps] for name in names)
+    told = reward(Transitions(*(jax.tree.map(lambda *x: np.concatenate(x), *column) for column in columns)))
+    return [step._replace(reward=row) for step, row in zip(steps, told.reshape(len(steps), -1), strict=True)]

@@ -1,0 +1,310 @@
+"""The host's part of training: it acts, lets the device update, evaluates, and calls the callbacks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import chain, pairwise
+from typing import Any
+
+import jax
+import numpy as np
+
+from iqlearn.data.replay import Moments, Replay
+from iqlearn.envs.gym import Environment
+from iqlearn.evaluation.occupancy import Familiar
+from iqlearn.evaluation.returns import Episode, Evaluator, normalised, reset_seed
+from iqlearn.files import Row
+from iqlearn.networks.policy import Policy
+from iqlearn.runs.run import Run
+from iqlearn.training.callbacks import Callback, EachEvaluation
+from iqlearn.training.learner import Learner
+from iqlearn.training.loop import Program, join, program, split
+
+RANDOM_EPISODES = 50
+"""Episodes of the random policy that is the zero of the normalised return."""
+Figures = dict[str, float]
+
+
+class Diverged(Exception):
+    """A loss was not finite between two steps, in some of the runs."""
+
+    def __init__(self, first: int, last: int, which: Iterable[bool]) -> None:
+        super().__init__(first, last)
+        self.first, self.last, self.which = first, last, list(which)
+
+
+class Group:
+    """Learners of the same settings, which one program updates. With several, states and sources are stacked."""
+
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self.learners, self.n = learners, len(learners)
+        self.keys = join([learner.streams.updates for learner in learners])
+        self.updates = int(learners[0].state.step)
+        self.program: Program | None = None
+        self.figures: list[tuple[int, Any]] = []
+        self.woken: list[Figures] = [{} for _ in learners]
+        self.take_in()
+
+    @property
+    def done(self) -> int:
+        """Steps done by each learner."""
+        return self.learners[0].done
+
+    def take_in(self) -> None:
+        """Stack the learners' states and sources."""
+        self.states = join([learner.state for learner in self.learners])
+        self.sources = join([learner.source for learner in self.learners])
+
+    def hand_out(self) -> None:
+        """Give each learner its state and source."""
+        parts = split(self.states, self.n), split(self.sources, self.n)
+        for learner, state, source in zip(self.learners, *parts, strict=True):
+            learner.state, learner.source = state, source
+
+    def compile(self) -> None:
+        """Compile the loop. Groups do so one after the other: XLA has ended a process with two at once."""
+        if self.program is None:
+            first = self.learners[0].algorithm
+            self.program = program(first, self.states, self.sources, self.keys, self.n)
+
+    def round(self, target: int) -> Diverged | None:
+        """A round of at most so many steps: act and update online, only update offline."""
+        interaction, done = self.learners[0].run.interaction, self.done
+        if interaction is None:
+            self.update(target - done)
+            n, taken = target - done, []
+        else:
+            each = -(-min(interaction.round_steps, target - done) // interaction.num_envs)
+            n = each * interaction.num_envs
+            states = split(self.states, self.n)
+            behaviours = [learner.behaviour(state) for learner, state in zip(self.learners, states, strict=True)]
+            due = int(interaction.update_ratio * max(done - self.learners[0].first, 0)) - self.updates
+            begun = len(self.figures)
+            if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
+                self.update(due)
+            pairs = zip(self.learners, behaviours, strict=True)
+            taken = [learner.act(behaviour, each) for learner, behaviour in pairs]
+        if self.figures and (interaction is None or len(self.figures) > begun):
+            which = [not finite(figures) for figures in split(self.figures[-1][1], self.n)]
+            if any(which):
+                return Diverged(done, done + n, which)
+        if taken:
+            self.sources = replace(self.sources, replay=remember(self.sources.replay, taken))
+        for learner in self.learners:
+            learner.done += n
+        return None
+
+    def update(self, updates: int) -> None:
+        """Call the compiled loop."""
+        assert self.program is not None
+        self.states, self.sources, figures = self.program(self.states, self.sources, self.keys, updates)
+        self.figures.append((updates, figures))
+        self.updates += updates
+
+    def after_round(self, before: int) -> None:
+        """Let extensions that wake change the learners."""
+        first = self.learners[0]
+        if any(extension.wakes(before, first.done, first.phase) for extension in first.extensions):
+            self.hand_out()
+            self.woken = [a | b for a, b in zip(self.woken, [x.after_round(before) for x in self.learners], strict=True)]
+            self.take_in()
+
+    def metrics(self) -> list[Figures]:
+        """The mean figures of each learner since the last call."""
+        found, woken = self.figures, self.woken
+        self.figures, self.woken = [], [{} for _ in self.learners]
+        if not found:
+            return woken
+        total = sum(updates for updates, _ in found)
+        fetched = [(updates, jax.device_get(figures)) for updates, figures in found]
+        means = {name: sum(updates * f[name] for updates, f in fetched) / total for name in fetched[0][1]}
+        each = ({name: float(x) for name, x in figures.items()} for figures in split(means, self.n))
+        return [figures | more for figures, more in zip(each, woken, strict=True)]
+
+
+class Trainer:
+    """Trains runs that differ only in seed and demonstrations, side by side."""
+
+    def __init__(self, learners: Sequence[Learner], callbacks: Sequence[Callback | Callable[[Any], Any]]) -> None:
+        first = learners[0].run
+        self.runs = [learner.run for learner in learners]
+        """The runs as of the last evaluation."""
+        self.steps, self.done = first.schedule.steps, learners[0].done
+        """Steps in all and done: environment steps online, updates offline."""
+        self.learners = learners
+        self.groups = [Group(learners[a:b]) for a, b in pairwise(_bounds(len(learners), first.interaction is None))]
+        self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
+        self._stopped = False
+        environment = learners[0].environment
+        self._evaluator = None if environment is None else Evaluator(environment)
+        self._familiar = [
+            None if learner.demos is None else Familiar(learner.demos.obs, learner.task.obs) for learner in learners
+        ]
+        self._random: float | None = None
+        self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
+        self._updates, self._busy = 0, 0.0
+
+    @property
+    def rate(self) -> float:
+        """Updates a second of all runs together, with acting, without compilation."""
+        return self._updates / max(self._busy, 1e-9)
+
+    def run(self) -> list[Run]:
+        """Train until all steps are done, a callback stops, Ctrl-C, or a loss that is not finite."""
+        self._call("on_start")
+        try:
+            with ThreadPoolExecutor(len(self.groups)) as pool:
+                while self.done < self.steps and not self._stopped:
+                    self._advance(pool, min(self.done + self.runs[0].schedule.chunk, self.steps))
+                    self.evaluate()
+                    self._call("on_evaluation")
+            self._settle([{"status": "completed" if self.done >= self.steps else "stopped"}] * len(self.runs))
+        except KeyboardInterrupt:
+            self._settle([{"status": "interrupted"}] * len(self.runs))
+        except Diverged as error:
+            lost = {"status": "diverged", "diverged_between": [error.first, error.last]}
+            self._settle([lost if it else {"status": "interrupted"} for it in error.which])
+        finally:
+            for closed in (*self.learners, *([self._evaluator] if self._evaluator else [])):
+                closed.close()
+        self._call("on_end")
+        return self.runs
+
+    def checkpoints(self) -> list[tuple[Any, Any, int]]:
+        """State, saved source and steps done of each run, as of now."""
+        for group in self.groups:
+            group.hand_out()
+        return [(learner.state, learner.source.saved(), learner.done) for learner in self.learners]
+
+    def _advance(self, pool: ThreadPoolExecutor, target: int) -> None:
+        """Do rounds until so many steps are done.
+
+        Raises:
+            Diverged: a loss was not finite.
+        """
+        for learner in self.learners:
+            learner.begin_episodes()
+        for group in self.groups:
+            group.compile()
+        while self.done < target and not self._stopped:
+            started, before = time.perf_counter(), sum(group.updates * group.n for group in self.groups)
+            lost = self._each(pool, partial(Group.round, target=target))
+            if any(lost):
+                which = [error.which if error else [False] * g.n for error, g in zip(lost, self.groups, strict=True)]
+                at = next(error for error in lost if error)
+                raise Diverged(at.first, at.last, chain.from_iterable(which))
+            for group in self.groups:
+                group.after_round(self.done)
+            self._busy += time.perf_counter() - started
+            self._updates += sum(group.updates * group.n for group in self.groups) - before
+            self.done = self.groups[0].done
+            self._call("on_round")
+
+    def _each(self, pool: ThreadPoolExecutor, work: Callable[[Group], Any]) -> list[Any]:
+        """`work` of each group, side by side. After Ctrl-C it waits until all are done."""
+        if len(self.groups) == 1:
+            return [work(self.groups[0])]
+        futures = [pool.submit(work, group) for group in self.groups]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            while not all(future.done() for future in futures):
+                with suppress(KeyboardInterrupt):
+                    wait(futures)
+            raise
+
+    def evaluate(self) -> None:
+        """Add a row to each run: the mean figures since the last evaluation, and the returns of its policy."""
+        figures = [of_run for group in self.groups for of_run in group.metrics()]
+        for group in self.groups:
+            group.hand_out()
+        found = []
+        for i, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
+            model, updates = run.settings.policy(learner.state), int(learner.state.step)
+            row: Row = {"step": self.done} | ({} if run.interaction is None else {"updates": updates})
+            returns = np.zeros(0)
+            if self._evaluator is not None:
+                seed = reset_seed("evaluation", run.schedule.seed)
+                act = partial(Policy(model, seed), deterministic=not run.schedule.sampled)
+                played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
+                returns = np.array([episode.rew.sum() for episode in played])
+                row |= {"return_mean": returns.mean(), "return_std": returns.std()}
+                row |= {"return_min": returns.min(), "return_max": returns.max()} | self._distance(i, played)
+            row |= figures[i]
+            result = {**run.result, **self._result(i, returns, updates)}
+            run = replace(run, model=model, state=learner.state, rows=[*run.rows, row], result=result)
+            found.append(with_best(run))
+        self.runs = found  # only now, so that an interrupted evaluation leaves all as it was
+
+    def _distance(self, i: int, played: Sequence[Episode]) -> Row:
+        """The occupancy distance of the states in these episodes."""
+        familiar = self._familiar[i]
+        if familiar is None:
+            return {}
+        visited = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in played))
+        return {"occupancy_distance": round(familiar.distance(visited), 6)}  # as `metrics.csv` keeps it
+
+    def _result(self, i: int, returns: np.ndarray, updates: int) -> dict[str, Any]:
+        mean, learner = float(returns.mean()) if len(returns) else None, self.learners[i]
+        if self._evaluator is not None and self._random is None:
+            self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, reset_seed("evaluation", 0)).mean())
+        expert = None if learner.demos is None else learner.demos.expert_return
+        return {
+            "status": "running",
+            "returns": returns.tolist(),
+            "mean_return": mean,
+            "normalised_return": normalised(mean, expert, self._random),
+            "expert_return": expert,
+            "random_return": self._random,
+            "updates": updates,
+            "env_steps": 0 if learner.run.interaction is None else self.done,
+            "seconds": self._before + time.perf_counter() - self._started,
+            "updates_per_second": self.rate,
+            "seeds_together": len(self.runs),
+        }
+
+    def _settle(self, facts: Sequence[dict[str, Any]]) -> None:
+        self.runs = [replace(r, result={**r.result, **more}) for r, more in zip(self.runs, facts, strict=True)]
+
+    def _call(self, hook: str) -> None:
+        for callback in self._callbacks:
+            self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
+
+
+def with_best(run: Run) -> Run:
+    """The run with `best_step`, if its last row has the least occupancy distance so far."""
+    distances = [d for row in run.rows if (d := row.get("occupancy_distance")) is not None]
+    if not distances or run.rows[-1].get("occupancy_distance") != min(distances):
+        return run
+    return replace(run, result={**run.result, "best_step": run.rows[-1]["step"]})
+
+
+def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
+    """The replay, stacked for several runs, with the steps of each."""
+    new = [Moments.of(steps) for steps in taken]
+    if len(new) == 1:
+        return _extend(replay, new[0])
+    room = max(jax.tree.leaves(part.frames)[0].shape[0] for part in new)
+    return _extend_each(replay, jax.tree.map(lambda *x: np.stack(x), *(part.padded(room) for part in new)))
+
+
+_extend = jax.jit(Replay.extend, donate_argnums=0)
+_extend_each = jax.jit(jax.vmap(Replay.extend), donate_argnums=0)
+
+
+def finite(figures: Mapping[str, Any]) -> bool:
+    """Whether every figure is a number."""
+    return all(np.all(np.isfinite(value)) for value in figures.values())
+
+
+def _bounds(n: int, offline: bool) -> list[int]:
+    """Where to cut runs into groups: on a GPU one group, else online a group for each run, offline one for each core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    groups = 1 if jax.default_backend() != "cpu" else min(n, cores) if offline else n
+    return np.linspace(0, n, groups + 1).round().astype(int).tolist()

@@ -1,0 +1,116 @@
+"""The grid world: a Gymnasium environment, and the table that says the same."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from iqlearn.data import Demos
+from iqlearn.envs import worlds
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.worlds.grid import ACTIONS, GridWorld
+from iqlearn.types import ArraySpec, TaskSpec
+
+ENV = "iqlearn/GridWorld-v0"
+
+
+def played(world: GridWorld, steps: int, seed: int) -> list[tuple]:
+    """(cell, action, next cell, reward) of random play."""
+    rng = np.random.default_rng(seed)
+    cell, rows = int(world.reset(seed=seed)[0].argmax()), []
+    for _ in range(steps):
+        action = int(rng.integers(len(ACTIONS)))
+        obs, reward, *_ = world.step(action)
+        rows.append((cell, action, int(obs.argmax()), reward))
+        cell = rows[-1][2]
+    return rows
+
+
+def test_it_is_a_gymnasium_environment_that_learning_knows():
+    check_env(Environment.of(ENV).make().unwrapped, skip_render_check=True)
+    assert Environment.of(ENV).task == TaskSpec(ArraySpec((25,)), 5)
+    assert Environment.of(ENV).time_limit == 50
+
+
+def test_its_true_reward_is_known_to_learning():
+    """`gym.make(ENV)` and the module named with the id are the same world; keyword arguments reach it."""
+    small = Environment.of(f"iqlearn.envs:{ENV}", {"size": 3, "goal": (0, 0)})
+    assert small.task.obs == ArraySpec((9,))
+    world = GridWorld(size=3, goal=(0, 0))
+    obs = world.observe(np.arange(9))
+    assert small.true_reward(obs, np.zeros(9, int), obs).tolist() == [1.0] + 8 * [0.0]
+
+
+def test_registering_again_does_no_harm():
+    before = dict(gym.registry)
+    worlds.register()
+    assert dict(gym.registry) == before
+
+
+def test_the_time_limit_is_the_only_end():
+    env = Environment.of(ENV).make()
+    env.reset(seed=0)
+    ends = [env.step(4)[2:4] for _ in range(50)]
+    assert [terminated for terminated, _ in ends] == [False] * 50
+    assert [truncated for _, truncated in ends] == [False] * 49 + [True]
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.5])
+def test_seeds_repeat(slip):
+    assert played(GridWorld(slip=slip), 100, seed=3) == played(GridWorld(slip=slip), 100, seed=3)
+    assert played(GridWorld(slip=slip), 100, seed=3) != played(GridWorld(slip=slip), 100, seed=4)
+
+
+def test_every_cell_is_a_beginning():
+    world = GridWorld(size=3, goal=(0, 0))
+    assert {int(world.reset(seed=seed)[0].argmax()) for seed in range(200)} == set(range(9))
+
+
+def test_moves_in_words():
+    world = GridWorld(size=3, goal=(0, 2))
+    to = dict(zip(ACTIONS, world.moves().T, strict=True))
+    assert to["up"].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
+    assert to["left"].tolist() == [0, 0, 1, 3, 3, 4, 6, 6, 7]
+    assert to["right"][4] == 5
+    assert to["down"][4] == 7
+    assert (to["stay"] == np.arange(9)).all()
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.3])
+def test_the_table_says_what_play_does(slip):
+    world = GridWorld(size=3, goal=(1, 1), slip=slip)
+    mdp = world.tabular(0.9)
+    np.testing.assert_allclose(mdp.transition.sum(axis=2), 1.0)
+    counts = np.zeros_like(mdp.transition)
+    for cell, action, following, _ in played(world, 20_000, seed=0):
+        counts[cell, action, following] += 1
+    frequencies = counts / counts.sum(axis=2, keepdims=True)
+    assert np.abs(frequencies - mdp.transition).max() < (1e-9 if slip == 0.0 else 0.08)
+
+
+def test_true_reward_is_what_a_step_pays():
+    world = GridWorld()
+    cells, actions, following, rewards = map(np.array, zip(*played(world, 500, seed=1), strict=True))
+    told = world.true_reward(world.observe(cells), actions, world.observe(following))
+    assert told.dtype == np.float32
+    np.testing.assert_array_equal(told, rewards)
+    assert 0 < rewards.sum() < 500
+
+
+def test_cells_and_observations_agree():
+    world = GridWorld(size=4)
+    np.testing.assert_array_equal(world.cells_of(world.observe(np.arange(16))), np.arange(16))
+
+
+@pytest.mark.parametrize("wrong", [{"size": 1}, {"goal": (5, 0)}, {"slip": 1.5}])
+def test_what_is_no_grid_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        GridWorld(**wrong)
+
+
+def test_demonstrations_ship():
+    demos = Demos.builtin(ENV)
+    assert (demos.episodes, len(demos), demos.env) == (30, 1_500, ENV)
+    world = GridWorld()
+    np.testing.assert_array_equal(demos.rew, world.true_reward(demos.obs, demos.act, demos.next_obs))
+    assert (world.moves()[world.cells_of(demos.obs), demos.act] == world.cells_of(demos.next_obs)).all()

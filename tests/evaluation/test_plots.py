@@ -1,0 +1,55 @@
+"""Pictures are drawn whatever the rows hold, and whole."""
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from iqlearn.evaluation.plots import Judged, curves, rewards
+
+LAST = {"step": 200, "return_mean": 5.0, "return_std": 1.0, "return_min": 4.0, "return_max": 6.0, "loss": 0.5}
+FIRST = {**LAST, "step": 100, "return_mean": 3.0, "loss": None, "gap": 0.1}
+
+
+def drawn(path: Path) -> tuple[int, int]:
+    """Height and width of what lies there in pixels, after a look that something is on it and nothing beside it."""
+    picture = matplotlib.image.imread(path)
+    assert picture.min() < 0.5 < picture.max()
+    assert list(path.parent.iterdir()) == [path]
+    return picture.shape[:2]
+
+
+@pytest.mark.parametrize("expert", [None, 6.0])
+@pytest.mark.parametrize(("rows", "panels"), [([FIRST, LAST], 3), ([LAST], 2)])
+def test_a_run_has_a_panel_a_metric(tmp_path, rows, panels, expert):
+    """The return with its range is one panel; a metric that ended early has one too."""
+    curves(tmp_path / "curves.png", rows, expert, "a run")
+    assert drawn(tmp_path / "curves.png") == pytest.approx((2.9 * 120, panels * 4.2 * 120), abs=1)
+
+
+def test_more_than_three_panels_take_more_lines(tmp_path):
+    rows = [{**LAST, "updates": step, **dict.fromkeys("abcd", 1.0)} for step in (1, 2)]
+    curves(tmp_path / "curves.png", rows, None, "a run")
+    assert drawn(tmp_path / "curves.png") == pytest.approx((2 * 2.9 * 120, 3 * 4.2 * 120), abs=1)
+
+
+def judged(obs) -> Judged:
+    learned, true = np.arange(6.0), np.arange(6.0)[::-1]
+    return Judged(learned, true, np.array([4, 4, 4, 7, 7, 9]), obs, np.array([0.0, 0, 10, 0, 0, 0]))
+
+
+def test_returns_are_sums_by_episode_and_count_what_follows():
+    true, learned = judged(np.zeros((6, 3))).returns
+    assert true.tolist() == [5 + 4 + 3, 2 + 1, 0]
+    assert learned.tolist() == [0 + 1 + 2 + 10, 3 + 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("obs", "panels"),
+    [(np.arange(12.0).reshape(6, 2), 5), (np.zeros((6, 3)), 3), ({"a": np.zeros((6, 2))}, 3)],
+    ids=["a plane", "a vector", "a tree"],
+)
+def test_a_map_is_drawn_of_a_plane_only(tmp_path, obs, panels):
+    rewards(tmp_path / "reward.png", {"random": judged(obs), "expert": judged(obs)}, "a reward")
+    assert drawn(tmp_path / "reward.png") == pytest.approx((3.6 * 120, panels * 4.2 * 120), abs=1)

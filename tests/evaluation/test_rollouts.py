@@ -1,0 +1,63 @@
+"""Episodes of mixed quality: which seeds they begin from, and how much of the policy is in them."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from iqlearn.envs.gym import Environment
+from iqlearn.errors import InputError
+from iqlearn.evaluation.returns import disturbed, rollouts, uniform
+
+MAZE = "iqlearn/PointMaze-v0"
+
+
+def up(obs: np.ndarray) -> np.ndarray:
+    return np.tile(np.float32([0.0, 1.0]), (len(obs), 1))
+
+
+def test_each_kind_begins_from_seeds_of_its_own():
+    played = rollouts(MAZE, up, ["expert", "noisy", "random", "expert"], episodes=2, seed=3)
+    assert list(played) == ["expert", "noisy", "random"]
+    maze = gym.make(MAZE)
+    for kind, first in (("expert", 7_300_000), ("random", 7_310_000), ("noisy", 7_320_000)):
+        for i, episode in enumerate(played[kind]):
+            assert episode.obs[0].tolist() == maze.reset(seed=first + i)[0].tolist()
+
+
+def test_kinds_differ_in_their_share_of_random_actions():
+    played = rollouts(MAZE, up, ["expert", "random", "noisy"], episodes=4)
+    shares = {kind: [(e.act != up(e.obs)).any(axis=1).mean() for e in episodes] for kind, episodes in played.items()}
+    assert shares["expert"] == [0.0] * 4
+    assert min(shares["random"]) > 0.99
+    assert shares["noisy"] == pytest.approx(np.linspace(0.05, 0.75, 4), abs=0.15)
+
+
+def test_they_repeat():
+    first, again, other = (rollouts(MAZE, up, ["noisy"], 2, seed)["noisy"] for seed in (0, 0, 1))
+    for a, b, c in zip(first, again, other, strict=True):
+        assert a.act.tolist() == b.act.tolist() != c.act.tolist()
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", MAZE])
+def test_random_actions_are_those_of_the_space(env):
+    task, space = Environment.of(env).task, gym.make(env).action_space
+    space.seed(5)
+    obs = np.zeros((3, 2), np.float32)
+    act = uniform(task, 5)
+    for _ in range(2):
+        np.testing.assert_array_equal(act(obs), [space.sample() for _ in range(3)])
+    assert act(obs).dtype == space.dtype
+
+
+def test_discrete_actions_are_disturbed_too():
+    act = disturbed(lambda obs: np.zeros(len(obs), np.int64), Environment.of("CartPole-v1").task, 0.5, seed=0)
+    drawn = np.concatenate([act(np.zeros((10, 4), np.float32)) for _ in range(100)])
+    assert drawn.shape == (1_000,)
+    assert 0.2 < drawn.mean() < 0.3
+
+
+@pytest.mark.parametrize(("kinds", "episodes"), [(["expert", "best"], 1), (["expert"], 0)])
+def test_what_cannot_be_played_is_one_sentence(kinds, episodes):
+    with pytest.raises(InputError, match=r"; expected .*\.$") as caught:
+        rollouts(MAZE, up, kinds, episodes)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,54 @@
+"""Correlations and returns of a learned reward, on numbers computed by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from iqlearn.rewards.correlations import baselines, by_episode, in_absorbing_state, pearson, ranks, report, spearman
+
+
+def test_correlations_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=50), rng.integers(0, 5, 50).astype(float)
+    assert pearson(a, b) == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    np.testing.assert_allclose(ranks(b), stats.rankdata(b) - 1.0)
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.zeros(1), np.zeros(3), np.full(7, 0.1, np.float32)])
+def test_what_does_not_vary_has_no_correlation(values) -> None:
+    assert pearson(values, np.arange(len(values), dtype=float)) is None
+    assert spearman(values, np.arange(len(values), dtype=float)) is None
+
+
+def test_rounding_is_no_difference_but_the_least_one_of_float32_is() -> None:
+    assert pearson(0.1 + 1e-16 * np.arange(9), np.arange(9.0)) is None
+    values = np.ones(1_000, np.float32)
+    values[3] = np.nextafter(np.float32(1), np.float32(2))
+    assert pearson(values, (np.arange(1_000) == 3).astype(np.float32)) == pytest.approx(1.0)
+
+
+def test_what_has_no_weight_does_not_count() -> None:
+    """Where the rest is constant there is no correlation, whatever the rows of weight 0 say."""
+    a, b, weights = np.array([1.0, 1.0, 5.0]), np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 0.0])
+    assert pearson(a, b, weights) is None
+    assert pearson(b, 3.0 - b, weights) == pytest.approx(-1.0)
+
+
+def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
+    learned, episode = np.array([1.0, -2.0, 3.0, 4.0]), np.array([5, 5, 7, 7])
+    terminal = np.array([False, True, False, False])  # the second episode was cut by its time limit
+    after = in_absorbing_state(learned, episode, terminal, limit=6)
+    assert after.tolist() == [0.0, 4 * -2.0, 0.0, 0.0]
+    assert by_episode(learned + after, episode).tolist() == [-9.0, 7.0]
+    facts = report(learned, np.array([0.0, 1.0, 2.0, 3.0]), episode, after)
+    assert facts["pearson_episode"] == pytest.approx(1.0)
+    assert (facts["episodes"], facts["mean"]) == (2, 1.5)
+    assert in_absorbing_state(learned, episode, terminal, limit=0).tolist() == [0.0] * 4
+
+
+def test_what_the_length_of_an_episode_alone_would_tell_stands_beside_what_the_reward_tells() -> None:
+    learned, episode = np.array([3.0, 1.0, 1.0, 2.0, 2.0, 2.0]), np.array([0, 1, 1, 2, 2, 2])
+    facts = baselines(learned, np.array([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]), episode)
+    assert facts["pearson_length"] == pytest.approx(pearson(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 6.0])))
+    assert facts["pearson_mean"] == pytest.approx(pearson(np.array([3.0, 1.0, 2.0]), np.array([1.0, 3.0, 6.0])))

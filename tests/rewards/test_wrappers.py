@@ -1,0 +1,180 @@
+"""The learned reward as an environment's reward, step by step."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from iqlearn.errors import InputError
+from iqlearn.rewards.wrappers import RewardWrapper, VectorRewardWrapper
+from iqlearn.types import ArraySpec, TaskSpec, Transitions
+
+
+class Counter(gym.Env[np.ndarray, np.ndarray]):
+    """The observation counts the steps; every third episode step ends it, truly where `ends`."""
+
+    observation_space = gym.spaces.Box(-100.0, 100.0, (1,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, ends: bool = True) -> None:
+        self._ends, self._at = ends, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._at = 0
+        return np.array([0.0], np.float32), {}
+
+    def step(self, action: np.ndarray):
+        self._at += 1
+        over = self._at == 3
+        return np.array([self._at], np.float32), 7.0, over and self._ends, over and not self._ends, {"at": self._at}
+
+
+def told(batch: Transitions) -> np.ndarray:
+    """A number that shows all it was given: 1000·s + 10·s' + a, and −1 in place of s' after a true end."""
+    after = np.where(batch.terminal, -1.0, np.asarray(batch.next_obs)[:, 0])
+    return 1000.0 * np.asarray(batch.obs)[:, 0] + 10.0 * after + np.asarray(batch.action)[:, 0]
+
+
+@pytest.mark.parametrize(("ends", "last"), [(True, -10.0), (False, 30.0)])
+def test_each_step_is_paid_by_its_own_transition(ends: bool, last: float) -> None:
+    env = RewardWrapper(Counter(ends), told)
+    for _ in range(2):
+        env.reset()
+        paid = [env.step(np.array([0.5], np.float32)) for _ in range(3)]
+        assert [step[1] for step in paid] == [10.5, 1020.5, 2000.5 + last]
+        assert [step[4]["true_reward"] for step in paid] == [7.0] * 3
+        assert paid[0][4]["at"] == 1
+
+
+def test_actions_are_judged_as_the_environment_takes_them() -> None:
+    env = RewardWrapper(Counter(), told)
+    env.reset()
+    assert env.step(np.array([40.0], np.float32))[1] == 11.0
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize(("ends", "last"), [(True, 1990.0), (False, 2030.0)])
+def test_vector_episodes_do_not_run_into_each_other(mode: AutoresetMode, ends: bool, last: float) -> None:
+    env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(ends)] * 2, autoreset_mode=mode), told)
+    env.reset(seed=0)
+    action = np.zeros((2, 1), np.float32)
+    paid = [env.step(action)[1].tolist() for _ in range(7)]
+    episode = [10.0, 1020.0, last]
+    expected = [*episode, *episode, 10.0] if mode == AutoresetMode.SAME_STEP else [*episode, 0.0, *episode]
+    assert paid == [[x, x] for x in expected]
+
+
+def test_vector_environments_without_autoreset_work_too() -> None:
+    env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(True)] * 2, autoreset_mode=AutoresetMode.DISABLED), told)
+    env.reset(seed=0)
+    action = np.zeros((2, 1), np.float32)
+    first = [env.step(action)[1][0] for _ in range(3)]
+    env.reset(options={"reset_mask": np.array([True, True])})
+    assert [env.step(action)[1][0] for _ in range(3)] == first == [10.0, 1020.0, 1990.0]
+
+
+def test_what_is_no_reward_of_this_task_is_refused_when_wrapping() -> None:
+    class OfAnotherTask:
+        spec = TaskSpec(ArraySpec((3,)), 2)
+
+        def __call__(self, transitions: Transitions) -> np.ndarray:
+            return np.zeros(len(transitions.obs))
+
+    reward = OfAnotherTask()
+    for wrapped in (
+        lambda: RewardWrapper(gym.make("CartPole-v1"), reward),
+        lambda: VectorRewardWrapper(gym.make_vec("CartPole-v1", num_envs=2), reward),
+    ):
+        with pytest.raises(InputError, match=r"observations of shape \(3,\); the environment's have \(4,\)"):
+            wrapped()
+
+
+class Careless(Counter):
+    """A counter that changes the action and its last observation in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = np.zeros(1, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        self._seen[:] = super().reset(seed=seed)[0]
+        return self._seen, {}
+
+    def step(self, action: np.ndarray):
+        action *= 0.5
+        obs, *rest = super().step(action)
+        self._seen[:] = obs
+        return self._seen, *rest
+
+
+def test_what_an_environment_changes_in_place_is_judged_as_it_was() -> None:
+    env = RewardWrapper(Careless(), told)
+    env.reset()
+    assert [env.step(np.array([0.5], np.float32))[1] for _ in range(2)] == [10.5, 1020.5]
+    lanes = SyncVectorEnv([Careless] * 2, autoreset_mode=AutoresetMode.SAME_STEP, copy=False)
+    vector = VectorRewardWrapper(lanes, told)
+    vector.reset(seed=0)
+    action = np.full((2, 1), 0.5, np.float32)
+    assert [vector.step(action)[1].tolist() for _ in range(2)] == [[10.5] * 2, [1020.25] * 2]  # action is 0.25 by now
+
+
+class OfParts(gym.Wrapper):
+    """The counter's observations as a dictionary of a number and a tuple of categories."""
+
+    def __init__(self) -> None:
+        super().__init__(Counter())
+        cells = gym.spaces.Tuple([gym.spaces.Discrete(9), gym.spaces.Box(0.0, 100.0, (1,), np.float64)])
+        self.observation_space = gym.spaces.Dict({"at": gym.spaces.Box(-9.0, 9.0, (1,), np.float32), "cells": cells})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self._parts(obs), info
+
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        return self._parts(obs), *rest
+
+    @staticmethod
+    def _parts(obs: np.ndarray) -> dict[str, Any]:
+        return {"at": obs, "cells": (int(obs[0]), obs.astype(np.float64))}
+
+
+class ToldOfParts:
+    """`told` of the category of such observations, checked to be the arrays of the reward's task."""
+
+    spec = TaskSpec(
+        {"at": ArraySpec((1,)), "cells": {"0": ArraySpec((), "int32", 9), "1": ArraySpec((1,))}},
+        2,
+    )
+
+    def __call__(self, rows: Transitions) -> np.ndarray:
+        for obs in (rows.obs, rows.next_obs):
+            assert obs["cells"]["1"].dtype == np.float32
+            np.testing.assert_array_equal(obs["at"], obs["cells"]["1"])
+        here, there = (obs["cells"]["0"][:, None] for obs in (rows.obs, rows.next_obs))
+        return told(rows._replace(obs=here, next_obs=there))
+
+
+def test_observations_with_parts_are_judged_too() -> None:
+    env = RewardWrapper(OfParts(), ToldOfParts())
+    env.reset()
+    assert [env.step(np.array([0.5], np.float32))[1] for _ in range(3)] == [10.5, 1020.5, 1990.5]
+    for mode in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP):
+        vector = VectorRewardWrapper(SyncVectorEnv([OfParts] * 2, autoreset_mode=mode), ToldOfParts())
+        vector.reset(seed=0)
+        paid = [vector.step(np.zeros((2, 1), np.float32))[1].tolist() for _ in range(4)]
+        assert paid == [[x] * 2 for x in (10.0, 1020.0, 1990.0, 10.0 if mode == AutoresetMode.SAME_STEP else 0.0)]
+
+
+def test_a_reward_that_states_no_task_sees_the_parts_as_they_come() -> None:
+    env = RewardWrapper(OfParts(), lambda rows: np.asarray(rows.next_obs["cells"][1][:, 0]))
+    env.reset()
+    assert [env.step(np.zeros(1, np.float32))[1] for _ in range(2)] == [1.0, 2.0]
+
+
+def test_parts_of_another_task_are_refused_when_wrapping() -> None:
+    with pytest.raises(InputError, match=r"cells: .*the environment's have \(1,\)"):
+        RewardWrapper(Counter(), ToldOfParts())
