@@ -1,0 +1,161 @@
+"""What a run was made of: its schedule, its origin, the versions, and its settings as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import typing
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from iqlearn.algorithms import ALGORITHMS
+from iqlearn.envs.gym import Environment, Vectorization
+from iqlearn.errors import InputError, require, require_choices, require_not_negative, require_positive
+from iqlearn.extensions import EXTENSIONS
+
+Mode = Literal["online", "offline"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of training, and its evaluations."""
+
+    steps: int = 10_000
+    """Environment steps online, updates offline."""
+    evaluations: int = 10
+    """Evaluations during training at most, evenly spread. The last one is of the final policy."""
+    eval_episodes: int = 20
+    """Episodes of an evaluation."""
+    sampled: bool = False
+    """Evaluate samples of the policy instead of its most likely actions."""
+    seed: int = 0
+    """Seed of all random numbers."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluations", "eval_episodes", "seed"):
+            value = getattr(self, name)
+            require(isinstance(value, int | np.integer), name, value, "a whole number")
+            object.__setattr__(self, name, int(value))
+        require_positive(self, "steps", "evaluations", "eval_episodes")
+        require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
+
+    @property
+    def chunk(self) -> int:
+        """Steps between two evaluations."""
+        return -(-self.steps // self.evaluations)
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """How the learner acts in the environment while it learns."""
+
+    num_envs: int = 1
+    """Copies of the environment."""
+    vectorization: Vectorization = "sync"
+    """Step the copies in this process (sync), or each in a process of its own (async)."""
+    random_steps: int = 1_000
+    """Environment steps before the first update. Their actions are random, unless the policy was pretrained."""
+    update_ratio: float = 1.0
+    """Updates for each environment step."""
+    round_steps: int = 50
+    """Environment steps between two calls of the compiled loop, rounded up to a multiple of `num_envs`."""
+    replay: int = 1_000_000
+    """Capacity of the replay, in transitions."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
+        require_not_negative(self, "random_steps")
+        object.__setattr__(self, "round_steps", -(-self.round_steps // self.num_envs) * self.num_envs)
+        require(self.replay >= self.round_steps, "replay", self.replay, f"room for a round, {self.round_steps} steps")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run learnt from."""
+
+    env: dict[str, Any] | None
+    """The environment (see `Environment.to_dict`); none where there is none."""
+    demos: str | None
+    """Where the demonstrations came from; none for an expert."""
+    path: str | None = None
+    """The file of the demonstrations, if there is one."""
+    selection: tuple[Any, ...] = ()
+    """The trajectories and rows that were taken (see `Demos.selection`)."""
+    sha256: str = ""
+    """SHA-256 of what the learner saw of the demonstrations."""
+    transitions: int = 0
+    episodes: int = 0
+    ends: int = 0
+    """Expert transitions that truly ended an episode."""
+    reward: str | None = None
+    """The recovered reward that an expert learnt from instead of the environment's: a run folder or a file."""
+    reward_sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """The environment, else the demonstrations, for people."""
+        return str(self.demos) if self.environment is None else self.environment.name
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, if there is one."""
+        return None if self.env is None else Environment.from_dict(self.env)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a result depends on."""
+    packages = ("iqlearn", "jax", "jaxlib", "equinox", "optax", "gymnasium", "numpy")
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain JSON values, the name of an algorithm or extension first."""
+
+    def plain(value: Any) -> Any:
+        if is_dataclass(value):
+            return to_dict(value)
+        return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+    named = {"name": settings.name} if hasattr(settings, "name") else {}
+    return named | {f.name: plain(getattr(settings, f.name)) for f in fields(settings)}
+
+
+def settings_of(plain: dict[str, Any]) -> Any:
+    """The algorithm with its extensions that `to_dict` wrote.
+
+    Raises:
+        InputError: an unknown name or setting, or a value out of range.
+    """
+    rest = dict(plain)
+    extensions = tuple(_named(part, EXTENSIONS, "Extension") for part in rest.pop("extensions", ()))
+    return _named(rest | ({"extensions": extensions} if "extensions" in plain else {}), ALGORITHMS, "Algorithm")
+
+
+def _named(plain: dict[str, Any], registry: dict[str, Any], what: str) -> Any:
+    rest = dict(plain)
+    name = rest.pop("name", None)
+    if name not in registry:
+        raise InputError(f"{what} {name!r} is unknown; expected one of {', '.join(registry)}.")
+    return build(registry[name], rest)
+
+
+def build(kind: type[Any], plain: dict[str, Any]) -> Any:
+    """A dataclass from its plain fields, with nested dataclasses and tuples."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    values = {}
+    for name, value in plain.items():
+        require(name in known, name, value, f"a setting that {kind.__name__} has")
+        if is_dataclass(hints[name]):
+            value = build(typing.cast(type[Any], hints[name]), value)
+        values[name] = _hashable(value)
+    return kind(**values)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
