@@ -39,7 +39,38 @@ _HOMES = {
     "types": ("Transitions",),
 }
 __version__ = "0.1.0"
-__all__ = sorted(name for names in _HOMES.values() for name in names)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "BC",
+    "SAC",
+    "ActionInference",
+    "BCContinuous",
+    "Callback",
+    "Cloning",
+    "Demos",
+    "DistilledReward",
+    "EarlyStopping",
+    "IQLearn",
+    "IQLearnContinuous",
+    "InputError",
+    "Interaction",
+    "ModelRollouts",
+    "Network",
+    "Policy",
+    "RecoveredReward",
+    "RewardRegression",
+    "RewardWrapper",
+    "Run",
+    "Schedule",
+    "SoftQLearning",
+    "TensorBoard",
+    "Transitions",
+    "VectorRewardWrapper",
+    "WandB",
+    "learn",
+    "recommended",
+    "resume",
+    "train_expert",
+]
 
 
 def __getattr__(name: str) -> Any:

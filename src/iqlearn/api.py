@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -64,7 +64,8 @@ def learn(
         env_kwargs: keyword arguments for the environment.
         mode: `online` acts in the environment while it learns, `offline` reads the demonstrations only. By default
             online with continuous actions where `env` is given, and where the algorithm must act.
-        steps: environment steps online, updates offline; by default 100,000 online with continuous actions, else 10,000.
+        steps: environment steps online, updates offline; by default 100,000 online with continuous
+            actions, else 10,000.
         evaluations, eval_episodes, sampled: see `Schedule`.
         seed: seed of all random numbers.
         seeds: train several seeds side by side instead.
@@ -91,7 +92,9 @@ def learn(
     if not parts or not all(isinstance(part, Demos) for part in parts):
         raise InputError(f"demos is a {type(demos).__name__}; expected Demos, as iq.Demos.load(FILE) gives them.")
     if len(parts) != len(several) or len(set(several)) < len(several):
-        raise InputError(f"{len(parts)} demonstrations for seeds {several}; expected one set for each, seeds that differ.")
+        raise InputError(
+            f"{len(parts)} demonstrations for seeds {several}; expected one set for each, seeds that differ."
+        )
     folder = None if out is None else Path(out)
     if folder is not None:
         files.vacant(folder, overwrite)
@@ -360,8 +363,9 @@ def default_steps(settings: Algorithm, mode: Mode) -> int:
 def evaluated_in(
     env: Source | Environment | None, kwargs: Mapping[str, Any] | None, demos: Demos, mode: Mode
 ) -> Environment | None:
-    """The environment that is asked for, else the one that the demonstrations name. Offline there may be none: a warning
-    says why the named one cannot be made.
+    """The environment that is asked for, else the one that the demonstrations name.
+
+    Offline there may be none. Then a warning says why the named one cannot be made.
 
     Raises:
         InputError: an online run has no environment.
@@ -456,10 +460,14 @@ def load_reward(path: str | Path, task: TaskSpec) -> RecoveredReward | Distilled
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit.")
+        raise InputError(
+            f"No reward at {path}; expected a run folder, or a file of iqlearn reward --distil or --refit."
+        )
     reward = Run.load(path).reward if path.is_dir() else DistilledReward.load(path)
     if reward.spec != task:
-        raise InputError(f"The reward at {path} is of a task with {reward.spec}; expected {task}, as the environment has.")
+        raise InputError(
+            f"The reward at {path} is of a task with {reward.spec}; expected {task}, as the environment has."
+        )
     return reward
 
 
@@ -474,12 +482,11 @@ def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:
     Raises:
         InputError: it is gone, or another one.
     """
-    path, settings = Path(str(run.origin.reward)), run.settings
+    path, settings = Path(str(run.origin.reward)), cast(Any, run.settings)
     reward, expected = load_reward(path, run.task), run.origin.reward_sha256
     if (found := reward_sha256(path)) != expected:
         raise InputError(
             f"The reward at {path} is not what {folder} began with; expected SHA-256 {expected[:12]}…, "
             f"found {found[:12]}…; put the old one back, or begin anew with iqlearn expert."
         )
-    return reward.at_discount(getattr(settings, "gamma"))
-
+    return reward.at_discount(settings.gamma)

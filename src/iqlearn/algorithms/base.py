@@ -146,8 +146,8 @@ class Now(NamedTuple):
     demos: Demonstrations
     """The demonstrations on the device."""
     state: TrainState
-    source: Source
-    """What updates draw batches from."""
+    source: Any
+    """What updates draw batches from, a `Source`."""
     key: PRNGKey
     """The extension's own stream of random numbers at this step."""
     labelled: bool = True
@@ -172,8 +172,6 @@ class Extension:
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Hooks that the algorithm must call for the extension to have an effect."""
-    phase: ClassVar[int] = 0
-    """Environment steps before the first update that belong to the extension."""
     empties_replay: ClassVar[bool] = False
     """Whether transitions of the phase are dropped when it ends."""
     visits: ClassVar[bool] = False
@@ -182,8 +180,11 @@ class Extension:
     """Whether it gives the expert's transitions actions, where these were not recorded."""
     tells: ClassVar[bool] = False
     """Whether it gives the reward that Q is learnt from."""
-    competent: ClassVar[bool] = False
-    """Whether the policy before the first update is better than a random one."""
+
+    @property
+    def phase(self) -> int:
+        """Environment steps before the first update that belong to the extension."""
+        return 0
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse a run in which the extension has no effect.

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import TrainState
@@ -139,7 +140,7 @@ def _descend(s: Learning, state: TrainState, part, share: Scalar | float, loss) 
 
 
 def clone(
-    model: ContinuousSoftQ, obs: Obs, action: Float[Array, "n act"], key: PRNGKey, updates: int
+    model: ContinuousSoftQ, obs: Obs, action: Float[Array | np.ndarray, "n act"], key: PRNGKey, updates: int
 ) -> tuple[MLP, float]:
     """The model's actor after behavioural cloning of these rows, and the squared error of its last minibatch.
 

@@ -79,7 +79,7 @@ class SoftLearning(Learning):
     temperature: float = 0.01
     """Weight of the entropy in the soft value."""
     target_rate: float = 0.0
-    """Share of the new weights in the target network that gives V(s'), in each update of it; 0 has no target network."""
+    """Share of the new weights in the target network that gives V(s'), in each of its updates; 0 has no target."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,8 +161,8 @@ class ActorCritic(SoftLearning):
     target_rate: float = 0.005
     """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
     average_rate: float = 1.0
-    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 is the
-    actor itself."""
+    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
+    the actor itself."""
     target_entropy: float | None = None
     """Entropy of each dimension of the action, in [-1, 1], that a learnt temperature aims at; none fixes the
     temperature."""

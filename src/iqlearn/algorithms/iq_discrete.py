@@ -105,7 +105,8 @@ class IQLearn(Objective, QLearning):
     def roughness(self, model: DiscreteSoftQ, batch: Batch, key: PRNGKey) -> Scalar:
         """E[max(‖∇Q‖ − 1, 0)²] between expert and learner rows, for the action of the nearer row."""
         sides = batch.expert, batch.expert if batch.visited is None else batch.visited
-        points, action = between(*((model.encoder(side.obs), side.action) for side in sides), key)
+        expert, visited = ((model.encoder(side.obs), side.action) for side in sides)
+        points, action = between(expert, visited, key)
 
         def member_sums(x: Float[Array, "n inputs"]) -> Float[Array, " members"]:
             return jnp.sum(jax.vmap(of_action, in_axes=(0, None))(model.inputs_q(x), action), axis=1)

@@ -51,14 +51,14 @@ class Objective(SoftLearning):
     unless `spectral_norm` is set, and 0 with others."""
     spectral_norm: bool = False
     """Bound the largest singular value of each weight matrix by 1, so that Q is 1-Lipschitz in its inputs."""
-    state_only: bool = False
+    state_only: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
     """Imitate observations only: the expert's actions are not read. The learner's own actions take their place."""
     absorbing: bool = False
     """A true end leads to an absorbing state of value +r_max/(1-γ) for the expert and -r_max/(1-γ) for the learner
     (LS-IQ, section 4); without, its value is 0."""
     clip_value: bool = False
     """Clip V(s') to ±r_max/(1-γ) where the divergence bounds the reward: `chi2_mixture` and `tv`."""
-    extensions: tuple[Extension, ...] = ()
+    extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     """Optional parts of the method."""
 
     family: ClassVar[str] = "iq"
@@ -101,7 +101,7 @@ class Objective(SoftLearning):
 
 
 def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, ends: Any) -> Float[Array, "members n"]:
-    """γV(s'), clipped and with absorbing states as the settings say. `ends`: +1 for expert rows, −1 for the learner's."""
+    """γV(s'), clipped and with absorbing states as set. `ends` is +1 for expert rows and −1 for the learner's."""
     if s.form == "least_squares":
         value = stop(value)
     if s.clip_value and s.divergence in ("chi2_mixture", "tv"):

@@ -36,8 +36,8 @@ class SAC(ActorCritic):
     """Entropy of each dimension of the action, in [-1, 1], that a learnt temperature aims at; none fixes the
     temperature."""
     average_rate: float = 0.005
-    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 is the
-    actor itself."""
+    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
+    the actor itself."""
     critics: int = 2
     """Critics trained side by side. The least of them is the value."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)

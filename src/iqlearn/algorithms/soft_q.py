@@ -29,7 +29,7 @@ class SoftQLearning(QLearning):
     learning_rate: float = 1e-3
     """Learning rate of Adam."""
     target_rate: float = 0.01
-    """Share of the new weights in the target network that gives V(s'), in each update of it; 0 has no target network."""
+    """Share of the new weights in the target network that gives V(s'), in each of its updates; 0 has no target."""
     scaling: Scaling = "standard"
     """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
     network: Network = Network((64, 64), "tanh")

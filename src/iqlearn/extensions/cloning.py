@@ -55,11 +55,6 @@ class Cloning(Extension):
         regularised = self.updates > 0 or self.regularisation == 0.0
         require(regularised, "cloning.regularisation", self.regularisation, "0 without cloning.updates")
 
-    @property
-    def competent(self) -> bool:
-        """Whether there is a clone."""
-        return self.updates > 0
-
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
         super().check(algorithm, online, steps)
@@ -123,7 +118,7 @@ class Cloning(Extension):
 
     def behaviour(self, aux: Any, model: SoftQ, done: int) -> Behaviour | None:
         """Act with the clone from the first step on."""
-        return Behaviour(model) if self.competent else None
+        return Behaviour(model) if self.updates > 0 else None
 
     def actor_loss(self, aux: Any, rows: Rows) -> tuple[Scalar, Metrics]:
         """weight·E_E|a − mode|² + regularisation·E[trust·|clone's action − mode|²] over the learner's rows."""

@@ -37,7 +37,7 @@ def _program(function: Callable[..., Any], static: tuple[Hashable, ...], *_shape
     return jax.jit(partial(function, *static))
 
 
-def optimizer(learning_rate: float, weight_decay: float = 0.0) -> optax.GradientTransformation:
+def optimizer(learning_rate: float, weight_decay: float = 0.0) -> Any:
     """Adam with decoupled decay of the weight matrices (Loshchilov & Hutter, 2019)."""
     if weight_decay == 0.0:
         return optax.adam(learning_rate)
@@ -50,7 +50,7 @@ def is_weight(model: Model) -> Model:
 
 
 def step_down(
-    optimiser: optax.GradientTransformation, gradient: Any, model: Any, opt_state: Any, share: Scalar | float = 1.0
+    optimiser: Any, gradient: Any, model: Any, opt_state: Any, share: Scalar | float = 1.0
 ) -> tuple[Any, Any]:
     """The model and the optimiser's state after one step, scaled by `share`."""
     updates, opt_state = optimiser.update(gradient, opt_state, model)

@@ -90,7 +90,8 @@ def expert_process(inputs: Rows, unit: Outputs) -> GaussianProcess:
 
 @lru_cache(2)
 def _expert_process(x: bytes, y: bytes, n: int) -> GaussianProcess:
-    return GaussianProcess.fit(*(np.frombuffer(part).reshape(n, -1) for part in (x, y)), np.random.default_rng(0))
+    inputs, unit = (np.frombuffer(part).reshape(n, -1) for part in (x, y))
+    return GaussianProcess.fit(inputs, unit, np.random.default_rng(0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from iqlearn.errors import InputError, require_positive
 from iqlearn.files import write_tree
@@ -190,7 +191,10 @@ class WandB(Callback):
         self._begin, self._logs = partial(wandb.init, reinit="create_new", **options), []
 
     def on_start(self, training: Trainer) -> None:
-        self._logs = [self._begin(config=run.config(), name=f"{run.origin.title}-seed-{run.schedule.seed}") for run in training.runs]
+        self._logs = [
+            self._begin(config=run.config(), name=f"{run.origin.title}-seed-{run.schedule.seed}")
+            for run in training.runs
+        ]
 
     def on_evaluation(self, training: Trainer) -> None:
         for run, log in zip(training.runs, self._logs, strict=True):

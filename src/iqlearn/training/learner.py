@@ -57,9 +57,9 @@ class Learner:
         self.extensions = self.algorithm.extensions
         self.done = 0
         """Steps done: of the environment online, updates offline."""
-        self.known = None if demos is None else Demonstrations.of(demos, *(room or ()))
+        self.known: Any = None if demos is None else Demonstrations.of(demos, *(room or ()))
         self.state = self.initial()
-        self.source = self.initial_source()
+        self.source: Any = self.initial_source()
         self.stepper: Stepper | None = None
         self.phase, self.first = waiting(self.algorithm, run.interaction or Interaction())
 
@@ -99,7 +99,9 @@ class Learner:
 
         def again(state: TrainState, demos: Demonstrations) -> TrainState:
             others = [i for i in range(len(self.extensions)) if i != extension]
-            return self.prepared(state, demos, others, jr.fold_in(self.streams.rounds, len(self.extensions)), True, tell)
+            return self.prepared(
+                state, demos, others, jr.fold_in(self.streams.rounds, len(self.extensions)), True, tell
+            )
 
         known, source = self.known, self.source
         return Now(
@@ -107,7 +109,13 @@ class Learner:
         )
 
     def prepared(
-        self, state: TrainState, demos: Demonstrations, which: Sequence[int], stream: PRNGKey, labelled: bool, tell: Tell
+        self,
+        state: TrainState,
+        demos: Demonstrations,
+        which: Sequence[int],
+        stream: PRNGKey,
+        labelled: bool,
+        tell: Tell,
     ) -> TrainState:
         """The state after the preparation of some extensions."""
         for i in which:

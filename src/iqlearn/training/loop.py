@@ -29,7 +29,11 @@ class Program(NamedTuple):
         state, moved, metrics = self.run(state, source, key, jnp.int32(updates))
         leaves, structure = jax.tree.flatten(source)
         new = iter(moved)
-        return state, structure.unflatten([next(new) if m else x for m, x in zip(self.moving, leaves, strict=True)]), metrics
+        return (
+            state,
+            structure.unflatten([next(new) if m else x for m, x in zip(self.moving, leaves, strict=True)]),
+            metrics,
+        )
 
 
 def program(algorithm: Algorithm, state: Any, source: Any, key: Any, runs: int) -> Program:
@@ -47,7 +51,12 @@ def program(algorithm: Algorithm, state: Any, source: Any, key: Any, runs: int) 
 
 
 def _train(
-    algorithm: Algorithm, moving: tuple[bool, ...], state: TrainState, source: Source, key: PRNGKey, steps: Int[Array, ""]
+    algorithm: Algorithm,
+    moving: tuple[bool, ...],
+    state: TrainState,
+    source: Source,
+    key: PRNGKey,
+    steps: Int[Array, ""],
 ) -> tuple[TrainState, list[Array], Metrics]:
     """`steps` updates. Each folds its number into the key. `steps` is no constant, so that chunks share a program."""
     leaves, structure = jax.tree.flatten(source)
@@ -60,7 +69,9 @@ def _train(
         state, metrics = algorithm.update(state, batch, loss_key)
         return state, [x for m, x in zip(moving, jax.tree.leaves(source), strict=True) if m], metrics
 
-    def body(_: Int[Array, ""], carry: tuple[TrainState, list[Array], Metrics]) -> tuple[TrainState, list[Array], Metrics]:
+    def body(
+        _: Int[Array, ""], carry: tuple[TrainState, list[Array], Metrics]
+    ) -> tuple[TrainState, list[Array], Metrics]:
         state, moved, metrics = update(*carry[:2])
         return state, moved, jax.tree.map(jnp.add, carry[2], metrics)
 
@@ -70,7 +81,9 @@ def _train(
     return state, moved, jax.tree.map(lambda x: x / steps, total)
 
 
-def _train_each(algorithm: Algorithm, moving: tuple[bool, ...], states: Any, sources: Any, keys: Any, steps: Any) -> Any:
+def _train_each(
+    algorithm: Algorithm, moving: tuple[bool, ...], states: Any, sources: Any, keys: Any, steps: Any
+) -> Any:
     """`_train` for several runs."""
     return jax.vmap(partial(_train, algorithm, moving), in_axes=(0, 0, 0, None))(states, sources, keys, steps)
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from iqlearn.types import PRNGKey
 
-
 MOST = 990_000
 """Reset seeds of training; up to 10,000 copies of the environment count up from one."""
 
@@ -46,5 +45,5 @@ class Streams(NamedTuple):
         return cls(*jr.split(jr.key(seed), len(cls._fields)))
 
     def reset_seed(self, done: int) -> int:
-        """The first reset seed of episodes that begin after `done` steps, below those of evaluations (`RESET_SEEDS`)."""
+        """The first reset seed of episodes that begin after `done` steps, below `RESET_SEEDS` of evaluations."""
         return int(np.asarray(jr.bits(jr.fold_in(self.episodes, done)))) % MOST

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from iqlearn.data.replay import Moments, Replay
-from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.occupancy import Familiar
 from iqlearn.evaluation.returns import Episode, Evaluator, normalised, reset_seed
 from iqlearn.files import Row
@@ -75,7 +74,7 @@ class Group:
 
     def round(self, target: int) -> Diverged | None:
         """A round of at most so many steps: act and update online, only update offline."""
-        interaction, done = self.learners[0].run.interaction, self.done
+        interaction, done, begun = self.learners[0].run.interaction, self.done, len(self.figures)
         if interaction is None:
             self.update(target - done)
             n, taken = target - done, []
@@ -85,12 +84,11 @@ class Group:
             states = split(self.states, self.n)
             behaviours = [learner.behaviour(state) for learner, state in zip(self.learners, states, strict=True)]
             due = int(interaction.update_ratio * max(done - self.learners[0].first, 0)) - self.updates
-            begun = len(self.figures)
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 self.update(due)
             pairs = zip(self.learners, behaviours, strict=True)
             taken = [learner.act(behaviour, each) for learner, behaviour in pairs]
-        if self.figures and (interaction is None or len(self.figures) > begun):
+        if len(self.figures) > begun:
             which = [not finite(figures) for figures in split(self.figures[-1][1], self.n)]
             if any(which):
                 return Diverged(done, done + n, which)
@@ -112,7 +110,9 @@ class Group:
         first = self.learners[0]
         if any(extension.wakes(before, first.done, first.phase) for extension in first.extensions):
             self.hand_out()
-            self.woken = [a | b for a, b in zip(self.woken, [x.after_round(before) for x in self.learners], strict=True)]
+            self.woken = [
+                a | b for a, b in zip(self.woken, [x.after_round(before) for x in self.learners], strict=True)
+            ]
             self.take_in()
 
     def metrics(self) -> list[Figures]:
@@ -227,7 +227,9 @@ class Trainer:
         found = []
         for i, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
             model, updates = run.settings.policy(learner.state), int(learner.state.step)
-            row: Row = {"step": self.done} | ({} if run.interaction is None else {"updates": updates})
+            row: Row = {"step": self.done}
+            if run.interaction is not None:
+                row["updates"] = updates
             returns = np.zeros(0)
             if self._evaluator is not None:
                 seed = reset_seed("evaluation", run.schedule.seed)
@@ -304,7 +306,7 @@ def finite(figures: Mapping[str, Any]) -> bool:
 
 
 def _bounds(n: int, offline: bool) -> list[int]:
-    """Where to cut runs into groups: on a GPU one group, else online a group for each run, offline one for each core."""
+    """Where to cut runs into groups. On a GPU there is one group; else online one a run, offline one a core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     groups = 1 if jax.default_backend() != "cpu" else min(n, cores) if offline else n
     return np.linspace(0, n, groups + 1).round().astype(int).tolist()
