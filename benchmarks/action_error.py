@@ -1,10 +1,9 @@
-"""How far demonstrations can be cloned: what `form=auto` chooses by, a row each in `results/action_error.csv`.
+"""How far demonstrations can be cloned: what `iq.recommended` chooses reward regression by, in `action_error.csv`.
 
-    python benchmarks/action_error.py --demos ../shared/demos                # the tuning seeds
-    python benchmarks/action_error.py --demos ../shared/demos --seeds 0 1 2
+    python benchmarks/action_error.py --demos DIR                # the tuning seeds
+    python benchmarks/action_error.py --demos DIR --seeds 0 1 2
 
-A Gaussian process is fitted to the expert's states and actions, as for every warm start; the error is that of each
-action as the others tell it, beyond the noise, in [-1, 1] (`GaussianProcess.left_out`).
+A Gaussian process predicts each of the expert's actions from the others. The error is in [-1, 1], beyond the noise.
 """
 
 from pathlib import Path
@@ -14,39 +13,33 @@ import tyro
 from online import EASY
 
 import iqlearn as iq
-from iqlearn.beginning import begin
-from iqlearn.settings import Imitation, Schedule
+from iqlearn.envs.gym import Environment
+from iqlearn.extensions.reward_regression import leave_one_out_error
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("demos", "trajectories", "subsample", "seed", "transitions", "error")
+COLUMNS = ("demos", "trajectories", "subsample", "seed", "commit", "transitions", "error")
 KINDS = (
-    *((task, 1, 1) for task in EASY),
-    *((task, 1, every) for every in (5, 20) for task in EASY[:3]),
-    *((f"{task}-hard", count, 1) for count in (1, 5) for task in EASY[:3]),
+    *((task, "", 1, 1) for task in EASY),
+    *((task, "", 1, every) for every in (5, 20) for task in EASY[:3]),
+    *((task, "-hard", count, 1) for count in (1, 5) for task in EASY[:3]),
 )
 
 
-def error(demos: iq.Demos, seed: int) -> float:
-    """Of what a run of this seed is shown; the clone itself gets a single update."""
-    settings = iq.IQLearnContinuous(offline=Imitation(warm_start=1, reach=0.5))
-    found = begin(settings, demos, Schedule(seed=seed), env=None).origin.action_error
-    assert found is not None
-    return found
-
-
-def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001)) -> None:
+def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.RESULTS / "action_error.csv") -> None:
     """Fit a process to each kind of demonstrations.
 
     Args:
         demos: folder with the demonstrations of each task.
         seeds: which draw the trajectories.
+        out: the table.
     """
-    for name, count, every in KINDS:
+    for task, suffix, count, every in KINDS:
+        recorded, spec = iq.Demos.load(demos / f"{task}{suffix}.npz"), Environment.of(task).task
         for seed in seeds:
-            part = iq.Demos.load(demos / f"{name}.npz").take(count, seed=seed).subsample(every, seed=seed)
-            values = (name, count, every, seed, len(part), round(error(part, seed), 4))
+            part = recorded.take(count, seed=seed).subsample(every, seed=seed)
+            error = leave_one_out_error(part, spec)
+            values = (f"{task}{suffix}", count, every, seed, tables.commit(), len(part), round(error or 0.0, 4))
             print(*values, flush=True)
-            tables.merge(RESULTS / "action_error.csv", COLUMNS, [dict(zip(COLUMNS, values, strict=True))], key=4)
+            tables.merge(out, COLUMNS, [dict(zip(COLUMNS, values, strict=True))], key=5)
 
 
 if __name__ == "__main__":

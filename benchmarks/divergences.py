@@ -1,27 +1,29 @@
 """Every divergence on four tasks, into `results/divergences.csv`.
 
-    python benchmarks/divergences.py --demos ../shared/demos                      # everything
-    python benchmarks/divergences.py --demos ../shared/demos --only CartPole-v1
+    python benchmarks/divergences.py --demos DIR                      # everything
+    python benchmarks/divergences.py --demos DIR --only CartPole-v1
 
 CartPole-v1 (one demonstration, every 20th step) and LunarLander-v3 (three, every 5th) offline, 10,000 updates, seeds
 1000 to 1002; Hopper-v5 and HalfCheetah-v5 online from one demonstration, --steps steps, seed 1000. Everything but the
-divergence is at its default. Rows that are there are kept: stopped and called again, the script goes on where it was.
+divergence is as `iq.recommended` chooses. Rows of this commit are kept: stopped and called again, the script goes on.
 A run whose loss stopped being finite has no return.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tables
 import tyro
+from offline import learn_each
 
 import iqlearn as iq
-from iqlearn.settings import DivergenceName
+from iqlearn.envs.gym import Environment
+from iqlearn.objectives.divergences import DivergenceName
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("task", "mode", "divergence", "seed", "steps", "normalised", "seconds")
+COLUMNS = ("task", "mode", "divergence", "seed", "steps", "commit", "normalised", "seconds")
+KEY = 6
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"divergence": name} for name in get_args(DivergenceName)},
     "chi2+w1": {"divergence": "chi2", "gradient_penalty": 1.0},
@@ -44,27 +46,18 @@ class Job:
     steps: int
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Literal["offline", "online"]:
         return "offline" if self.task in OFFLINE else "online"
 
     def key(self, seed: int) -> tuple[str, ...]:
-        return (self.task, self.mode, self.divergence, str(seed), str(self.steps))
+        return (self.task, self.mode, self.divergence, str(seed), str(self.steps), tables.commit())
 
-    def runs(self, demos: iq.Demos) -> Sequence[iq.Run]:
-        """Offline the seeds are one program, online a run each."""
+    def runs(self, demos: iq.Demos) -> list[iq.Run]:
         count, every = PARTS[self.task]
         parts = [demos.take(count, seed=seed).subsample(every, seed=seed) for seed in self.seeds]
-        variant = VARIANTS[self.divergence]
-        if self.mode == "offline":
-            settings = replace(iq.IQLearn(), **variant)
-            return iq.learn_seeds(
-                settings, parts, seeds=self.seeds, env=self.task, steps=self.steps, evaluations=1, quiet=True
-            )
-        settings = replace(iq.IQLearnContinuous(), **variant)
-        return [
-            iq.learn(settings, part, env=self.task, online=True, steps=self.steps, evaluations=2, seed=seed, quiet=True)
-            for part, seed in zip(parts, self.seeds, strict=True)
-        ]
+        shared: dict[str, Any] = {"env": Environment.of(self.task), "mode": self.mode, "steps": self.steps}
+        settings = [iq.recommended(part, quiet=True, **shared, **VARIANTS[self.divergence]) for part in parts]
+        return learn_each(settings, parts, self.seeds, evaluations=1 if self.mode == "offline" else 2, **shared)
 
 
 def jobs(only: Only, steps: int) -> Iterator[Job]:
@@ -84,7 +77,7 @@ def rows(job: Job, demos: iq.Demos) -> Iterator[tables.Row]:
         yield dict(zip(COLUMNS, (*job.key(run.schedule.seed), value, seconds), strict=True))
 
 
-def main(demos: Path, only: Only = "all", steps: int = 20_000, out: Path = RESULTS / "divergences.csv") -> None:
+def main(demos: Path, only: Only = "all", steps: int = 20_000, out: Path = tables.RESULTS / "divergences.csv") -> None:
     """Train what is missing; the table is written after every divergence.
 
     Args:
@@ -93,12 +86,12 @@ def main(demos: Path, only: Only = "all", steps: int = 20_000, out: Path = RESUL
         steps: of the environment, for the online tasks.
         out: the table.
     """
-    there = {tuple(row[name] for name in COLUMNS[:5]) for row in tables.read(out)}
+    there = {tuple(row.get(name, "") for name in COLUMNS[:KEY]) for row in tables.read(out)}
     for job in jobs(only, steps):
         if all(job.key(seed) in there for seed in job.seeds):
             continue
         found = list(rows(job, iq.Demos.load(demos / f"{job.task}.npz")))
-        tables.merge(out, COLUMNS, found, key=5)
+        tables.merge(out, COLUMNS, found, KEY)
         print(job.task, job.mode, job.divergence, [row["normalised"] for row in found], flush=True)
 
 

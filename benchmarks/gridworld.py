@@ -5,7 +5,7 @@
 Cases:
 - `demos`: 30 built-in demonstrations of a soft-optimal expert, each seed one run, online with `SETTINGS`, which were
   tuned on seeds from 1000 up and other demonstrations;
-- `default`: the same offline with default settings;
+- `recommended`: the same offline, as `iq.recommended` chooses; `paper`: the same offline with `iq.IQLearn()`;
 - `exact`: infinite data, the objective minimised over a table Q(s,a) with the expert's exact occupancy for weights, for
   ever less weight of the penalty on the reward (column `penalty`, τ/(4α));
 - `table, penalty on …`: the same with the frequencies of the 30 demonstrations for weights, and the penalty on the
@@ -19,38 +19,36 @@ Each run is read in three ways (column `reward`):
 `pearson` is the plain correlation with the true reward, over the triples concerned, shaping left in.
 """
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tables
 import tyro
 from jaxtyping import Float
 from scipy.optimize import minimize
 
 import iqlearn as iq
-from iqlearn.envs import tabular
-from iqlearn.envs.grid import STEPS as MOVES
-from iqlearn.envs.grid import GridWorld
-from iqlearn.evaluation.epic import correlation, tabular_epic_distance, tabular_state_reward
+from iqlearn.envs.worlds import tabular
+from iqlearn.envs.worlds.grid import STEPS as MOVES
+from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.objectives import soft_value
+from iqlearn.rewards.epic import correlation, tabular_epic_distance, tabular_state_reward
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("seed", "case", "penalty", "reward", "epic", "pearson")
+COLUMNS = ("seed", "case", "penalty", "reward", "commit", "epic", "pearson")
 ENV = "iqlearn/GridWorld-v0"
 GAMMA, TEMPERATURE = 0.99, 1.0
 """Of the expert, and of the learner."""
 SETTINGS = iq.IQLearn(
+    divergence="chi2_mixture",
     temperature=TEMPERATURE,
     chi2_alpha=0.25,
-    form="inverse",
     value_term="expert",
-    target_update="none",
-    learning_rate=1e-4,
-    weight_decay=0.0,
     batch_size=256,
+    scaling="whiten",
+    output_scale=50.0,
     network=iq.Network(hidden=()),
 )
 """Online: likelihood of the expert's actions, and a penalty on the squared reward, half where the expert was and half
@@ -58,7 +56,6 @@ where the learner was. A linear layer on one-hot cells is a table."""
 ACTING = iq.Interaction(num_envs=10, random_steps=20_000, update_ratio=100.0, round_steps=500)
 """The learner is nearly always at random, so that it has been everywhere."""
 STEPS = 21_500
-DEFAULT = iq.IQLearn()
 PENALTIES = (0.5, 1e-2, 1e-4, 1e-6)
 PENALTIES_OF_FEW = (0.1, 0.5, 1.0, 2.5)
 """Of the table with 30 demonstrations."""
@@ -145,7 +142,7 @@ def distances(found: Recovered, world: GridWorld) -> list[tuple[str, float, floa
     ]
 
 
-def tables(world: GridWorld, demos: iq.Demos) -> list[tuple[str, float, str, float, float]]:
+def without_learner(world: GridWorld, demos: iq.Demos) -> list[tuple[str, float, str, float, float]]:
     """The cases without a learner: case, penalty, reading, EPIC distance, plain correlation."""
     known, few = occupancy(world), frequency(world, demos)
     anywhere = np.full(few.shape, 1.0 / few.size)
@@ -201,26 +198,33 @@ def arrows(panel: Any, policy: Float[np.ndarray, "S A"], world: GridWorld) -> No
             )
 
 
-def main(seeds: int = 5, out: Path = RESULTS) -> None:
-    """Measure all cases, write the table and the picture."""
+def main(seeds: int = 5, steps: int = STEPS, out: Path = tables.RESULTS) -> None:
+    """Measure all cases, write the table and the picture.
+
+    Args:
+        seeds: runs of each learner.
+        steps: of the environment, online.
+        out: folder of both.
+    """
     world, demos, rows = GridWorld(), iq.Demos.builtin(ENV), []
     with jax.enable_x64(True):
-        rows += [("", *row) for row in tables(world, demos)]
+        rows += [("", *row) for row in without_learner(world, demos)]
+    plain = {"recommended": iq.recommended(demos, ENV, mode="offline", quiet=True), "paper": iq.IQLearn()}
+    cases = {
+        "demos": (SETTINGS, {"mode": "online", "interaction": ACTING, "steps": steps}),
+        **{case: (settings, {"mode": "offline"}) for case, settings in plain.items()},
+    }
     for seed in range(seeds):
-        run = iq.learn(SETTINGS, demos, env=ENV, online=True, interaction=ACTING, steps=STEPS, seed=seed, evaluations=1)
-        found = learned(run, world)
-        rows += [(seed, "demos", TEMPERATURE / (4.0 * SETTINGS.chi2_alpha), *d) for d in distances(found, world)]
-        if seed == 0:
-            picture(out / "gridworld.png", found, world, f"Grid world, 30 demonstrations, seed {seed}")
-        plain = learned(iq.learn(DEFAULT, demos, env=ENV, seed=seed, evaluations=1), world)
-        rows += [
-            (seed, "default", DEFAULT.temperature / (4.0 * DEFAULT.chi2_alpha), *d) for d in distances(plain, world)
-        ]
-        print(*rows[-6:], sep="\n", flush=True)
-    with (out / "gridworld.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([(*row[:4], round(row[4], 4), round(row[5], 4)) for row in rows])
+        for case, (settings, options) in cases.items():
+            run = iq.learn(settings, demos, env=ENV, seed=seed, evaluations=1, quiet=True, **options)
+            found, penalty = learned(run, world), settings.temperature / (4.0 * settings.chi2_alpha)
+            rows += [(seed, case, penalty, *distance) for distance in distances(found, world)]
+            print(*rows[-3:], sep="\n", flush=True)
+            if (seed, case) == (0, "demos"):
+                picture(out / "gridworld.png", found, world, f"Grid world, 30 demonstrations, seed {seed}")
+    commit = tables.commit()
+    rows = [(*row[:4], commit, round(row[4], 4), round(row[5], 4)) for row in rows]
+    tables.merge(out / "gridworld.csv", COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows], key=5)
 
 
 if __name__ == "__main__":

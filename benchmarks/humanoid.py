@@ -14,27 +14,36 @@ from pathlib import Path
 import tables
 import tyro
 
-from iqlearn.records import CHECKPOINT, METRICS, read_rows
+from iqlearn.files import read_rows
+from iqlearn.runs.folder import CHECKPOINT, METRICS
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("step", "updates", "return_mean", "return_std", "return_min", "return_max")
+COLUMNS = ("step", "commit", "updates", "return_mean", "return_std", "return_min", "return_max")
+FIGURES = ("step", *COLUMNS[2:])
 STEPS, INTERVAL = 460_000, 20_000
 
 
-def main(out: Path, work: Path = Path("runs/humanoid"), episodes: int = 10) -> None:
+def main(
+    out: Path,
+    work: Path = Path("runs/humanoid"),
+    episodes: int = 10,
+    steps: int = STEPS,
+    table: Path = tables.RESULTS / "humanoid-expert.csv",
+) -> None:
     """Train the expert, or go on with it, and record its demonstrations.
 
     Args:
         out: the file of demonstrations to write.
         work: the expert's run folder.
         episodes: how many to record.
+        steps: of the environment.
+        table: where the curve goes.
     """
-    command = ["expert", "--env", "Humanoid-v5", "--out", str(work), "--steps", str(STEPS), "--seed", "0"]
-    command += ["--evaluations", str(STEPS // INTERVAL), "--eval-episodes", "5", "--update-ratio", "0.5"]
+    command = ["expert", "--env", "Humanoid-v5", "--out", str(work), "--steps", str(steps), "--seed", "0"]
+    command += ["--evaluations", str(max(1, steps // INTERVAL)), "--eval-episodes", "5", "--update-ratio", "0.5"]
     command += ["--num-envs", "2", "--round-steps", "100"]
     iqlearn(*(["resume", str(work)] if (work / CHECKPOINT).is_file() else command))
-    rows: list[tables.Row] = [{name: round(row[name] or 0) for name in COLUMNS} for row in read_rows(work / METRICS)]
-    tables.merge(RESULTS / "humanoid-expert.csv", COLUMNS, rows, key=1)
+    rows: list[tables.Row] = [{name: round(row[name] or 0) for name in FIGURES} for row in read_rows(work / METRICS)]
+    tables.merge(table, COLUMNS, rows, key=2)
     iqlearn("demos", "collect", str(work), "--episodes", str(episodes), "--out", str(out), "--overwrite")
 
 

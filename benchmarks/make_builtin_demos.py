@@ -1,49 +1,110 @@
-"""Make demonstrations to ship: a soft-Q expert, trained on CartPole's true reward, and its episodes.
+"""Make the demonstrations that ship with the package.
 
-    python benchmarks/make_builtin_demos.py
+    python benchmarks/make_builtin_demos.py src/iqlearn/data/builtin
 
-The expert is the last one on the way whose evaluation is perfect. Evaluation and recording start from reset seeds that
-neither training nor any benchmark uses. Takes about a minute. The file in the package was made by the version of this
-script in commit 690f487, whose replay drew other batches; another expert of the same kind comes out now.
+- `CartPole-v1.npz`: 6 episodes of the most likely actions of a soft Q-learning expert, trained on the true reward; the
+  last expert on the way whose evaluation is perfect. The file in the package was made by the version of this script in
+  commit 690f487, whose replay drew other batches; another expert of the same kind comes out now.
+- `GridWorld-v0.npz`: 30 episodes of the policy that is exactly soft-optimal for the true reward at temperature 1 and
+  discount 0.99, found by soft value iteration, its actions drawn.
+- `PointMazeWall-v0.npz`: 10 episodes of the most likely actions of a soft actor-critic, trained on the true reward for
+  20,000 steps.
+
+Episodes are recorded from reset seeds that neither training nor any benchmark uses. Takes about 10 minutes, nearly all
+of it the maze.
 """
 
 from pathlib import Path
+from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 import tyro
+from jaxtyping import Float, Int
 
-from iqlearn.beginning import begin_expert
-from iqlearn.data import Demos
-from iqlearn.evaluation import Evaluator
-from iqlearn.evaluation.returns import as_arrays
-from iqlearn.models import Policy
-from iqlearn.session import Session
-from iqlearn.settings import Interaction, Network, Schedule, SoftQ
+import iqlearn as iq
+from iqlearn.envs.worlds import tabular
+from iqlearn.envs.worlds.grid import GridWorld
+from iqlearn.evaluation.returns import Act, Evaluator, as_arrays
 
-ENV = "CartPole-v1"
-EXPERT = SoftQ(temperature=2.0, learning_rate=5e-4, network=Network(activation="relu"))
-ACTING = Interaction(num_envs=8, random_steps=4_096, update_ratio=1 / 8, round_steps=512)
+CARTPOLE, GRID, MAZE = "CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0"
+EXPERT = iq.SoftQLearning(temperature=2.0, learning_rate=5e-4, network=iq.Network((64, 64), "relu"))
+ACTING = iq.Interaction(num_envs=8, random_steps=4_096, update_ratio=1 / 8, round_steps=512)
+TEMPERATURE, GAMMA = 1.0, 0.99
+"""Of the grid world's expert."""
+RECORDING_SEED = 6_000_000
 
 
-def main(out: Path, steps: int = 307_200, episodes: int = 6, seed: int = 0) -> None:
-    """Train, keep the last perfect expert, record its most likely actions in the file `out`."""
-    schedule = Schedule(steps, evaluations=12, eval_episodes=40, seed=seed)
-    session, best = Session([begin_expert(EXPERT, schedule, ENV, ACTING)], [], [None]), None
-    while session.done < steps:
-        session.advance(schedule.chunk)
-        session.evaluate()
-        run = session.runs[0]
-        print(f"step {session.done}: mean return {run.rows[-1]['return_mean']:.1f}", flush=True)
-        best = run.model if run.rows[-1]["return_min"] == 500.0 else best
-    session.close()
-    if best is None:
-        raise SystemExit("No perfect expert on the way; expected one, try another --seed.")
-    evaluator = Evaluator(ENV)
-    played = evaluator.play(Policy(best), episodes, seed=6_000_000)
+def cartpole_expert(steps: int, seed: int = 0) -> Act:
+    """The last perfect expert on the way."""
+    perfect: list[iq.Policy] = []
+
+    def remember(training: Any) -> None:
+        run = training.runs[0]
+        print(f"step {training.done}: mean return {run.rows[-1]['return_mean']:.1f}", flush=True)
+        perfect.extend([run.policy] if run.rows[-1]["return_min"] == 500.0 else [])
+
+    options = {"evaluations": 12, "eval_episodes": 40, "interaction": ACTING, "quiet": True}
+    iq.train_expert(CARTPOLE, EXPERT, steps=steps, seed=seed, callbacks=[remember], **options)
+    if not perfect:
+        raise SystemExit("No perfect expert on the way; expected one, try another seed.")
+    return perfect[-1]
+
+
+def grid_expert() -> Act:
+    """The exact soft-optimal policy of the true reward, sampled."""
+    world = gym.make(GRID).unwrapped
+    assert isinstance(world, GridWorld)
+    mdp, cells = world.tabular(GAMMA), np.arange(world.cells)
+    paid = world.true_reward(world.observe(cells), cells, world.observe(cells))  # of entering each cell
+    policy = tabular.soft_optimal(mdp, mdp.transition @ paid, TEMPERATURE).policy
+    rng = np.random.default_rng(RECORDING_SEED)
+
+    def act(obs: Float[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
+        below = np.cumsum(policy[world.cells_of(obs)], axis=1) < rng.random((len(obs), 1))
+        return np.minimum(below.sum(axis=1), policy.shape[1] - 1)
+
+    return act
+
+
+def maze_expert(steps: int) -> Act:
+    """A soft actor-critic that was trained on the true reward."""
+    return iq.train_expert(MAZE, steps=steps, evaluations=10).policy
+
+
+def record(env: str, act: Act, episodes: int, folder: Path) -> None:
+    """Play the episodes, write them, and say what they are."""
+    evaluator = Evaluator(env, lanes=episodes)
+    played = evaluator.play(act, episodes, RECORDING_SEED)
     evaluator.close()
-    demos = Demos.from_arrays({**as_arrays(played), "env": np.array(ENV)}, str(out))
-    demos.save(out)
-    print(demos.summary(), f"{out.stat().st_size} bytes")
+    demos = iq.Demos.from_arrays({**as_arrays(played), "env": np.array(env)}, env)
+    path = folder / f"{env.rpartition('/')[2]}.npz"
+    demos.save(path)
+    print(demos.summary(), f"{path.stat().st_size} bytes", flush=True)
+
+
+def main(
+    folder: Path,
+    /,
+    only: tuple[Literal["cartpole", "grid", "maze"], ...] = ("cartpole", "grid", "maze"),
+    cartpole_steps: int = 307_200,
+    maze_steps: int = 20_000,
+) -> None:
+    """Write the files into `folder`.
+
+    Args:
+        folder: where to.
+        only: these files.
+        cartpole_steps: environment steps of that expert's training.
+        maze_steps: the same of the other expert.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if "cartpole" in only:
+        record(CARTPOLE, cartpole_expert(cartpole_steps), 6, folder)
+    if "grid" in only:
+        record(GRID, grid_expert(), 30, folder)
+    if "maze" in only:
+        record(MAZE, maze_expert(maze_steps), 10, folder)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,33 @@
-"""Offline results: returns of the final policy per seed, with behavioural cloning beside, into `results/offline.csv`.
+"""Offline results: returns of the final policy per seed, into `results/offline.csv` and a picture.
 
-    python benchmarks/offline.py --demos ../shared/demos            # everything
-    python benchmarks/offline.py --demos ../shared/demos --only cartpole
+    python benchmarks/offline.py --demos DIR                    # everything
+    python benchmarks/offline.py --demos DIR --only cartpole --algorithm iq
+    python benchmarks/offline.py --demos DIR --only lunarlander --trajectories 3 --seeds 5
 
-Every algorithm runs with its default settings on every task. Seeds start at 0; settings were tuned on seeds from
-1000 up.
-Each seed draws its own trajectories, sub-sampling offsets, initial weights and batches. 100 evaluation episodes of the
-most likely actions.
+Column `algorithm`: `iq` is what `iq.recommended` chooses for the demonstrations of each seed, `paper` is
+`iq.IQLearn()`, `bc` is behavioural cloning. Seeds start at 0; settings were tuned on seeds from 1000 up. Each seed
+draws its own trajectories, sub-sampling offsets, initial weights and batches. An evaluation is 100 episodes of the most
+likely actions.
 """
 
-import os
-import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tables
 import tyro
 
 import iqlearn as iq
+from iqlearn.envs.gym import Environment
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("task", "demos", "algorithm", "trajectories", "subsample", "updates", "seed", "mean_return", "normalised")
-SETTINGS = {"iq": iq.IQLearn(), "bc": iq.BC()}
+COLUMNS = (
+    *("task", "demos", "algorithm", "trajectories", "subsample", "updates", "seed", "commit"),
+    *("mean_return", "normalised"),
+)
+KEY = 8
+Algorithm = Literal["iq", "paper", "bc"]
 Only = Literal["cartpole", "acrobot", "lunarlander", "all"]
 
 
@@ -37,19 +40,17 @@ class Job:
     trajectories: int
     subsample: int
     seeds: int
-    algorithm: str
+    algorithm: Algorithm
     steps: int = iq.Schedule.steps
-    looks: int = 1
+    evaluations: int = 1
 
 
-def jobs(folder: Path, only: Only) -> Iterator[Job]:
+def jobs(folder: Path, only: Only, algorithms: Sequence[Algorithm]) -> Iterator[Job]:
     """The table, row by row."""
-    for algorithm in SETTINGS:
+    for algorithm in algorithms:
         if only in ("cartpole", "all"):
-            builtin = iq.Demos.builtin("CartPole-v1")
-            yield Job("CartPole-v1", builtin, 1, 20, 20, algorithm, 5 * iq.Schedule.steps, looks=5)
-            hard = iq.Demos.load(folder / "CartPole-v1.npz")
-            yield Job("CartPole-v1", hard, 1, 20, 20, algorithm, 5 * iq.Schedule.steps, looks=5)
+            for demos in (iq.Demos.builtin("CartPole-v1"), iq.Demos.load(folder / "CartPole-v1.npz")):
+                yield Job("CartPole-v1", demos, 1, 20, 20, algorithm, 5 * iq.Schedule.steps, evaluations=5)
         for task in ("Acrobot-v1", "LunarLander-v3"):
             if only in (task.partition("-")[0].lower(), "all"):
                 demos = iq.Demos.load(folder / f"{task}.npz")
@@ -57,28 +58,36 @@ def jobs(folder: Path, only: Only) -> Iterator[Job]:
                     yield Job(task, demos, trajectories, 5, 10, algorithm)
 
 
-def rows(job: Job, episodes: int, sampled: bool) -> list[tables.Row]:
-    """Train all seeds as one program; one row a seed and look."""
-    seeds = range(job.seeds)
-    parts = [job.demos.take(job.trajectories, seed=s).subsample(job.subsample, seed=s) for s in seeds]
-    runs = iq.learn_seeds(
-        SETTINGS[job.algorithm],
-        parts,
-        seeds=seeds,
-        env=job.task,
-        steps=job.steps,
-        evaluations=job.looks,
-        eval_episodes=episodes,
-        sampled=sampled,
-    )
+def learn_each(
+    settings: Sequence[Any], parts: Sequence[iq.Demos], seeds: Sequence[int], **options: Any
+) -> list[iq.Run]:
+    """A run for each seed with its own settings; seeds with the same settings are trained side by side."""
+    found: dict[int, iq.Run] = {}
+    for kind in dict.fromkeys(settings):
+        mine = [i for i, other in enumerate(settings) if other == kind]
+        runs = iq.learn(kind, [parts[i] for i in mine], seeds=[seeds[i] for i in mine], quiet=True, **options)
+        found |= dict(zip(mine, runs, strict=True))
+    return [found[i] for i in range(len(seeds))]
+
+
+def rows(job: Job, seeds: int, steps: int, episodes: int, sampled: bool) -> list[tables.Row]:
+    """Train all seeds; a row for each seed and evaluation."""
+    environment, chosen = Environment.of(job.task), range(seeds)
+    parts = [job.demos.take(job.trajectories, seed=s).subsample(job.subsample, seed=s) for s in chosen]
+    if job.algorithm == "iq":
+        settings = [iq.recommended(part, environment, mode="offline", steps=steps, quiet=True) for part in parts]
+    else:
+        settings = [iq.IQLearn() if job.algorithm == "paper" else iq.BC()] * seeds
+    options = {"evaluations": job.evaluations, "eval_episodes": episodes, "sampled": sampled}
     found = []
-    for run in runs:
+    for run in learn_each(settings, parts, chosen, env=environment, mode="offline", steps=steps, **options):
         expert, random = run.result["expert_return"], run.result["random_return"]
         for row in run.rows:
             mean = float(row["return_mean"] or 0.0)
             normalised = round((mean - random) / (expert - random), 4)
             key = (job.task, job.demos.source, job.algorithm, job.trajectories, job.subsample, int(row["step"] or 0))
-            found.append(dict(zip(COLUMNS, (*key, run.schedule.seed, round(mean, 2), normalised), strict=True)))
+            values = (*key, run.schedule.seed, tables.commit(), round(mean, 2), normalised)
+            found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 
 
@@ -86,22 +95,22 @@ def plot(path: Path) -> None:
     """Normalised return over the number of trajectories, one panel a task; each seed a dot, their mean a line."""
     from matplotlib.figure import Figure
 
-    table = tables.read(path)
+    table = tables.newest(tables.read(path), "task", "demos", "algorithm", "trajectories")
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
+    names = {"iq": "IQ, recommended", "paper": "IQ, paper", "bc": "BC"}
     for panel, task in zip(panels, ("CartPole-v1", "Acrobot-v1", "LunarLander-v3"), strict=True):
-        for shift, (algorithm, colour) in enumerate((("iq", "tab:blue"), ("bc", "tab:orange"))):
-            mine = [r for r in table if r["task"] == task and r["algorithm"] == algorithm]
-            if task == "CartPole-v1":
-                key, values = "updates", [r for r in mine if r["demos"] == "CartPole-v1.npz"]
-            else:
-                key, values = "trajectories", mine
-            ticks = sorted({int(r[key]) for r in values})
-            groups = [[float(r["normalised"]) for r in values if int(r[key]) == tick] for tick in ticks]
+        key = "updates" if task == "CartPole-v1" else "trajectories"
+        of_task = [row for row in table if row["task"] == task and row["demos"] == f"{task}.npz"]
+        ticks = sorted({int(row[key]) for row in of_task})
+        for i, (algorithm, name) in enumerate(names.items()):
+            mine = [row for row in of_task if row["algorithm"] == algorithm]
+            groups = [[float(row["normalised"]) for row in mine if int(row[key]) == tick] for tick in ticks]
             for x, group in enumerate(groups):
-                panel.scatter([x + 0.12 * (shift - 0.5)] * len(group), group, s=8, alpha=0.4, color=colour)
-            panel.plot(range(len(ticks)), [np.mean(g) for g in groups], color=colour, label=algorithm.upper())
-            panel.set_xticks(range(len(ticks)), [f"{t:,}" for t in ticks])
+                panel.scatter([x + 0.12 * (i - 1)] * len(group), group, s=8, alpha=0.4, color=f"C{i}")
+            there = [(x, np.mean(group)) for x, group in enumerate(groups) if group]
+            panel.plot([x for x, _ in there], [y for _, y in there], marker=".", color=f"C{i}", label=name)
+        panel.set_xticks(range(len(ticks)), [f"{tick:,}" for tick in ticks])
         panel.axhline(1.0, linestyle="--", color="grey", linewidth=1)
         title = f"{task}, chattering expert" if key == "updates" else task
         panel.set(title=title, xlabel="updates (1 trajectory, every 20th step)" if key == "updates" else "trajectories")
@@ -112,20 +121,38 @@ def plot(path: Path) -> None:
 
 
 def main(
-    demos: Path, only: Only = "all", episodes: int = 100, sampled: bool = False, out: Path = RESULTS / "offline.csv"
+    demos: Path,
+    only: Only = "all",
+    algorithm: tuple[Algorithm, ...] = ("iq", "paper", "bc"),
+    trajectories: tuple[int, ...] = (),
+    seeds: int = 0,
+    steps: int = 0,
+    episodes: int = 100,
+    sampled: bool = False,
+    out: Path = tables.RESULTS / "offline.csv",
 ) -> None:
-    """Run the table and plot it; rows of the jobs that run replace older ones.
+    """Run the table and draw it. Rows replace older ones of the same commit.
 
-    `--sampled` plays samples of the soft policy; give it another --out.
+    Args:
+        demos: folder with the demonstrations of each task.
+        only: one task.
+        algorithm: rows of these.
+        trajectories: rows with these numbers of trajectories; by default all.
+        seeds: from 0 up; by default each row's own number, 20 of CartPole and 10 of others.
+        steps: updates; by default each row's own number.
+        episodes: of an evaluation.
+        sampled: evaluate samples of the soft policy; give it another --out.
+        out: the table.
     """
-    for job in jobs(demos, only):
-        found = rows(job, episodes, sampled)
-        tables.merge(out, COLUMNS, found, key=4)
-        last = [float(str(row["mean_return"])) for row in found if row["updates"] == job.steps]
-        told = (job.task, job.demos.source, job.algorithm, job.trajectories, "mean", round(float(np.mean(last)), 1))
-        print(*told, flush=True)
+    for job in jobs(demos, only, algorithm):
+        if trajectories and job.trajectories not in trajectories:
+            continue
+        last = steps or job.steps
+        found = rows(job, seeds or job.seeds, last, episodes, sampled)
+        tables.merge(out, COLUMNS, found, KEY)
+        mean = np.mean([float(str(row["mean_return"])) for row in found if row["updates"] == last])
+        print(job.task, job.demos.source, job.algorithm, job.trajectories, "mean", round(float(mean), 1), flush=True)
     plot(out)
-    print(f"{out}: {len(tables.read(out))} rows, {os.cpu_count()} cores, {platform.machine()}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Online results: continuous control from one demonstration, one setting, returns per seed into `results/online.csv`.
+"""Online results: continuous control, returns per seed into `results/online.csv` and a picture.
 
-    python benchmarks/online.py --demos ../shared/demos                       # everything: days on two cores
-    python benchmarks/online.py --demos ../shared/demos --only easy --seeds 3
+    python benchmarks/online.py --demos DIR                       # everything: days on two cores
+    python benchmarks/online.py --demos DIR --only easy --tasks Hopper-v5 --seeds 3 --steps 20000
 
-Every run is an `iqlearn train` of its own with default settings, in a folder under --work, pinned to one core where the
-system can do that. Stopped and called again, the script goes on where it was. Seeds start at 0; settings were tuned on
-seeds from 1000 up. The last evaluation of a run is of its final policy. --ablation NAME with further flags after `--`
-writes to `results/ablations.csv` instead and starts from seed 1000.
+Column `setting`: `recommended` is `iqlearn train` without further flags, `paper` has `--preset paper`, `default` is
+what was recommended at commit a2a333b. Every run is an `iqlearn train` of its own in a folder under --work, pinned to
+one core where the system can do that. Stopped and called again, the script goes on where it was; give another --work to
+measure another commit. Seeds start at 0; settings were tuned on seeds from 1000 up. The last evaluation of a run is of
+its final policy. --ablation NAME with further flags after `--` writes to `results/ablations.csv` instead and starts
+from seed 1000.
 """
 
 import os
@@ -18,30 +20,49 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tables
 import tyro
 from matplotlib.figure import Figure
 
-from iqlearn.records import METRICS, RESULT, read_json, read_rows
+from iqlearn.files import read_json, read_rows
+from iqlearn.runs.folder import METRICS, RESULT
 
-RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
-    "setting",
-    "task",
-    "demos",
-    "trajectories",
-    "subsample",
-    "seed",
-    "step",
-    "normalised",
-    "least",
-    "seconds",
-    "distance",
+    *("setting", "task", "demos", "trajectories", "subsample", "seed", "commit", "step"),
+    *("normalised", "least", "seconds", "distance"),
 )
+KEY = 7
 EASY = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
-Only = Literal["easy", "warm-start", "hard5", "hard1", "sparse", "offline", "offline-bc"]
+STYLES = {"recommended": "-", "paper": "--"}
+Only = Literal["easy", "paper", "sparse", "hard5", "hard1", "offline", "offline-bc"]
+
+
+class Part(NamedTuple):
+    """A part of the table."""
+
+    setting: str
+    steps: int
+    tasks: tuple[str, ...] = EASY
+    demos: tuple[tuple[str, int], ...] = (("", 1),)
+    """Suffix of the file of each task, and number of trajectories."""
+    subsample: int = 1
+    flags: tuple[str, ...] = ()
+    evaluations: int = 0
+    """0: ten, and in long runs one every 5,000 steps."""
+
+
+FILES = (("", 1), ("", 10), ("-hard", 1), ("-hard", 5))
+PARTS: dict[Only, Part] = {
+    "easy": Part("recommended", 100_000),
+    "paper": Part("paper", 50_000, flags=("--preset", "paper")),
+    "sparse": Part("recommended", 100_000, EASY[:3], subsample=20),
+    "hard5": Part("recommended", 100_000, EASY[:3], (("-hard", 5),)),
+    "hard1": Part("recommended", 200_000, EASY[:3], (("-hard", 1),)),
+    "offline": Part("offline", 10_000, EASY, FILES, flags=("--mode", "offline"), evaluations=2),
+    "offline-bc": Part("offline-bc", 10_000, EASY, FILES, flags=("--algorithm", "bc"), evaluations=2),
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,6 @@ class Job:
     steps: int
     flags: tuple[str, ...] = ()
     evaluations: int = 0
-    """0: ten, and in long runs one every 5,000 steps."""
     episodes: int = 20
     seeds: int = 1
     """From `seed` up, side by side in one call: on a GPU one program."""
@@ -96,31 +116,22 @@ class Job:
         return ["train", *(str(word) for pair in values.items() for word in pair), "--overwrite", *self.flags]
 
 
-def jobs(
-    folder: Path, only: Sequence[Only], first: int, seeds: int, setting: str, flags: tuple[str, ...], steps: int
-) -> Iterator[Job]:
-    """The table, run by run; seed by seed, so that a stop leaves whole rows."""
-    for seed in range(first, first + seeds):
-        for part in only:
-            tasks = EASY[:3] if part in ("sparse", "hard5", "hard1") else EASY
-            for task in tasks:
-                easy, hard = folder / f"{task}.npz", folder / f"{task}-hard.npz"
-                if part == "easy":
-                    yield Job(setting, task, easy, 1, 1, seed, steps or 100_000, flags)
-                elif part == "warm-start":  # what learning begins from
-                    yield Job(part, task, easy, 1, 1, seed, 1, ("--offline", *flags), evaluations=1)
-                elif part == "sparse":
-                    yield Job(setting, task, easy, 1, 20, seed, steps or 100_000, flags)
-                elif part == "hard5":
-                    yield Job(setting, task, hard, 5, 1, seed, steps or 100_000, flags)
-                elif part == "hard1":
-                    yield Job(setting, task, hard, 1, 1, seed, steps or 200_000, flags)
-                else:
-                    algorithm = ("--algorithm", "bc") if part == "offline-bc" else ("--offline",)
-                    for file, counts in ((easy, (1, 10)), (hard, (1, 5))):
-                        for count in counts if file.is_file() else ():
-                            flags_of = (*algorithm, *flags)
-                            yield Job(part, task, file, count, 1, seed, steps or 10_000, flags_of, evaluations=2)
+def jobs(folder: Path, only: Sequence[Only], tasks: Sequence[str], seeds: Sequence[int], steps: int) -> Iterator[Job]:
+    """The table, run by run; seed by seed, so that a stop leaves whole rows. Parts without a file are left out."""
+    for seed in seeds:
+        for name in only:
+            part = PARTS[name]
+            for task in (task for task in part.tasks if task in tasks):
+                for suffix, count in part.demos:
+                    file, length = folder / f"{task}{suffix}.npz", steps or part.steps
+                    if file.is_file():
+                        shown = (task, file, count, part.subsample)
+                        yield Job(part.setting, *shown, seed, length, part.flags, part.evaluations)
+
+
+def commit_of(work: Path, job: Job) -> Path:
+    """The file that holds the commit at which a run began."""
+    return work / f"{job.name}.commit"
 
 
 def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
@@ -128,11 +139,12 @@ def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
     folder = work / job.name
     if job.completed(folder):
         return
-    core = cores.get()
+    core, command = cores.get(), job.command(folder)
+    if command[0] == "train":
+        commit_of(work, job).write_text(tables.commit())
     try:
         with (work / f"{job.name}.log").open("a") as log:
-            command = [sys.executable, "-m", "iqlearn", *job.command(folder)]
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen([sys.executable, "-m", "iqlearn", *command], stdout=log, stderr=log)
             if job.seeds == 1 and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(process.pid, {core})
             process.wait()
@@ -140,43 +152,39 @@ def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
         cores.put(core)
 
 
-def rows(job: Job, folder: Path) -> list[tables.Row]:
-    """One row an evaluation."""
-    return [row for seed, path in job.runs(folder).items() for row in rows_of(job, seed, path)]
+def rows(job: Job, work: Path) -> list[tables.Row]:
+    """One row for each evaluation of each seed."""
+    return [row for seed, path in job.runs(work / job.name).items() for row in rows_of(job, seed, path, work)]
 
 
-def rows_of(job: Job, seed: int, folder: Path) -> list[tables.Row]:
+def rows_of(job: Job, seed: int, folder: Path, work: Path) -> list[tables.Row]:
     """Those of one seed."""
     if not (folder / METRICS).is_file():
         return []
-    result = read_json(folder / RESULT)
+    result, found = read_json(folder / RESULT), []
     expert, random = result["expert_return"], result["random_return"]
-    found = []
+    shown = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample)
     for row in read_rows(folder / METRICS):
         mean, least = ((float(row[name] or 0.0) - random) / (expert - random) for name in ("return_mean", "return_min"))
-        key = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample, seed, int(row["step"] or 0))
         distance = row.get("occupancy_distance")  # what the kept policy is chosen by: no reward
-        values = (
-            *key,
-            round(mean, 4),
-            round(least, 4),
-            round(result["seconds"]),
-            "" if distance is None else round(distance, 5),
-        )
+        figures = (round(mean, 4), round(least, 4), round(result["seconds"]))
+        key = (*shown, seed, commit_of(work, job).read_text(), int(row["step"] or 0))
+        values = (*key, *figures, "" if distance is None else round(distance, 5))
         found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 
 
 def main(
     demos: Path,
-    only: tuple[Only, ...] = ("easy", "warm-start", "sparse", "hard5", "hard1", "offline", "offline-bc"),
-    seeds: int = 3,
+    only: tuple[Only, ...] = tuple(PARTS),
+    tasks: tuple[str, ...] = EASY,
+    seeds: int = 2,
+    steps: int = 0,
     work: Path = Path("runs/online"),
     parallel: int = os.cpu_count() or 1,
     together: bool = False,
     ablation: str | None = None,
-    form: Literal["default", "inverse", "regressed"] = "default",
-    steps: int = 0,
+    out: Path = tables.RESULTS,
     flags: tyro.conf.Suppress[tuple[str, ...]] = (),
 ) -> None:
     """Train what is missing, then write the table of all that is there.
@@ -184,50 +192,57 @@ def main(
     Args:
         demos: folder with the demonstrations of each task.
         only: parts of the table.
+        tasks: of these parts.
         seeds: how many, from 0 up (an ablation: from 1000 up).
+        steps: instead of each part's own number.
         work: where the run folders are.
         parallel: runs at a time; with --together calls.
         together: the seeds of a task side by side in one call, which on a GPU is one program.
         ablation: name of a setting that is tried; rows go to `ablations.csv`.
-        form: one form for all in the place of the default, which chooses; its rows and picture go by this name.
-        steps: instead of each part's own number.
+        out: folder of the table and the picture.
         flags: further flags of `iqlearn train`: what follows `--` on the command line.
     """
     first = 0 if ablation is None else 1000
-    flags = flags if form == "default" else ("--form", form, *flags)
-    table = list(jobs(demos, only, first, 1 if together else seeds, ablation or form, flags, steps))
-    table = [replace(job, seeds=seeds) for job in table] if together else table
+    table = list(jobs(demos, only, tasks, range(first, first + (1 if together else seeds)), steps))
+    more = {"seeds": seeds if together else 1} | ({} if ablation is None else {"setting": ablation})
+    table = [replace(job, flags=(*job.flags, *flags), **more) for job in table]
     work.mkdir(parents=True, exist_ok=True)
     cores: SimpleQueue[int] = SimpleQueue()
     for i in range(parallel):
         cores.put(i % (os.cpu_count() or 1))
-    out = RESULTS / ("online.csv" if ablation is None else "ablations.csv")
 
     def done(job: Job) -> None:
         run(job, work, cores)
-        found = rows(job, work / job.name)
-        print(job.name, [row["normalised"] for row in found], flush=True)
+        print(job.name, [row["normalised"] for row in rows(job, work)], flush=True)
 
     with ThreadPoolExecutor(parallel) as pool:
         list(pool.map(done, table))
-    tables.merge(out, COLUMNS, [row for job in table for row in rows(job, work / job.name)], key=6)
+    path = out / ("online.csv" if ablation is None else "ablations.csv")
+    tables.merge(path, COLUMNS, [row for job in table for row in rows(job, work)], KEY)
     if ablation is None:
-        draw(out, form, RESULTS / ("online.png" if form == "default" else f"online-{form}.png"))
+        draw(path)
 
 
-def draw(table: Path, setting: str, picture: Path) -> None:
-    """A panel a task and kind of demonstrations, a line a seed: the normalised return over the steps."""
-    found = [row for row in tables.read(table) if row["setting"] == setting]
-    kinds = list(dict.fromkeys((row["demos"], row["trajectories"], row["subsample"]) for row in found))
+def draw(table: Path) -> None:
+    """The normalised return over the steps: a panel for each kind of demonstrations, a line for each seed; the paper's
+    preset is dashed."""
+    shown = ("demos", "trajectories", "subsample")
+    found = [row for row in tables.read(table) if row["setting"] in STYLES]
+    found = tables.newest(found, "setting", *shown, "seed")
+    kinds = list(dict.fromkeys(tuple(row[name] for name in shown) for row in found))
+    if not kinds:
+        return
     columns = min(4, len(kinds))
     figure = Figure(figsize=(3.4 * columns, 2.8 * -(-len(kinds) // columns)), layout="constrained")
     panels = figure.subplots(-(-len(kinds) // columns), columns, squeeze=False, sharey=True).flatten()
     for panel, kind in zip(panels, kinds, strict=False):
-        of_kind = [row for row in found if (row["demos"], row["trajectories"], row["subsample"]) == kind]
-        for seed in dict.fromkeys(row["seed"] for row in of_kind):
-            points = sorted((int(r["step"]) / 1000, float(r["normalised"])) for r in of_kind if r["seed"] == seed)
-            panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"seed {seed}")
-        panel.axhline(1.0, linestyle="--", color="grey")
+        of_kind = [row for row in found if tuple(row[name] for name in shown) == kind]
+        for setting, seed in dict.fromkeys((row["setting"], row["seed"]) for row in of_kind):
+            mine = [row for row in of_kind if (row["setting"], row["seed"]) == (setting, seed)]
+            points = sorted((int(row["step"]) / 1000, float(row["normalised"])) for row in mine)
+            style = {"linestyle": STYLES[setting], "color": f"C{int(seed) % 10}", "marker": "o", "markersize": 3}
+            panel.plot(*zip(*points, strict=True), label=f"{setting}, seed {seed}", **style)
+        panel.axhline(1.0, linestyle=":", color="grey")
         title = f"{kind[0]}, {kind[1]} {'trajectory' if kind[1] == '1' else 'trajectories'}"
         title += f", every {kind[2]}th step" if kind[2] != "1" else ""
         panel.set_title(title, fontsize="small")
@@ -238,7 +253,7 @@ def draw(table: Path, setting: str, picture: Path) -> None:
     for panel in panels[len(kinds) :]:
         panel.set_axis_off()
     panels[0].set_ylabel("normalised return")
-    figure.savefig(picture, dpi=120)
+    figure.savefig(table.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":

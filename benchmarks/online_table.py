@@ -1,23 +1,21 @@
-"""`results/online.csv` as the tables of docs/results.md: a line a run.
+"""`results/online.csv` as the tables of docs/results.md: a line a run, old settings and commits beside new ones.
 
-    python benchmarks/online_table.py --kind easy                       # the default form
-    python benchmarks/online_table.py --kind hard --setting inverse --beside
+    python benchmarks/online_table.py --kind easy
+    python benchmarks/online_table.py --kind hard --setting default inverse recommended --beside
 
 Returns are normalised: expert 1, random policy 0. `kept` is the policy whose states came closest to the expert's
 (`iqlearn evaluate DIR --best`): chosen by `distance`, without any reward.
 """
 
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
 import tables
 import tyro
 
-TABLE = Path(__file__).parent / "results" / "online.csv"
 RUN = ("demos", "trajectories", "subsample", "seed")
-MARKS = (10_000, 25_000, 50_000, 100_000, 200_000)
-Row = dict[str, str]
+MARKS = (10_000, 20_000, 25_000, 50_000, 100_000, 200_000)
+Row = tables.TextRow
 
 
 def run_of(row: Row) -> tuple[str, ...]:
@@ -35,10 +33,10 @@ def line(points: list[Row], marks: tuple[int, ...], others: list[str]) -> list[s
     last, third = points[-1], [value for step, value in at.items() if step > 2 * max(at) / 3]
     measured = [row for row in points if row["distance"]]
     kept = min(measured, key=lambda row: float(row["distance"])) if measured else None
-    what = f"{demos}, {trajectories}" + (f", every {subsample}th step" if subsample != "1" else "")
     return [
-        what,
+        f"{demos}, {trajectories}" + (f", every {subsample}th step" if subsample != "1" else ""),
         seed,
+        f"{last['setting']} ({last['commit']})",
         *others,
         *(f"{at[mark]:.2f}" if mark in at else "" for mark in marks),
         f"{float(last['normalised']):.2f} ({float(last['least']):.2f}) at {int(last['step']):,}",
@@ -49,25 +47,29 @@ def line(points: list[Row], marks: tuple[int, ...], others: list[str]) -> list[s
 
 def main(
     kind: Literal["easy", "hard"] = "easy",
-    setting: str = "default",
-    beside: tuple[str, ...] = ("clone", "warm-start"),
+    setting: tuple[str, ...] = ("default", "recommended", "paper"),
+    beside: tuple[str, ...] = ("clone",),
     marks: tuple[int, ...] = MARKS,
 ) -> None:
-    """Print the runs of one setting as Markdown.
+    """Print the runs of some settings as Markdown.
 
     Args:
         kind: one whole easy demonstration, or the others.
         setting: as the column of that name has it.
-        beside: settings whose last return stands beside.
+        beside: settings whose last return stands beside, that of the newest commit.
         marks: steps with a column of their own.
     """
-    rows = sorted(tables.read(TABLE), key=lambda row: (run_of(row), int(row["step"])))
-    heads = ["demonstrations", "seed", *beside, *(f"{mark:,} steps" for mark in marks)]
+    table = sorted(tables.read(tables.RESULTS / "online.csv"), key=lambda row: int(row["step"]))
+    heads = ["demonstrations", "seed", "setting", *beside, *(f"{mark:,} steps" for mark in marks)]
     heads += ["last (its worst episode)", "kept", "worst of the last third / best"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
-    last = {(row["setting"], run_of(row)): row for row in rows}
-    chosen = [row for row in rows if row["setting"] == setting and is_easy(row) == (kind == "easy")]
-    for run, points in groupby(chosen, key=run_of):
+    last = {(row["setting"], run_of(row)): row for row in tables.newest(table, "setting", *RUN)}
+
+    def order(row: Row) -> tuple[tuple[str, ...], int, str]:
+        return run_of(row), setting.index(row["setting"]), row["commit"]
+
+    chosen = [row for row in table if row["setting"] in setting and is_easy(row) == (kind == "easy")]
+    for (run, *_), points in groupby(sorted(chosen, key=order), key=order):
         found = [last.get((name, run)) for name in beside]
         others = [f"{float(row['normalised']):.2f}" if row else "" for row in found]
         print(f"| {' | '.join(line(list(points), marks, others))} |")

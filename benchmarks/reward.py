@@ -1,11 +1,11 @@
 """The recovered reward, measured: against the truth, as what an agent is trained on, and carried to another maze.
 
-    python benchmarks/reward.py --demos ../shared/demos --only truth       # correlation with the true reward
-    python benchmarks/reward.py --demos ../shared/demos --only refit       # the same of the reward refitted of states
-    python benchmarks/reward.py --demos ../shared/demos --only retrain     # SAC from scratch on that one, frozen
-    python benchmarks/reward.py --demos ../shared/demos --only state-only  # no expert action is read
-    python benchmarks/reward.py --demos ../shared/demos --only maze        # reward of one maze, agent of another
-    python benchmarks/reward.py --demos ../shared/demos --only speed       # on an idle machine
+    python benchmarks/reward.py --demos DIR --only truth       # correlation with the true reward
+    python benchmarks/reward.py --demos DIR --only refit       # the same of the reward refitted of states
+    python benchmarks/reward.py --demos DIR --only retrain     # SAC from scratch on that one, frozen
+    python benchmarks/reward.py --demos DIR --only state-only  # no expert action is read
+    python benchmarks/reward.py --demos DIR --only maze        # reward of one maze, agent of another
+    python benchmarks/reward.py --demos DIR --only speed       # on an idle machine
 
 `truth`, `refit` and `retrain` judge the runs of `benchmarks/online.py --only easy`, which are made first where they are
 missing in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -28,20 +29,19 @@ import tyro
 from online import EASY, Job
 from online import run as train
 
-from iqlearn import Run
-from iqlearn.evaluation import Evaluator
-from iqlearn.records import RESULT, read_json
-from iqlearn.types import on_host
+from iqlearn import Run, Transitions
+from iqlearn.evaluation.returns import Evaluator
+from iqlearn.files import read_json
+from iqlearn.runs.folder import RESULT
 
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = ("what", "task", "seed", "steps", "figure", "value")
+COLUMNS = ("what", "task", "seed", "steps", "figure", "commit", "value")
 RETRAINED = EASY[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
 ANYWHERE = "iqlearn/PointMazeMirroredAnywhere-v0"
-SETTLING = ("--settle-after", 60_000)
-"""Of agents trained from scratch: with constant steps one fell from 0.79 of the expert back to standing still."""
+DECAY = ("--decay-after", 60_000)
+"""Of agents trained from scratch: with a constant learning rate one fell from 0.79 of the expert to standing still."""
 REFIT = "refit-state.safetensors"
-Part = Literal["truth", "refit", "retrain", "state-only", "state-only-inverse", "maze", "speed"]
+Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
 Rows = list[tables.Row]
 
 
@@ -68,10 +68,11 @@ def normalised(folder: Path) -> float:
 
 
 def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -> Rows:
-    return [dict(zip(COLUMNS, (what, task, seed, steps, *item), strict=True)) for item in figures.items()]
+    key = {"what": what, "task": task, "seed": seed, "steps": steps}
+    return [{**key, "figure": figure, "value": value} for figure, value in figures.items()]
 
 
-def truth(imitator: Job, work: Path, refit: bool = False) -> Rows:
+def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Rows:
     """Pearson and Spearman on rollouts that no training saw: the run's policy, random, and mixtures of both."""
     what, out = "refit" if refit else "truth", work / "judged" / imitator.name
     words = ("--rollouts", "expert,random,noisy", "--json", "--out", out, *(("--refit", "state") if refit else ()))
@@ -81,18 +82,18 @@ def truth(imitator: Job, work: Path, refit: bool = False) -> Rows:
     found |= {f"{kind}_{name}": of_kind[name] for kind, of_kind in facts["kinds"].items() for name in names}
     if imitator.seed == 0:
         picture = "refit-state.png" if refit else "reward.png"
-        shutil.copy(out / picture, RESULTS / f"{'refit' if refit else 'reward'}-{imitator.task}.png")
+        shutil.copy(out / picture, pictures / f"{'refit' if refit else 'reward'}-{imitator.task}.png")
     return rows(what, imitator.task, imitator.seed, imitator.steps, found)
 
 
-def retrain(imitator: Job, work: Path, steps: int) -> Rows:
+def retrain(imitator: Job, work: Path, pictures: Path, steps: int) -> Rows:
     """SAC from scratch that sees nothing but the refitted reward of states, in true return with the expert as 1."""
     folder, source = work / f"on-refit-{steps}-{imitator.name}", work / imitator.name
     reward = work / "judged" / imitator.name / REFIT
     if not reward.is_file():
-        truth(imitator, work, refit=True)
+        truth(imitator, work, pictures, refit=True)
     if not finished(folder):
-        words = ("expert", "--env", imitator.task, "--reward", reward, *SETTLING)
+        words = ("expert", "--env", imitator.task, "--reward", reward, *DECAY)
         begin_or_resume(*words, steps=steps, seed=imitator.seed, folder=folder)
     of_imitator, result = read_json(source / RESULT), read_json(folder / RESULT)
     random, expert = of_imitator["random_return"], of_imitator["expert_return"]
@@ -100,7 +101,7 @@ def retrain(imitator: Job, work: Path, steps: int) -> Rows:
     return rows("retrain on refit", imitator.task, imitator.seed, steps, figures)
 
 
-def maze(seed: int, work: Path, steps: int) -> Rows:
+def maze(seed: int, work: Path, pictures: Path, steps: int) -> Rows:
     """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth.
 
     Both agents are trained on episodes that begin anywhere, so that the reward is asked about and not how an agent
@@ -113,8 +114,8 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
     facts = json.loads(iqlearn(*judging, "--refit", "state"))
     if seed == 0:
         iqlearn(*judging)
-        shutil.copy(source / "reward.png", RESULTS / "reward-maze.png")
-        shutil.copy(source / "refit-state.png", RESULTS / "refit-maze.png")
+        shutil.copy(source / "reward.png", pictures / "reward-maze.png")
+        shutil.copy(source / "refit-state.png", pictures / "refit-maze.png")
     earned = {}
     for name, reward in (("true", ()), ("learned", ("--reward", source / REFIT))):
         folder = work / f"anywhere-{name}-{steps}-{seed}"
@@ -131,17 +132,17 @@ def maze(seed: int, work: Path, steps: int) -> Rows:
     return rows("maze on refit", MIRRORED, seed, steps, figures)
 
 
-def state_only(job: Job, work: Path) -> Rows:
+def state_only(job: Job, work: Path, _pictures: Path) -> Rows:
     return rows(job.setting, job.task, job.seed, job.steps, {"normalised": normalised(work / job.name)})
 
 
-def speed(job: Job, work: Path, n: int = 1_000_000) -> Rows:
+def speed(job: Job, work: Path, _pictures: Path, n: int = 1_000_000) -> Rows:
     """Seconds for a million transitions, after compilation: median of five."""
     run = Run.load(work / job.name)
     rng = np.random.default_rng(0)
-    obs, next_obs = (rng.normal(size=(n, *run.spec.obs_shape)).astype(np.float32) for _ in range(2))
-    action = rng.uniform(-1, 1, size=(n, len(run.spec.bounds.low))).astype(np.float32)
-    batch, reward, taken = on_host(obs, action, next_obs, np.zeros(n, bool)), run.reward, []
+    obs, next_obs = rng.normal(size=(2, n, *run.task.obs.shape)).astype(np.float32)
+    action = rng.uniform(-1, 1, size=(n, *run.task.action_shape)).astype(np.float32)
+    batch, reward, taken = Transitions(obs, action, next_obs, np.zeros(n, bool)), run.reward, []
     reward(batch)
     for _ in range(5):
         started = time.perf_counter()
@@ -161,6 +162,7 @@ def main(
     maze_steps: int = 20_000,
     work: Path = Path("runs/online"),
     parallel: int = 2,
+    out: Path = tables.RESULTS,
 ) -> None:
     """Measure what is asked for, each run on a core of its own.
 
@@ -175,8 +177,10 @@ def main(
         maze_steps: of each run in a maze.
         work: where the run folders are.
         parallel: runs at a time.
+        out: folder of the table and the pictures.
     """
     work.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     cores: SimpleQueue[int] = SimpleQueue()
     for core in range(parallel):
         cores.put(core)
@@ -186,35 +190,30 @@ def main(
             for task in (task for task in of if task in tasks):
                 yield Job(setting, task, demos / f"{task}.npz", 1, 1, seed, steps, flags)
 
-    def after(job: Job, measure: Callable[[Job, Path], Rows]) -> Callable[[], Rows]:
+    def after(job: Job, measure: Callable[..., Rows], *more: object) -> Callable[[], Rows]:
         def both() -> Rows:
             train(job, work, cores)
-            return measure(job, work)
+            return measure(job, work, out, *more)
 
         return both
 
     todo: list[Callable[[], Rows]] = []
     for part in only:
-        if part == "truth":
-            todo += [after(job, truth) for job in imitators("default", EASY)]
-        elif part == "refit":
-            todo += [after(job, lambda j, w: truth(j, w, refit=True)) for job in imitators("default", EASY)]
+        if part in ("truth", "refit"):
+            todo += [after(job, truth, part == "refit") for job in imitators("recommended", EASY)]
         elif part == "retrain":
-            todo += [after(j, lambda j, w: retrain(j, w, retrain_steps)) for j in imitators("default", RETRAINED)]
+            todo += [after(job, retrain, retrain_steps) for job in imitators("recommended", RETRAINED)]
         elif part == "state-only":
             todo += [after(job, state_only) for job in imitators(part, RETRAINED, ("--state-only",))]
-        elif part == "state-only-inverse":
-            flags = ("--state-only", "--form", "inverse")
-            todo += [after(job, state_only) for job in imitators(part, RETRAINED, flags)]
         elif part == "maze":
-            todo += [lambda s=s: maze(s, work, maze_steps) for s in range(first_seed, first_seed + seeds)]
+            todo += [partial(maze, s, work, out, maze_steps) for s in range(first_seed, first_seed + seeds)]
         else:
-            todo += [after(job, speed) for job in imitators("default", EASY[:1])]
+            todo += [after(job, speed) for job in imitators("recommended", EASY[:1])]
     with ThreadPoolExecutor(parallel) as pool:
         for found in pool.map(lambda measure: measure(), todo):
             for row in found:
                 print(*row.values(), flush=True)
-            tables.merge(RESULTS / "reward.csv", COLUMNS, found, key=5)
+            tables.merge(out / "reward.csv", COLUMNS, found, key=6)
 
 
 if __name__ == "__main__":

@@ -1,69 +1,89 @@
 """Speed on this machine, into `results/speed.csv`. Run it on an idle machine; every figure is a median.
 
-python benchmarks/speed.py
+    python benchmarks/speed.py
+    python benchmarks/speed.py --against OTHER    # in turns with another checkout, for instance of the commit before
+
+Seconds of whole processes, and updates a second of the compiled loop offline (`speed_worker.py`).
 """
 
-import csv
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import iqlearn as iq
-from iqlearn.settings import Imagination
+import tables
+import tyro
 
-RESULTS = Path(__file__).parent / "results"
-REPEATS = 3
-PLAIN = iq.IQLearn(imagination=Imagination(error_limit=0.0))
-"""Without the model of the dynamics: batch 32 of expert transitions, two layers of 64."""
-
-
-def process(*command: str) -> float:
-    """Median wall-clock seconds of a whole process."""
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+COLUMNS = ("what", "commit", "median", "unit", "repeats", "cores")
+Figure = tuple[str, float, str]
+COMMANDS = {
+    "import iqlearn": ("-c", "import iqlearn"),
+    "import iqlearn and use it": ("-c", "import iqlearn; iqlearn.learn"),
+    "iqlearn --help": ("-m", "iqlearn", "--help"),
+    "iqlearn train --help": ("-m", "iqlearn", "train", "--help"),
+    "iqlearn train, cold": ("-m", "iqlearn", "train", "--out", "run"),
+}
 
 
-def rate(settings: iq.IQLearn | iq.BC, seeds: int, steps: int = 5_000) -> float:
-    """Median updates a second of all seeds together, inside the compiled loop, compilation left out."""
-    demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
-    demos = replace(demos, env=None)
-    found = []
-    for _ in range(REPEATS):
-        runs = iq.learn_seeds(settings, [demos] * seeds, seeds=range(seeds), steps=steps, evaluations=1)
-        found.append(float(runs[0].result["updates_per_second"]))
-    return statistics.median(found)
-
-
-def main() -> None:
-    """Measure, print and write."""
-    entry = "from iqlearn.cli import main; main"
+def python(checkout: Path, *words: str) -> str:
+    """What a Python process prints that imports the library of a checkout. It runs in an empty folder."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     with tempfile.TemporaryDirectory() as folder:
-        out = str(Path(folder) / "run")
-        rows = [
-            ("import iqlearn", process("-c", "import iqlearn"), "s"),
-            ("import iqlearn and use it", process("-c", "import iqlearn; iqlearn.learn"), "s"),
-            ("iqlearn --help", process("-c", f"{entry}(['--help'])"), "s"),
-            ("iqlearn train, cold", process("-c", f"{entry}(['train', '--out', '{out}', '--overwrite'])"), "s"),
-        ]
-    for name, settings in (("iq, offline, no model", PLAIN), ("iq, default", iq.IQLearn()), ("bc", iq.BC())):
-        rows += [(f"updates of {name}, {seeds} seeds", rate(settings, seeds), "1/s") for seeds in (1, 10)]
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "speed.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("what", "median", "unit", "repeats", "cores"))
-        for what, median, unit in rows:
-            writer.writerow((what, f"{median:.4g}", unit, REPEATS, os.cpu_count()))
-            print(f"{what:40} {median:10.4g} {unit}")
+        command = [sys.executable, *words]
+        return subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, env=environment, cwd=folder, text=True
+        ).stdout
+
+
+def worker(checkout: Path, mode: str, steps: int) -> list[Figure]:
+    """The figures of `speed_worker.py`."""
+    words = python(checkout, str(Path(__file__).with_name("speed_worker.py")), mode, str(steps))
+    return [tuple(figure) for figure in json.loads(words.splitlines()[-1])]
+
+
+def processes(checkout: Path) -> Iterator[Figure]:
+    """Wall-clock seconds of whole processes."""
+    for what, words in COMMANDS.items():
+        started = time.perf_counter()
+        python(checkout, *words)
+        yield what, time.perf_counter() - started, "s"
+
+
+def in_turns(figures: Callable[[Path], Sequence[Figure]], against: Path | None, repeats: int, out: Path) -> None:
+    """Measure this checkout and the other one in turns, print the medians, write them."""
+    checkouts = [tables.ROOT, *([] if against is None else [against.resolve()])]
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for i in range(repeats):
+        for checkout in checkouts:
+            for what, value, unit in figures(checkout):
+                found.setdefault((what, tables.commit(checkout), unit), []).append(value)
+            print(f"{i + 1} of {repeats}: {tables.commit(checkout)}", flush=True)
+    rows: list[tables.Row] = []
+    for (what, commit, unit), values in sorted(found.items()):
+        row = (what, commit, f"{statistics.median(values):.4g}", unit, repeats, os.cpu_count())
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
+        print(f"{what:50} {commit} {statistics.median(values):10.4g} {unit}")
+    tables.merge(out, COLUMNS, rows, key=2)
+
+
+def main(
+    against: Path | None = None, repeats: int = 3, steps: int = 5_000, out: Path = tables.RESULTS / "speed.csv"
+) -> None:
+    """Measure, print and write.
+
+    Args:
+        against: another checkout.
+        repeats: turns.
+        steps: updates of each measurement.
+        out: the table.
+    """
+    in_turns(lambda checkout: [*processes(checkout), *worker(checkout, "offline", steps)], against, repeats, out)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

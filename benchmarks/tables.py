@@ -1,13 +1,27 @@
-"""The tables in `results/`: read, and brought up to date row by row."""
+"""The tables in `results/`: read, and brought up to date row by row. A row names the commit that it was measured at."""
 
 import csv
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
 Row = dict[str, object]
+TextRow = dict[str, str]
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def git(*words: str, checkout: Path = ROOT) -> str:
+    """What git prints."""
+    return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout
+
+
+def commit(checkout: Path = ROOT) -> str:
+    """The commit of a checkout, seven digits."""
+    return git("rev-parse", "--short=7", "HEAD", checkout=checkout).strip()
+
+
+def read(path: Path) -> list[TextRow]:
     """The rows of a table; none where there is no file yet."""
     if not path.is_file():
         return []
@@ -16,22 +30,36 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def merge(path: Path, columns: Sequence[str], new: Sequence[Row], key: int) -> None:
-    """Write new rows into a table. Old ones that agree with a new one in the first `key` columns are replaced.
+    """Write new rows into a table. Old rows that agree with a new one in the first `key` columns are replaced.
 
-    Rows are sorted by these columns, numbers as numbers; those that agree in all of them stay in their order.
+    Rows are sorted by these columns, numbers as numbers. Rows that agree in all of them keep their order. The column
+    `commit` is filled with the commit of this checkout in new rows that leave it out.
     """
 
     def of(row: Row) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in columns[:key])
+        return tuple(str(row.get(name, "")) for name in columns[:key])
 
+    new = [{"commit": commit(), **row} for row in new]
     replaced = {of(row) for row in new}
-    old: list[Row] = [{**row} for row in read(path)]
-    rows = [*(row for row in old if of(row) not in replaced), *new]
+    rows = [*(row for row in read(path) if of({**row}) not in replaced), *new]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: [in_order(value) for value in of(row)]))
+        writer.writerows(sorted(rows, key=lambda row: [in_order(value) for value in of({**row})]))
+
+
+def newest(rows: Sequence[TextRow], *columns: str) -> list[TextRow]:
+    """Of the rows that agree in these columns, those of the newest commit."""
+    age = {name: i for i, name in enumerate(git("rev-list", "--abbrev=7", "--abbrev-commit", "HEAD").split())}
+    groups: dict[tuple[str, ...], list[TextRow]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
+    found = []
+    for group in groups.values():
+        ages = [age.get(row["commit"], len(age)) for row in group]
+        found += [row for row, old in zip(group, ages, strict=True) if old == min(ages)]
+    return found
 
 
 def in_order(value: str) -> tuple[float, str]:

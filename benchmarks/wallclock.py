@@ -2,7 +2,7 @@
 
     python benchmarks/wallclock.py --demos DIR --steps 5000        # on an idle machine
 
-One run at a time, with default settings, one demonstration, all cores.
+One run at a time, with recommended settings, one demonstration, all cores.
 """
 
 import subprocess
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import tables
 import tyro
-from online import EASY, RESULTS, Job
+from online import EASY, Job
 
-from iqlearn.records import RESULT, read_json
+from iqlearn.files import read_json
+from iqlearn.runs.folder import RESULT
 
-COLUMNS = ("task", "seed", "steps", "seconds", "normalised")
+COLUMNS = ("task", "seed", "steps", "commit", "seconds", "normalised")
 
 
 def timed(job: Job, folder: Path) -> tables.Row:
@@ -25,11 +26,17 @@ def timed(job: Job, folder: Path) -> tables.Row:
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "iqlearn", *job.command(folder)], check=True, capture_output=True)
     seconds, reached = time.perf_counter() - started, read_json(folder / RESULT)["normalised_return"]
-    figures = (job.task, job.seed, job.steps, round(seconds, 1), round(reached, 4))
+    figures = (job.task, job.seed, job.steps, tables.commit(), round(seconds, 1), round(reached, 4))
     return dict(zip(COLUMNS, figures, strict=True))
 
 
-def main(demos: Path, tasks: tuple[str, ...] = EASY[:3], seeds: int = 3, steps: int = 5_000) -> None:
+def main(
+    demos: Path,
+    tasks: tuple[str, ...] = EASY[:3],
+    seeds: int = 3,
+    steps: int = 5_000,
+    out: Path = tables.RESULTS / "wallclock.csv",
+) -> None:
     """Time each task and seed.
 
     Args:
@@ -37,6 +44,7 @@ def main(demos: Path, tasks: tuple[str, ...] = EASY[:3], seeds: int = 3, steps: 
         tasks: which.
         seeds: how many, from 0 up.
         steps: of the environment.
+        out: the table.
     """
     for seed in range(seeds):
         for task in tasks:
@@ -44,7 +52,7 @@ def main(demos: Path, tasks: tuple[str, ...] = EASY[:3], seeds: int = 3, steps: 
             with tempfile.TemporaryDirectory() as folder:
                 row = timed(job, Path(folder) / "run")
             print(*row.values(), flush=True)
-            tables.merge(RESULTS / "wallclock.csv", COLUMNS, [row], key=3)
+            tables.merge(out, COLUMNS, [row], key=4)
 
 
 if __name__ == "__main__":

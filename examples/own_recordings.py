@@ -35,7 +35,8 @@ def main() -> None:
     demos = iq.Demos.load(path).subsample(10, seed=0)
     print(f"{len(demos)} transitions of {demos.episodes} episodes")
 
-    run = iq.learn(iq.IQLearn(), demos, seed=0)  # no environment is named, so nothing is evaluated
+    settings = iq.recommended(demos)  # says why; iq.IQLearn() is the method of the paper
+    run = iq.learn(settings, demos, seed=0)  # no environment is named, so nothing is evaluated
     print("agreement with the expert:", np.mean(run.policy(demos.obs) == demos.act))
     print("recovered reward, mean:", run.reward(demos).mean())
     print("return in the real CartPole:", run.evaluate(episodes=10, env="CartPole-v1").mean())

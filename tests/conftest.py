@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ from iqlearn import cli
 from iqlearn.data import Demos
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Evaluator, as_arrays
+from iqlearn.files import read_json
+from iqlearn.runs import folder
 from iqlearn.training import trainer
+from iqlearn.training.callbacks import Callback
 
 EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shared" / "demos"))
 
@@ -215,3 +219,35 @@ def sentence(told):
         return err
 
     return run
+
+
+class Snapshots(Callback):
+    """Copies the run folder at each evaluation: what would be left if the process ended there."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        self.run, self.folder, self.copies = run, folder, []
+
+    def on_evaluation(self, training: trainer.Trainer) -> None:
+        del training
+        self.copies.append(self.folder / str(len(self.copies)))
+        shutil.copytree(self.run, self.copies[-1])
+
+
+@pytest.fixture
+def snapshots(tmp_path):
+    """`snapshots(out)`: a callback that copies the run folder `out` at each evaluation, to `.copies[i]`."""
+    return lambda run: Snapshots(run, tmp_path / "snapshots")
+
+
+@pytest.fixture(scope="session")
+def same_run():
+    """`same_run(a, b)`: two run folders hold the same run, bit for bit, but for clocks."""
+
+    def check(a: Path, b: Path) -> None:
+        for name in (folder.MODEL, folder.METRICS, folder.CONFIG, folder.CHECKPOINT):
+            assert (a / name).read_bytes() == (b / name).read_bytes(), name
+        clock = ("seconds", "updates_per_second")
+        results = [{k: v for k, v in read_json(x / folder.RESULT).items() if k not in clock} for x in (a, b)]
+        assert results[0] == results[1]
+
+    return check

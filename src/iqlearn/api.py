@@ -151,7 +151,7 @@ def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], qu
     own: list[Callback] = [] if quiet else [Progress(), DriftWarning()]
     runs = Trainer(learners, [*([RunFolder(folders)] if folders else []), *own, *callbacks]).run()
     for run in runs:
-        if run.result["status"] != "completed":
+        if run.result["status"] not in ("completed", "stopped"):
             at = run.rows[-1]["step"] if run.rows else 0
             warnings.warn(f"Ended before its time, after step {at:.0f}: {run!r}.", RuntimeWarning, stacklevel=4)
     return runs if several else runs[0]
@@ -252,7 +252,7 @@ def resume(
 def restore(learner: Learner, checkpoint: Path) -> None:
     """Bring a learner to where its checkpoint stands."""
     state: TrainState = read_tree(checkpoint, learner.state, "['state']")
-    done = int(read_tree(checkpoint, np.int64(0), "['done']"))
+    done = int(read_tree(checkpoint, np.int32(0), "['done']"))
     learner.state, learner.done = state, done
     learner.connect()
     try:
@@ -314,10 +314,9 @@ def recommended(
     extensions = changes.get("extensions", tuple(found))
     visits = mode == "online" or any(extension.visits for extension in extensions)
     told = any(extension.tells for extension in extensions)
-    chosen = kind.recommended(visits, told, **({"divergence": plain.divergence} if "divergence" in known else {}))
-    more = {"extensions": extensions} if "extensions" in known else {}
     reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'the defaults of ' + kind.__name__}."
-    settings = replace(chosen, **(more | {"reason": reason} | changes))
+    more = {"reason": reason} | ({"extensions": extensions} if "extensions" in known else {})
+    settings = kind.recommended(visits, told, **(more | changes))
     if not quiet:
         print(f"iqlearn: {reason}", file=sys.stderr)
     return settings
@@ -410,6 +409,10 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     settings.check(online or any(extension.visits for extension in settings.extensions))
     if interaction is None:
         return
+    for extension in settings.extensions:
+        part = getattr(extension, "part", interaction.round_steps)  # steps between two calls of `after_round`
+        wanted = f"at most {part}, the steps of a round of {extension.name}"
+        require(interaction.round_steps <= part, "round_steps", interaction.round_steps, wanted)
     phase, first = waiting(settings, interaction)
     least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])

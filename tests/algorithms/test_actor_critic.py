@@ -1,7 +1,6 @@
 """What the actor-critics share, the expert's critic on a problem solved by hand, and cloning of a known policy."""
 
 from dataclasses import replace
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -10,21 +9,18 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.algorithms import ContinuousCloning, SoftActorCritic
-from iqlearn.algorithms.actor_critic import actor_loss, averaged, descend, follow, temperature_loss
-from iqlearn.algorithms.descent import polyak
-from iqlearn.data.scale import NO_LIMIT, standard, whitening
-from iqlearn.settings import SAC, BCContinuous, IQLearnContinuous, Network, from_dict, to_dict
-from iqlearn.types import Batch, Bounds, ObservationScale, Rewarded, TaskSpec, Transitions
+from iqlearn import SAC, BCContinuous, IQLearnContinuous, Network
+from iqlearn.algorithms.bc import clone
+from iqlearn.algorithms.common import Slow, actor_loss, finish, temperature_loss, with_actor
+from iqlearn.networks import encoders
+from iqlearn.networks.soft_q import Drawn
+from iqlearn.types import ArraySpec, Batch, Bounds, Rewarded, TaskSpec, Transitions
 
-SPEC = TaskSpec((1,), Bounds((-1.0,), (3.0,)))
-SCALE = ObservationScale(jnp.zeros(1), jnp.ones(1), jnp.float32(10.0))
-TINY = Network(hidden=(16,), ensemble=2)
-
-
-@jax.jit
-def state_of():
-    return SoftActorCritic(SAC(network=TINY, actor=Network(hidden=(4,)))).init(SPEC, SCALE, jr.key(0))
+SPEC = TaskSpec(ArraySpec((1,)), Bounds((-1.0,), (3.0,)))
+ENCODER = encoders.blank(SPEC.obs, "none")
+TINY = Network(hidden=(16,))
+SETTINGS = SAC(critic=TINY, actor=Network(hidden=(4,)), target_rate=0.25, average_rate=0.5)
+START = eqx.filter_jit(lambda: SETTINGS.init(SPEC, ENCODER, jr.key(0)))()
 
 
 def shifted(model, amount: float):
@@ -35,55 +31,73 @@ def same(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_what_is_kept_has_the_newest_critics_and_the_averaged_actor():
-    state = state_of()
-    state = eqx.tree_at(lambda s: s.target, state, shifted(state.model, 1.0))
-    kept = averaged(state)
+@eqx.filter_jit
+def stepped(settings, state, gradient):
+    """One step of every part."""
+    return finish(settings, state, jnp.float32(0.0), {}, gradient)
+
+
+def test_the_policy_has_the_newest_critics_and_the_averaged_actor():
+    state = replace(START, target=shifted(START.target, 1.0))
+    kept = SETTINGS.policy(state)
     assert same(kept.critic, state.model.critic)
     assert same(kept.actor, state.target.actor)
     assert not same(kept.actor, state.model.actor)
-    assert same((kept.log_temperature, kept.scale), (state.model.log_temperature, state.model.scale))
+    assert same((kept.log_temperature, kept.encoder), (state.model.log_temperature, state.model.encoder))
 
 
-def test_steps_shrink_as_one_over_the_updates_once_they_settle():
-    settings = SAC(network=TINY, actor=Network(hidden=(4,)), learn_temperature=False, settle_after=10)
-    gradient = jax.tree.map(jnp.ones_like, state_of().model)
+def test_without_an_average_the_policy_is_the_actor_itself():
+    settings = replace(SETTINGS, average_rate=1.0, target_rate=0.0)
+    state = jax.eval_shape(lambda: settings.init(SPEC, ENCODER, jr.key(0)))
+    assert state.target == Slow(None, None)
+    assert settings.policy(START.__class__(START.model, Slow(None, None), None, START.step, {})) is START.model
+
+
+def test_steps_shrink_as_one_over_the_updates_once_they_decay():
+    settings = replace(SETTINGS, target_entropy=None)
+    gradient = jax.tree.map(jnp.ones_like, START.model)
     for step, share in ((0, 1.0), (9, 1.0), (19, 0.5), (99, 0.1)):
-        state = eqx.tree_at(lambda s: s.step, state_of(), jnp.int32(step))
-        full, _ = descend(replace(settings, settle_after=0), gradient, state)
-        less, _ = descend(settings, gradient, state)
-        moved, whole = ((m.actor.layers[0].weight - state.model.actor.layers[0].weight) for m in (less, full))
+        state = replace(START, step=jnp.int32(step))
+        full, less = (stepped(replace(settings, decay_after=n), state, gradient)[0].model for n in (0, 10))
+        moved, whole = ((m.actor.layers[0].weight - START.model.actor.layers[0].weight) for m in (less, full))
         np.testing.assert_allclose(moved, share * whole, atol=1e-7)  # of 3e-4
+        assert float(jnp.abs(whole).min()) > 1e-4
 
 
-def test_critics_and_actor_follow_at_their_own_rates():
-    settings = SAC(target_rate=0.25, average_rate=0.5)
-    old = state_of().model
-    new = eqx.tree_at(
-        lambda m: (m.critic, m.actor, m.log_temperature), old, shifted((old.critic, old.actor, old.log_temperature), 1)
-    )
-    moved = follow(settings, old, new)
-    for part, share in (("critic", 0.25), ("actor", 0.5), ("log_temperature", 1.0)):
-        wanted = shifted(getattr(old, part), share)
-        for a, b in zip(jax.tree.leaves(getattr(moved, part)), jax.tree.leaves(wanted), strict=True):
+def test_slow_critics_and_actor_follow_at_their_own_rates():
+    """A step down no gradient: only the slow copies move."""
+    state = replace(START, target=shifted(START.target, -1.0))
+    moved, figures = stepped(SETTINGS, state, jax.tree.map(jnp.zeros_like, START.model))
+    assert same((moved.model.critic, moved.model.actor), (START.model.critic, START.model.actor))
+    for part, share in (("critic", 0.25), ("actor", 0.5)):
+        wanted = shifted(getattr(START.model, part), share - 1.0)
+        for a, b in zip(jax.tree.leaves(getattr(moved.target, part)), jax.tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
-    assert same((moved.scale, moved.actions), (old.scale, old.actions))
+    assert int(moved.step) == int(START.step) + 1
+    assert float(figures["critic_gradient_norm"]) == float(figures["actor_gradient_norm"]) == 0.0
 
 
-@pytest.mark.parametrize("scale", [whitening, standard, partial(standard, limit=NO_LIMIT)])
-def test_a_slow_copy_of_a_scale_is_that_scale(scale):
-    """A target network averages all that a model holds; what does not change must stay, ∞ − ∞ would not."""
-    obs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    made = scale(obs)
-    assert same(polyak(made, made, 0.1), made)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(made))
+def test_an_actor_that_is_put_in_is_the_averaged_one_too():
+    other = shifted(START.model.actor, 1.0)
+    state = with_actor(START, other)
+    assert same((state.model.actor, state.target.actor), (other, other))
+    alone = with_actor(replace(START, target=Slow(None, None)), other)
+    assert alone.target == Slow(None, None)
+    assert same(state.model.critic, START.model.critic)
 
 
 def test_actor_and_temperature_loss_by_hand():
-    q, log_prob = jnp.array([[1.0, 5.0], [2.0, 3.0]]), jnp.array([-1.0, 2.0])
-    assert float(actor_loss(q, log_prob, jnp.float32(0.5))) == pytest.approx((-0.5 - 1.0 + 1.0 - 3.0) / 2)
-    assert float(temperature_loss(jnp.float32(2.0), log_prob, -1.5)) == pytest.approx(-2.0 * (0.5 - 1.5))
-    slope = jax.grad(temperature_loss)(jnp.float32(0.0), log_prob, 1.0)
+    inputs, unit, log_prob = jnp.array([[0.5], [-1.0]]), jnp.array([[0.2], [-0.7]]), jnp.array([-1.0, 2.0])
+    warm = eqx.tree_at(lambda m: m.log_temperature, START.model, jnp.log(jnp.float32(0.5)))
+    drawn = Drawn(unit, log_prob, warm.policy(inputs))
+    q = np.asarray(warm.unit_q(inputs, unit)).min(axis=0)
+    assert float(actor_loss(warm, inputs, drawn)) == pytest.approx(float((0.5 * np.array([-1.0, 2.0]) - q).mean()))
+    hot = eqx.tree_at(lambda m: m.log_temperature, START.model, jnp.float32(2.0))
+    settings = replace(SETTINGS, target_entropy=-1.5)
+    assert float(temperature_loss(settings, hot, drawn)) == pytest.approx(-2.0 * (0.5 - 1.5))
+    assert temperature_loss(replace(SETTINGS, target_entropy=None), hot, drawn) == 0.0
+    eager = replace(SETTINGS, target_entropy=1.0)
+    slope = jax.grad(lambda m: temperature_loss(eager, m, drawn))(hot).log_temperature
     assert float(slope) < 0.0, "entropy −0.5 is below the target 1: descent raises the temperature"
 
 
@@ -94,46 +108,52 @@ def test_the_experts_critic_learns_the_reward_of_a_problem_of_one_step():
     reward = 1.0 - (action[:, 0] - 2.0) ** 2 / 4
     batch = Rewarded(Transitions(state_rows, action, state_rows, jnp.ones(64, bool)), reward)
     settings = SAC(
-        network=TINY,
+        critic=TINY,
         actor=Network(hidden=()),
         learning_rate=1e-2,
         actor_learning_rate=1e-2,
         temperature=0.01,
-        learn_temperature=False,
+        target_entropy=None,
         average_rate=0.1,
     )
-    learner = SoftActorCritic(settings)
 
     @jax.jit
     def learnt(key):
-        state = learner.init(SPEC, SCALE, key)
-        return jax.lax.fori_loop(0, 1000, lambda i, s: learner.update(s, batch, jr.fold_in(key, i))[0], state)
+        state = settings.init(SPEC, ENCODER, key)
+        return jax.lax.fori_loop(0, 1000, lambda i, s: settings.update(s, batch, jr.fold_in(key, i))[0], state)
 
     state = learnt(jr.key(0))
-    for member in np.asarray(state.model.member_q(state_rows, action)):
+    model = state.model
+    for member in np.asarray(model.unit_q(model.encoder(state_rows), model.actions.to_unit(action))):
         np.testing.assert_allclose(member, reward, atol=0.1)
-    assert float(learner.answer(state).act(state_rows[:1])[0, 0]) == pytest.approx(2.0, abs=0.25)
+    assert float(settings.policy(state).act(state_rows[:1])[0, 0]) == pytest.approx(2.0, abs=0.25)
+
+
+CLONED = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0), (1.0, 4.0)))
+
+
+def linear_expert(slopes: np.ndarray) -> Transitions:
+    """A linear policy that is clipped at its bounds, [-1, 1] and [0, 4]."""
+    obs = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype(np.float32)
+    action = jnp.asarray(np.clip(obs @ slopes, -1.0, 1.0) * [1.0, 2.0] + [0.0, 2.0], jnp.float32)
+    return Transitions(jnp.asarray(obs), action, jnp.asarray(obs), jnp.zeros(256, bool))
 
 
 def cloned(slopes: np.ndarray, settings: BCContinuous) -> tuple[np.ndarray, np.ndarray]:
-    """What a clone of a linear policy that is clipped at its bounds, [-1, 1] and [0, 4], does; and what it should."""
-    spec = TaskSpec((3,), Bounds((-1.0, 0.0), (1.0, 4.0)))
-    obs = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype(np.float32)
-    action = jnp.asarray(np.clip(obs @ slopes, -1.0, 1.0) * [1.0, 2.0] + [0.0, 2.0], jnp.float32)
-    rows = Transitions(jnp.asarray(obs), action, jnp.asarray(obs), jnp.zeros(256, bool))
-    learner = ContinuousCloning(settings)
-    scale = ObservationScale(jnp.zeros(3), jnp.ones(3), jnp.float32(10.0))
-
-    @jax.jit
-    def learnt():
-        state = learner.init(spec, scale, jr.key(0))
-        batch = Batch(rows, rows, rows.obs)
-        return jax.lax.fori_loop(0, 800, lambda _, s: learner.update(s, batch, jr.key(1))[0], state)
-
-    state = learnt()
+    """What a clone of a linear policy does, and what it should."""
+    rows = linear_expert(slopes)
+    state = trained(settings, rows)
     assert int(state.step) == 800
     assert state.target is None
-    return np.asarray(learner.answer(state).act(rows.obs)), np.asarray(action)
+    return np.asarray(settings.policy(state).act(rows.obs)), np.asarray(rows.action)
+
+
+@eqx.filter_jit
+def trained(settings: BCContinuous, rows: Transitions):
+    """The state after 800 updates on these rows."""
+    state = settings.init(CLONED, encoders.blank(CLONED.obs, "none"), jr.key(0))
+    batch = Batch(rows, None, rows.obs)
+    return jax.lax.fori_loop(0, 800, lambda _, s: settings.update(s, batch, jr.key(1))[0], state)
 
 
 CLONE = BCContinuous(actor=Network(hidden=(16,)), learning_rate=1e-2, weight_decay=0.0)
@@ -147,6 +167,15 @@ def test_cloning_recovers_a_linear_policy():
     assert (error.mean(axis=0) < [0.03, 0.06]).all()
 
 
+def test_pretraining_recovers_a_linear_policy_too():
+    rows, encoder = linear_expert(SLOPES), encoders.blank(CLONED.obs, "none")
+    model = CLONE.init(CLONED, encoder, jr.key(0)).model
+    actor, error = clone(model, rows.obs, rows.action, jr.key(1), 800)
+    did = eqx.tree_at(lambda m: m.actor, model, actor).act(rows.obs)
+    assert (np.abs(did - rows.action).mean(axis=0) < [0.06, 0.12]).all()
+    assert 0.0 < error < 0.01
+
+
 def test_an_expert_at_its_bounds_is_cloned_better_by_clipping_than_by_tanh():
     errors = {}
     for squash in ("clip", "tanh"):
@@ -155,40 +184,20 @@ def test_an_expert_at_its_bounds_is_cloned_better_by_clipping_than_by_tanh():
     assert errors["clip"] < 0.7 * errors["tanh"]
 
 
-def test_a_clone_s_steps_settle():
-    """After 400 updates, a step that settles after 100 is 100/401 of the one that does not."""
+def test_the_steps_of_a_clone_decay():
+    """After 400 updates, a step that decays after 100 is 100/401 of the one that does not."""
     obs = jnp.linspace(-1.0, 1.0, 8)[:, None]
     rows = Transitions(obs, obs, obs, jnp.zeros(8, bool))
     moved = []
-    for settle_after in (0, 100):
-        learner = ContinuousCloning(replace(CLONE, settle_after=settle_after))
-        state = learner.init(SPEC, SCALE, jr.key(0))
-        state = eqx.tree_at(lambda s: s.step, state, jnp.asarray(400, jnp.int32))
-        after, _ = learner.update(state, Batch(rows, rows, obs), jr.key(1))
+    for decay_after in (0, 100):
+        settings = replace(CLONE, decay_after=decay_after)
+        state = replace(settings.init(SPEC, ENCODER, jr.key(0)), step=jnp.int32(400))
+        after, _ = jax.jit(settings.update)(state, Batch(rows, None, obs), jr.key(1))
         moved.append(after.model.actor.layers[0].weight - state.model.actor.layers[0].weight)
     assert float(jnp.abs(moved[0]).max()) > 1e-3
     np.testing.assert_allclose(moved[1], moved[0] * (100 / 401), rtol=1e-2, atol=1e-7)
 
 
-def test_runs_of_earlier_commits_keep_their_head_target_and_steps():
-    bc, iq = to_dict(BCContinuous()), to_dict(IQLearnContinuous())
-    del bc["squash"], bc["settle_after"], iq["squash"], iq["target_update"]
-    assert from_dict(bc) == BCContinuous(squash="tanh", settle_after=0)
-    assert from_dict(iq) == IQLearnContinuous(squash="tanh", target_update="polyak")
-    said = to_dict(IQLearnContinuous(target_update="none"))
-    del said["squash"]
-    assert from_dict(said) == IQLearnContinuous(squash="tanh", target_update="none")
-    assert BCContinuous().squash == IQLearnContinuous().squash == "clip"
-    assert SAC().squash == "tanh"
-
-
-@pytest.mark.parametrize("state_only", [True, False])
-def test_runs_of_earlier_commits_keep_their_anchor_and_their_clone(state_only):
-    said = to_dict(IQLearnContinuous(state_only=state_only))
-    for part in ("online", "offline"):
-        said[part]["anchor"] = None
-        del said[part]["reach"]
-    read = from_dict(said)
-    assert isinstance(read, IQLearnContinuous)
-    assert (read.online.anchor, read.online.reach) == (float(state_only), 0.0)
-    assert (read.offline.anchor, read.offline.reach) == (0.0, 0.0)
+def test_a_clone_and_the_recommended_actor_clip_and_the_papers_and_the_experts_do_not():
+    assert BCContinuous().squash == IQLearnContinuous.recommended(True, False).squash == "clip"
+    assert SAC().squash == IQLearnContinuous().squash == "tanh"

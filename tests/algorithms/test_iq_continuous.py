@@ -10,17 +10,22 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.algorithms import InverseSoftActorCritic, TrainState
-from iqlearn.errors import InputError
+from iqlearn import Cloning, InputError, IQLearnContinuous, Network
+from iqlearn.algorithms.base import TrainState
+from iqlearn.algorithms.common import Slow, next_value
+from iqlearn.algorithms.objective import critic_loss, next_values
+from iqlearn.data.replay import filled
+from iqlearn.data.sources import Demonstrations
+from iqlearn.networks import encoders
 from iqlearn.objectives import SoftValues
-from iqlearn.settings import DivergenceName, IQLearnContinuous, Network, ValueTerm
-from iqlearn.settings.continuous import Imitation
-from iqlearn.types import Batch, Bounds, ObservationScale, TaskSpec, Transitions
+from iqlearn.objectives.divergences import DivergenceName
+from iqlearn.objectives.iq import ValueTerm
+from iqlearn.types import ArraySpec, Batch, Bounds, TaskSpec, Transitions
 
-TINY = Network(hidden=(8,), ensemble=2)
-SETTINGS = IQLearnContinuous(network=TINY, actor=Network(hidden=(8,)), batch_size=4, gamma=0.9)
-SPEC = TaskSpec((3,), Bounds((-2.0, 0.0), (2.0, 10.0)))
-SCALE = ObservationScale(jnp.zeros(3), jnp.ones(3), jnp.float32(10.0))
+TINY = Network(hidden=(8,))
+SETTINGS = replace(IQLearnContinuous.recommended(True, False), critic=TINY, actor=TINY, batch_size=4)
+SPEC = TaskSpec(ArraySpec((3,)), Bounds((-2.0, 0.0), (2.0, 10.0)))
+ENCODER = encoders.blank(SPEC.obs, "standard", 10.0)
 BOUND = 1.0 / (1.0 - 0.9)
 KEY = jr.key(7)
 
@@ -38,29 +43,28 @@ def batch(terminal: bool | None = None) -> Batch:
     return Batch(rows(0, terminal), rows(1, terminal), rows(2).obs)
 
 
-START = eqx.filter_jit(lambda: InverseSoftActorCritic(SETTINGS).init(SPEC, SCALE, jr.key(0)))()
+START = eqx.filter_jit(lambda: SETTINGS.init(SPEC, ENCODER, jr.key(0)))()
 
 
-def grown(factor: float):
+def grown(factor: float) -> TrainState:
     """A state whose critics' last layers are `factor` times what they begin with."""
     layer = jax.tree.map(lambda w: factor * w, START.model.critic.members.layers[-1])
-    model = eqx.tree_at(lambda m: m.critic.members.layers[-1], START.model, layer)
-    return eqx.tree_at(lambda s: (s.model, s.target), START, (model, model))
+    return replace(START, model=eqx.tree_at(lambda m: m.critic.members.layers[-1], START.model, layer))
 
 
 STATE = grown(30.0)
 
 
 @eqx.filter_jit
-def told(settings: IQLearnContinuous, state: TrainState, batch: Batch) -> dict:
-    """The metrics of the loss."""
-    return InverseSoftActorCritic(settings).loss(state.model, state.target, batch, KEY)[1]
+def evaluated(settings: IQLearnContinuous, state: TrainState, batch: Batch) -> tuple[dict, dict]:
+    """The metrics of the loss, and the gradients of the critics' and of the actor's part of it."""
 
+    def parts(model):
+        metrics = settings.loss(model, state, batch, KEY)[1]
+        return {name: metrics[name] for name in ("critic_loss", "actor_loss")}, metrics
 
-@eqx.filter_jit
-def gradient_of(name: str, settings: IQLearnContinuous, state: TrainState, batch: Batch):
-    learner = InverseSoftActorCritic(settings)
-    return jax.grad(lambda model: learner.loss(model, state.target, batch, KEY)[1][name])(state.model)
+    gradients, metrics = jax.jacrev(parts, has_aux=True)(state.model)
+    return metrics, gradients
 
 
 def zero(tree) -> bool:
@@ -69,40 +73,42 @@ def zero(tree) -> bool:
 
 @pytest.mark.parametrize("form", ["inverse", "least_squares"])
 def test_the_critic_loss_reaches_the_critic_only(form):
-    gradient = gradient_of("critic_loss", replace(SETTINGS, form=form, gradient_penalty=1.0), STATE, batch())
+    settings = replace(SETTINGS, form=form, gradient_penalty=10.0 if form == "inverse" else None)
+    gradient = evaluated(settings, STATE, batch())[1]["critic_loss"]
     assert not zero(gradient.critic)
     assert zero(gradient.actor)
-    assert zero((gradient.scale, gradient.actions))
+    assert zero((gradient.encoder, gradient.actions))
+    assert zero(gradient.log_temperature), "else the objective pulls a learnt temperature off its target entropy"
 
 
 def test_the_actor_loss_reaches_the_actor_only():
-    gradient = gradient_of("actor_loss", SETTINGS, STATE, batch())
+    gradient = evaluated(SETTINGS, STATE, batch())[1]["actor_loss"]
     assert not zero(gradient.actor)
-    assert zero((gradient.critic, gradient.log_temperature, gradient.scale, gradient.actions))
+    assert zero((gradient.critic, gradient.log_temperature, gradient.encoder, gradient.actions))
 
 
-def test_the_critic_loss_does_not_reach_the_temperature():
-    """Else a learnt temperature is pulled off its target entropy by the objective."""
-    assert zero(gradient_of("critic_loss", SETTINGS, STATE, batch()).log_temperature)
+value_of_policy = eqx.filter_jit(next_value)
 
 
-@eqx.filter_jit
-def next_value(settings: IQLearnContinuous, state: TrainState, rows: Transitions, n: int):
-    learner = InverseSoftActorCritic(settings)
-    return learner.next_value(state.model, state.target, rows, n, KEY)
+def value_after(settings: IQLearnContinuous, state: TrainState, rows: Transitions):
+    """γV(s') of four rows of the expert, and of the learner's after these."""
+    actor = state.target.actor if settings.next_policy == "averaged" else None
+    value = value_of_policy(state.model, state.target.critic, actor, rows, KEY)
+    ends = jnp.where(jnp.arange(len(rows.terminal)) < 4, 1.0, -1.0)
+    return next_values(settings, value, rows.terminal, ends)
 
 
 def test_an_end_of_the_expert_is_worth_the_most_and_one_of_the_learner_the_least():
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, True))
     ends = 0.9 * BOUND * np.repeat([[1, -1]] * 2, 4, axis=1)  # a row a critic
-    np.testing.assert_allclose(next_value(SETTINGS, STATE, both, 4), ends, rtol=1e-5)
-    np.testing.assert_allclose(next_value(replace(SETTINGS, chi2_alpha=2.0), STATE, both, 4), 4 * ends, rtol=1e-5)
+    np.testing.assert_allclose(value_after(SETTINGS, STATE, both), ends, rtol=1e-5)
+    np.testing.assert_allclose(value_after(replace(SETTINGS, chi2_alpha=2.0), STATE, both), 4 * ends, rtol=1e-5)
 
 
 def test_without_absorbing_states_an_end_is_worth_nothing():
     settings = replace(SETTINGS, absorbing=False)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, None))
-    value = next_value(settings, STATE, both, 4)
+    value = value_after(settings, STATE, both)
     assert not np.any(value[:, :4])
     for member in value[:, 4:]:
         np.testing.assert_array_equal(member == 0.0, both.terminal[4:])
@@ -111,44 +117,51 @@ def test_without_absorbing_states_an_end_is_worth_nothing():
 def test_a_time_limit_is_no_end():
     """A row that is not terminal keeps the value of s', whatever absorbing states are worth."""
     both = rows(0, False)
-    values = [next_value(replace(SETTINGS, absorbing=flag), STATE, both, 4) for flag in (True, False)]
+    values = [value_after(replace(SETTINGS, absorbing=flag), STATE, both) for flag in (True, False)]
     np.testing.assert_array_equal(*values)
     assert np.abs(values[0]).max() < 0.9 * BOUND
 
 
 @pytest.mark.parametrize("factor", [1e4, -1e4])
 def test_the_next_value_is_clipped_to_the_bound(factor):
-    value = np.asarray(next_value(SETTINGS, grown(factor), rows(0, False), 4))
-    assert np.abs(value).max() == pytest.approx(0.9 * BOUND, rel=1e-5)
+    state, four = grown(factor), rows(0, False)
+    assert np.abs(value_after(SETTINGS, state, four)).max() == pytest.approx(0.9 * BOUND, rel=1e-5)
+    assert np.abs(value_after(replace(SETTINGS, clip_value=False), state, four)).max() > 10 * BOUND
 
 
-@pytest.mark.parametrize(("divergence", "bound"), [("tv", 5.0 * BOUND), ("w1", None), ("unbiased_kl", None)])
-def test_the_bound_is_that_of_the_divergence(divergence, bound):
-    """TV has its own, which ends are worth as well; a divergence that bounds no reward leaves V(s') as it is."""
-    settings = replace(SETTINGS, divergence=divergence, reward_bound=5.0, gradient_penalty=10.0)
-    value = np.asarray(next_value(settings, grown(1e4), rows(0, False), 4))
-    if bound is None:
-        assert np.abs(value).max() > 10 * BOUND
+@pytest.mark.parametrize(("divergence", "bounded"), [("tv", True), ("w1", False), ("unbiased_kl", False)])
+def test_the_bound_is_that_of_the_divergence(divergence, bounded):
+    """A divergence that bounds no reward leaves V(s') as it is."""
+    settings = replace(SETTINGS, divergence=divergence, chi2_alpha=2.5)
+    value = np.asarray(value_after(settings, grown(1e4), rows(0, False)))
+    if bounded:
+        assert np.abs(value).max() == pytest.approx(0.9 * 5 * BOUND, rel=1e-5)
     else:
-        assert np.abs(value).max() == pytest.approx(0.9 * bound, rel=1e-5)
-        ends = np.asarray(next_value(settings, STATE, rows(0, True), 4))
-        np.testing.assert_allclose(ends, 0.9 * bound, rtol=1e-6)
+        assert np.abs(value).max() > 10 * BOUND
+    ends = np.asarray(value_after(settings, STATE, rows(0, True)))
+    np.testing.assert_allclose(ends, 0.9 * 5 * BOUND, rtol=1e-6)
+
+
+def critics_of(rows: Transitions) -> np.ndarray:
+    """Q of each critic."""
+    model = STATE.model
+    return np.asarray(model.unit_q(model.encoder(rows.obs), model.actions.to_unit(rows.action)), np.float64)
 
 
 def test_least_squares_is_the_value_computed_by_hand():
     """Where every row ends, γV(s') is known: +γ·r_max/(1−γ) for the expert, −γ·r_max/(1−γ) for the learner."""
     settings, b = replace(SETTINGS, form="least_squares"), batch(True)
-    expert, visited = (np.asarray(STATE.model.member_q(x.obs, x.action), np.float64) for x in (b.expert, b.visited))
     end = 0.9 * BOUND
-    wanted = 0.5 * (((expert - end - 1.0) ** 2).mean() + ((visited + end + 1.0) ** 2).mean())
-    assert float(told(settings, STATE, b)["critic_loss"]) == pytest.approx(wanted, rel=1e-5)
+    expert, visited = critics_of(b.expert) - end, critics_of(b.visited) + end
+    wanted = 0.5 * (((expert - 1.0) ** 2).mean() + ((visited + 1.0) ** 2).mean())
+    assert float(evaluated(settings, STATE, b)[0]["critic_loss"]) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_inverse_form_is_the_value_computed_by_hand():
     """χ² on the expert, and (1−γ)·V of initial states that are the expert's: J = E[r − r²/2] − (1−γ)·E[V(s)]."""
     settings, b = replace(SETTINGS, divergence="chi2", value_term="expert_states"), batch(True)
-    metrics = told(settings, STATE, b)
-    reward = np.asarray(STATE.model.member_q(b.expert.obs, b.expert.action), np.float64) - 0.9 * BOUND
+    metrics = evaluated(settings, STATE, b)[0]
+    reward = critics_of(b.expert) - 0.9 * BOUND
     wanted = 0.1 * float(metrics["value"]) - (reward - reward**2 / 2).mean()
     assert float(metrics["critic_loss"]) == pytest.approx(wanted, rel=1e-4)
     assert float(metrics["expert_reward"]) == pytest.approx(reward.mean(), rel=1e-4)
@@ -168,8 +181,8 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
     @jax.jit
     def all_pairs(values, initial_v):
         def loss(values, initial_v, divergence, term):
-            learner = InverseSoftActorCritic(replace(SETTINGS, divergence=divergence, value_term=term))
-            return learner.critic_loss(values, 4, initial_v)[0]
+            settings = replace(SETTINGS, divergence=divergence, value_term=term)
+            return critic_loss(settings, values, 4, initial_v, None)[0]
 
         return [jax.value_and_grad(loss, argnums=(0, 1))(values, initial_v, *pair) for pair in pairs]
 
@@ -181,28 +194,26 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
         assert len({float(loss) for loss, _ in found}) > 30, "they are different losses"
 
 
-def test_every_value_term_gives_finite_gradients_of_critic_and_actor():
-    @jax.jit
-    def all_terms(model, target):
-        learners = [InverseSoftActorCritic(replace(SETTINGS, value_term=term)) for term in get_args(ValueTerm)]
-        return [jax.grad(lambda m, of=x.loss: of(m, target, batch(), KEY)[0])(model) for x in learners]
-
-    for gradient in all_terms(STATE.model, STATE.target):
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-        assert not zero(gradient.critic)
-        assert not zero(gradient.actor)
+@pytest.mark.parametrize("term", get_args(ValueTerm))
+def test_every_value_term_gives_finite_gradients_of_critic_and_actor(term):
+    divergence = "chi2" if term == "expert_states" else "chi2_mixture"
+    settings = replace(SETTINGS, value_term=term, divergence=divergence)
+    metrics, gradients = evaluated(settings, STATE, batch(True))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, gradients)))
+    assert not zero(gradients["critic_loss"].critic)
+    assert not zero(gradients["actor_loss"].actor)
 
 
-@pytest.mark.parametrize("learner_acts", [True, False])
-def test_the_gradient_penalty_is_finite_and_not_negative(learner_acts):
-    learner, b = InverseSoftActorCritic(SETTINGS, learner_acts), batch()
-    b = b if learner_acts else b._replace(visited=b.expert)
-    points = jax.tree.map(lambda *x: jnp.concatenate(x), *([b.expert, b.visited] if learner_acts else [b.expert]))
+@pytest.mark.parametrize("acts", [True, False])
+def test_the_gradient_penalty_is_finite_and_not_negative(acts):
+    b = batch()
+    points = jax.tree.map(lambda *x: jnp.concatenate(x), *([b.expert, b.visited] if acts else [b.expert]))
 
     @jax.jit
     def penalty(model):
         def of(model):
-            return learner.roughness(model, model.inputs(points.obs), model.to_unit(points.action), 4, KEY)
+            unit = model.actions.to_unit(points.action)
+            return SETTINGS.roughness(model, model.encoder(points.obs), unit, 4, KEY)
 
         return jax.value_and_grad(of)(model)
 
@@ -214,37 +225,38 @@ def test_the_gradient_penalty_is_finite_and_not_negative(learner_acts):
 
 
 def test_the_gradient_penalty_is_added_to_the_critic_loss():
-    with_it, without = (told(replace(SETTINGS, gradient_penalty=w), grown(1e3), batch()) for w in (10.0, 0.0))
+    steep = replace(SETTINGS, gradient_penalty=10.0), SETTINGS
+    with_it, without = (evaluated(settings, grown(1e3), batch())[0] for settings in steep)
     assert float(with_it["critic_loss"]) > float(without["critic_loss"])
     assert float(with_it["actor_loss"]) == pytest.approx(float(without["actor_loss"]))
 
 
-@pytest.mark.parametrize("form", ["inverse", "least_squares"])
-def test_offline_the_visited_batch_is_the_experts_and_the_actor_clones(form):
-    learner = InverseSoftActorCritic(replace(SETTINGS, form=form, offline=Imitation(cloning=7.0)), learner_acts=False)
-    alone = InverseSoftActorCritic(replace(SETTINGS, offline=Imitation()), learner_acts=False)
-    expert = rows(0)
+def test_offline_the_learners_rows_are_the_experts_and_the_actor_clones():
+    alone, expert = replace(SETTINGS, value_term="expert"), rows(0)
+    settings = replace(alone, extensions=(Cloning(weight=7.0, regularisation=0.0),))
+    offline = Batch(expert, None, rows(2).obs)
 
     @jax.jit
     def both(state: TrainState):
-        offline = Batch(expert, expert, rows(2).obs)
-        return learner.update(state, offline, KEY), alone.loss(state.model, state.target, offline, KEY)[1]
+        with_it = replace(state, aux={"cloning": {}})
+        return settings.update(with_it, offline, KEY), alone.loss(state.model, state, offline, KEY)[1]
 
     (state, metrics), without = both(STATE)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
     assert float(metrics["visited_reward"]) == float(metrics["expert_reward"])
-    assert not learner.least_squares
-    mean = model_mean(STATE.model, expert.obs)
-    error = ((mean - STATE.model.to_unit(expert.action)) ** 2).sum(axis=1).mean()
+    model = STATE.model
+    mean = model.actions.to_unit(model.act(expert.obs))
+    error = ((mean - model.actions.to_unit(expert.action)) ** 2).sum(axis=1).mean()
     assert float(metrics["squared_error"]) == pytest.approx(float(error), rel=1e-4)
     cloned = float(without["actor_loss"]) + 7.0 * float(error)
     assert float(metrics["actor_loss"]) == pytest.approx(cloned, rel=1e-4)
 
 
-def test_the_actor_hears_of_the_expert_what_its_mode_says():
-    settings = replace(SETTINGS, online=Imitation(cloning=8.0), offline=Imitation(cloning=3.0))
-    assert InverseSoftActorCritic(settings).imitation.cloning == 8.0
-    assert InverseSoftActorCritic(settings, learner_acts=False).imitation.cloning == 3.0
+def test_offline_there_are_no_rows_for_the_squared_bellman_error():
+    settings = replace(SETTINGS, form="least_squares")
+    settings.check(True)
+    with pytest.raises(InputError, match=r"form is 'least_squares'; expected inverse offline"):
+        settings.check(False)
 
 
 def moved(actor, by: float):
@@ -253,107 +265,114 @@ def moved(actor, by: float):
     return eqx.tree_at(lambda a: a.layers[-1].bias, actor, bias.at[: len(bias) // 2].add(by))
 
 
-def test_an_anchored_actor_is_held_to_its_clone_where_the_learner_was():
+def test_policy_regularisation_holds_the_actor_to_its_clone_where_the_learner_was():
     """The weight times the squared distance of the modes in visited rows, wherever the expert was, as far as the
     critics' reward there says that all is well."""
-    learner = InverseSoftActorCritic(replace(SETTINGS, online=Imitation(warm_start=1, anchor=3.0)))
+    part = Cloning(updates=1, weight=0.0, regularisation=3.0)
+    settings = replace(SETTINGS, extensions=(part,))
     clone = moved(STATE.model.actor, -0.25)  # two actions, 0.25 off each
 
     @jax.jit
-    def both(state: TrainState, clone, batch: Batch):
-        metrics = [learner.loss(state.model, state.target, batch, KEY, held)[1] for held in (clone, None)]
-        slope = jax.grad(lambda m: learner.loss(m, state.target, batch, KEY, clone)[1]["clone_distance"])(state.model)
-        return metrics, slope
+    def both(state: TrainState, batch: Batch):
+        held = replace(state, aux={"cloning": {"clone": clone}})
+        metrics = [s.loss(state.model, held, batch, KEY)[1] for s in (settings, SETTINGS)]
+        return metrics, jax.grad(lambda m: settings.loss(m, held, batch, KEY)[1]["clone_distance"])(state.model)
+
+    def pull(state: TrainState, batch: Batch) -> float:
+        (held, free), _ = both(state, batch)
+        assert float(held["critic_loss"]) == float(free["critic_loss"])
+        return float(held["actor_loss"]) - float(free["actor_loss"])
 
     bias = STATE.model.critic.members.layers[-1].bias
-    (held, free), slope = both(STATE, clone, batch())
+    (held, free), slope = both(STATE, batch())
     assert float(held["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
-    pull = float(held["actor_loss"]) - float(free["actor_loss"])
-    assert 0.0 < pull <= 3.0 * 2 * 0.25**2
-    bright = eqx.tree_at(lambda t: t.model.critic.members.layers[-1].bias, STATE, bias + 100.0)
-    held, free = both(bright, clone, batch())[0]
-    pull = float(held["actor_loss"]) - float(free["actor_loss"])
-    assert pull == pytest.approx(3.0 * 2 * 0.25**2, rel=1e-2)
-    assert float(held["critic_loss"]) == float(free["critic_loss"])
     assert "clone_distance" not in free
     assert not zero(slope.actor)
     assert zero(slope.critic)
+    assert 0.0 < pull(STATE, batch()) <= 3.0 * 2 * 0.25**2
+    bright = eqx.tree_at(lambda t: t.model.critic.members.layers[-1].bias, STATE, bias + 100.0)
+    assert pull(bright, batch()) == pytest.approx(3.0 * 2 * 0.25**2, rel=1e-2)
     gloomy = eqx.tree_at(lambda t: t.model.critic.members.layers[-1].bias, STATE, bias - 100.0)
-    held, free = both(gloomy, clone, batch())[0]
-    assert float(held["visited_reward"]) < -1.0
-    assert float(held["actor_loss"]) == pytest.approx(float(free["actor_loss"]), abs=1e-3)
+    assert float(both(gloomy, batch())[0][0]["visited_reward"]) < -1.0
+    assert pull(gloomy, batch()) == pytest.approx(0.0, abs=1e-3)
     elsewhere = batch()._replace(expert=rows(5))
-    assert float(both(STATE, clone, elsewhere)[0][0]["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
+    assert float(both(STATE, elsewhere)[0][0]["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
 
 
-def test_offline_there_is_nowhere_to_anchor():
-    with pytest.raises(InputError, match=r"offline\.anchor is 2.*expected 0, offline the learner has no states"):
-        replace(SETTINGS, offline=Imitation(warm_start=1, anchor=2.0))
+def test_offline_the_learner_has_no_states_to_be_held_in():
+    part = Cloning(updates=1, regularisation=2.0)
+    settings = replace(SETTINGS, extensions=(part,))
+    part.check(settings, True, 100)
+    with pytest.raises(InputError, match=r"cloning\.regularisation is 2\.0; expected 0 offline"):
+        part.check(settings, False, 100)
 
 
-def test_updates_leave_the_clone_as_it_is():
-    settings = replace(SETTINGS, online=Imitation(warm_start=1, anchor=1.0))
-    state = updated(settings, start=replace(START, clone=START.model.actor))
-    assert zero(jax.tree.map(jnp.subtract, state.clone, START.model.actor))
-    assert not zero(jax.tree.map(jnp.subtract, state.model.actor, state.clone))
-    for imitation in (Imitation(anchor=1.0), Imitation(warm_start=1)):
-        assert InverseSoftActorCritic(replace(SETTINGS, online=imitation)).init(SPEC, SCALE, KEY).clone is None
+def test_updates_leave_the_clone_and_a_fixed_temperature_as_they_are():
+    part = Cloning(updates=1, regularisation=1.0)
+    start = replace(START, aux={"cloning": {"clone": START.model.actor}})
+    state = updated(replace(SETTINGS, extensions=(part,)), start)
+    assert zero(jax.tree.map(jnp.subtract, state.aux["cloning"]["clone"], START.model.actor))
+    assert not zero(jax.tree.map(jnp.subtract, state.model.actor, START.model.actor))
+    assert float(state.model.log_temperature) == float(START.model.log_temperature)
+    assert float(state.model.temperature) == pytest.approx(0.002)
+    assert int(state.step) == 20
+    known = Demonstrations(filled(rows(0)), filled(rows(2).obs))
+    assert part.begin(SPEC, SETTINGS, START, known, KEY)["clone"] is START.model.actor
+    assert not Cloning(regularisation=0.0).begin(SPEC, SETTINGS, START, known, KEY)
 
 
-@pytest.mark.parametrize(("name", "share"), [("none", 1.0 - 0.9), ("polyak", 1.0)])
-def test_raising_every_value_telescopes_without_a_target_copy(name, share):
+TARGETS = replace(STATE, target=Slow(STATE.model.critic, STATE.target.actor))
+"""A state with target critics."""
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.0, 1.0 - 0.9), (0.005, 1.0)])
+def test_raising_every_value_telescopes_without_target_critics(rate, share):
     """Q + k raises r and V(s) − γV(s') by (1−γ)·k, so ∂(−J)/∂k = (1−γ)·E[r] for c = ½; by k where V(s') is fixed."""
-    settings, b = replace(SETTINGS, target_update=name), batch(False)
-    metrics = told(settings, STATE, b)
+    settings, b, state = replace(SETTINGS, target_rate=rate), batch(False), TARGETS if rate else STATE
+    metrics, gradients = evaluated(settings, state, b)
     reward = 0.5 * float(metrics["expert_reward"] + metrics["visited_reward"])
-    gradient = gradient_of("critic_loss", settings, STATE, b).critic.members.layers[-1].bias
+    gradient = gradients["critic_loss"].critic.members.layers[-1].bias
     assert abs(reward) > 1e-3
     assert float(gradient.sum()) == pytest.approx(share * reward, rel=1e-3)
 
 
-def test_the_target_copy_gives_every_critic_the_least_of_the_slow_ones():
-    both, state = rows(0, False), eqx.tree_at(lambda s: s.model, STATE, grown(3.0).model)
-    slow = next_value(replace(SETTINGS, target_update="polyak"), state, both, 4)
-    least = next_value(SETTINGS, STATE, both, 4).min(axis=0)  # there, the slow critics are the same
+def test_target_critics_give_every_critic_the_least_of_their_values():
+    both, live = rows(0, False), grown(3.0)
+    state = replace(live, target=TARGETS.target)
+    slow = value_after(SETTINGS, state, both)
+    least = value_after(SETTINGS, STATE, both).min(axis=0)  # there, the newest critics are those
     np.testing.assert_allclose(slow, np.stack([least, least]), rtol=1e-5)
-    assert not np.allclose(slow, next_value(SETTINGS, state, both, 4)), "without one it follows the newest critics"
-    least_squares = next_value(replace(SETTINGS, form="least_squares"), state, both, 4)
-    np.testing.assert_array_equal(least_squares, slow)
+    assert not np.allclose(slow, value_after(SETTINGS, live, both)), "without them it follows the newest critics"
+    np.testing.assert_array_equal(value_after(replace(SETTINGS, form="least_squares"), state, both), slow)
 
 
-def test_the_next_value_is_that_of_the_averaged_actor():
-    state = eqx.tree_at(lambda s: s.target.actor, STATE, jax.tree.map(lambda x: x + 0.5, STATE.target.actor))
-    live = eqx.tree_at(lambda s: s.model.actor, state, jax.tree.map(lambda x: x - 0.5, STATE.model.actor))
+def test_the_next_value_is_that_of_the_averaged_or_of_the_live_actor():
+    """Moving the one changes it, moving the other does not."""
     both = rows(0, False)
-    np.testing.assert_array_equal(next_value(SETTINGS, state, both, 4), next_value(SETTINGS, live, both, 4))
-    assert not np.array_equal(next_value(SETTINGS, state, both, 4), next_value(SETTINGS, STATE, both, 4))
+    averaged = replace(STATE, target=STATE.target._replace(actor=moved(STATE.target.actor, 0.5)))
+    live = eqx.tree_at(lambda s: s.model.actor, STATE, moved(STATE.model.actor, -0.5))
+    for policy, heard, unheard in (("averaged", averaged, live), ("live", live, averaged)):
+        settings = replace(SETTINGS, next_policy=policy)
+        value = value_after(settings, STATE, both)
+        np.testing.assert_array_equal(value_after(settings, unheard, both), value)
+        assert not np.array_equal(value_after(settings, heard, both), value)
 
 
-def model_mean(model, obs: jax.Array) -> jax.Array:
-    """The most likely action, in [−1, 1]."""
-    return model.to_unit(model.act(obs))
+@eqx.filter_jit
+def updated(settings: IQLearnContinuous, start: TrainState) -> TrainState:
+    """The state after 20 updates."""
+
+    def step(i: jax.Array, state: TrainState) -> TrainState:
+        return settings.update(state, batch(), jr.fold_in(KEY, i))[0]
+
+    return jax.lax.fori_loop(0, 20, step, start)
 
 
-def updated(settings: IQLearnContinuous, steps: int = 20, start: TrainState = START):
-    learner = InverseSoftActorCritic(settings)
-    update = jax.jit(lambda s, i: learner.update(s, batch(), jr.fold_in(KEY, i))[0])
-    state = start
-    for i in range(steps):
-        state = update(state, i)
-    return state
-
-
-@pytest.mark.parametrize(("target_entropy", "direction"), [(0.6, 1), (-4.0, -1)])
-def test_a_learnt_temperature_moves_towards_the_target_entropy(target_entropy, direction):
-    """The entropy of the first actor is near −0.1 a dimension: below the one target, above the other."""
-    settings = replace(SETTINGS, learn_temperature=True, target_entropy=target_entropy, actor_learning_rate=1e-2)
-    state = updated(settings)
+@pytest.mark.parametrize(("spread", "direction"), [(-10.0, 1), (0.0, -1)])
+def test_a_learnt_temperature_moves_towards_the_target_entropy(spread, direction):
+    """The entropy of the first actor is near −0.1 a dimension, and with the least deviation −3.6."""
+    settings = replace(SETTINGS, target_entropy=-1.5, actor_learning_rate=1e-2)
+    start = eqx.tree_at(lambda s: s.model.actor.layers[-1].bias, START, jnp.array([0.0, 0.0, spread, spread]))
+    state = updated(settings, start)
     assert direction * (float(state.model.log_temperature) - np.log(0.002)) > 0.1
-    assert float(state.target.log_temperature) == float(state.model.log_temperature)
-
-
-def test_a_fixed_temperature_stays():
-    state = updated(replace(SETTINGS, actor_learning_rate=1e-2))
-    assert float(state.model.log_temperature) == float(START.model.log_temperature)
-    assert float(state.model.temperature) == pytest.approx(0.002)
-    assert int(state.step) == 20
+    assert float(settings.policy(state).log_temperature) == float(state.model.log_temperature)

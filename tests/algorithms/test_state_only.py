@@ -1,6 +1,7 @@
-"""Imitation from observations only: no action of the expert is read, whatever the model and the mode."""
+"""Imitation from observations only: no action of the expert is read, whatever the algorithm and the mode."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,43 +10,40 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn import Demos, InputError, session
-from iqlearn.algorithms.iq import without_expert_actions
-from iqlearn.beginning import begin
-from iqlearn.models import DiscreteSoftQ
-from iqlearn.settings import Imitation, Inference, Interaction, Schedule, from_dict, to_dict
-from iqlearn.types import Batch, ObservationScale, TaskSpec, Transitions
+from iqlearn import ActionInference, Cloning, Demos, InputError, IQLearn, IQLearnContinuous, Network
+from iqlearn.networks import encoders
+from iqlearn.types import ArraySpec, Batch, Bounds, TaskSpec, Transitions
 
-NETWORK = iq.Network(hidden=(8,))
-DISCRETE = iq.IQLearn(state_only=True, network=NETWORK, batch_size=8)
-CONTINUOUS = iq.IQLearnContinuous(
-    state_only=True,
-    network=NETWORK,
-    actor=NETWORK,
-    batch_size=8,
-    online=Imitation(warm_start=5, cloning=1.0),
-    inference=Inference(steps=20, rounds=2, updates=5),
+NETWORK = Network(hidden=(8,))
+DISCRETE = IQLearn(state_only=True, network=NETWORK, batch_size=8)
+CONTINUOUS = IQLearnContinuous(state_only=True, critic=NETWORK, actor=NETWORK, batch_size=8)
+INFERRED = replace(
+    CONTINUOUS,
+    average_rate=0.1,
+    extensions=(
+        ActionInference(steps=20, rounds=2, updates=5, clone_updates=0),
+        Cloning(updates=5, reach=0.0, weight=1.0),
+    ),
 )
-ACTING = Interaction(random_steps=10, round_steps=10)
+ACTING = iq.Interaction(random_steps=10, round_steps=10)
+
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
-@pytest.fixture(autouse=True)
-def few_random_episodes(monkeypatch):
-    monkeypatch.setattr(session, "RANDOM_EPISODES", 1)
+def learnt(settings: Any, demos: Demos, online: bool) -> iq.Run:
+    mode, acting = ("online", ACTING) if online else ("offline", None)
+    once = {"steps": 45, "evaluations": 1, "eval_episodes": 1, "quiet": True}
+    return iq.learn(settings, demos, mode=mode, interaction=acting, **once)
 
 
-def learnt(settings, demos: Demos, online: bool) -> iq.Run:
-    acting = ACTING if online else None
-    return iq.learn(
-        settings, demos, online=online, interaction=acting, steps=45, evaluations=1, eval_episodes=1, quiet=True
-    )
-
-
-@pytest.mark.parametrize("online", [False, True])
-@pytest.mark.parametrize("discrete", [True, False])
-def test_a_run_does_not_depend_on_the_experts_actions(discrete, online, cartpole, pendulum):
+@pytest.mark.parametrize(
+    ("settings", "online"),
+    [(DISCRETE, False), (DISCRETE, True), (CONTINUOUS, False), (INFERRED, True)],
+    ids=["discrete offline", "discrete online", "continuous offline", "inferred online"],
+)
+def test_a_run_does_not_depend_on_the_experts_actions(settings, online, cartpole, pendulum):
     """Scrambled, of zeros, or missing: the same run, bit for bit."""
-    settings, demos = (DISCRETE, cartpole) if discrete else (CONTINUOUS, pendulum)
+    demos = cartpole if settings.discrete else pendulum
     scrambled = replace(demos, act=np.random.default_rng(0).permutation(demos.actions))
     assert not np.array_equal(scrambled.act, demos.act)
     others = [scrambled, replace(demos, act=np.zeros_like(demos.act)), demos.without_actions()]
@@ -55,6 +53,8 @@ def test_a_run_does_not_depend_on_the_experts_actions(discrete, online, cartpole
             np.testing.assert_array_equal(a, b)
         assert run.rows == first.rows
         assert run.origin == first.origin
+    assert "entropy" in first.rows[-1]
+    assert not {"log_likelihood", "squared_error"} & set(first.rows[-1]), "metrics do not speak of unknown actions"
 
 
 def test_with_actions_the_run_does_depend_on_them(cartpole):
@@ -64,51 +64,71 @@ def test_with_actions_the_run_does_depend_on_them(cartpole):
     assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(a.model), jax.tree.leaves(b.model), strict=True))
 
 
-def test_the_learners_own_choice_stands_for_the_experts_action():
-    spec, scale = TaskSpec((2,), 3), ObservationScale(jnp.zeros(2), jnp.eye(2), jnp.float32(1e9))
-    model = DiscreteSoftQ(spec, NETWORK, scale, jr.key(0), 1.0, 1.0)
+def test_the_learners_own_choice_stands_for_the_experts_discrete_action(monkeypatch):
+    task = TaskSpec(ArraySpec((2,)), 3)
+    settings = replace(DISCRETE, temperature=1.0)
+    state = settings.init(task, encoders.blank(task.obs, "none"), jr.key(0))
     obs = jr.normal(jr.key(1), (600, 2))
-    expert = Transitions(obs, jnp.full(600, 2), obs, jnp.zeros(600, bool))
-    alone = without_expert_actions(model, Batch(expert, expert, obs), jr.key(2))
-    assert alone.visited is alone.expert
+    rows = Transitions(obs, jnp.full(600, 2), obs, jnp.zeros(600, bool))
+    read = []
+
+    def spied(_settings, model, _state, batch, _key):
+        read.append(batch)
+        return jnp.sum(model.net.members.layers[0].bias), {}
+
+    monkeypatch.setattr(IQLearn, "loss", spied)
+    settings.update(state, Batch(rows, None, obs), jr.key(2))
+    settings.update(state, Batch(rows, rows, obs), jr.key(3))
+    replace(settings, state_only=False).update(state, Batch(rows, rows, obs), jr.key(3))
+    alone, mixed, known = read
+    assert alone.visited is None
     share = np.bincount(alone.expert.action, minlength=3) / 600
-    np.testing.assert_allclose(share, np.exp(model.log_prob(obs[:1].repeat(3, 0), jnp.arange(3))), atol=0.1)
-    mixed = without_expert_actions(model, Batch(expert, jax.tree.map(jnp.copy, expert), obs), jr.key(3))
+    likely = np.exp(state.model.log_prob(obs[:1].repeat(3, 0), jnp.arange(3)))
+    np.testing.assert_allclose(share, likely, atol=0.1)
     assert (mixed.visited.action == 2).all()
     assert (mixed.expert.action != alone.expert.action).any()
+    assert (known.expert.action == 2).all()
 
 
-def test_no_model_of_the_dynamics_is_fitted_to_actions(cartpole):
-    run = begin(DISCRETE, cartpole, Schedule(), cartpole.env)
-    assert run.origin.dynamics_error is None
-    assert not run.imagines
+def test_the_learners_own_choice_stands_for_the_experts_continuous_action():
+    """The expert's recorded action has no effect on the loss, unless it was inferred; the learner's has one."""
+    task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0), (1.0, 4.0)))
+    state = CONTINUOUS.init(task, encoders.blank(task.obs, "none"), jr.key(0))
+    obs = jr.normal(jr.key(1), (8, 3))
+    first = Transitions(obs, jnp.full((8, 2), 0.2), obs[::-1], jnp.arange(8) == 3)
+    other = first._replace(action=jnp.full((8, 2), 0.9))
+
+    def losses(settings: IQLearnContinuous) -> tuple[float, float, float]:
+        program = jax.jit(lambda *sides: settings.loss(state.model, state, Batch(*sides, obs), jr.key(2))[0])
+        return tuple(float(program(*sides)) for sides in ((first, first), (other, first), (first, other)))
+
+    plain, expert, learner = losses(CONTINUOUS)
+    assert plain == expert != learner
+    inferred, expert, learner = losses(replace(CONTINUOUS, extensions=(ActionInference(),)))
+    assert len({plain, inferred, expert, learner}) == 4
 
 
-def test_metrics_do_not_speak_of_the_experts_actions(cartpole, pendulum):
-    for run in (learnt(DISCRETE, cartpole, False), learnt(CONTINUOUS, pendulum, False)):
-        assert "entropy" in run.rows[-1]
-        assert not {"log_likelihood", "squared_error"} & set(run.rows[-1])
+def test_no_model_of_the_dynamics_is_recommended_without_actions(cartpole):
+    settings = iq.recommended(cartpole, mode="offline", state_only=True, quiet=True)
+    assert settings.state_only
+    assert settings.extensions == ()
 
 
-def test_offline_the_actor_is_told_nothing():
-    assert CONTINUOUS.offline == Imitation()
-    assert iq.IQLearnContinuous(state_only=True).online == iq.IQLearnContinuous().online
-    assert iq.IQLearnContinuous().offline != Imitation()
-    assert from_dict(to_dict(CONTINUOUS)) == CONTINUOUS
+@pytest.mark.parametrize("online", [True, False])
+def test_actions_that_are_not_there_cannot_be_cloned(online):
+    part = Cloning(updates=7, regularisation=0.0)
+    part.check(replace(CONTINUOUS, state_only=False, extensions=(part,)), online, 100)
+    with pytest.raises(InputError, match=r"expected none of it with state_only, unless action inference is there"):
+        part.check(replace(CONTINUOUS, extensions=(part,)), online, 100)
+    part.check(replace(CONTINUOUS, extensions=(ActionInference(), part)), online, 100)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("warm_start", 7), ("reach", 0.2), ("cloning", 0.5), ("anchor", 0.5)])
-def test_offline_state_only_and_cloning_contradict_each_other(setting, value):
-    with pytest.raises(InputError, match=rf"offline\.{setting} is {value}; expected 0 with state_only"):
-        iq.IQLearnContinuous(state_only=True, offline=Imitation(**{setting: value}))
-
-
-@pytest.mark.parametrize("settings", [replace(DISCRETE, state_only=False), iq.BC()])
+@pytest.mark.parametrize("settings", [replace(DISCRETE, state_only=False), iq.BC()], ids=["iq", "bc"])
 def test_other_learners_need_actions(settings, cartpole):
     with pytest.raises(InputError, match=r"random\.npz: field 'act' is missing; expected .*--state-only"):
         learnt(settings, cartpole.without_actions(), False)
     with pytest.raises(InputError, match=r"'act' is missing"):
-        iq.learn_seeds(settings, [cartpole.without_actions()], seeds=[0])
+        iq.learn(settings, [cartpole.without_actions()], seeds=[0])
 
 
 def test_without_an_environment_the_tasks_actions_are_unknown(cartpole):
@@ -117,5 +137,6 @@ def test_without_an_environment_the_tasks_actions_are_unknown(cartpole):
 
 
 def test_seeds_side_by_side(cartpole):
-    runs = iq.learn_seeds(DISCRETE, [cartpole.without_actions()] * 2, seeds=[0, 1], steps=5, evaluations=1)
+    once = {"steps": 5, "evaluations": 1, "eval_episodes": 1, "quiet": True}
+    runs = iq.learn(DISCRETE, [cartpole.without_actions()] * 2, seeds=[0, 1], **once)
     assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)

@@ -1,88 +1,66 @@
-"""Updates: what they change, what they leave, and that many seeds are many single ones."""
+"""Updates of discrete actions: what they change, what they leave, and that many seeds are many single ones."""
 
-import gc
 from dataclasses import replace
-from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn import BC, Demos, IQLearn, Network, learn, learn_seeds
-from iqlearn.algorithms import SoftQLearning, TrainState, algorithm
-from iqlearn.algorithms.descent import is_weight, refresh
-from iqlearn.beginning import begin
-from iqlearn.session import Session
-from iqlearn.settings import DivergenceName, Imagination, Schedule, SoftQ
-from iqlearn.training import compiled, on_device, updates
-from iqlearn.training.updates import train
-from iqlearn.types import ObservationScale, Rewarded, TaskSpec, Transitions
+import iqlearn as iq
+from iqlearn import BC, Demos, IQLearn, Network, SoftQLearning
+from iqlearn.data.sources import Demonstrations
+from iqlearn.networks import descent, encoders
+from iqlearn.training.loop import program
+from iqlearn.types import ArraySpec, Batch, Rewarded, TaskSpec, Transitions
 
-MAPPED = Path("/proc/self/maps")
 SMALL = Network(hidden=(16,))
-PLAIN = Imagination(error_limit=0.0)
+TASK = TaskSpec(ArraySpec((4,)), 2)
+
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
-def trained(settings, demos, steps=40) -> tuple[TrainState, dict]:
-    run = begin(settings, demos, Schedule(), env=None)
-    session = Session([run], [demos], [None])
-    session.advance(steps)
-    return session.states[0], session._metrics[0]
+def begun(settings: Any, demos: Demos) -> tuple[Any, Demonstrations]:
+    """The state before the first update, and the source of its batches."""
+    encoder = encoders.fit(TASK.obs, np.concatenate([demos.obs, demos.next_obs]), settings.scaling, settings.saturation)
+    return settings.init(TASK, encoder, jr.key(0)), Demonstrations.of(demos)
 
 
-@pytest.mark.parametrize("divergence", get_args(DivergenceName))
-def test_every_divergence_trains_with_a_learners_half(divergence, cartpole):
-    """Without one: test_every_divergence.py."""
-    settings = IQLearn(divergence=divergence, imagination=Imagination(error_limit=1e9), network=SMALL)
-    state, metrics = trained(settings, cartpole)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if leaf.dtype == np.float32)
-    assert np.isfinite(metrics["loss"])
-
-
-@pytest.mark.parametrize("value_term", ["initial", "expert_states", "expert", "mixture"])
-@pytest.mark.parametrize("target_update", ["none", "hard", "polyak"])
-def test_every_value_term_trains_with_every_target(value_term, target_update, cartpole):
-    settings = IQLearn(
-        divergence="chi2", value_term=value_term, target_update=target_update, imagination=PLAIN, network=SMALL
-    )
-    state, metrics = trained(settings, cartpole)
-    assert np.isfinite(metrics["loss"])
-    assert (state.target is None) == (target_update == "none")
-
-
-def test_value_terms_are_different_losses(cartpole):
-    losses = {
-        term: float(trained(IQLearn(value_term=term, imagination=PLAIN, network=SMALL), cartpole, 1)[1]["loss"])
-        for term in ("initial", "expert_states", "expert")
-    }
-    assert len(set(losses.values())) == 3
+def trained(settings: Any, demos: Demos, steps: int = 40) -> tuple[Any, dict]:
+    state, source = begun(settings, demos)
+    state, _, metrics = program(settings, state, source, jr.key(1), 1)(state, source, jr.key(1), steps)
+    return state, metrics
 
 
 def test_the_gradient_through_the_next_value_is_a_setting(cartpole):
-    norms = {
-        flag: float(
-            trained(IQLearn(next_value_gradient=flag, imagination=PLAIN, network=SMALL), cartpole, 1)[1][
-                "gradient_norm"
-            ]
-        )
-        for flag in (True, False)
-    }
-    assert norms[True] != norms[False]
+    variants = (IQLearn(next_value_gradient=flag, network=SMALL) for flag in (True, False))
+    norms = [float(trained(settings, cartpole, 1)[1]["gradient_norm"]) for settings in variants]
+    assert norms[0] != norms[1]
 
 
-@pytest.mark.parametrize("settings", [IQLearn(imagination=PLAIN), BC()])
+def test_members_have_weights_of_their_own_and_their_mean_acts(cartpole):
+    state, _ = trained(IQLearn(network=SMALL, members=2), cartpole)
+    weight = state.model.net.members.layers[0].weight
+    assert weight.shape == (2, 4, 16)
+    assert np.abs(weight[0] - weight[1]).max() > 1e-2
+    obs = jnp.asarray(cartpole.obs[:20])
+    np.testing.assert_array_equal(state.model.act(obs), np.argmax(state.model.member_q(obs).mean(axis=0), axis=1))
+
+
+@pytest.mark.parametrize("settings", [IQLearn.recommended(False, False), BC()], ids=["iq", "bc"])
 def test_the_policy_learns_the_experts_actions(settings):
     """On one whole demonstration of the built-in expert, before training about one action in two is right."""
     demos = replace(Demos.builtin("CartPole-v1").take(1), env=None)
-    run = learn(settings, demos, steps=1500, evaluations=1)
+    run = iq.learn(settings, demos, steps=1500, evaluations=1, quiet=True)
     assert np.mean(run.policy(demos.obs) == demos.act) > 0.9
 
 
 def test_seeds_side_by_side_are_the_seeds_alone(cartpole):
-    together = learn_seeds(BC(network=SMALL), [cartpole] * 2, seeds=[3, 4], steps=50, evaluations=1, eval_episodes=1)
-    alone = learn(BC(network=SMALL), cartpole, seed=4, steps=50, evaluations=1, eval_episodes=1)
+    once = {"steps": 50, "evaluations": 1, "eval_episodes": 1, "quiet": True}
+    together = iq.learn(BC(network=SMALL), [cartpole] * 2, seeds=[3, 4], **once)
+    alone = iq.learn(BC(network=SMALL), cartpole, seed=4, **once)
     for a, b in zip(jax.tree.leaves(together[1].model), jax.tree.leaves(alone.model), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     assert any(
@@ -91,16 +69,11 @@ def test_seeds_side_by_side_are_the_seeds_alone(cartpole):
     )
 
 
-def test_demonstrations_of_unequal_length_go_side_by_side(cartpole):
-    parts = [cartpole.take(1), cartpole.take(3)]
-    runs = learn_seeds(IQLearn(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1)
+def test_demonstrations_of_unequal_length_go_side_by_side_each_measured_by_its_own_expert(cartpole):
+    parts = [replace(cartpole.take(n), expert_return=expert) for n, expert in ((1, 100.0), (3, 500.0))]
+    runs = iq.learn(IQLearn(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1, quiet=True)
     assert [run.origin.transitions for run in runs] == [len(part) for part in parts]
     assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)
-
-
-def test_each_seed_is_measured_by_its_own_expert(cartpole):
-    parts = [replace(cartpole, expert_return=expert) for expert in (100.0, 500.0)]
-    runs = learn_seeds(BC(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1)
     assert [run.result["expert_return"] for run in runs] == [100.0, 500.0]
     for run in runs:
         expert, random = run.result["expert_return"], run.result["random_return"]
@@ -108,74 +81,54 @@ def test_each_seed_is_measured_by_its_own_expert(cartpole):
         assert run.result["normalised_return"] == pytest.approx(normalised)
 
 
-def test_one_program_does_chunks_of_any_length_and_data_of_one_shape(cartpole, monkeypatch):
+def test_one_program_does_chunks_of_any_length_and_data_of_one_shape(cartpole):
     """It is made once, whoever asks for it; other shapes and settings have their own."""
-    made = []
-    monkeypatch.setattr(updates, "train", lambda *arguments: made.append(arguments) or train(*arguments))
-    run, learner = begin(BC(network=SMALL), cartpole, Schedule(), env=None), algorithm(BC(network=SMALL))
-    data, key = on_device([cartpole])[0], jax.random.key(0)
-    updates.loop_of.cache_clear()
-    program = compiled(learner, run.state, data, key)
-    assert int(program(run.state, data, key, 3)[0].step) == 3
-    assert int(program(run.state, data, key, 7)[0].step) == 7
-    compiled(algorithm(BC(network=SMALL)), run.state, data, jax.random.key(1))
-    assert len(made) == 1
-    compiled(learner, run.state, on_device([cartpole.take(2)])[0], key)
-    compiled(algorithm(BC(network=SMALL, learning_rate=0.1)), run.state, data, key)
-    assert len(made) == 3
-    updates.loop_of.cache_clear()
+    descent._program.cache_clear()
+    settings, key = BC(network=SMALL), jr.key(0)
+    state, data = begun(settings, cartpole)
+    loop = program(settings, state, data, key, 1)
+    assert int(loop(state, data, key, 3)[0].step) == 3
+    assert int(loop(state, data, key, 7)[0].step) == 7
+    program(BC(network=SMALL), state, data, jr.key(1), 1)
+    assert descent._program.cache_info().misses == 1
+    program(settings, state, Demonstrations.of(cartpole.take(2)), key, 1)
+    program(BC(network=SMALL, learning_rate=0.1), state, data, key, 1)
+    assert descent._program.cache_info().misses == 3
+    descent._program.cache_clear()
 
 
-@pytest.mark.skipif(not MAPPED.is_file(), reason="what a process has mapped is read where Linux tells it")
-def test_a_program_that_is_let_go_of_leaves_the_process(cartpole):
-    """Nothing else holds it, and the memory that holds its code, of which a process has so many pieces, is free."""
-
-    def pieces() -> int:
-        gc.collect()
-        return len(MAPPED.read_text().splitlines())
-
-    run, data = begin(BC(network=SMALL), cartpole, Schedule(), env=None), on_device([cartpole])[0]
-    updates.loop_of.cache_clear()  # what other tests left is not to go meanwhile
-    jax.clear_caches()
-    before = pieces()
-    made = [
-        compiled(algorithm(BC(network=SMALL, learning_rate=rate)), run.state, data, jax.random.key(0))
-        for rate in np.linspace(0.01, 0.02, 8).tolist()
-    ]
-    held = pieces()
-    assert held > before + 16
-    made.clear()
-    updates.loop_of.cache_clear()
-    assert pieces() < before + (held - before) / 2
-
-
-def test_only_weight_matrices_decay(cartpole):
-    run = begin(BC(network=SMALL), cartpole, Schedule(), env=None)
-    mask = is_weight(run.model)
-    assert all(jax.tree.leaves(layer.weight) == [True] for layer in mask.net.members.layers)
-    assert all(jax.tree.leaves(layer.bias) == [False] for layer in mask.net.members.layers)
-    assert not any(jax.tree.leaves(mask.scale))
-
-
-def test_targets_follow():
-    old, new = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
-    np.testing.assert_allclose(refresh(old, new, "polyak", 0.25, 10, jnp.int32(3))["w"], 0.25)
-    np.testing.assert_allclose(refresh(old, new, "hard", 0.25, 10, jnp.int32(3))["w"], 0.0)
-    np.testing.assert_allclose(refresh(old, new, "hard", 0.25, 10, jnp.int32(20))["w"], 1.0)
+def test_a_target_network_is_a_copy_every_so_often_or_follows_slowly(cartpole):
+    rows = Demonstrations.of(cartpole).expert()
+    batch = Batch(rows, None, rows.obs[:1])
+    for settings in (
+        IQLearn(network=SMALL, target_rate=1.0, target_period=3),
+        IQLearn(network=SMALL, target_rate=0.25),
+    ):
+        state, _ = begun(settings, cartpole)
+        update, old = jax.jit(settings.update), state.target
+        for step in range(1, 7):
+            state, _ = update(state, batch, jr.key(step))
+            wanted = (
+                old if step % settings.target_period else descent.polyak(old, state.model.net, settings.target_rate)
+            )
+            for a, b in zip(jax.tree.leaves(state.target), jax.tree.leaves(wanted), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-7)
+            old = state.target
 
 
 def test_soft_q_learning_finds_the_soft_values_of_a_two_state_problem():
     """From state 0 action 1 ends with reward 1, action 0 stays for nothing: Q(0, 1) = 1, Q(0, 0) = γV(0)."""
-    spec = TaskSpec((2,), 2)
+    spec = TaskSpec(ArraySpec((2,)), 2)
     states = jnp.array([[1.0, 0.0], [1.0, 0.0]])
-    rows = Transitions(states, jnp.array([0, 1]), states, jnp.array([False, True]))
-    batch = Rewarded(rows, jnp.array([0.0, 1.0]))
-    learner = SoftQLearning(SoftQ(gamma=0.9, temperature=0.1, target_rate=0.1, learning_rate=3e-3, network=SMALL))
-    state = learner.init(spec, ObservationScale(jnp.zeros(2), jnp.eye(2), jnp.float32(1e9)), jax.random.key(0))
-    update = jax.jit(learner.update)
-    for _ in range(1500):
-        state, _ = update(state, batch, jax.random.key(1))
+    batch = Rewarded(Transitions(states, jnp.array([0, 1]), states, jnp.array([False, True])), jnp.array([0.0, 1.0]))
+    settings = SoftQLearning(gamma=0.9, temperature=0.1, target_rate=0.1, learning_rate=3e-3, network=SMALL)
+
+    @jax.jit
+    def learnt(key):
+        state = settings.init(spec, encoders.blank(spec.obs, "whiten"), key)
+        return jax.lax.fori_loop(0, 1500, lambda _, s: settings.update(s, batch, key)[0], state)
+
     stay = 0.0
     for _ in range(500):
         stay = 0.9 * 0.1 * np.log(np.exp(stay / 0.1) + np.exp(1.0 / 0.1))
-    np.testing.assert_allclose(state.model.all_q(states[:1])[0], [stay, 1.0], atol=0.03)
+    np.testing.assert_allclose(learnt(jr.key(0)).model.all_q(states[:1])[0], [stay, 1.0], atol=0.03)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from iqlearn.envs import tabular
+from iqlearn.envs.worlds import tabular
 from iqlearn.objectives import SoftValues, discounted, divergence, implied_reward, iq_loss, soft_value, value_term
-from iqlearn.settings import DivergenceName
+from iqlearn.objectives.divergences import DivergenceName
 
 GAMMA = 0.9
 DIVERGENCES = [name for name in get_args(DivergenceName) if name != "w1"]

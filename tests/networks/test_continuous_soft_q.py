@@ -7,23 +7,25 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn import InputError, Network, Policy
-from iqlearn.models import ContinuousSoftQ
-from iqlearn.types import ActionScale, Bounds, ObservationScale, TaskSpec
+from iqlearn import Network
+from iqlearn.networks import encoders
+from iqlearn.networks.soft_q import ContinuousSoftQ
+from iqlearn.types import ActionScale, ArraySpec, Bounds, TaskSpec
 
 BOUNDS = Bounds((-2.0, 0.5, 0.0), (3.0, 0.75, 100.0))
 LOW, HIGH = np.array(BOUNDS.low), np.array(BOUNDS.high)
-SCALE = ObservationScale(jnp.zeros(4), jnp.ones(4), jnp.float32(10.0))
+SPEC = TaskSpec(ArraySpec((4,)), BOUNDS)
+ENCODER = encoders.blank(SPEC.obs, "standard", 10.0)
 OBS = jr.normal(jr.key(9), (7, 4))
 ACTION = jnp.asarray(np.random.default_rng(0).uniform(LOW, HIGH, (7, 3)), jnp.float32)
 TEMPERATURE = 0.3
 
 
 @eqx.filter_jit
-def model(critics: int = 2, factor: float = 1.0) -> ContinuousSoftQ:
+def model(critics: int = 2, factor: float = 1.0, squash: str = "clip") -> ContinuousSoftQ:
     """Its last layers times `factor`, so that the policy differs from state to state and the critics among them."""
-    critic, actor = Network(hidden=(16,), ensemble=critics), Network(hidden=(16,))
-    m = ContinuousSoftQ(TaskSpec((4,), BOUNDS), critic, actor, SCALE, jr.key(0), TEMPERATURE)
+    net = Network(hidden=(16,))
+    m = ContinuousSoftQ(SPEC, net, critics, net, ENCODER, jr.key(0), TEMPERATURE, squash)
     last = (m.actor.layers[-1], m.critic.members.layers[-1])
     grown = jax.tree.map(lambda w: factor * w, last)
     return eqx.tree_at(lambda x: (x.actor.layers[-1], x.critic.members.layers[-1]), m, grown)
@@ -48,9 +50,10 @@ def test_scaling_there_and_back_is_the_identity(bounds):
     np.testing.assert_allclose(scale.to_env(jnp.asarray(ends)), [bounds.low, bounds.high], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("squash", ["clip", "tanh"])
 @pytest.mark.parametrize("factor", [1.0, 1e4])
-def test_actions_stay_in_bounds_however_far_the_actor_goes(factor):
-    m = model(factor=factor)
+def test_actions_stay_in_bounds_however_far_the_actor_goes(factor, squash):
+    m = model(factor=factor, squash=squash)
     far = jnp.concatenate([OBS[:3], 1e6 * OBS[3:]])
     for action in (call(m, "act", far), call(m, "act", far, jr.key(1))):
         slack = 1e-5 * (HIGH - LOW)
@@ -66,14 +69,15 @@ def test_shapes(critics):
     def shape(name: str, *arguments: jax.Array) -> tuple[int, ...]:
         return jax.eval_shape(lambda m: getattr(m, name)(*arguments), m).shape
 
-    assert shape("member_q", OBS, ACTION) == (critics, 7)
+    inputs, unit = jnp.zeros((7, 4)), jnp.zeros((7, 3))
+    assert shape("unit_q", inputs, unit) == (critics, 7)
     assert shape("q", OBS, ACTION) == shape("v", OBS) == shape("log_prob", OBS, ACTION) == (7,)
     assert shape("act", OBS) == shape("act", OBS, jr.key(0)) == (7, 3)
 
 
 def test_q_is_the_least_of_the_critics():
     m = model(3, factor=100.0)
-    members = call(m, "member_q", OBS, ACTION)
+    members = call(m, "unit_q", m.encoder(OBS), m.actions.to_unit(ACTION))
     assert float(jnp.abs(members[0] - members[1]).max()) > 1e-2
     np.testing.assert_allclose(call(m, "q", OBS, ACTION), np.asarray(members).min(axis=0), rtol=1e-5)
 
@@ -101,25 +105,16 @@ def test_without_a_key_the_action_is_the_image_of_the_mean():
     assert (np.abs(likely - median) < 0.1 * (HIGH - LOW)).all()
 
 
-def test_scale_and_bounds_are_no_parameters():
+def test_encoder_and_bounds_are_no_parameters():
     gradient = jax.jit(jax.grad(lambda m: m.q(OBS, ACTION).sum() + m.log_prob(OBS, ACTION).sum()))(model())
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves((gradient.scale, gradient.actions)))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves((gradient.encoder, gradient.actions)))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.critic))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.actor))
 
 
-def test_the_density_is_finite_at_the_bounds():
-    m = model(factor=100.0)
+@pytest.mark.parametrize("squash", ["clip", "tanh"])
+def test_the_density_is_finite_at_the_bounds(squash):
+    m = model(factor=100.0, squash=squash)
     for action in (BOUNDS.low, BOUNDS.high):
         rows = jnp.tile(jnp.asarray(action, jnp.float32), (7, 1))
         assert np.isfinite(call(m, "log_prob", OBS, rows)).all()
-
-
-def test_predict_gives_vectors():
-    policy = Policy(model())
-    action, state = policy.predict(np.asarray(OBS[0]), deterministic=True)
-    assert state is None
-    assert (action.shape, action.dtype) == ((3,), np.float32)
-    assert policy(np.asarray(OBS), deterministic=False).shape == (7, 3)
-    with pytest.raises(InputError, match=r"expected \(4,\)"):
-        policy(np.zeros(3, np.float32))

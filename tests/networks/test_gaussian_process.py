@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.models.gaussian_process import Covariance, GaussianProcess, likeliest, surprise
+from iqlearn.networks.gaussian_process import Covariance, GaussianProcess, likeliest, surprise
 
 
 def drawn(seed: int, n: int, inputs: int = 3) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_the_same_fit_every_time_and_in_any_blocks(monkeypatch):
     x, new = drawn(0, 50), drawn(1, 23)
     one, two = fitted(x, smooth(x)), fitted(x, smooth(x))
     np.testing.assert_array_equal(one(new), two(new))
-    monkeypatch.setattr("iqlearn.models.gaussian_process.BLOCK", 7)
+    monkeypatch.setattr("iqlearn.networks.gaussian_process.BLOCK", 7)
     np.testing.assert_allclose(one(new), two(new), atol=1e-12)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iqlearn import InputError, Network
-from iqlearn.models.networks import Ensemble, Linear, spectral_norm
+from iqlearn.networks.mlp import MLP, Ensemble, Linear, layer_norm, spectral_norm
 
 
 def largest(weight) -> float:
@@ -43,11 +43,11 @@ def test_a_matrix_is_scaled_down_but_never_up(size, expected):
     assert largest(layer.bounded().weight) == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "elu"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "silu"])
 def test_a_spectrally_normalised_network_is_lipschitz(activation):
     """However large its weights grow."""
-    network = Network(hidden=(16, 16), activation=activation, spectral_norm=True, ensemble=2)
-    net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, network, jr.key(0)))
+    network = Network(hidden=(16, 16), activation=activation)
+    net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, network, 2, jr.key(0), spectral=True))
     x, y = jr.normal(jr.key(1), (200, 3)), jr.normal(jr.key(2), (200, 3))
     rise = np.linalg.norm(np.asarray(net(x) - net(y)), axis=-1)
     assert (rise <= 1.06 * np.linalg.norm(np.asarray(x - y), axis=-1)).all()
@@ -55,11 +55,33 @@ def test_a_spectrally_normalised_network_is_lipschitz(activation):
 
 
 def test_without_it_nothing_is_bounded():
-    net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, Network(hidden=(16, 16)), jr.key(0)))
+    net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, Network(hidden=(16, 16)), 2, jr.key(0)))
     x, y = jr.normal(jr.key(1), (200, 3)), jr.normal(jr.key(2), (200, 3))
     assert (np.abs(net(x) - net(y)).max(axis=-1) > np.linalg.norm(np.asarray(x - y), axis=-1)).any()
 
 
-def test_layer_norm_and_a_bounded_slope_contradict_each_other():
-    with pytest.raises(InputError, match=r"network\.spectral_norm is True; expected layer_norm off"):
-        Network(layer_norm=True, spectral_norm=True)
+def test_layer_norm_gives_each_row_zero_mean_and_unit_variance():
+    rows = np.asarray(layer_norm(5.0 + 3.0 * jr.normal(jr.key(0), (7, 64))))
+    np.testing.assert_allclose(rows.mean(axis=1), 0.0, atol=1e-5)
+    np.testing.assert_allclose(rows.std(axis=1), 1.0, atol=1e-3)
+    net = MLP(3, 2, Network(hidden=(16,), layer_norm=True), jr.key(0))
+    x = jr.normal(jr.key(1), (5, 3))
+    first = net.layers[0]
+    wanted = net.layers[1](jax.nn.relu(layer_norm(first(x))))
+    np.testing.assert_allclose(net(x), wanted, atol=1e-6)
+
+
+def test_members_of_an_ensemble_are_networks_of_their_own():
+    ensemble = Ensemble(3, 2, Network(hidden=(16,)), 3, jr.key(0))
+    x = jr.normal(jr.key(1), (5, 3))
+    outputs = ensemble(x)
+    assert outputs.shape == (3, 5, 2)
+    for k, key in enumerate(jr.split(jr.key(0), 3)):
+        np.testing.assert_allclose(outputs[k], MLP(3, 2, Network(hidden=(16,)), key)(x), atol=1e-6)
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+
+
+def test_hidden_layers_may_be_a_list_and_may_be_none():
+    assert MLP(3, 2, Network(hidden=()), jr.key(0))(jnp.ones((4, 3))).shape == (4, 2)
+    with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected widths above 0"):
+        Network(hidden=(8, 0))

@@ -12,26 +12,18 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 import iqlearn as iq
-from iqlearn import records, session
-from iqlearn.acting import Online
-from iqlearn.beginning import begin
-from iqlearn.data import Demos
-from iqlearn.settings import BCContinuous, Interaction, IQLearn, IQLearnContinuous, Network, Schedule
-from iqlearn.settings.continuous import Imitation
-from iqlearn.training import on_device
+from iqlearn.files import read_json
+from iqlearn.runs import folder
 
-CRITIC, ACTOR = Network(hidden=(4,), ensemble=2), Network(hidden=(4,))
-CONTINUOUS = IQLearnContinuous(network=CRITIC, actor=ACTOR, batch_size=4, online=Imitation())
-DISCRETE = IQLearn(network=ACTOR, batch_size=4)
-ACTING = Interaction(random_steps=15, round_steps=10)
+SMALL = iq.Network((8,))
+CONTINUOUS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, average_rate=0.1, batch_size=4)
+DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
+ACTING = iq.Interaction(random_steps=10, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
-"""Evaluations after 20, 40 and 60 steps; the first update is due at step 15."""
+"""Evaluations after 20, 40 and 60 steps; the first update is due at step 10."""
 TASKS = {"Pendulum-v1": CONTINUOUS, "CartPole-v1": DISCRETE}
-
-
-@pytest.fixture(autouse=True)
-def few_random_episodes(monkeypatch):
-    monkeypatch.setattr(session, "RANDOM_EPISODES", 1)
+SHORT = {"max_episode_steps": 25}
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 @pytest.fixture(scope="module")
@@ -53,59 +45,40 @@ def whole(demos_of, tmp_path_factory):
     return run
 
 
-def learnt(task: str, demos_of: dict[str, Demos], out: Path, acting: Interaction = ACTING) -> iq.Run:
-    return iq.learn(TASKS[task], demos_of[task], env=task, interaction=acting, seed=3, out=out, **LENGTH)
-
-
-def same_files(a: Path, b: Path) -> None:
-    for name in (records.MODEL, records.METRICS, records.CONFIG, records.CHECKPOINT):
-        assert (a / name).read_bytes() == (b / name).read_bytes(), name
-    other = ("seconds", "updates_per_second", "best_step")
-    results = [{k: v for k, v in records.read_json(x / records.RESULT).items() if k not in other} for x in (a, b)]
-    assert results[0] == results[1]
+def learnt(task: str, demos_of, out: Path, acting: iq.Interaction = ACTING) -> iq.Run:
+    known = {"env": task, "env_kwargs": SHORT, "interaction": acting, "seed": 3, "out": out}
+    return iq.learn(TASKS[task], demos_of[task], **known, **LENGTH)
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("number", [2, 3])
-def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, whole, tmp_path, stop_at):
-    stop_at(number)
+@pytest.mark.filterwarnings("ignore:Ended before its time")
+def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, whole, tmp_path, stop_at, same_run):
+    calls = stop_at(number)
     stopped = learnt(task, demos_of, tmp_path / "run")
+    assert calls == [20, 40, 60][:number]
     assert stopped.result["status"] == "interrupted"
     assert [row["step"] for row in stopped.rows] == [20, 40][: number - 1]
     resumed = iq.resume(tmp_path / "run", demos_of[task], quiet=True)
     assert resumed.result["status"] == "completed"
     assert [row["step"] for row in resumed.rows] == [20, 40, 60]
-    same_files(tmp_path / "run", whole(task))
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        "Pendulum-v1",
-        "CartPole-v1",
-    ],
-)
-def test_the_best_policy_of_a_resumed_run_is_that_of_the_whole_run(task, demos_of, whole, tmp_path, stop_at):
-    calls = stop_at(3)
-    learnt(task, demos_of, tmp_path / "run")
-    assert calls == [20, 40, 60]
-    iq.resume(tmp_path / "run", demos_of[task], quiet=True)
+    same_run(tmp_path / "run", whole(task))
     folders = tmp_path / "run", whole(task)
-    steps = [records.read_json(folder / records.RESULT)["best_step"] for folder in folders]
+    steps = [read_json(path / folder.RESULT)["best_step"] for path in folders]
     assert steps[0] == steps[1]
-    assert (folders[0] / records.BEST).read_bytes() == (folders[1] / records.BEST).read_bytes()
+    assert (folders[0] / folder.BEST).read_bytes() == (folders[1] / folder.BEST).read_bytes()
 
 
 def test_a_run_counts_steps_and_updates(whole):
     run = iq.Run.load(whole("Pendulum-v1"))
-    assert (run.result["env_steps"], run.result["updates"]) == (60, int(run.state.step))
+    assert (run.result["env_steps"], run.result["updates"]) == (60, 40)
     # The updates of the newest round are still due: they overlap with the next round's steps.
-    assert [row["updates"] for row in run.rows] == [0, 15, 35]
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state.model))
+    assert [row["updates"] for row in run.rows] == [0, 20, 40]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.model))
     assert run.rows[-1]["occupancy_distance"] >= 0.0
 
 
-def stopped_between(monkeypatch, name: str, task: str, demos_of, out: Path, acting: Interaction) -> None:
+def stopped_between(monkeypatch, name: str, task: str, demos_of, out: Path, acting: iq.Interaction) -> None:
     """Let the run stop just before this file is written for the second time, as a power cut would."""
     original, seen = os.replace, []
 
@@ -121,16 +94,16 @@ def stopped_between(monkeypatch, name: str, task: str, demos_of, out: Path, acti
             learnt(task, demos_of, out, acting)
 
 
-@pytest.mark.parametrize("name", [records.CHECKPOINT, records.METRICS])
-def test_a_stop_between_two_files_loses_no_evaluation(name, demos_of, whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [folder.CHECKPOINT, folder.METRICS])
+def test_a_stop_between_two_files_loses_no_evaluation(name, demos_of, whole, tmp_path, monkeypatch, same_run):
     stopped_between(monkeypatch, name, "Pendulum-v1", demos_of, tmp_path / "run", ACTING)
     iq.resume(tmp_path / "run", demos_of["Pendulum-v1"], quiet=True)
-    same_files(tmp_path / "run", whole("Pendulum-v1"))
+    same_run(tmp_path / "run", whole("Pendulum-v1"))
 
 
 def test_a_stop_between_two_files_before_the_first_update_repeats_no_row(demos_of, tmp_path, monkeypatch):
-    acting = Interaction(random_steps=45, round_steps=10)
-    stopped_between(monkeypatch, records.CHECKPOINT, "Pendulum-v1", demos_of, tmp_path / "run", acting)
+    acting = iq.Interaction(random_steps=45, round_steps=10)
+    stopped_between(monkeypatch, folder.CHECKPOINT, "Pendulum-v1", demos_of, tmp_path / "run", acting)
     resumed = iq.resume(tmp_path / "run", demos_of["Pendulum-v1"], quiet=True)
     assert [row["step"] for row in resumed.rows] == [20, 40, 60]
 
@@ -139,29 +112,34 @@ class Otherwise(gym.RewardWrapper):
     """Pendulum that pays something else."""
 
     def __init__(self) -> None:
-        super().__init__(PendulumEnv())
+        super().__init__(gym.wrappers.TimeLimit(PendulumEnv(), 25))
 
     def reward(self, reward):
         return 1e3 - 7.0 * float(reward)
 
 
-def test_the_environments_reward_never_reaches_an_imitator(pendulum):
-    gym.register("IqlearnPays-v0", entry_point=PendulumEnv, max_episode_steps=200)
-    gym.register("IqlearnOtherwise-v0", entry_point=Otherwise, max_episode_steps=200)
-    try:
-        one, other = (
-            iq.learn(CONTINUOUS, pendulum, env=env, interaction=ACTING, **LENGTH)
-            for env in ("IqlearnPays-v0", "IqlearnOtherwise-v0")
-        )
-    finally:
-        del gym.registry["IqlearnPays-v0"], gym.registry["IqlearnOtherwise-v0"]
-    assert one.result["mean_return"] < 0.0 < other.result["mean_return"]
-    assert int(one.state.step) > 0
-    for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(other.state), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert one.result["best_step"] == other.result["best_step"]
-    told = [{k: v for k, v in run.rows[-1].items() if not k.startswith("return")} for run in (one, other)]
-    assert told[0] == told[1]
+def test_no_reward_ever_reaches_an_imitator(pendulum, cartpole):
+    """Neither that of the environment nor that of the demonstrations, online or offline, pretrained or not."""
+    extensions = (iq.RewardRegression(steps=20, updates=20), iq.Cloning(updates=10))
+    settings = replace(CONTINUOUS, extensions=extensions)
+    paid = replace(pendulum, rew=np.full(len(pendulum), np.nan, np.float32), episode_return=None)
+    cases = (
+        (settings, {"interaction": ACTING} | LENGTH, "Pendulum-v1", (pendulum, paid)),
+        (DISCRETE, {"steps": 5, "evaluations": 1, "eval_episodes": 1, "quiet": True}, "CartPole-v1", None),
+    )
+    for settings, length, env, demos in cases:
+        demos = demos or (cartpole, replace(cartpole, rew=7.0 - 3.0 * cartpole.rew, expert_return=None))
+        other = Otherwise if env == "Pendulum-v1" else lambda: gym.wrappers.TransformReward(gym.make(env), lambda r: -r)
+        kwargs = SHORT if env == "Pendulum-v1" else None
+        one = iq.learn(settings, demos[0], env=env, env_kwargs=kwargs, **length)
+        two = iq.learn(settings, demos[1], env=other, **length)
+        assert one.result["mean_return"] != two.result["mean_return"]
+        assert int(one.state.step) > 0
+        jax.tree.map(np.testing.assert_array_equal, one.state, two.state)
+        assert one.result["best_step"] == two.result["best_step"]
+        assert one.origin.sha256 == two.origin.sha256
+        told = [{k: v for k, v in run.rows[-1].items() if not k.startswith("return")} for run in (one, two)]
+        assert told[0] == told[1]
 
 
 class Steps(gym.Env):
@@ -183,21 +161,25 @@ class Steps(gym.Env):
 
 
 def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
-    demos = Demos.from_arrays({**counting_arrays, "act": counting_arrays["act"] % 2})
-    gym.register("IqlearnSteps-v0", entry_point=Steps, max_episode_steps=5)
-    try:
-        run = begin(DISCRETE, demos, Schedule(steps=40), "IqlearnSteps-v0", interaction=ACTING)
-        group = Online([run], on_device([demos]))
-        group.compile()
-        for _ in range(2):
-            group.advance(20)
-        group.close()
-    finally:
-        del gym.registry["IqlearnSteps-v0"]
-    assert (group.done, int(group.states[0].step)) == (40, 15)
-    replay = group.data.replay
-    assert int(replay.size) == 40
-    rows = jax.device_get(replay.sample(jr.key(0), 500))
+    demos = iq.Demos.from_arrays({**counting_arrays, "act": counting_arrays["act"] % 2})
+    kept = []
+
+    def keep(training):
+        kept.append(jax.tree.map(np.asarray, training.groups[0].sources.replay))
+
+    iq.learn(
+        DISCRETE,
+        demos,
+        env=lambda: gym.wrappers.TimeLimit(Steps(), 5),
+        interaction=ACTING,
+        steps=40,
+        evaluations=2,
+        eval_episodes=1,
+        callbacks=[keep],
+        quiet=True,
+    )
+    assert [int(replay.size) for replay in kept] == [20, 40]
+    rows = jax.device_get(jax.tree.map(jax.numpy.asarray, kept[-1]).sample(jr.key(0), 500))
     np.testing.assert_array_equal(rows.next_obs, rows.obs + np.array([0, 1], np.float32))
     np.testing.assert_array_equal(rows.terminal, (rows.obs[:, 0] % 3 == 0) & (rows.next_obs[:, 1] == 3))
     assert rows.terminal.any()
@@ -206,77 +188,52 @@ def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_that_diverges_keeps_its_last_good_evaluation(task, demos_of, tmp_path):
-    settings = replace(TASKS[task], learning_rate=1e30)
-    out = tmp_path / "run"
-    run = iq.learn(settings, demos_of[task], env=task, interaction=ACTING, out=out, **LENGTH)
+    """A user reads "not finite between steps 20 and 30; the state after step 20 is in DIR"."""
+    settings, out = replace(TASKS[task], learning_rate=1e30), tmp_path / "run"
+    with pytest.warns(RuntimeWarning, match="before its time, after step 20: .* diverged"):
+        run = iq.learn(settings, demos_of[task], env=task, env_kwargs=SHORT, interaction=ACTING, out=out, **LENGTH)
     assert run.result["status"] == "diverged"
     first, last = run.result["diverged_between"]
-    assert 10 <= first < last <= 60
+    assert 20 <= first < last <= 60
     assert [row["step"] for row in run.rows] == [20]
     kept = iq.Run.load(out)
     assert kept.result["status"] == "diverged"
-    assert all(
-        np.isfinite(leaf).all() for leaf in jax.tree.leaves((kept.state.model.temperature, kept.rows[0]["step"]))
-    )
     observations = demos_of[task].obs[:5]
     np.testing.assert_array_equal(kept.policy(observations), run.policy(observations))
     assert np.isfinite(kept.policy(observations)).all()
     assert np.isfinite(kept.reward(demos_of[task])).all()
 
 
-def test_a_run_diverges_after_the_state_that_is_kept(pendulum):
-    """A user reads "not finite between steps 10 and 20; the state after step 20 is in DIR"."""
-    settings = replace(CONTINUOUS, learning_rate=1e30)
-    run = iq.learn(settings, pendulum, env="Pendulum-v1", interaction=ACTING, **LENGTH)
-    assert run.result["diverged_between"][0] >= run.rows[-1]["step"]
-
-
-def test_an_actor_that_begins_as_a_clone_acts_from_the_first_step(pendulum):
-    runs = [
-        begin(
-            replace(CONTINUOUS, online=Imitation(warm_start=n, anchor=1.0)),
-            pendulum,
-            Schedule(steps=30),
-            "Pendulum-v1",
-            interaction=ACTING,
-        )
-        for n in (0, 20)
-    ]
-    groups = [Online([run], on_device([pendulum])) for run in runs]
-    for group in groups:
-        group.compile()
-        group.advance(10)  # before the first update is due
-        group.close()
-    random, cloned = (np.asarray(group.data.replay.action[:10]) for group in groups)
-    assert np.abs(random - cloned).max() > 1e-3
-    before, after = (jax.tree.leaves(run.state.model.actor) for run in runs)
-    assert max(np.abs(a - b).max() for a, b in zip(before, after, strict=True)) > 1e-3
-    assert runs[0].state.clone is None
-    jax.tree.map(np.testing.assert_array_equal, runs[1].state.clone, runs[1].state.model.actor)
-    assert [int(run.state.step) for run in runs] == [0, 0]
-
-
 def test_copies_side_by_side_learn_too(pendulum):
-    acting = Interaction(num_envs=2, random_steps=20, round_steps=10)
-    run = iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", interaction=acting, **LENGTH)
+    acting = iq.Interaction(num_envs=2, random_steps=10, round_steps=10)
+    run = iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", env_kwargs=SHORT, interaction=acting, **LENGTH)
     assert run.result["status"] == "completed"
-    assert (run.result["env_steps"], run.result["updates"]) == (60, 30)
+    assert (run.result["env_steps"], run.result["updates"]) == (60, 40)
 
 
-def test_the_same_seed_repeats_and_another_differs(pendulum):
-    runs = [
-        iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", interaction=ACTING, seed=seed, **LENGTH) for seed in (1, 1, 2)
-    ]
+def test_the_same_seed_repeats_and_another_differs(pendulum, whole):
+    known = {"env": "Pendulum-v1", "env_kwargs": SHORT, "interaction": ACTING}
+    runs = [iq.learn(CONTINUOUS, pendulum, seed=seed, **known, **LENGTH) for seed in (3, 4)]
+    runs.append(iq.Run.load(whole("Pendulum-v1")))
     models = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(run.model.actor)]) for run in runs]
-    np.testing.assert_array_equal(models[0], models[1])
-    assert np.abs(models[0] - models[2]).max() > 1e-4
+    np.testing.assert_array_equal(models[0], models[2])
+    assert np.abs(models[0] - models[1]).max() > 1e-4
 
 
-def test_acting_needs_an_environment_and_an_algorithm_that_acts(pendulum):
-    nameless = Demos.from_arrays({k: v for k, v in pendulum.arrays().items() if k != "env"})
-    with pytest.raises(iq.InputError, match=r"^Learning online needs an environment.*--env\.$"):
-        iq.learn(CONTINUOUS, nameless, online=True)
-    with pytest.raises(iq.InputError, match="Behavioural cloning learns from the demonstrations alone"):
-        iq.learn(BCContinuous(), pendulum, env="Pendulum-v1", online=True)
-    with pytest.raises(iq.InputError, match="actions are continuous; expected IQLearnContinuous"):
-        iq.learn(DISCRETE, pendulum, env="Pendulum-v1")
+@pytest.mark.parametrize(
+    ("settings", "env"),
+    [
+        (iq.SAC(critic=SMALL, actor=SMALL, batch_size=4), "Pendulum-v1"),
+        (iq.SoftQLearning(network=SMALL, batch_size=4), "CartPole-v1"),
+    ],
+)
+def test_an_expert_resumed_is_the_whole_run(settings, env, tmp_path, monkeypatch, snapshots, same_run):
+    monkeypatch.setattr("iqlearn.training.learner.RANDOM_OBSERVATIONS", 20)
+    copies = snapshots(tmp_path / "run")
+    known = {"env_kwargs": SHORT, "interaction": ACTING, "seed": 1, "out": tmp_path / "run", "callbacks": [copies]}
+    run = iq.train_expert(env, settings, **known, **LENGTH)
+    assert run.result["expert_return"] is None
+    assert run.result["normalised_return"] is None
+    assert "occupancy_distance" not in run.rows[-1]
+    iq.resume(copies.copies[1], quiet=True)
+    same_run(copies.copies[1], tmp_path / "run")

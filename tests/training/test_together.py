@@ -1,173 +1,147 @@
 """Runs stacked into one program, as on a GPU, are the runs alone: what they meet, what they learn, what is kept."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import iqlearn as iq
-from iqlearn import session
-from iqlearn.acting import Online
-from iqlearn.beginning import begin, begin_expert
-from iqlearn.envs import vector
-from iqlearn.learning import continue_runs
-from iqlearn.settings import SAC, Imitation, Interaction, Network, Regression, Schedule, SoftQ
-from iqlearn.telling import finish
-from iqlearn.training import on_device
+from iqlearn.envs.gym import Stepper
+from iqlearn.runs import folder
+from iqlearn.training import trainer
+from iqlearn.training.learner import Learner
 
-SMALL = Network(hidden=(8,))
-PAIR = Network(hidden=(8,), ensemble=2)
-INVERSE = iq.IQLearnContinuous(
-    network=PAIR, actor=SMALL, batch_size=4, online=Imitation(warm_start=10, cloning=1.0, anchor=1.0)
-)
-REGRESSED = replace(INVERSE, form="regressed", regression=Regression(steps=20, updates=50))
+SMALL = iq.Network((8,))
+PLAIN = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, average_rate=0.1, batch_size=4)
+REGRESSED = replace(PLAIN, extensions=(iq.RewardRegression(steps=20, updates=20), iq.Cloning(updates=10)))
 DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
-ACTING = Interaction(random_steps=10, round_steps=10)
-TOGETHER = Schedule(steps=60, evaluations=3, eval_episodes=1)
+ACTING = iq.Interaction(random_steps=10, round_steps=10)
+LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
+SHORT = {"max_episode_steps": 25}
+ONLINE = {"env_kwargs": SHORT, "interaction": ACTING, **LENGTH}
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
-@pytest.fixture(autouse=True)
-def few_random_episodes(monkeypatch):
-    monkeypatch.setattr(session, "RANDOM_EPISODES", 1)
+@pytest.fixture(scope="module")
+def stacked():
+    """Runs are stacked, as where there is a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.jax, "default_backend", lambda: "gpu")
+        yield
 
 
-@pytest.fixture
-def stacked(monkeypatch):
-    """Sessions stack their runs, as where there is a GPU."""
-    monkeypatch.setattr(session, "workers", lambda: 1)
-    monkeypatch.setattr(session.jax, "default_backend", lambda: "gpu")
+def checkpoint(path: Path) -> dict[str, np.ndarray]:
+    return load_file(path / folder.CHECKPOINT)
 
 
-def begun(settings, demos, env, seeds=(0, 1)):
-    return [
-        begin(settings, part, replace(TOGETHER, seed=seed), env, interaction=ACTING)
-        for seed, part in zip(seeds, demos, strict=True)
-    ]
-
-
-def advanced(runs, data):
-    group = Online(runs, data)
-    group.compile()
-    figures = [group.advance(20) for _ in range(3)][-1]
-    group.close()
-    return group, figures
-
-
-def check(runs, data):
-    """Advance together and alone; all must agree but for the order of sums."""
-    group, figures = advanced(runs, data)
-    for i, run in enumerate(runs):
-        alone, of_alone = advanced([run], data[i : i + 1])
-        (state,), (extra,) = alone.states, alone.extras
-        kept = group.extras[i]
-        assert group.done == alone.done == int(kept["env_steps"]) == 60
-        assert int(group.states[i].step) == int(state.step) > 0
-        for a, b in zip(jax.tree.leaves(group.states[i]), jax.tree.leaves(state), strict=True):
-            np.testing.assert_allclose(*map(plain, (a, b)), rtol=1e-3, atol=1e-4)
-        for a, b in zip(jax.tree.leaves(kept["replay"]), jax.tree.leaves(extra["replay"]), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
-        assert figures[i].keys() == of_alone[0].keys()
-        np.testing.assert_allclose(list(figures[i].values()), list(of_alone[0].values()), rtol=1e-2, atol=1e-3)
-
-
-def plain(x):
-    return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-
-
-@pytest.mark.parametrize("settings", [INVERSE, REGRESSED], ids=["inverse", "regressed"])
-def test_continuous_actions_and_demonstrations_of_unequal_length(pendulum, settings):
-    demos = [pendulum, pendulum.take(1, seed=0).subsample(3, seed=0)]
-    check(begun(settings, demos, "Pendulum-v1"), on_device(demos))
-
-
-def test_discrete_actions_and_episodes_that_end(cartpole):
-    demos = [cartpole.take(1, seed=seed) for seed in range(2)]
-    check(begun(DISCRETE, demos, "CartPole-v1"), on_device(demos))
-
-
-@pytest.mark.parametrize(
-    ("settings", "env"),
-    [
-        (SAC(network=PAIR, actor=SMALL, batch_size=4), "Pendulum-v1"),
-        (SoftQ(network=SMALL, batch_size=4), "CartPole-v1"),
-    ],
-)
-def test_experts(settings, env):
-    runs = [begin_expert(settings, replace(TOGETHER, seed=seed), env, ACTING) for seed in range(2)]
-    check(runs, [])
-
-
+@pytest.mark.parametrize("name", ["regressed", "discrete"])
 @pytest.mark.usefixtures("stacked")
-def test_a_session_evaluates_and_writes_each_run(pendulum, tmp_path):
-    demos = [pendulum] * 2
-    folders = [tmp_path / str(i) for i in range(2)]
-    for folder in folders:
-        folder.mkdir()
-    runs = continue_runs(begun(INVERSE, demos, "Pendulum-v1"), demos, folders, quiet=True)
-    for run, folder in zip(runs, folders, strict=True):
-        kept = iq.Run.load(folder)
+def test_together_is_alone_but_for_the_order_of_sums(pendulum, cartpole, tmp_path, name):
+    """Demonstrations of unequal length, continuous actions, discrete ones with episodes that end."""
+    settings = {"regressed": REGRESSED, "discrete": DISCRETE}[name]
+    if name == "discrete":
+        env, demos = "CartPole-v1", [cartpole.take(1, seed=seed) for seed in range(2)]
+    else:
+        env, demos = "Pendulum-v1", [pendulum, pendulum.take(1, seed=0).subsample(3, seed=0)]
+    runs = iq.learn(settings, demos, env=env, seeds=[0, 1], out=tmp_path / "both", **ONLINE)
+    for i, run in enumerate(runs):
+        alone = iq.learn(settings, demos[i], env=env, seed=i, out=tmp_path / str(i), **ONLINE)
+        together, apart = checkpoint(tmp_path / "both" / f"seed-{i}"), checkpoint(tmp_path / str(i))
+        assert together.keys() == apart.keys()
+        assert int(apart["['done']"]) == 60
+        assert int(apart["['state'].step"]) > 0
+        for part in apart:
+            np.testing.assert_allclose(together[part], apart[part], rtol=1e-3, atol=1e-3, err_msg=part)
+        assert run.rows[-1].keys() == alone.rows[-1].keys()
+        learnt = [[v for k, v in x.rows[-1].items() if "return" not in k] for x in (run, alone)]
+        np.testing.assert_allclose(*learnt, rtol=1e-2, atol=1e-3)
+        assert (run.result["seeds_together"], alone.result["seeds_together"]) == (2, 1)
+        assert run.origin == alone.origin
+
+
+@pytest.fixture(scope="module")
+def whole(stacked, pendulum, tmp_path_factory):
+    """Two runs that were never stopped, their folder, and what was in it at each evaluation."""
+    del stacked
+    parent = tmp_path_factory.mktemp("whole")
+    copies = []
+
+    def copy(training) -> None:
+        copies.append(parent / str(training.done))
+        shutil.copytree(parent / "runs", copies[-1])
+
+    length = {"seeds": [0, 1], "out": parent / "runs", "callbacks": [copy]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "RANDOM_EPISODES", 1)
+        return iq.learn(REGRESSED, pendulum, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
+
+
+def test_each_run_is_evaluated_and_written(pendulum, whole):
+    runs, out, _ = whole
+    for run, path in zip(runs, folder.runs_in(out), strict=True):
+        kept = iq.Run.load(path)
         assert [row["step"] for row in kept.rows] == [20, 40, 60]
         assert kept.result["status"] == "completed"
-        assert kept.result["seeds_together"] == 2
         np.testing.assert_array_equal(kept.policy(pendulum.obs[:3]), run.policy(pendulum.obs[:3]))
     assert np.any(runs[0].policy(pendulum.obs[:3]) != runs[1].policy(pendulum.obs[:3]))
 
 
-@pytest.mark.usefixtures("stacked")
-def test_stopped_together_they_go_on_together(pendulum, tmp_path, stop_at):
+def test_stopped_together_they_go_on_together(pendulum, whole):
     """Interrupted and continued is the whole, bit for bit."""
-    demos, kept = [pendulum] * 2, []
-    for name in ("whole", "parts"):
-        folders = [tmp_path / name / str(i) for i in range(2)]
-        for folder in folders:
-            folder.mkdir(parents=True)
-        runs = begun(REGRESSED, demos, "Pendulum-v1")
-        if name == "parts":
-            stop_at(2)
-            runs = continue_runs(runs, demos, folders, quiet=True)
-            assert runs[0].result["status"] == "interrupted"
-            runs = [iq.Run.load(folder) for folder in folders]
-        continue_runs(runs, demos, folders, quiet=True)
-        kept.append([(folder / "checkpoint.safetensors").read_bytes() for folder in folders])
-    assert kept[0] == kept[1]
+    _, out, copies = whole
+    resumed = iq.resume(copies[0], [pendulum] * 2, quiet=True)
+    assert [run.result["status"] for run in resumed] == ["completed"] * 2
+    for ours, theirs in zip(folder.runs_in(copies[0]), folder.runs_in(out), strict=True):
+        for name in (folder.CHECKPOINT, folder.METRICS, folder.MODEL):
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+
+
+def test_runs_that_stand_at_different_steps_are_refused(pendulum, whole, tmp_path):
+    _, out, copies = whole
+    shutil.copytree(copies[1] / "seed-0", tmp_path / "seed-0")
+    shutil.copytree(out / "seed-1", tmp_path / "seed-1")
+    with pytest.raises(iq.InputError, match=r"stand at steps \[40, 60\]"):
+        iq.resume(tmp_path, pendulum, quiet=True)
 
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])
-def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request, capsys):
+@pytest.mark.filterwarnings("ignore:Ended before its time")
+def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request, monkeypatch):
     """Online beside each other, online stacked, and offline: the other goes on from where it was."""
     if env == "CartPole-v1":
         request.getfixturevalue("stacked")
-    demos, settings = (pendulum, INVERSE) if env == "Pendulum-v1" else (cartpole, DISCRETE)
-    acting, folders = None if env is None else ACTING, [tmp_path / str(i) for i in range(2)]
-    runs = [begin(settings, demos, replace(TOGETHER, seed=i), env or "CartPole-v1", interaction=acting) for i in (0, 1)]
-    bad = jax.tree.map(lambda x: x * np.nan if x.dtype == np.float32 else x, runs[0].state.model)
-    for folder in folders:
-        folder.mkdir()
-    lost, kept = continue_runs(
-        [replace(runs[0], state=replace(runs[0].state, model=bad)), runs[1]], [demos] * 2, folders, quiet=True
-    )
+    demos, settings = (pendulum, PLAIN) if env == "Pendulum-v1" else (cartpole, DISCRETE)
+    prepare = Learner.prepare
+
+    def broken(self, tell) -> None:
+        prepare(self, tell)
+        if self.run.schedule.seed == 0:
+            bad = jax.tree.map(lambda x: x * np.nan if x.dtype == np.float32 else x, self.state.model)
+            self.state = replace(self.state, model=bad)
+
+    monkeypatch.setattr(Learner, "prepare", broken)
+    length = LENGTH | {"out": tmp_path / "runs", "env_kwargs": SHORT, "env": env or "CartPole-v1"}
+    length |= {} if env is None else {"interaction": ACTING}
+    lost, kept = iq.learn(settings, demos, seeds=[0, 1], **length)
     assert (lost.result["status"], kept.result["status"]) == ("diverged", "interrupted")
     assert "diverged_between" not in kept.result
-    with pytest.raises(iq.InputError, match="not finite between steps"):
-        finish([lost, kept], folders)
-    assert f"Go on with: iqlearn resume {folders[1]}\n" in capsys.readouterr().out
-    assert iq.resume(folders[1], demos, quiet=True).result["status"] == "completed"
-
-
-def test_runs_that_stand_at_different_steps_are_refused(pendulum, tmp_path):
-    folders = []
-    for i, steps in enumerate((30, 40)):
-        folders.append(tmp_path / str(i))
-        length = {"steps": steps, "evaluations": 1, "eval_episodes": 1, "quiet": True}
-        iq.learn(INVERSE, pendulum, env="Pendulum-v1", interaction=ACTING, out=folders[-1], **length)
-    runs = [iq.Run.load(folder) for folder in folders]
-    with pytest.raises(iq.InputError, match=r"stand at steps \[30, 40\]"):
-        Online(runs, on_device([pendulum] * 2), folders)
+    assert iq.resume(tmp_path / "runs" / "seed-1", demos, quiet=True).result["status"] == "completed"
 
 
 def test_every_run_acts_in_environments_of_its_own(pendulum, monkeypatch):
-    made = []
-    monkeypatch.setattr(vector.VectorEnv, "close", lambda self: made.append(self))
-    advanced(begun(INVERSE, [pendulum] * 2, "Pendulum-v1"), on_device([pendulum] * 2))
-    assert len(set(map(id, made))) >= 2
+    made, begin = [], Learner.begin_episodes
+
+    def begun(self) -> None:
+        begin(self)
+        made.append(self.stepper)
+
+    monkeypatch.setattr(Learner, "begin_episodes", begun)
+    closed, close = [], Stepper.close
+    monkeypatch.setattr(Stepper, "close", lambda self: (closed.append(self), close(self)))
+    iq.learn(PLAIN, pendulum, env="Pendulum-v1", seeds=[0, 1], **ONLINE)
+    assert len(set(map(id, made))) == 2
+    assert set(map(id, made)) <= set(map(id, closed))

@@ -102,8 +102,8 @@ class Algorithm(Protocol):
         ...
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool) -> Algorithm:
-        """The settings that worked best.
+    def recommended(cls, visits: bool, told: bool, **changes: Any) -> Algorithm:
+        """The settings that worked best, with these changes.
 
         Args:
             visits: whether batches hold transitions of the learner.

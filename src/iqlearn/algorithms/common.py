@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import Implied, TrainState
 from iqlearn.errors import (
+    require,
     require_choices,
     require_discount,
     require_not_negative,
@@ -65,9 +66,9 @@ class Learning:
         return None
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool) -> Any:
-        """The defaults."""
-        return cls()
+    def recommended(cls, visits: bool, told: bool, **changes: Any) -> Any:
+        """The defaults, with these changes."""
+        return cls(**changes)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ class SoftLearning(Learning):
     """Weight of the entropy in the soft value."""
     target_rate: float = 0.0
     """Share of the new weights in the target network that gives V(s'), in each of its updates; 0 has no target."""
+
+    judge: ClassVar[str]
+    """The setting that holds the layers of Q."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,6 +106,7 @@ class QLearning(SoftLearning):
     """Layers of the Q-network."""
 
     discrete: ClassVar[bool] = True
+    judge: ClassVar[str] = "network"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,9 +181,12 @@ class ActorCritic(SoftLearning):
     """How the actor's Gaussian is brought into the bounds of the actions: tanh or clip."""
 
     discrete: ClassVar[bool] = False
+    judge: ClassVar[str] = "critic"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        finite = self.target_entropy is None or abs(self.target_entropy) < float("inf")
+        require(finite, "target_entropy", self.target_entropy, "a finite number, or none")
         require_not_negative(self, "decay_after")
         require_positive(self, "actor_learning_rate", "average_rate", "critics")
         require_share(self, "average_rate")
@@ -206,8 +214,8 @@ class OptStates(NamedTuple):
     temperature: Any
 
 
-def parts(model: ContinuousSoftQ) -> tuple[Ensemble, MLP, Scalar]:
-    """What is optimised."""
+def parts(model: ContinuousSoftQ) -> tuple[Ensemble, MLP, Any]:
+    """What is optimised: critics, actor and log τ."""
     return model.critic, model.actor, model.log_temperature
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import ContinuousSoftQ
 from iqlearn.objectives import SoftValues, implied_reward, steepness
-from iqlearn.objectives.divergences import DivergenceName
 from iqlearn.objectives.iq import ValueTerm
 from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec
 
@@ -53,34 +52,32 @@ class IQLearnContinuous(Objective, ActorCritic):
     hooks: ClassVar[tuple[str, ...]] = ("reward", "actor_loss")
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, divergence: DivergenceName = "chi2_mixture") -> IQLearnContinuous:
+    def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearnContinuous:
         """Standardised observations, two smooth critics that give V(s') themselves, an averaged clipped-Gaussian actor,
         a small temperature, absorbing states and learning rates that decay. With a given reward: target critics, a
         learnt temperature, a longer horizon and a later decay."""
         smooth = Network((256, 256), "silu")
-        found = cls(
-            divergence=divergence,
-            value_term="mixture",
-            gamma=0.9,
-            temperature=0.002,
-            batch_size=128,
-            actor_learning_rate=3e-4,
-            decay_after=8_000,
-            target_rate=0.0,
-            average_rate=0.005,
-            next_policy="averaged",
-            critics=2,
-            critic=replace(smooth, layer_norm=True),
-            actor=smooth,
-            squash="clip",
-            absorbing=True,
-            clip_value=True,
-            scaling="standard",
-            saturation=10.0,
-        )
-        if not told:
-            return found
-        return replace(found, gamma=0.97, target_rate=0.005, target_entropy=-1.0, decay_after=20_000)
+        values: dict[str, Any] = {
+            "value_term": "mixture",
+            "gamma": 0.97 if told else 0.9,
+            "temperature": 0.002,
+            "target_entropy": -1.0 if told else None,
+            "batch_size": 128,
+            "actor_learning_rate": 3e-4,
+            "decay_after": 20_000 if told else 8_000,
+            "target_rate": 0.005 if told else 0.0,
+            "average_rate": 0.005,
+            "next_policy": "averaged",
+            "critics": 2,
+            "critic": replace(smooth, layer_norm=not changes.get("spectral_norm", False)),
+            "actor": smooth,
+            "squash": "clip",
+            "absorbing": True,
+            "clip_value": True,
+            "scaling": "standard",
+            "saturation": 10.0,
+        }
+        return cls(**(values | changes))
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
         """The state before the first update."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,27 +41,22 @@ class IQLearn(Objective, QLearning):
     name: ClassVar[str] = "iq"
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, divergence: DivergenceName = "chi2_mixture") -> IQLearn:
+    def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearn:
         """Whitened observations, tanh layers and weight decay. With transitions of the learner also LS-IQ's squared
         error, a target network and absorbing states."""
-        common = cls(
-            divergence=divergence,
-            learning_rate=1e-3,
-            weight_decay=0.1,
-            scaling="whiten",
-            network=Network((64, 64), "tanh"),
-            output_scale=cls.temperature,
-        )
+        values: dict[str, Any] = {
+            "divergence": "chi2_mixture",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.1,
+            "scaling": "whiten",
+            "network": Network((64, 64), "tanh"),
+        }
+        found = cls(**(values | changes))
         if not visits:
-            return common
-        return replace(
-            common,
-            form="least_squares" if divergence == "chi2_mixture" and not told else "inverse",
-            target_rate=0.01,
-            absorbing=True,
-            clip_value=True,
-            output_scale=common.value_bound,
-        )
+            return replace(found, **({"output_scale": found.temperature} | changes))
+        squared = found.divergence == "chi2_mixture" and not told
+        values = {"target_rate": 0.01, "absorbing": True, "clip_value": True, "output_scale": found.value_bound}
+        return replace(found, **(values | {"form": "least_squares" if squared else "inverse"} | changes))
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
         """The state before the first update."""

@@ -71,6 +71,8 @@ class Objective(SoftLearning):
             require_not_negative(self, "gradient_penalty")
         bounded = self.divergence != "w1" or self.spectral_norm or self.penalty > 0.0
         require(bounded, "gradient_penalty", self.gradient_penalty, "above 0 with w1, unless spectral_norm is set")
+        normalised = self.spectral_norm and getattr(self, self.judge).layer_norm
+        require(not normalised, f"{self.judge}.layer_norm", True, "False with spectral_norm, which it would undo")
         squared = self.form == "inverse" or self.divergence == "chi2_mixture"
         require(squared, "form", self.form, f"inverse with divergence {self.divergence}; least_squares is chi2_mixture")
 

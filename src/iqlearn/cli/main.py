@@ -1,4 +1,4 @@
-"""From words to a command that runs. Every mistake is told in one sentence. Modules that load slowly are imported late."""
+"""From words to a command that runs. Every mistake is told in one sentence. Slow modules are imported when needed."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ import ast
 import difflib
 import inspect
 import os
+import re
 import signal
 import sys
 import threading
 import typing
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
+from functools import cache, wraps
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NoReturn
 
 from iqlearn import __version__
-from iqlearn.cli.commands import COMMANDS
+from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
 from iqlearn.errors import InputError
 
-HELP = ("-h", "--help", "--help-all")
 OVERVIEW = """usage: iqlearn COMMAND [flags]
 
 Inverse soft-Q learning: from demonstrations to a policy and a reward.
 
-{commands}
+{}
 
 `iqlearn train` learns CartPole-v1 from one built-in demonstration. `iqlearn train --env ID --demos FILE` learns
-from your own. `iqlearn COMMAND --help` explains a command, and `iqlearn --version` prints the version."""
+from your own. `iqlearn COMMAND --help` explains a command. `iqlearn --version` prints the version."""
+ROW = re.compile(r"(--[\w-]+|[A-Z]+)(?: ([^\s[]\S*))?(?: \[(\S+)\])?  (\S.*)")
+"""A line that declares a flag: name, word for the value, [default], and help."""
+HELP = {"-h", "--help", "--help-all"}
 SHORT = {
     "Schedule": ("evaluations", "eval_episodes", "sampled", "seed"),
     "Interaction": ("num_envs",),
@@ -42,16 +44,16 @@ SHORT = {
     "Learning": ("learning_rate", "batch_size"),
 }
 """The settings in the short help, by the class that declares them."""
-LAST = ("steps", "tensorboard", "out", "overwrite")
-"""Flags of commands that the help shows after the others."""
 NOT_FLAGS = ("steps", "extensions", "reason")
-"""Settings that are set otherwise."""
+"""Settings that the flags of commands set."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate."""
     try:
-        with stopping_alike(), plain_warnings():
+        with stopping_alike(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
+            warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
             run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)
@@ -76,118 +78,219 @@ def stopping_alike() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Warnings about what a command asked for are printed as sentences; its last lines say how a run ended."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def told(message: Any, category: Any, filename: str, *more: Any) -> None:
-            if Path(filename).parent != Path(__file__).parent:
-                show(message, category, filename, *more)
-            elif not issubclass(category, RuntimeWarning):
-                print(f"iqlearn: {message}", file=sys.stderr)
-
-        warnings.showwarning = told
-        yield
-
-
 def run(words: list[str]) -> None:
     """Run the command that the first words name, or print help."""
     n = 2 if words[:1] == ["demos"] else 1
     verb, words = " ".join(words[:n]), [dashed(word) for word in words[n:]]
     if verb == "--version":
         print(f"iqlearn {__version__}")
-        return
-    if verb in ("", "demos") or set(HELP) & set(verb.split()):
-        lines = (f"  {name:15}{str(kind.__doc__).splitlines()[0]}" for name, kind in COMMANDS.items())
-        print(OVERVIEW.format(commands="\n".join(lines)))
-        return
-    if verb not in COMMANDS:
+    elif verb in ("", "demos") or HELP & set(verb.split()):
+        print(
+            OVERVIEW.format("\n".join(f"  {name:15}{str(c.__doc__).splitlines()[0]}" for name, c in COMMANDS.items()))
+        )
+    elif verb not in COMMANDS:
         raise InputError(f"No command {verb!r}{nearest(verb, COMMANDS)}; expected one of {', '.join(COMMANDS)}.")
-    kind: Any = COMMANDS[verb]
-    own = sorted(flags_of(kind, None, "flags"), key=lambda flag: flag.name in LAST)
-    asked = set(HELP) & set(words)
-    parser = Parser(verb, kind, own)
-    if not hasattr(kind, "defaults"):
-        parser.print_help() if asked else kind(**parser.values(words)).run()
-        return
-    command, short = kind(**parser.values(words, own_only=True)), "--help-all" not in asked
-    if asked and short and not command.named:
-        Parser(verb, kind, [*own, *short_flags(command.left_out)]).print_help()
-        return
-    default = command.defaults()
-    parser = Parser(verb, kind, [*own, *settings_flags(default, short)], f" with algorithm {default.name}")
-    if asked:
-        parser.print_help()
     else:
-        values = parser.values(words)
-        command.run({name: values[name] for name in values.keys() - {flag.name for flag in own}})
+        run_command(verb, words)
 
 
-class Flag(NamedTuple):
-    """A flag as a dataclass declares it."""
-
-    name: str
-    """With the name of the part before it: `critic.hidden`."""
-    hint: Any
-    help: str | None
-    """None is left out of the help."""
-    default: Any
-    group: str
-
-
-def flags_of(kind: Any, default: Any, group: str, prefix: str = "", short: bool = False) -> Iterator[Flag]:
-    """The flags of a dataclass, and of those in it. `default` holds its values; none takes those of the class."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    for f in fields(kind):
-        value = f.default if default is None else getattr(default, f.name)
-        if is_dataclass(hints[f.name]):
-            yield from flags_of(hints[f.name], value, f"{f.name}: layers", f"{f.name}.", short)
-        elif default is None or f.name not in NOT_FLAGS:
-            shown = not short or any(f.name in names for names in SHORT.values())
-            text = next(declared()[0][k.__name__][f.name] for k in kind.__mro__ if f.name in declared()[0][k.__name__])
-            yield Flag(prefix + f.name, hints[f.name], text[2] if shown else None, value, group)
+def run_command(verb: str, words: list[str]) -> None:
+    """Run a command, or print its help. Where it trains, every setting of the algorithm at hand is a flag."""
+    parser, command, asked = Parser(verb), COMMANDS[verb], HELP & set(words)
+    if verb not in BEGINNINGS:
+        return parser.print_help() if asked else command(parser.read(words))
+    options, everything = parser.parse_known_args(words)[0], "--help-all" in words
+    own = vars(options)
+    if asked and not everything and not (own["env"] or own.get("demos") or own.get("algorithm", "iq") != "iq"):
+        parser.add_short([kind for kind in SHORT if kind != "Objective" or verb == "train"])
+        return parser.print_help()
+    begun = BEGINNINGS[verb](options)
+    parser.add_all(begun.settings, everything or not asked)
+    if asked:
+        return parser.print_help()
+    given = vars(parser.read(words, f" with algorithm {begun.settings.name}"))
+    return command(options, begun, {name: given[name] for name in given if name not in own})
 
 
-def settings_flags(default: Any, short: bool) -> Iterator[Flag]:
-    """The flags of a run with this algorithm: its schedule, its acting, its settings and those of its extensions."""
-    from iqlearn.extensions import EXTENSIONS
-    from iqlearn.runs.provenance import Interaction, Schedule
+class Parser(argparse.ArgumentParser):
+    """Reads the flags of a command. A setting that is not given has no value. An error is an `InputError`."""
 
-    yield from flags_of(Schedule, Schedule(), "evaluation", short=short)
-    yield from flags_of(Interaction, Interaction(), "acting online", short=short)
-    yield from flags_of(type(default), default, f"algorithm {default.name}", short=short)
-    if "extensions" in {f.name for f in fields(default)}:
-        for name, kind in EXTENSIONS.items():
-            yield from flags_of(kind, kind(), f"extension {name}", f"{name}.", short)
+    def __init__(self, verb: str) -> None:
+        about, rows = [], []
+        for line in inspect.cleandoc(str(COMMANDS[verb].__doc__)).splitlines():
+            if row := ROW.fullmatch(line):
+                rows.append([*row.groups()])
+            elif rows:
+                rows[-1][-1] += f" {line.strip()}"
+            else:
+                about.append(line)
+        places = "".join(f"{name} " for name, *_ in rows if name.isupper())
+        super().__init__(
+            prog=f"iqlearn {verb}",
+            usage=f"iqlearn {verb} {places}[flags]",
+            description="\n".join(about).rstrip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.groups = {"flags": self.add_argument_group("flags")}
+        for name, word, default, text in rows:
+            self.add_own(name, word, default, text.replace("{families}", ", ".join(families())))
+        self.groups["flags"].add_argument("-h", "--help", action="store_true", help="Show the flags of most use.")
+        if verb in BEGINNINGS:
+            self.groups["flags"].add_argument("--help-all", action="store_true", help="Show every flag, by group.")
 
+    def add_own(self, name: str, word: str | None, default: str | None, text: str) -> None:
+        """Add a flag of the command, or a positional argument."""
+        read = READERS.get(word or name, str)
+        how: dict[str, Any] = {"metavar": word or name, "type": read, "help": described(text, default)}
+        if word is None and name.startswith("--"):
+            how = {"action": "store_true", "help": text}
+        elif word is not None and "|" in word:
+            how["choices"] = word.split("|")
+        elif word is not None and word.endswith("..."):
+            how |= {"nargs": "+", "metavar": word.rstrip(".")}
+        elif word is not None and "=" in word:
+            how["action"] = "append"
+        if default is not None:
+            how |= {"required": True, "help": text} if default == "required" else {"default": read(default)}
+        self.groups["flags"].add_argument(name if name.startswith("--") else name.lower(), **how)
 
-def short_flags(left_out: Sequence[str]) -> Iterator[Flag]:
-    """The settings in the short help, without an import of their classes, which takes seconds."""
-    classes, aliases = declared()
-    for kind, names in SHORT.items():
-        for name in names if kind not in left_out else ():
-            hint, value, text = classes[kind][name]
-            yield Flag(name, eval(hint, {"Literal": Literal} | aliases), text, ast.literal_eval(value), "settings")
+    def read(self, words: list[str], where: str = "") -> argparse.Namespace:
+        """What the words say."""
+        known = {name for action in self._actions for name in action.option_strings}
+        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+            if flag not in known:
+                raise InputError(
+                    f"{self.prog}{where} has no flag {flag}{nearest(flag, known)}; see {self.prog} --help."
+                )
+        options = self.parse_args(words)
+        for name, value in vars(options).items():
+            setattr(options, name, tuple(value) if isinstance(value, list) else value)
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+    def add(self, name: str, hint: Any, text: str, default: Any, group: str) -> None:
+        """Add the flag of a setting. Without a text it is not in the help."""
+        kinds, flag = typing.get_args(hint), name.replace("_", "-")
+        optional, hint = NoneType in kinds, kinds[0] if NoneType in kinds else hint
+        how: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        if typing.get_origin(hint) is Literal:
+            how |= {"choices": typing.get_args(hint), "metavar": "NAME"}
+            text += f" One of {', '.join(how['choices'])}." if text else ""
+        elif hint is not bool:
+            word = "N" if int in (hint, *kinds) else "X"
+            read = READERS[word]
+            how |= {
+                "type": wraps(read)(lambda x: None if x == "none" else read(x)) if optional else read,
+                "metavar": word,
+            }
+            how |= {"nargs": "*"} if typing.get_origin(hint) is tuple else {}
+        how["help"] = described(text, default) if text else argparse.SUPPRESS
+        if group not in self.groups:
+            self.groups[group] = self.add_argument_group(group)
+        if hint is bool and default is True:
+            how["action"] = argparse.BooleanOptionalAction
+        elif hint is bool:
+            how["action"] = "store_true"
+            opposite: dict[str, Any] = {"action": "store_false", "help": argparse.SUPPRESS}
+            self.add_argument(f"--no-{flag}", **(how | opposite))
+        self.groups[group].add_argument(f"--{flag}", **how)
+
+    def add_fields(self, kind: Any, values: Any, group: str, prefix: str = "", everything: bool = True) -> None:
+        """Add the settings of a class, with these values as defaults. If not `everything`, few are in the help."""
+        hints, classes = typing.get_type_hints(kind), declared()[0]
+        for name in (f.name for f in fields(kind) if f.name not in NOT_FLAGS or prefix):
+            value = getattr(values, name)
+            if is_dataclass(hints[name]):
+                self.add_fields(hints[name], value, f"layers of the {name}", f"{name}.", everything)
+                continue
+            shown = everything or (not prefix and any(name in names for names in SHORT.values()))
+            text = next(
+                text for k in kind.__mro__ for _, text in [classes.get(k.__name__, {}).get(name, (0, 0))] if text
+            )
+            self.add(prefix + name, hints[name], text if shown else "", value, group)
+
+    def add_all(self, settings: Any, everything: bool) -> None:
+        """Add the schedule, how to act, the settings of the algorithm and those of each extension."""
+        from iqlearn.extensions import EXTENSIONS
+        from iqlearn.runs.provenance import Interaction, Schedule
+
+        self.add_fields(Schedule, Schedule(), "evaluation", "", everything)
+        self.add_fields(Interaction, Interaction(), "acting, online", "", everything)
+        self.add_fields(type(settings), settings, f"algorithm {settings.name}", "", everything)
+        for name, kind in EXTENSIONS.items() if has_extensions(settings) else ():
+            self.add_fields(kind, kind(), f"extension {name}", f"{name}.", everything)
+
+    def add_short(self, kinds: Iterable[str]) -> None:
+        """Add the settings of the short help, as the sources say: to import their classes takes seconds."""
+        classes, choices = declared()
+        for kind in kinds:
+            for name in SHORT[kind]:
+                line, text = classes[kind][name]
+                value = ast.literal_eval(line.value or "None") if kind in ("Schedule", "Interaction") else None
+                self.add(name, eval(ast.unparse(line.annotation), choices), text, value, "settings")
 
 
 @cache
-def declared() -> tuple[Mapping[str, dict[str, tuple[str, str, str]]], dict[str, Any]]:
-    """What the sources say: annotation, default and docstring of each field by its class, and the named choices."""
-    classes: dict[str, dict[str, tuple[str, str, str]]] = {}
-    aliases: dict[str, Any] = {}
-    package = Path(__file__).parents[1]
-    for folder in ("cli", "runs", "networks", "objectives", "extensions", "algorithms"):
-        for path in package.glob(f"{folder}/*.py"):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef):
-                    found = classes.setdefault(node.name, {})
-                    for line, text in pairwise(node.body):
-                        if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr):
-                            value = "None" if line.value is None else ast.unparse(line.value)
-                            about = " ".join(ast.literal_eval(text.value).split())
-                            found[ast.unparse(line.target)] = ast.unparse(line.annotation), value, about
-                elif isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal["):
-                    aliases[ast.unparse(node.targets[0])] = eval(ast.unparse(node.value), {"Literal": Literal})
-    return classes, aliases
+def declared() -> tuple[dict[str, dict[str, tuple[ast.AnnAssign, str]]], dict[str, Any]]:
+    """From the sources: the fields of every class with their docstrings, and every named `Literal`."""
+    classes: dict[str, dict[str, tuple[ast.AnnAssign, str]]] = {}
+    choices: dict[str, Any] = {"Literal": Literal}
+    for path in Path(__file__).parents[1].glob("*/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                for line, after in zip(node.body, [*node.body[1:], None], strict=True):
+                    if isinstance(line, ast.AnnAssign):
+                        text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+                        classes.setdefault(node.name, {})[ast.unparse(line.target)] = line, " ".join(text.split())
+            elif isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal["):
+                choices[ast.unparse(node.targets[0])] = eval(ast.unparse(node.value), choices)
+    return classes, choices
+
+
+def families() -> list[str]:
+    """The families of algorithms that learn from demonstrations, from the sources."""
+    lines = [settings["family"][0] for settings in declared()[0].values() if "family" in settings]
+    return sorted({ast.literal_eval(line.value) for line in lines if line.value is not None} - {"expert"})
+
+
+def described(text: str, default: Any) -> str:
+    """A help text with the default, where there is one."""
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    known = shown is not None and shown is not False and shown != ""
+    return text.replace("%", "%%") + (f" (default: {shown})" if known else "")
+
+
+def whole(text: str) -> int:
+    """A whole number, also where it is written as 1e4 or 10_000."""
+    with suppress(ValueError):
+        return int(text)
+    if not float(text).is_integer():
+        raise ValueError
+    return int(float(text))
+
+
+whole.__name__ = "whole number"  # as argparse calls it
+READERS: dict[str, Callable[..., Any]] = {
+    "N": whole,
+    "K": whole,
+    "X": float,
+    "DIR": Path,
+    "FILE": Path,
+    "REWARD": Path,
+}
+"""What reads a value, by the word for it in the help. Without one it is a string."""
+
+
+def dashed(word: str) -> str:
+    """`--a_b=c_d` as `--a-b=c_d`."""
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value if word.startswith("--") else word
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A clause that names the known word that is most alike, if one is."""
+    return "".join(f"; the nearest is {other}" for other in difflib.get_close_matches(word, known, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,9 +12,8 @@ from iqlearn.data.fields import OBSERVED, Actions, flat
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, Bounds, ObsSpec, TaskSpec, in_words
 
-if TYPE_CHECKING:
-    from iqlearn.data.demos import Demos
-
+Demos = Any
+"""The `Demos` of demos.py, which imports this module."""
 BOUND_SLACK = 1e-3
 """How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
 

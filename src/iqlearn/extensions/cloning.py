@@ -85,7 +85,8 @@ class Cloning(Extension):
         noise_key, fit_key = jr.split(now.key)
         if self.reach > 0.0 and len(action) <= ENOUGH:
             rng = np.random.default_rng(np.asarray(jr.key_data(noise_key)))
-            process = expert_process(model.encoder(obs), model.actions.to_unit(jnp.asarray(action)))
+            unit = model.actions.to_unit(jnp.asarray(action))
+            process = expert_process(np.asarray(model.encoder(obs)), np.asarray(unit))
             obs, action = self.with_neighbours(model, obs, action, process, rng)
         actor, _ = clone(model, obs, action, fit_key, self.updates)
         state = with_actor(now.state, actor)
@@ -103,7 +104,7 @@ class Cloning(Extension):
         own, near = rng.integers(size, size=NEIGHBOURS), rng.integers(size, size=NEIGHBOURS)
         length = self.reach * NEAREST ** rng.random(NEIGHBOURS)
 
-        def moved(part: np.ndarray) -> np.ndarray:
+        def moved(part: Any) -> np.ndarray:
             part = np.asarray(part)
             if part.dtype.kind != "f":  # categories and pixels stay as they are
                 return part[near]

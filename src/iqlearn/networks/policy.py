@@ -35,7 +35,7 @@ class Policy:
         """Actions for one observation or a batch.
 
         Args:
-            obs: an array of shape (*obs_shape) or (n, *obs_shape), or a dictionary (or tuple) of such arrays.
+            obs: an array of shape `(*obs_shape)` or `(n, *obs_shape)`, or a dictionary (or tuple) of such arrays.
             deterministic: the most likely actions instead of samples.
 
         Returns:
@@ -70,12 +70,14 @@ def as_batch(obs: Any, spec: ObsSpec) -> tuple[Obs, bool]:
         InputError: they have another structure or shape.
     """
     found = _matched(obs, spec)
-    extra = None if found is None else {a.ndim - len(s.shape) for s, a in found}
-    if found is None or extra not in ({0}, {1}) or any(a.shape[a.ndim - len(s.shape) :] != s.shape for s, a in found):
+    leading = set() if found is None else {a.shape[: max(a.ndim - len(s.shape), 0)] for s, a in found}
+    single = leading == {()}
+    fits = found is not None and all(a.shape[a.ndim - len(s.shape) :] == s.shape for s, a in found)
+    if found is None or not fits or len(leading) != 1 or max(map(len, leading)) > 1:
         has = jax.tree.map(np.shape, obs) if found is None or not isinstance(spec, ArraySpec) else np.shape(obs)
         raise InputError(f"Observations have shape {has}; expected {in_words(spec)}, or rows of that shape.")
-    arrays = [np.asarray(a[None] if extra == {0} else a, s.dtype) for s, a in found]
-    return jax.tree.unflatten(jax.tree.structure(spec), arrays), extra == {0}
+    arrays = [np.asarray(a[None] if single else a, s.dtype) for s, a in found]
+    return jax.tree.unflatten(jax.tree.structure(spec), arrays), single
 
 
 def _matched(obs: Any, spec: ObsSpec) -> list[tuple[ArraySpec, np.ndarray]] | None:

@@ -91,7 +91,7 @@ def unfinished(folder: Path) -> bool:
     """Whether a run in the folder, or one of several seeds, was not completed."""
     for part in (folder, *seeds_in(folder)):
         try:
-            if read_json(part / RESULT).get("status") in ("running", "interrupted"):
+            if read_json(part / RESULT).get("status") in ("running", "interrupted", "stopped"):
                 return True
         except InputError:
             continue

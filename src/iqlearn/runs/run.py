@@ -43,8 +43,8 @@ class Run:
     schedule: Schedule
     origin: Origin
     task: TaskSpec
-    model: SoftQ
-    """The model that acts and judges."""
+    model: Any
+    """The model that acts and judges, a `SoftQ`; none before training begins."""
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
     rows: list[Row] = field(default_factory=list)

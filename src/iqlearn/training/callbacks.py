@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,47 +16,63 @@ from rich.progress import Progress as Bar
 from iqlearn.errors import InputError, require_positive
 from iqlearn.files import write_tree
 from iqlearn.runs import folder as files
-
-if TYPE_CHECKING:
-    from iqlearn.training.trainer import Trainer
+from iqlearn.runs.run import Run
 
 DRIFTED = 2.0
 """Ratio of occupancy distances, of the last policy to the best one, from which `DriftWarning` speaks."""
 
 
+@runtime_checkable
+class Training(Protocol):
+    """What a hook may read: the `Trainer`."""
+
+    runs: Sequence[Run]
+    """The runs as of the last evaluation, one for each seed."""
+    done: int
+    """Steps done: environment steps online, updates offline."""
+    steps: int
+    """Steps in all."""
+
+    @property
+    def rate(self) -> float:
+        """Updates a second of all runs together."""
+        ...
+
+    def checkpoints(self) -> Sequence[tuple[Any, Any, int]]:
+        """State, saved source and steps done of each run, as of now."""
+        ...
+
+
 class Callback:
-    """Hooks of training. Override the ones you need; a hook that returns True stops the run.
+    """Hooks of training. Override the ones you need. A hook that returns True stops the run."""
 
-    Each hook receives the `Trainer`: `runs` (as of the last evaluation), `done` and `steps`, `rate` (updates a second).
-    """
-
-    def on_start(self, training: Trainer) -> bool | None:
+    def on_start(self, training: Training) -> bool | None:
         """Before the first step."""
 
-    def on_round(self, training: Trainer) -> bool | None:
+    def on_round(self, training: Training) -> bool | None:
         """After each call of the compiled loop."""
 
-    def on_evaluation(self, training: Trainer) -> bool | None:
+    def on_evaluation(self, training: Training) -> bool | None:
         """After each evaluation: `training.runs[i].rows[-1]` is the new row of metrics."""
 
-    def on_end(self, training: Trainer) -> bool | None:
+    def on_end(self, training: Training) -> bool | None:
         """When training has ended, for whatever reason: `training.runs[i].result["status"]` says which."""
 
 
 class EachEvaluation(Callback):
     """Calls a function of the trainer after each evaluation. The run stops if it returns True."""
 
-    def __init__(self, function: Callable[[Trainer], Any]) -> None:
+    def __init__(self, function: Callable[[Training], Any]) -> None:
         self.function = function
 
-    def on_evaluation(self, training: Trainer) -> bool | None:
+    def on_evaluation(self, training: Training) -> bool | None:
         return self.function(training)
 
 
 class Progress(Callback):
     """A progress bar with the time left on a terminal, else a line for each evaluation, on the error stream."""
 
-    def on_start(self, training: Trainer) -> None:
+    def on_start(self, training: Training) -> None:
         run = training.runs[0]
         self._title, self._live = f"{run.settings.name} · {run.origin.title}", sys.stderr.isatty()
         self._bar = Bar(
@@ -72,10 +88,10 @@ class Progress(Callback):
         self._task = self._bar.add_task(self._title, total=training.steps, completed=training.done, facts="compiling …")
         self._bar.start()
 
-    def on_round(self, training: Trainer) -> None:
+    def on_round(self, training: Training) -> None:
         self._bar.update(self._task, completed=training.done)
 
-    def on_evaluation(self, training: Trainer) -> None:
+    def on_evaluation(self, training: Training) -> None:
         row, rate = training.runs[0].rows[-1], training.rate
         earned = "" if row.get("return_mean") is None else f"return {row['return_mean']:.1f}  "
         loss = f"loss {row.get('loss') or 0.0:.3g}  {earned}{rate:,.0f}/s"
@@ -84,7 +100,7 @@ class Progress(Callback):
         if not self._live:
             print(f"{self._title}  {training.done} of {training.steps}  {facts}", file=sys.stderr, flush=True)
 
-    def on_end(self, training: Trainer) -> None:
+    def on_end(self, training: Training) -> None:
         self._bar.stop()
 
 
@@ -94,21 +110,21 @@ class RunFolder(Callback):
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
 
-    def on_start(self, training: Trainer) -> None:
+    def on_start(self, training: Training) -> None:
         if not training.runs[0].rows:
             self._write(training)
 
-    def on_evaluation(self, training: Trainer) -> None:
+    def on_evaluation(self, training: Training) -> None:
         for run, folder in zip(training.runs, self.folders, strict=True):
             if run.result.get("best_step") == run.rows[-1]["step"]:
                 write_tree(folder / files.BEST, run.model)
         self._write(training)
 
-    def on_end(self, training: Trainer) -> None:
+    def on_end(self, training: Training) -> None:
         for run, folder in zip(training.runs, self.folders, strict=True):
             run.conclude(folder)
 
-    def _write(self, training: Trainer) -> None:
+    def _write(self, training: Training) -> None:
         checkpoints = training.checkpoints()
         for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
             run.write(folder)
@@ -118,7 +134,7 @@ class RunFolder(Callback):
 class DriftWarning(Callback):
     """Says at the end where the last policy's states are much farther from the expert's than the best policy's."""
 
-    def on_end(self, training: Trainer) -> None:
+    def on_end(self, training: Training) -> None:
         for run in training.runs:
             if run.drift > DRIFTED:
                 print(
@@ -140,7 +156,7 @@ class EarlyStopping(Callback):
         self.patience = patience
         require_positive(self, "patience")
 
-    def on_evaluation(self, training: Trainer) -> bool:
+    def on_evaluation(self, training: Training) -> bool:
         return all(self._settled([row.get("occupancy_distance") for row in run.rows]) for run in training.runs)
 
     def _settled(self, distances: Sequence[float | None]) -> bool:
@@ -161,17 +177,17 @@ class TensorBoard(Callback):
             raise missing("TensorBoard", "tensorboard") from error
         self._open, self._writers = lambda seed: Writer(str(Path(folder) / f"seed-{seed}")), []
 
-    def on_start(self, training: Trainer) -> None:
+    def on_start(self, training: Training) -> None:
         self._writers = [self._open(run.schedule.seed) for run in training.runs]
 
-    def on_evaluation(self, training: Trainer) -> None:
+    def on_evaluation(self, training: Training) -> None:
         for run, writer in zip(training.runs, self._writers, strict=True):
             for name, value in run.rows[-1].items():
                 if name != "step" and value is not None:
                     writer.add_scalar(name, float(value), int(run.rows[-1]["step"] or 0))
             writer.flush()
 
-    def on_end(self, training: Trainer) -> None:
+    def on_end(self, training: Training) -> None:
         for writer in self._writers:
             writer.close()
 
@@ -190,17 +206,17 @@ class WandB(Callback):
             raise missing("Weights & Biases", "wandb") from error
         self._begin, self._logs = partial(wandb.init, reinit="create_new", **options), []
 
-    def on_start(self, training: Trainer) -> None:
+    def on_start(self, training: Training) -> None:
         self._logs = [
             self._begin(config=run.config(), name=f"{run.origin.title}-seed-{run.schedule.seed}")
             for run in training.runs
         ]
 
-    def on_evaluation(self, training: Trainer) -> None:
+    def on_evaluation(self, training: Training) -> None:
         for run, log in zip(training.runs, self._logs, strict=True):
             log.log({k: v for k, v in run.rows[-1].items() if v is not None}, step=int(run.rows[-1]["step"] or 0))
 
-    def on_end(self, training: Trainer) -> None:
+    def on_end(self, training: Training) -> None:
         for log in self._logs:
             log.finish()
 

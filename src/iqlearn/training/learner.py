@@ -73,7 +73,7 @@ class Learner:
         encoder = encoders.fit(self.task.obs, seen, self.algorithm.scaling, self.algorithm.saturation)
         begun = encoder, self.streams.weights
         state = compiled(_initial, (self.algorithm, self.task), *begun)(*begun)
-        for i, extension in enumerate(self.extensions):
+        for i, extension in reversed(list(enumerate(self.extensions))):  # the first keeps copies of the others' states
             key = jr.fold_in(self.streams.begin, i)
             part = extension.begin(self.task, self.algorithm, state, self.known, key)
             state = replace(state, aux=state.aux | {extension.name: part})

@@ -24,7 +24,7 @@ class Program(NamedTuple):
     moving: tuple[bool, ...]
     """Whether an update changes each array of the source. The others are not copied."""
 
-    def __call__(self, state: Any, source: Any, key: Any, updates: int) -> tuple[Any, Any, Metrics]:
+    def __call__(self, state: Any, source: Any, key: Any, updates: int) -> tuple[Any, Any, Any]:
         """The state and the source after so many updates, and the mean of their figures."""
         state, moved, metrics = self.run(state, source, key, jnp.int32(updates))
         leaves, structure = jax.tree.flatten(source)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlearn import cli, records
+from iqlearn import cli, files
 
 SHORT = ("--steps", "4", "--evaluations", "2", "--eval-episodes", "1", "--network.hidden", "8", "--batch-size", "8")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
@@ -32,7 +32,7 @@ def watched(cartpole_arrays, pendulum_arrays, tmp_path_factory) -> dict[str, Pat
 def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_path, stop_at):
     start = ("train", "--state-only", "--demos", watched["CartPole-v1"], "--trajectories", 2, "--subsample", 2, *SHORT)
     iqlearn(*start, "--out", tmp_path / "whole")
-    assert records.read_json(tmp_path / "whole" / "config.json")["settings"]["state_only"] is True
+    assert files.read_json(tmp_path / "whole" / "config.json")["settings"]["state_only"] is True
     stop_at(2)
     with pytest.raises(SystemExit):
         iqlearn(*start, "--out", tmp_path / "stopped")
@@ -43,10 +43,11 @@ def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_p
 
 def test_the_file_names_the_task_whose_actions_are_continuous(watched, tmp_path):
     file = watched["Pendulum-v1"]
-    iqlearn("train", "--state-only", "--demos", file, "--out", tmp_path / "run", "--actor.hidden", 8, *SHORT)
-    settings = records.read_json(tmp_path / "run" / "config.json")["settings"]
-    assert settings["algorithm"] == "iq-continuous"
-    assert settings["offline"] == {"warm_start": 0, "reach": 0.0, "cloning": 0.0, "anchor": 0.0}
+    layers = ("--critic.hidden", 8, "--actor.hidden", 8, *SHORT[-2:])
+    iqlearn("train", "--state-only", "--demos", file, "--out", tmp_path / "run", *layers, *SHORT[:-4])
+    settings = files.read_json(tmp_path / "run" / "config.json")["settings"]
+    assert settings["name"] == "iq-continuous"
+    assert settings["extensions"] == []
 
 
 def test_elsewhere_it_is_refused(watched, tmp_path, sentence):
@@ -72,7 +73,9 @@ def test_the_reward_of_transitions_needs_actions(watched, cartpole_file, tmp_pat
 
 def test_cloning_and_state_only_contradict_each_other(watched, tmp_path, sentence):
     start = ("train", "--state-only", "--demos", watched["Pendulum-v1"], "--out", tmp_path / "run")
-    assert "offline.cloning is 5.0; expected 0 with state_only" in sentence(*start, "--offline.cloning", 5)
+    assert "expected none of it with state_only" in sentence(
+        *start, "--extensions", "cloning", "--cloning.regularisation", 0
+    )
 
 
 def test_inspect_tells_that_there_are_no_actions(watched, capsys):
@@ -82,5 +85,5 @@ def test_inspect_tells_that_there_are_no_actions(watched, capsys):
 
 def test_w1_works_without_further_flags(cartpole_file, tmp_path):
     iqlearn("train", "--divergence", "w1", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
-    settings = records.read_json(tmp_path / "run" / "config.json")["settings"]
+    settings = files.read_json(tmp_path / "run" / "config.json")["settings"]
     assert (settings["divergence"], settings["gradient_penalty"]) == ("w1", None)

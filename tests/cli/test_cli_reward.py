@@ -2,9 +2,9 @@
 
 import json
 import shutil
-from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import jax
@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from iqlearn import DistilledReward, Interaction, Network, RecoveredReward, Run, Schedule, cli, records
-from iqlearn.acting import experience
-from iqlearn.beginning import begin_expert
-from iqlearn.settings import SAC
-from iqlearn.sources import check_reward, load_reward
-from iqlearn.types import Transitions, on_host
+from iqlearn import DistilledReward, RecoveredReward, Run, api, cli, files
+from iqlearn.training.learner import Learner
+from iqlearn.types import Transitions
 
-NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
+NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
-COLD = ("--online.warm-start", "3")
+COLD = ("--cloning.updates", "3")
 KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
@@ -43,7 +40,7 @@ def judged(trained, pendulum_file, tmp_path_factory):
     """What `iqlearn reward` writes about it, with a state reward distilled."""
     out = tmp_path_factory.mktemp("judged")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecoveredReward, "fit", partialmethod(RecoveredReward.fit, updates=50))
+        patch.setattr(RecoveredReward, "distil", partialmethod(RecoveredReward.distil, updates=50))
         iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--distil", "state", "--out", out)
     return out
 
@@ -57,7 +54,7 @@ def test_the_figures_and_the_picture_are_written(trained, pendulum_file, judged,
     for name in ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode"):
         assert -1.0 <= facts[name] <= 1.0
         assert -1.0 <= facts["kinds"]["noisy"][name] <= 1.0
-    assert records.read_json(judged / "reward.json")["pearson_episode"] == facts["pearson_episode"]
+    assert files.read_json(judged / "reward.json")["pearson_episode"] == facts["pearson_episode"]
     assert (judged / "reward.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -91,14 +88,14 @@ def test_a_refit_is_written_judged_and_beside_the_recovered_reward(
     told = DistilledReward.load(facts["refitted"])
     assert (told.kind, told.ends) == ("state", Run.load(trained).reward.ends)
     assert facts["max"] <= 1.0
-    assert facts["pearson_episode"] != records.read_json(judged / "reward.json")["pearson_episode"]
+    assert facts["pearson_episode"] != files.read_json(judged / "reward.json")["pearson_episode"]
 
 
 def test_a_refit_refuses_other_demonstrations_than_the_runs_own(trained, tmp_path, sentence) -> None:
     shutil.copytree(trained, tmp_path / "run")
-    config = records.read_json(tmp_path / "run" / records.CONFIG)
+    config = files.read_json(tmp_path / "run" / "config.json")
     config["origin"]["sha256"] = "0" * 64
-    records.write_json(tmp_path / "run" / records.CONFIG, config)
+    files.write_json(tmp_path / "run" / "config.json", config)
     words = ("--rollouts", "random", "--episodes", "1", "--refit", "state")
     assert "is not what" in sentence("reward", tmp_path / "run", *words)
 
@@ -113,16 +110,17 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
     assert run.result["mean_return"] < -100.0  # what is reported is the environment's own
     batch, paid = remembered(out)
     assert len(paid) == 40
-    np.testing.assert_allclose(paid, load_reward(path, run.spec)(batch), atol=1e-5)
+    np.testing.assert_allclose(paid, api.load_reward(path, run.task).at_discount(run.settings.gamma)(batch), atol=1e-5)
 
 
 def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
-    """The transitions in the replay of a run, and what each was paid."""
-    held, _ = experience([folder / records.CHECKPOINT], [Run.load(folder)])
-    n, frame = int(held.size), np.asarray(held.frame)
-    obs, next_obs = (np.asarray(held.frames)[frame[:n] + ahead] for ahead in (0, 1))
-    batch = on_host(obs, np.asarray(held.action)[:n], next_obs, np.asarray(held.terminal)[:n])
-    return batch, np.asarray(held.reward)[:n]
+    """The transitions in the replay of an expert's run, and what each was paid."""
+    run = Run.load(folder)
+    learner = Learner(run, None, run.origin.environment)
+    api.restore(learner, folder / "checkpoint.safetensors")
+    replay: Any = learner.source
+    found = replay.replay._rows(np.arange(int(replay.replay.size)))
+    return jax.tree.map(np.asarray, found.transitions), np.asarray(found.reward)
 
 
 class Falling(gym.Wrapper):
@@ -174,21 +172,16 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
         shutil.copytree(trained, path)
     else:
         shutil.copy(judged / "reward-state.safetensors", path)
-    settings = SAC(network=Network((4,), ensemble=2), actor=Network((4,)), batch_size=4)
-    begin_expert(settings, Schedule(steps=40), "Pendulum-v1", Interaction(random_steps=10, round_steps=10), path).save(
-        out
-    )
+    iqlearn("expert", "--env", "Pendulum-v1", "--reward", path, "--out", out, *SHORT, *NETWORKS)
     origin = Run.load(out).origin
-    check_reward(origin, out)
     if source == "run":
         run = Run.load(path)
-        records.write_tree(path / records.MODEL, jax.tree.map(lambda x: x + 1, run.model))
+        files.write_tree(path / "model.safetensors", jax.tree.map(lambda x: x + 1, run.model))
     else:
         DistilledReward.load(path).at_discount(0.5).save(path)
     text = sentence("resume", out)
     for fact in (path, out, origin.reward_sha256[:12], "put the old one back"):
         assert str(fact) in text
-    check_reward(replace(origin, reward_sha256=""), out)  # as a run of an earlier commit has it
     path.rename(tmp_path / "elsewhere")
     assert "No reward at" in sentence("resume", out)
 

@@ -2,15 +2,22 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from iqlearn import cli, records
+import iqlearn as iq
+from iqlearn import algorithms, cli, files
+from iqlearn.cli.commands import assigned
+from iqlearn.cli.main import families
 from iqlearn.data import Demos
+from iqlearn.evaluation.returns import Evaluator, reset_seed
+from iqlearn.extensions import EXTENSIONS
 
 SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--network.hidden", "8", "--batch-size", "8")
 FILES = {
@@ -53,20 +60,20 @@ def trained(cartpole_file, tmp_path_factory):
 
 def test_train_writes_the_run_folder(trained, cartpole):
     assert {path.name for path in trained.iterdir()} == FILES
-    config = records.read_json(trained / "config.json")
-    assert config["settings"]["algorithm"] == "iq"
+    config = files.read_json(trained / "config.json")
+    assert config["settings"]["name"] == "iq"
     assert config["settings"]["batch_size"] == 8
     assert config["settings"]["network"]["hidden"] == [8]
     assert config["schedule"] == {"steps": 6, "evaluations": 2, "eval_episodes": 2, "sampled": False, "seed": 0}
     part = cartpole.take(3, seed=0).subsample(2, seed=0)
     assert config["origin"]["sha256"] == part.sha256()
     assert (config["origin"]["transitions"], config["origin"]["episodes"]) == (len(part), 3)
-    assert config["origin"]["env"] == "CartPole-v1"
+    assert config["origin"]["env"] == {"id": "CartPole-v1", "kwargs": {}}
     assert {"python", "jax", "iqlearn"} <= set(config["versions"])
 
 
 def test_train_reports_its_result(trained, cartpole):
-    result = records.read_json(trained / "result.json")
+    result = files.read_json(trained / "result.json")
     assert (result["status"], result["updates"], result["env_steps"]) == ("completed", 6, 0)
     assert len(result["returns"]) == 2
     assert result["mean_return"] == np.mean(result["returns"])
@@ -86,16 +93,34 @@ def test_evaluate_prints_json(trained, printed):
     assert printed("evaluate", trained, "--episodes", 3, "--seed", 7) == facts
 
 
-def test_evaluate_repeats_the_returns_of_training(trained, printed):
-    from iqlearn.session import EVALUATION_SEED
+def test_the_result_holds_the_returns_of_the_last_evaluation(trained):
+    """They are those of the most likely actions in the episodes of that purpose."""
+    run, evaluator = iq.Run.load(trained), Evaluator("CartPole-v1")
+    returns = evaluator.returns(run.played, 2, reset_seed("evaluation", 0))
+    evaluator.close()
+    assert returns.tolist() == files.read_json(trained / "result.json")["returns"]
 
-    facts = printed("evaluate", trained, "--episodes", 2, "--seed", EVALUATION_SEED)
-    assert facts["returns"] == records.read_json(trained / "result.json")["returns"]
+
+def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(trained, tmp_path, monkeypatch):
+    """Each with its own default seed, and with the same one."""
+    play, begun = Evaluator.play, []
+
+    def watched(self, act, episodes, seed, *more):
+        begun.append(range(seed, seed + episodes))
+        return play(self, act, episodes, seed, *more)
+
+    monkeypatch.setattr(Evaluator, "play", watched)
+    iqlearn("evaluate", trained, "--episodes", 2, "--json")
+    iqlearn("demos", "collect", trained, "--episodes", 2, "--out", tmp_path / "a.npz")
+    iqlearn("reward", trained, "--rollouts", "expert", "--episodes", 2, "--out", tmp_path / "judged", "--json")
+    begun.append(range(reset_seed("evaluation", 0), reset_seed("evaluation", 0) + 2))
+    assert len(begun) == 4
+    assert len({seed for seeds in begun for seed in seeds}) == 8
 
 
 def test_evaluate_refuses_an_environment_that_does_not_do(trained, sentence):
     assert "'Nonsense-v0'" in sentence("evaluate", trained, "--env", "Nonsense-v0")
-    assert "policy is for observations of shape (4,)" in sentence("evaluate", trained, "--env", "Acrobot-v1")
+    assert "the run's policy is for" in sentence("evaluate", trained, "--env", "Acrobot-v1")
 
 
 def test_reward_prints_json(trained, cartpole_file, cartpole, printed):
@@ -133,7 +158,7 @@ def test_several_seeds_get_a_folder_each(cartpole_file, tmp_path):
     out = tmp_path / "runs"
     iqlearn("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, "--seed", 4, "--out", out, *SHORT)
     assert {path.name for path in out.iterdir()} == {"seed-4", "seed-5"}
-    configs = [records.read_json(out / f"seed-{seed}" / "config.json") for seed in (4, 5)]
+    configs = [files.read_json(out / f"seed-{seed}" / "config.json") for seed in (4, 5)]
     assert [config["schedule"]["seed"] for config in configs] == [4, 5]
     assert configs[0]["origin"]["sha256"] != configs[1]["origin"]["sha256"]
     for seed in (4, 5):
@@ -144,7 +169,7 @@ def test_several_seeds_get_a_folder_each(cartpole_file, tmp_path):
 
 def test_behavioural_cloning_trains_and_has_no_reward(cartpole_file, tmp_path, printed, sentence):
     iqlearn("train", "--algorithm", "bc", "--demos", cartpole_file, "--out", tmp_path / "bc", *SHORT)
-    assert records.read_json(tmp_path / "bc" / "config.json")["settings"]["algorithm"] == "bc"
+    assert files.read_json(tmp_path / "bc" / "config.json")["settings"]["name"] == "bc"
     assert printed("evaluate", tmp_path / "bc", "--episodes", 1)["episodes"] == 1
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", cartpole_file)
 
@@ -156,15 +181,15 @@ def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path
         iqlearn("train", "--demos", cartpole_file, "--trajectories", 3, "--subsample", 2, "--out", out, *SHORT)
     assert caught.value.code == 130
     assert f"iqlearn resume {out}" in capsys.readouterr().out
-    assert records.read_json(out / "result.json")["status"] == "interrupted"
+    assert files.read_json(out / "result.json")["status"] == "interrupted"
     iqlearn("resume", out)
     assert calls == [3, 6, 6]
     for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
 
 
-def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys):
-    """Also where one of them has gone on alone meanwhile."""
+def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys, sentence):
+    """A seed that has gone on alone is ahead; then each goes on alone."""
     train = ("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, *SHORT, "--out")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     iqlearn(*train, whole)
@@ -176,10 +201,11 @@ def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path
         assert f"Go on with: iqlearn resume {parts}\n" in capsys.readouterr().out
         if ahead:
             iqlearn("resume", parts / "seed-1")
-        iqlearn("resume", parts)
+            assert "resume each alone" in sentence("resume", parts)
+        iqlearn("resume", parts / "seed-0" if ahead else parts)
         out = capsys.readouterr().out
+        assert f"{parts / 'seed-0'}: completed after" in out
         for seed in ("seed-0", "seed-1"):
-            assert f"{parts / seed}: completed after" in out
             for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
                 assert (parts / seed / name).read_bytes() == (whole / seed / name).read_bytes(), name
 
@@ -192,14 +218,17 @@ def test_a_loss_that_is_not_finite_ends_the_run(cartpole_file, tmp_path, capsys)
     err = capsys.readouterr().err
     assert "not finite between steps 0 and 3" in err
     assert "--learning-rate" in err
-    assert err.count("\n") == 1
+    assert [line.partition(" ")[0] for line in err.splitlines()] == [
+        "iqlearn:",
+        "iqlearn:",
+    ]  # the preset's reason first
 
 
 def test_a_loss_that_is_not_finite_at_once_is_told_in_the_folder(cartpole_file, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(SystemExit):
         iqlearn("train", "--demos", cartpole_file, "--out", out, "--learning-rate", "1e30", *SHORT)
-    assert records.read_json(out / "result.json")["status"] == "diverged"
+    assert files.read_json(out / "result.json")["status"] == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -207,15 +236,13 @@ def test_a_loss_that_is_not_finite_at_once_is_told_in_the_folder(cartpole_file, 
     [
         ((), ("train", "expert", "resume", "evaluate", "reward", "demos")),
         (("train",), ("--env", "--demos", "--trajectories", "--out", "--divergence", "--gamma", "--steps")),
-        (("train", "--algorithm", "bc"), ("--weight-decay", "--learning-rate")),
+        (("train", "--algorithm", "bc"), ("--batch-size", "--learning-rate")),
         (("evaluate",), ("--episodes", "--seed", "--json")),
         (("demos", "collect"), ("--out", "--episodes", "--overwrite")),
     ],
 )
 def test_help_names_the_flags(arguments, words, capsys):
-    with pytest.raises(SystemExit) as caught:
-        iqlearn(*arguments, "--help")
-    assert caught.value.code == 0
+    iqlearn(*arguments, "--help")
     out = capsys.readouterr().out
     for word in words:
         assert word in out
@@ -248,7 +275,7 @@ def test_process_asked_to_terminate_keeps_the_run(cartpole_file, tmp_path):
         said, _ = running.communicate(timeout=300)
     assert running.returncode == 130
     assert f"iqlearn resume {out}" in said.decode()
-    assert records.read_json(out / "result.json")["status"] == "interrupted"
+    assert files.read_json(out / "result.json")["status"] == "interrupted"
 
 
 def process(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -261,7 +288,7 @@ def test_process_help_does_not_load_what_is_heavy():
     done = process(program, "train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     modules = done.stdout.splitlines()[-1]
-    assert "'iqlearn.cli'" in modules
+    assert "'iqlearn.cli.main'" in modules
     for heavy in ("jax", "gymnasium", "matplotlib", "equinox"):
         assert f"'{heavy}'" not in modules
 
@@ -277,3 +304,103 @@ def test_process_prints_nothing_but_json(cartpole_file):
     done = process(MAIN, "demos", "inspect", cartpole_file, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["episodes"] == 6
+
+
+def lines(*arguments: str) -> list[str]:
+    done = process(MAIN, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("more", [(), ("--env", "CartPole-v1"), ("--env", "Pendulum-v1"), ("--algorithm", "bc")])
+def test_the_short_help_is_short(more, pendulum_file, monkeypatch):
+    """At most 90 lines of 100 columns and 30 flags; every flag takes part in the long one."""
+    monkeypatch.setenv("COLUMNS", "100")
+    demos = ("--demos", str(pendulum_file)) if "Pendulum-v1" in more else ()
+    short, everything = (lines("train", *more, *demos, flag) for flag in ("--help", "--help-all"))
+    flags, all_flags = (
+        [flag for line in text if line.startswith("  -") for flag in re.findall(r"--[\w.-]+", line.split("  ")[1])]
+        for text in (short, everything)
+    )
+    assert len(short) <= 90
+    assert max(map(len, short)) <= 100
+    assert 20 < len(flags) <= 30
+    assert set(flags) <= set(all_flags)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_the_long_help_has_every_setting_of_every_registered_part(env, pendulum_file, capsys):
+    demos = ("--demos", pendulum_file) if env == "Pendulum-v1" else ()
+    for family in (*algorithms.imitators(), algorithms.EXPERT):
+        kind = algorithms.of(family, env == "CartPole-v1")
+        verb = ("expert",) if family == algorithms.EXPERT else ("train", *demos, "--algorithm", family)
+        capsys.readouterr()
+        iqlearn(*verb, "--env", env, "--help-all")
+        out = capsys.readouterr().out
+        names = {f.name for f in fields(kind)} - {"extensions", "reason", "network", "critic", "actor"}
+        for name in names:
+            assert f"--{name.replace('_', '-')}" in out
+        for name, extension in EXTENSIONS.items():
+            flags = [f"--{name}.{f.name}".replace("_", "-") for f in fields(extension)]
+            assert [flag in out for flag in flags] == [bool(kind.extensions == () and kind.hooks)] * len(flags)
+
+
+def test_the_help_knows_the_families_without_their_import():
+    assert sorted(algorithms.imitators()) == families()
+
+
+def test_whole_numbers_may_be_written_in_other_ways(cartpole_file, tmp_path):
+    steps = ("--steps", "0.6e1", "--batch_size=1_0", "--evaluations", "2e0", "--eval-episodes", "1")
+    iqlearn("train", "--demos", cartpole_file, "--out", tmp_path / "run", *steps, "--network.hidden", "8", "1e1")
+    config = files.read_json(tmp_path / "run" / "config.json")
+    assert (config["schedule"]["steps"], config["settings"]["batch_size"]) == (6, 10)
+    assert config["settings"]["network"]["hidden"] == [8, 10]
+
+
+def test_evaluate_several_seeds(cartpole_file, tmp_path, printed, capsys):
+    out = tmp_path / "runs"
+    iqlearn("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, "--out", out, *SHORT)
+    facts = printed("evaluate", out, "--episodes", 2)
+    means = [printed("evaluate", out / f"seed-{i}", "--episodes", 2)["mean_return"] for i in range(2)]
+    assert facts["mean_return"] == pytest.approx(np.mean(means))
+    assert [one["mean_return"] for one in facts["seeds"].values()] == means
+    low, high = facts["mean_return_interval"]
+    assert min(means) <= low <= facts["mean_return"] <= high <= max(means)
+    iqlearn("evaluate", out, "--episodes", 1)
+    assert "seed-1" in capsys.readouterr().out
+
+
+def test_a_run_is_evaluated_as_it_was_trained_or_as_is_asked_for(cartpole_file, tmp_path, printed, sentence):
+    """Without a clear best action, samples and modes of a policy earn differently."""
+    found = {}
+    for name, more in (("modes", ()), ("samples", ("--sampled",))):
+        out = tmp_path / name
+        iqlearn("train", "--demos", cartpole_file, "--out", out, *SHORT, "--temperature", 10, *more)
+        for asked in ((), ("--sampled",), ("--deterministic",)):
+            found[name, asked] = printed("evaluate", out, "--episodes", 5, *asked)["returns"]
+    assert found["modes", ()] == found["modes", ("--deterministic",)] != found["modes", ("--sampled",)]
+    assert found["samples", ()] == found["samples", ("--sampled",)] != found["samples", ("--deterministic",)]
+    assert "--deterministic" in sentence("evaluate", out, "--sampled", "--deterministic")
+
+
+def test_arguments_of_the_environment(tmp_path, printed):
+    """They are kept, and the run is evaluated in the same environment."""
+    env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", 'render_mode="ansi"')
+    assert [assigned(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
+        ("a", 1),
+        ("a", [1, 2]),
+        ("a", True),
+        ("a", "hot"),
+        ("a", "b=c"),
+    ]
+    out = tmp_path / "expert"
+    iqlearn("expert", *env[:4], "--out", out, "--steps", 60, "--random-steps", 5, "--round-steps", 5, *SHORT[2:])
+    assert files.read_json(out / "config.json")["origin"]["env"]["kwargs"] == {"size": 4}
+    assert printed("evaluate", out, "--episodes", 1)["episodes"] == 1
+
+
+def test_early_stopping_and_tensorboard(cartpole_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(iq.EarlyStopping, "_settled", lambda self, distances: len(distances) > self.patience)
+    start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT, "--evaluations", 3)
+    iqlearn(*start, "--early-stopping", 1)
+    assert "stopped after 4 updates" in capsys.readouterr().out

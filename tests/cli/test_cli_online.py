@@ -3,16 +3,22 @@
 import csv
 import json
 import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from iqlearn import Run, cli, records
+import iqlearn as iq
+from iqlearn import Run, api, cli, files
 from iqlearn.data import Demos
-from iqlearn.settings import IQLearnContinuous, to_dict
+from iqlearn.extensions import reward_regression
 
-NETWORKS = ("--network.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
-COLD = ("--offline.warm-start", "3", "--online.warm-start", "3")
+NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
+COLD = ("--cloning.updates", "3")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1")
 ACTING = ("--random-steps", "10", "--round-steps", "10")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
@@ -40,20 +46,18 @@ def expert(tmp_path_factory):
 
 
 def helped(capsys, *arguments: str) -> str:
-    """The help, without its frame and line breaks."""
-    with pytest.raises(SystemExit) as caught:
-        iqlearn(*arguments, "--help")
-    assert caught.value.code == 0
-    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+    """The whole help, without its line breaks."""
+    iqlearn(*arguments, "--help-all")
+    return " ".join(capsys.readouterr().out.split())
 
 
 def test_with_an_environment_continuous_actions_are_learnt_online(trained):
-    config, result = (records.read_json(trained / name) for name in ("config.json", "result.json"))
-    assert config["settings"]["algorithm"] == "iq-continuous"
+    config, result = (files.read_json(trained / name) for name in ("config.json", "result.json"))
+    assert config["settings"]["name"] == "iq-continuous"
     assert config["settings"]["temperature"] == 0.002
-    assert config["settings"]["actor"]["hidden"] == config["settings"]["network"]["hidden"] == [4]
+    assert config["settings"]["actor"]["hidden"] == config["settings"]["critic"]["hidden"] == [4]
     assert (config["interaction"]["random_steps"], config["interaction"]["round_steps"]) == (10, 10)
-    assert config["spec"]["actions"] == {"low": [-2.0], "high": [2.0]}
+    assert config["task"]["actions"] == {"low": [-2.0], "high": [2.0]}
     assert (result["status"], result["env_steps"]) == ("completed", 40)
     assert 0 < result["updates"] < 40
     with (trained / "metrics.csv").open() as file:
@@ -61,23 +65,23 @@ def test_with_an_environment_continuous_actions_are_learnt_online(trained):
     assert (trained / "best.safetensors").is_file()
 
 
-@pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--offline"), ()])
+@pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--mode", "offline"), ()])
 def test_offline_is_what_is_asked_for_or_what_is_left_without_env(pendulum_file, tmp_path, arguments):
     out = tmp_path / "run"
     iqlearn("train", *arguments, "--demos", pendulum_file, "--out", out, *SHORT, *NETWORKS, *COLD)
-    config, result = (records.read_json(out / name) for name in ("config.json", "result.json"))
+    config, result = (files.read_json(out / name) for name in ("config.json", "result.json"))
     assert config["interaction"] is None
-    assert config["settings"]["algorithm"] == "iq-continuous"
+    assert config["settings"]["name"] == "iq-continuous"
     assert (result["status"], result["updates"], result["env_steps"]) == ("completed", 40, 0)
     assert result["mean_return"] < 0.0
 
 
 def test_cloning_is_offline_and_refuses_to_act(pendulum_file, tmp_path, sentence):
     start = ("train", "--algorithm", "bc", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "bc")
-    assert "--online" in sentence(*start, "--online")
+    assert "expected mode offline" in sentence(*start, "--mode", "online")
     assert not (tmp_path / "bc").exists()
     iqlearn(*start, *SHORT, "--actor.hidden", "4")
-    assert records.read_json(tmp_path / "bc" / "config.json")["settings"]["algorithm"] == "bc-continuous"
+    assert files.read_json(tmp_path / "bc" / "config.json")["settings"]["name"] == "bc-continuous"
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", pendulum_file)
 
 
@@ -100,7 +104,7 @@ def test_an_action_out_of_bounds_is_told_with_its_index(pendulum_arrays, tmp_pat
     arrays["act"][17] = 2.5
     Demos.from_arrays(arrays).save(tmp_path / "far.npz")
     start = ("train", "--env", "Pendulum-v1", "--demos", tmp_path / "far.npz", "--out", tmp_path / "run")
-    for more in ((), ("--offline",)):
+    for more in ((), ("--mode", "offline")):
         text = sentence(*start, *more)
         assert "far.npz: field 'act' at index 17, coordinate 0 is 2.5; expected -2 to 2" in text
     assert not (tmp_path / "run").exists()
@@ -131,7 +135,7 @@ def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
     assert "not finite between steps " in err
     assert f"the state after step 30 is in {out}" in err
     assert "--learning-rate" in err
-    assert records.read_json(out / "result.json")["status"] == "diverged"
+    assert files.read_json(out / "result.json")["status"] == "diverged"
     iqlearn("evaluate", out, "--episodes", 1)
 
 
@@ -142,7 +146,7 @@ def test_evaluate_the_last_policy_or_the_best(trained, expert, capsys, sentence)
         iqlearn("evaluate", trained, "--episodes", 2, "--json", *more)
         found.append(json.loads(capsys.readouterr().out))
     assert all(np.isfinite(facts["mean_return"]) and facts["env"] == "Pendulum-v1" for facts in found)
-    result = records.read_json(trained / "result.json")
+    result = files.read_json(trained / "result.json")
     assert (found[0]["returns"] == found[1]["returns"]) == (result["best_step"] == 40)
     assert "best.safetensors" in sentence("evaluate", expert, "--best")
 
@@ -152,11 +156,11 @@ def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last
     """Where the kept policy's states were twice as close to the expert's or closer, the way to it is named."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    rows = records.read_rows(folder / records.METRICS)
+    rows = files.read_rows(folder / "metrics.csv")
     for row, distance in zip(rows, (0.1, last), strict=True):
         row["occupancy_distance"] = distance
-    records.write_rows(folder / records.METRICS, rows)
-    records.write_json(folder / records.RESULT, records.read_json(folder / records.RESULT) | {"best_step": 20})
+    files.write_rows(folder / "metrics.csv", rows)
+    files.write_json(folder / "result.json", files.read_json(folder / "result.json") | {"best_step": 20})
     assert Run.load(folder).drift == pytest.approx(last / 0.1)
     capsys.readouterr()
     iqlearn("resume", folder)
@@ -175,10 +179,10 @@ def test_the_reward_of_continuous_actions(trained, pendulum_file, capsys):
 
 
 def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, tmp_path, sentence):
-    config = records.read_json(expert / "config.json")
-    assert config["settings"]["algorithm"] == "sac"
+    config = files.read_json(expert / "config.json")
+    assert config["settings"]["name"] == "sac"
     assert config["origin"]["demos"] is None
-    assert records.read_json(expert / "result.json")["status"] == "completed"
+    assert files.read_json(expert / "result.json")["status"] == "completed"
     path = tmp_path / "played.npz"
     iqlearn("demos", "collect", expert, "--out", path, "--episodes", 2, "--seed", 5)
     demos = Demos.load(path)
@@ -204,20 +208,14 @@ def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, s
 
 def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):
     weight = "Weight of the entropy in the soft value. (default: {})"
-    continuous = helped(capsys, "train", "--env", "Pendulum-v1")
+    continuous = helped(capsys, "train", "--env", "Pendulum-v1", "--demos", str(pendulum_file))
     assert weight.format(0.002) in continuous
-    assert "(default: 100000)" in continuous
-    assert "--no-absorbing" in continuous
     assert "--actor-learning-rate" in continuous
-    assert "--imagination" not in continuous
-    for arguments in (("--demos", str(pendulum_file)), ("--env", "Pendulum-v1", "--offline")):
-        offline = helped(capsys, "train", *arguments)
-        assert weight.format(0.002) in offline
-        assert "(default: 100000)" not in offline
+    assert "--no-absorbing" in continuous
+    assert weight.format(0.01) in helped(capsys, "train", "--demos", str(pendulum_file), "--preset", "paper")
     discrete = helped(capsys, "train")
     assert weight.format(0.01) in discrete
-    assert "--imagination.particles" in discrete
-    assert "--no-absorbing" not in discrete
+    assert "--actor-learning-rate" not in discrete
 
 
 @pytest.mark.parametrize(
@@ -236,27 +234,85 @@ def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tm
     expected = "steps is 30; expected at least 81: updates begin a round after the 30 of random_steps"
     assert expected in sentence(*train)
     assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
-    assert "at least 10101: updates begin a round after the 10050 of inference.steps" in sentence(
-        *train, "--state-only"
-    )
-    assert "at least 5051: updates begin a round after the 5000 of regression.steps" in sentence(
-        *train, "--form", "regressed"
-    )
-    offline = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--offline", "--form", "regressed")
-    assert "form is 'regressed'; expected inverse offline" in sentence(*offline)
+    inferred = "at least 10101: updates begin a round after the 10050 of action_inference and random_steps"
+    assert inferred in sentence(*train, "--state-only", "--extensions", "action-inference")
+    regressed = "at least 5051: updates begin a round after the 5000 of reward_regression and random_steps"
+    assert regressed in sentence(*train, "--extensions", "reward-regression")
+    offline = ("--mode", "offline", "--extensions", "reward_regression")
+    assert "expected an online run" in sentence(*train[:5], *out[2:4], *offline)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_form_has_its_own_defaults(pendulum_file, tmp_path):
-    """`--form regressed` means `IQLearnContinuous.regressed()`; what is said otherwise holds."""
-    out = tmp_path / "run"
-    steps = ("--steps", 60, "--regression.steps", 30, "--regression.updates", 20, "--online.warm-start", 5)
-    start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", out, "--form", "regressed")
-    iqlearn(*start, *steps, *SHORT[2:], *ACTING, *NETWORKS, "--temperature", 0.01)
-    settings = records.read_json(out / records.CONFIG)["settings"]
-    preset = to_dict(IQLearnContinuous.regressed())
-    for name in ("form", "gamma", "learn_temperature", "settle_after"):
-        assert settings[name] == preset[name]
-        assert settings[name] != to_dict(IQLearnContinuous())[name]
-    assert settings["online"] == preset["online"] | {"warm_start": 5}
-    assert settings["temperature"] == 0.01
+GIVEN = {
+    "--gamma": 0.9,
+    "--temperature": 0.3,
+    "--decay-after": 7,
+    "--target-rate": 0.5,
+    "--target-entropy": -0.5,
+    "--average-rate": 1.0,
+    "--batch-size": 5,
+    "--learning-rate": 0.1,
+    "--actor-learning-rate": 0.2,
+    "--weight-decay": 0.0,
+    "--scaling": "none",
+    "--saturation": 0.0,
+    "--squash": "tanh",
+    "--critics": 1,
+    "--chi2-alpha": 0.25,
+}
+"""Values of settings, some of them the defaults of the class or of one of the presets."""
+
+
+@pytest.mark.parametrize("flag", GIVEN)
+@pytest.mark.parametrize("more", [(), ("--preset", "paper"), ("--extensions", "reward-regression", "cloning")])
+def test_what_is_given_survives_every_preset(pendulum, more, flag):
+    settings = settled(pendulum, flag, GIVEN[flag], *more)
+    name = flag.strip("-").replace("-", "_")
+    assert getattr(settings, name) == GIVEN[flag]
+    others = settled(pendulum, *more)
+    if name != "average_rate":
+        assert replace(settings, **{name: getattr(others, name)}) == others
+
+
+@pytest.mark.parametrize("more", [(), ("--preset", "paper"), ("--extensions", "reward-regression", "cloning")])
+def test_what_is_given_of_a_part_survives_every_preset(pendulum, more):
+    """The rest of the part is the preset's."""
+    plain = settled(pendulum, *more)
+    layers = settled(pendulum, "--critic.hidden", 3, 4, "--no-actor.layer-norm", *more)
+    assert layers == replace(plain, critic=replace(plain.critic, hidden=(3, 4)))
+    for extension in plain.extensions:
+        changed = settled(pendulum, f"--{extension.name}.updates", 77, *more)
+        expected = [replace(e, updates=77) if e == extension else e for e in plain.extensions]
+        assert changed == replace(plain, extensions=tuple(expected))
+
+
+def test_switches_of_the_recommended_settings_can_be_switched_off(pendulum):
+    """A reward that is regressed has a longer horizon, unless another one is given."""
+    for flag in ("absorbing", "clip-value", "critic.layer-norm"):
+        settings = settled(pendulum, f"--no-{flag}")
+        part = settings.critic if "." in flag else settings
+        assert getattr(part, flag.rpartition(".")[2].replace("-", "_")) is False
+    regressed = settled(pendulum, "--extensions", "reward_regression")
+    assert (regressed.gamma, regressed.target_rate, regressed.target_entropy) == (0.97, 0.005, -1.0)
+    assert settled(pendulum, "--extensions", "none").extensions == ()
+    offline = settled(pendulum, "--mode", "offline", "--extensions", "cloning").extensions
+    assert offline == (iq.Cloning(weight=1_000.0, regularisation=0.0),)  # as recommended
+
+
+def settled(demos: Demos, *words: object) -> Any:
+    """The settings that `learn` receives."""
+    received = []
+
+    class Enough(Exception):
+        pass
+
+    def learn(settings: Any, *_: Any, **__: Any) -> None:
+        received.append(settings)
+        raise Enough
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder, suppress(Enough):
+        demos.save(Path(folder) / "demos.npz")
+        patch.setattr(api, "learn", learn)
+        patch.setattr(reward_regression, "leave_one_out_error", lambda *_: 0.0)
+        iqlearn("train", "--env", "Pendulum-v1", "--demos", f"{folder}/demos.npz", "--out", f"{folder}/run", *words)
+    return received[0]

@@ -1,0 +1,434 @@
+"""The commands: their flags, and what they do with the library. Modules that load slowly are imported when one runs.
+
+The docstring of a command is its help. A line of it declares a flag: name, word for the value, [default], and help.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import iqlearn as iq
+from iqlearn.errors import InputError
+
+DEFAULT_ENV = "CartPole-v1"
+FEW = {"trajectories": 1, "subsample": 20}
+"""What is taken of the built-in demonstrations of the default environment."""
+
+
+class Begun(NamedTuple):
+    """What the flags of settings depend on."""
+
+    settings: Any
+    """The settings before flags, as far as they do not depend on the demonstrations."""
+    environment: Any
+    demos: Any = None
+    mode: Any = "online"
+
+
+def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
+    """Learn a policy and a reward from demonstrations, and evaluate them.
+
+    Without flags it learns CartPole-v1 offline from every 20th step of one built-in demonstration.
+    Settings that are not given are those of the preset. Which settings there are depends on the
+    algorithm and on the actions of --env, else of --demos: name them beside --help-all to see all.
+    Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
+
+    --env ID  Environment to act and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
+    --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
+    --demos SOURCE  Demonstrations, an .npz file (default: those that ship for the environment).
+    --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
+    --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
+    --mode online|offline  Act while learning, or read the demonstrations only (default: online with continuous actions
+        and --env).
+    --algorithm NAME [iq]  Family of the algorithm: {families}.
+    --preset recommended|paper [recommended]  What works best for these demonstrations, or the method of the paper.
+    --extensions NAME...  Optional parts of the method instead of those of the preset; `none` for no part.
+    --steps N  Updates offline, environment steps online (default: 100,000 online with continuous actions, else 10,000).
+    --seeds N [1]  Train N seeds side by side, from --seed up. Each has a folder seed-S in --out.
+    --early-stopping N  Stop when N evaluations brought the learner's states no closer to the expert's.
+    --tensorboard DIR  Write the metrics to TensorBoard event files too.
+    --out DIR  Run folder to write (default: a new one in runs/).
+    --overwrite  Replace the run in --out.
+    """
+    from iqlearn import api
+    from iqlearn.cli.output import finish
+    from iqlearn.runs.folder import vacant
+    from iqlearn.runs.provenance import Interaction, Schedule
+
+    _, environment, demos, mode = begun
+    if o.out is not None:
+        vacant(o.out, o.overwrite)  # told before anything that takes time
+    if o.seeds < 1:
+        raise InputError(f"--seeds is {o.seeds}; expected a number of at least 1.")
+    acting, times = taken(changes, Interaction), taken(changes, Schedule)
+    if acting and mode == "offline":
+        raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
+    steps = api.default_steps(begun.settings, mode) if o.steps is None else o.steps
+    first = Schedule(steps, **times).seed
+    seeds, parts = range(first, first + o.seeds), [demos] * o.seeds
+    few = FEW if demos.source == f"builtin:{DEFAULT_ENV}" else {}
+    if (k := few.get("trajectories") if o.trajectories is None else o.trajectories) is not None:
+        parts = [part.take(k, seed) for part, seed in zip(parts, seeds, strict=True)]
+    if (n := few.get("subsample") if o.subsample is None else o.subsample) is not None:
+        parts = [part.subsample(n, seed=seed) for part, seed in zip(parts, seeds, strict=True)]
+    name, task = (demos.source, None) if environment is None else (environment.name, environment.task)
+    if task is not None:
+        demos.check_task(task, name)
+    settings = chosen(o, begun, parts[0], changes)
+    interaction = Interaction(**acting) if mode == "online" else None
+    api.visible(settings, demos)
+    api.check(settings, demos.task_spec() if task is None else task, interaction, steps)
+    how = arguments(o, settings, name)
+    if o.early_stopping is not None:
+        how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
+    for remark in demos.remarks():  # printed now that nothing is refused any more
+        print(f"iqlearn: {demos.source}: {remark}", file=sys.stderr)
+    if settings.reason:
+        print(f"iqlearn: {settings.reason}", file=sys.stderr)
+    how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
+    runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
+    finish(runs, [how["out"] / f"seed-{s}" for s in seeds]) if o.seeds > 1 else finish([runs], [how["out"]])
+
+
+def begin_train(o: Namespace) -> Begun:
+    """Environment, demonstrations, mode and settings of `train`."""
+    from iqlearn import algorithms, api
+    from iqlearn.envs.gym import Environment
+
+    if o.algorithm not in algorithms.imitators():
+        raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
+    environment = named_env(o)  # a wrong environment is told before anything about demonstrations
+    demos = iq.Demos.load(o.demos) if o.demos else iq.Demos.builtin(o.env or DEFAULT_ENV)
+    if environment is None and demos.env is not None:
+        with suppress(InputError):  # `learn` says that it cannot be made
+            environment = (named := Environment.of(demos.env)).task and named
+    task = demos.task_spec() if environment is None else environment.task
+    kind = algorithms.of(o.algorithm, task.discrete)
+    mode = api.mode_of(kind(), o.env is not None, o.mode, None)
+    settings = kind() if o.preset == "paper" else kind.recommended(mode == "online", False)
+    return Begun(settings, environment, demos, mode)
+
+
+def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
+    """The settings of the preset, with what is given on top."""
+    from iqlearn.algorithms.base import told_by
+    from iqlearn.extensions import EXTENSIONS
+
+    top = {name: value for name, value in changes.items() if "." not in name}
+
+    def preset(**more: Any) -> Any:
+        if o.preset == "paper":
+            return type(begun.settings)(**top, **more)
+        how: dict[str, Any] = {"mode": begun.mode, "steps": o.steps, "algorithm": o.algorithm, "quiet": True}
+        return iq.recommended(demos, begun.environment, **how, **top, **more)
+
+    settings = preset()
+    if o.extensions is not None:
+        names, known = {name.replace("-", "_") for name in o.extensions} - {"none"}, EXTENSIONS
+        known = EXTENSIONS if has_extensions(settings) else {}
+        for name in names - known.keys():
+            wanted = ", ".join([*known, "none"])
+            raise InputError(f"--extensions is {name!r} with algorithm {settings.name}; expected some of {wanted}.")
+        own = {extension.name: extension for extension in settings.extensions}
+        extensions = tuple(own.get(name, kind()) for name, kind in known.items() if name in names)
+        settings = preset(extensions=extensions) if extensions != settings.extensions else settings
+    settings = changed(settings, changes)
+    if "value_term" in changes and (settings.form == "least_squares" or told_by(settings.extensions)):
+        raise InputError("--value-term has no effect with form least_squares or a regressed reward; leave it out.")
+    return settings
+
+
+def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
+    """Make an expert that learns from the environment's own reward, or an agent on a recovered one.
+
+    It learns with soft Q-learning (discrete actions) or soft actor-critic (continuous ones).
+    `iqlearn demos collect DIR` records its demonstrations, `iqlearn resume DIR` goes on after a stop.
+    Which settings there are depends on the actions of --env: name it beside --help-all to see all.
+
+    --env ID  Environment to learn and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
+    --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
+    --reward REWARD  Learn from a recovered reward: of this run folder, or in this file of iqlearn reward --distil or
+        --refit. The evaluation reports the environment's own.
+    --steps N  Environment steps (default: 100,000 with continuous actions, else 10,000).
+    --tensorboard DIR  Write the metrics to TensorBoard event files too.
+    --out DIR  Run folder to write (default: a new one in runs/).
+    --overwrite  Replace the run in --out.
+    """
+    from iqlearn.cli.output import finish
+    from iqlearn.runs.provenance import Schedule
+
+    acting, times = taken(changes, iq.Interaction), taken(changes, Schedule)
+    settings = changed(begun.settings, changes)
+    how = arguments(o, settings, begun.environment.name) | times
+    run = iq.train_expert(begun.environment, settings, reward=o.reward, interaction=iq.Interaction(**acting), **how)
+    finish([run], [how["out"]])
+
+
+def begin_expert(o: Namespace) -> Begun:
+    """Environment and settings of `expert`."""
+    from iqlearn import algorithms
+
+    if (environment := named_env(o)) is None:
+        raise InputError("--env is missing; expected the environment to learn in.")
+    return Begun(algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment)
+
+
+def resume(o: Namespace) -> None:
+    """Go on with a run that was stopped, to the same result as if it had never stopped.
+
+    DIR  Run folder, or the folder of several seeds, which go on side by side.
+    """
+    from iqlearn.cli.output import finish
+    from iqlearn.runs.folder import runs_in
+
+    runs = iq.resume(o.dir)
+    finish(runs if isinstance(runs, list) else [runs], runs_in(o.dir))
+
+
+def evaluate(o: Namespace) -> None:
+    """Play episodes with the policy of a run, and report the returns.
+
+    Of several seeds it reports the mean over the seeds, with its 95 % confidence interval.
+
+    DIR  Run folder, or the folder of several seeds.
+    --episodes N [20]  Episodes to play.
+    --seed N [0]  Which episodes. None of them is met in training, or recorded by iqlearn demos collect.
+    --env ID  Another environment of the same task.
+    --sampled  Play samples of the policy (default: as in training).
+    --deterministic  Play the policy's most likely actions.
+    --best  Take the policy whose states were closest to the expert's, which reads no reward, instead of the last.
+    --json  Print one JSON object.
+    """
+    from iqlearn.cli.output import show, tabulate
+    from iqlearn.evaluation.returns import normalised
+    from iqlearn.evaluation.statistics import mean_interval
+    from iqlearn.runs.folder import runs_in
+
+    check_episodes(o)
+    if o.sampled and o.deterministic:
+        raise InputError("--sampled and --deterministic are both given; expected one of them.")
+    runs = {folder: iq.Run.load(folder, o.best) for folder in runs_in(o.dir)}
+    first = next(iter(runs.values()))
+    environment, sampled = first.environment(o.env), True if o.sampled else False if o.deterministic else None
+    each: dict[str, dict[str, Any]] = {}
+    for folder, run in runs.items():
+        returns, same = run.evaluate(o.episodes, o.seed, environment, sampled), environment == run.origin.environment
+        spread = {f"{name}_return": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
+        ends = (run.result.get(f"{name}_return") if same else None for name in ("expert", "random"))
+        share = {"normalised_return": normalised(spread["mean_return"], *ends)}
+        each[folder.name] = spread | share | {"returns": returns.tolist()}
+    facts: dict[str, Any] = {"env": environment.name, "episodes": o.episodes, "seed": o.seed}
+    if o.dir in runs:
+        return show(facts | each[o.dir.name], o.json, ("returns",))
+    for name in ("mean_return", "normalised_return"):
+        values = [one[name] for one in each.values() if one[name] is not None]
+        mean, *interval = mean_interval(values) if values else (None, None, None)
+        facts |= {name: mean, f"{name}_interval": interval}
+    show(facts | {"seeds": each}, o.json, ("seeds",))
+    if not o.json:
+        tabulate({seed: {name: one[name] for name in one if name != "returns"} for seed, one in each.items()})
+
+
+def reward(o: Namespace) -> None:
+    """Judge transitions with a run's recovered reward, beside the true one where that is known.
+
+    Prints the correlations (Pearson, Spearman) by transition and by episode (undiscounted returns), and
+    writes reward.json and reward.png: learned against true reward, both along an episode, and maps where
+    states are 2-D.
+
+    DIR  Run folder.
+    --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
+    --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
+        random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
+    --episodes N [20]  Episodes of each kind of rollouts.
+    --seed N [0]  Which episodes. None of them is met in training or evaluation.
+    --distil state|state-action  Fit a small network, of states or of states and actions, to the reward of what is
+        judged. It is written to reward-KIND.safetensors (`iqlearn expert --reward` trains on it).
+    --refit state|state-action  Judge a reward to train on in its place. It is fitted with the policy fixed: high on the
+        run's demonstrations, low on other episodes of a random and of the disturbed policy and in states that nobody
+        met, smooth between. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
+    --best  Take policy and reward of the step whose states were closest to the expert's, instead of the last.
+    --out DIR  Folder to write to (default: the run folder).
+    --json  Print one JSON object.
+    """
+    from iqlearn import api
+    from iqlearn.cli.output import show, tabulate
+    from iqlearn.data.demos import BUILTIN
+    from iqlearn.rewards.compare import REFIT, REWARD, compare, distilled, material, refitted
+    from iqlearn.training.callbacks import working
+
+    check_episodes(o)
+    if o.distil and o.refit:
+        raise InputError("--distil and --refit are both given; expected one of them.")
+    run, kinds = iq.Run.load(o.dir, o.best), [kind for kind in (o.rollouts or "").split(",") if kind]
+    told, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
+    if demos is None and not kinds:
+        if run.origin.title not in BUILTIN:
+            raise InputError(f"No demonstrations ship for {run.origin.title}; give --demos FILE or --rollouts KINDS.")
+        demos = iq.Demos.builtin(run.origin.title)
+    if demos is not None:
+        demos.check_task(run.task, run.origin.title)
+    out, stem = o.out or o.dir, REFIT.format(o.refit) if o.refit else REWARD
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be made ({error.strerror}); expected a folder, choose another --out."
+        ) from error
+    with working("playing episodes …") as tell:
+        sets = material(environment, run.played, demos, kinds, o.episodes, o.seed)
+        if o.refit:
+            tell("fitting a reward …")
+            own = api.shown(run, o.dir)
+            told = refitted(environment, run.played, told, own, o.refit, o.episodes, o.seed, out)
+        title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
+        facts = compare(environment, told, sets, out / stem, title)
+        facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}
+        if o.distil:
+            tell("fitting a reward …")
+            facts |= distilled(run.reward, sets, o.distil, out)
+    show({"run": str(o.dir), **({} if demos is None else {"demos": demos.source}), **facts}, o.json, ("kinds",))
+    if not o.json:
+        tabulate(facts["kinds"])
+        print(
+            f"written: {', '.join(sorted({*map(str, out.glob(f'{stem}.*')), *filter(None, [facts.get('distilled')])}))}"
+        )
+
+
+def inspect(o: Namespace) -> None:
+    """Check a file of demonstrations, and tell what is in it.
+
+    FILE  An .npz file.
+    --env ID  Compare with the spaces of this environment too.
+    --json  Print one JSON object.
+    """
+    from iqlearn.cli.output import show
+    from iqlearn.envs.gym import Environment
+
+    demos = iq.Demos.load(o.file)
+    facts = demos.summary()
+    if o.env is not None:
+        demos.check_task(Environment.of(o.env).task, o.env)
+        if demos.env not in (None, o.env):
+            facts["remarks"].append(f"the file names another environment, {demos.env}")
+    show(facts, o.json)
+
+
+def collect(o: Namespace) -> None:
+    """Record demonstrations: play a run's policy, and write its episodes.
+
+    DIR  Run folder.
+    --out FILE [required]  The .npz file to write.
+    --episodes N [10]  Episodes to record.
+    --seed N [0]  Which episodes. None of them is met in training or evaluation.
+    --best  Take the policy whose states were closest to the expert's instead of the last.
+    --overwrite  Replace the file.
+    """
+    from iqlearn.cli.output import show
+    from iqlearn.evaluation.returns import Evaluator, as_arrays, reset_seed
+
+    check_episodes(o)
+    if o.out.exists() and not o.overwrite:
+        raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
+    run = iq.Run.load(o.dir, o.best)
+    evaluator = Evaluator(run.environment())
+    episodes = evaluator.play(run.played, o.episodes, reset_seed("collect", o.seed))
+    evaluator.close()
+    demos = iq.Demos.from_arrays({**as_arrays(episodes), "env": run.origin.title}, str(o.out))
+    demos.save(o.out)
+    show(demos.summary(), False)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "expert": expert,
+    "resume": resume,
+    "evaluate": evaluate,
+    "reward": reward,
+    "demos inspect": inspect,
+    "demos collect": collect,
+}
+BEGINNINGS: dict[str, Callable[[Namespace], Begun]] = {"train": begin_train, "expert": begin_expert}
+"""What finds out which settings a command has."""
+
+
+def named_env(o: Namespace) -> Any:
+    """The environment of --env, made once to see that it can be; none without."""
+    from iqlearn.envs.gym import Environment
+
+    if o.env is None and o.env_arg:
+        raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
+    environment = None if o.env is None else Environment.of(o.env, dict(map(assigned, o.env_arg or ())))
+    return environment and environment.task and environment
+
+
+def assigned(word: str) -> tuple[str, Any]:
+    """Name and value of a word NAME=VALUE, the value a Python or JSON literal, else a string."""
+    name, equals, text = word.partition("=")
+    if not (name.isidentifier() and equals):
+        raise InputError(f"--env-arg is {word!r}; expected NAME=VALUE.")
+    for read in (ast.literal_eval, json.loads):
+        with suppress(ValueError, SyntaxError):
+            return name, read(text)
+    return name, text
+
+
+def taken(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """The changes that are settings of this class, taken out."""
+    return {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
+
+
+def changed(settings: Any, changes: dict[str, Any]) -> Any:
+    """The settings with these changes, those of a part (`critic.hidden`) in that part.
+
+    Raises:
+        InputError: the part is an extension that is not active, or a value is out of range.
+    """
+    top: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        part, _, last = name.rpartition(".")
+        (parts.setdefault(part, {}) if part else top)[last] = value
+    active = {extension.name: replace(extension, **parts.pop(extension.name, {})) for extension in settings.extensions}
+    for part, values in parts.items():
+        if not hasattr(settings, part):
+            flag = as_flag(f"{part}.{min(values)}")
+            raise InputError(f"{flag} has no effect without extension {part}; leave it out, or add it to --extensions.")
+        top[part] = replace(getattr(settings, part), **values)
+    return replace(settings, **top, **({"extensions": tuple(active.values())} if has_extensions(settings) else {}))
+
+
+def has_extensions(settings: Any) -> bool:
+    """Whether extensions are a setting of the algorithm."""
+    return "extensions" in {f.name for f in fields(settings)}
+
+
+def arguments(o: Namespace, settings: Any, name: str) -> dict[str, Any]:
+    """Arguments that `learn` and `train_expert` share."""
+    from iqlearn.runs.folder import fresh
+
+    if o.overwrite and o.out is None:
+        raise InputError("--overwrite has no effect without --out; name the folder with the run to replace.")
+    out = o.out or fresh(Path("runs"), f"{Path(name.rpartition(':')[2]).stem}-{settings.name}")
+    callbacks = [] if o.tensorboard is None else [iq.TensorBoard(o.tensorboard)]
+    return {"steps": o.steps, "out": out, "overwrite": o.overwrite, "callbacks": callbacks}
+
+
+def as_flag(name: str) -> str:
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def check_episodes(o: Namespace) -> None:
+    """Refuse numbers of episodes and seeds that are too small."""
+    for name, least in (("episodes", 1), ("seed", 0)):
+        if getattr(o, name) < least:
+            raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least {least}.")

@@ -1,0 +1,84 @@
+"""What the commands print: how runs ended, and facts as tables or JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from iqlearn.errors import InputError
+from iqlearn.runs.run import Run
+from iqlearn.training.callbacks import DRIFTED
+
+
+def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    """Print how each run ended, and how to go on. Exit with code 130 if a run was interrupted.
+
+    Raises:
+        InputError: a run diverged.
+    """
+    pairs = list(zip(runs, folders, strict=True))
+    for run, folder in pairs:
+        r, unit = run.result, "updates" if run.interaction is None else "steps"
+        if not run.rows:
+            print(f"{folder}: stopped before the first evaluation")
+            continue
+        earned = "not evaluated, no environment is named (--env)"
+        if r.get("mean_return") is not None:
+            earned = f"return {r['mean_return']:.1f}"
+        if r.get("normalised_return") is not None:
+            earned += f" ({r['normalised_return']:.2f} of the expert)"
+        print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
+        if run.drift > DRIFTED:
+            print(
+                f"{folder}: its states are {run.drift:.1f} times as far from the expert's as after "
+                f"{r['best_step']:.0f} {unit}; that policy is kept: iqlearn evaluate {folder} --best"
+            )
+    stopped = [folder for run, folder in pairs if run.result["status"] == "interrupted"]
+    together = [folders[0].parent] if len(stopped) == len(folders) > 1 else stopped
+    if stopped:
+        print("Go on with: " + "; ".join(f"iqlearn resume {folder}" for folder in together))
+    for run, folder in pairs:
+        if run.result["status"] == "diverged":
+            first, last = run.result["diverged_between"]
+            kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
+            raise InputError(
+                f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate."
+            )
+    if stopped:
+        raise SystemExit(130)
+
+
+def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:
+    """Print one JSON object, or a table without the facts to hide."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if name not in hide:
+            table.add_row(name.replace("_", " "), in_words(value))
+    Console().print(table)
+
+
+def tabulate(columns: dict[str, dict[str, Any]]) -> None:
+    """Print a column for each kind and a line for each fact."""
+    table = Table(box=None)
+    for name in ("", *columns):
+        table.add_column(name, justify="right" if name else "left")
+    for fact in next(iter(columns.values())):
+        table.add_row(fact.replace("_", " "), *(in_words(facts.get(fact)) for facts in columns.values()))
+    Console().print(table)
+
+
+def in_words(value: Any) -> str:
+    """A value for people: pairs of name and value of a dict, a list with semicolons."""
+    if isinstance(value, list):
+        return "; ".join(in_words(item) for item in value) or "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

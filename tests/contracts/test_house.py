@@ -1,0 +1,56 @@
+"""Rules of the house that the type checker and the linter do not check."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import iqlearn
+from iqlearn.algorithms import ALGORITHMS
+from iqlearn.extensions import EXTENSIONS
+
+SOURCE = Path(iqlearn.__file__).parent
+REGISTRIES = {"algorithms/__init__.py", "extensions/__init__.py"}
+MODELS = {"DiscreteSoftQ", "ContinuousSoftQ", "SoftQ", "RewardNet", "Policy", "ClippedGaussian", "TanhGaussian"}
+MAY_IMPORT_LATE = {"evaluation/plots.py", "training/callbacks.py"}
+"""Optional packages; the command line, which starts fast, is the other exception."""
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        yield path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {
+        n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)
+    }
+
+
+def kinds() -> set[str]:
+    """Names of the classes of settings, algorithms, extensions and models, and of what they inherit from."""
+    classes = [c for kind in (*ALGORITHMS.values(), *EXTENSIONS.values()) for c in kind.__mro__]
+    return {c.__name__ for c in classes if c.__module__.startswith("iqlearn.")} | MODELS | {"Algorithm", "Network"}
+
+
+def test_code_asks_settings_and_models_what_they_can_do_not_what_they_are():
+    asked = []
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
+            if called in ("isinstance", "issubclass") and names(node.args[1]) & kinds():
+                asked.append(f"{path}:{node.lineno}")
+            if isinstance(node, ast.MatchClass) and names(node.cls) & kinds():
+                asked.append(f"{path}:{node.lineno}")
+    assert len([place for place in asked if place.split(":")[0] not in REGISTRIES]) <= 3, asked
+
+
+def test_imports_stand_at_the_top_of_a_file():
+    late = []
+    for path, tree in trees():
+        if path.startswith("cli/") or path in MAY_IMPORT_LATE:
+            continue
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+                inside = (n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom))
+                late += [f"{path}:{node.lineno}" for node in inside]
+    assert late == []

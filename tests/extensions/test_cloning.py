@@ -1,0 +1,222 @@
+"""Behavioural cloning pretraining with states around the expert's, the cloning term, and policy regularisation."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.algorithms.base import Behaviour, Now, Rows
+from iqlearn.data.sources import Demonstrations
+from iqlearn.extensions import cloning
+from iqlearn.extensions.cloning import Cloning
+from iqlearn.networks import encoders
+from iqlearn.networks.distributions import ClippedGaussian
+from iqlearn.networks.gaussian_process import expert_process
+from iqlearn.networks.mlp import MLP
+from iqlearn.types import ActionScale, ArraySpec, Bounds, TaskSpec
+
+TASK = TaskSpec(ArraySpec((3,)), Bounds((-2.0, -1.0), (2.0, 3.0)))
+SMALL = iq.Network((32,), "silu")
+SETTINGS = iq.IQLearnContinuous(critic=SMALL, critics=2, actor=SMALL, squash="clip", scaling="standard")
+
+
+def wanted(obs: np.ndarray) -> np.ndarray:
+    """What the expert does, in units of the environment."""
+    return np.stack([2.0 * np.tanh(obs[:, 0] / 5.0), 1.0 + obs[:, 1]], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def demos() -> iq.Demos:
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(60, 3)).astype(np.float32) * [5.0, 0.5, 0.0] + [0.0, 0.0, 7.0]
+    obs = obs.astype(np.float32)
+    n = len(obs)
+    arrays = {"obs": obs, "act": wanted(obs), "next_obs": obs, "ep": np.zeros(n, int)}
+    return iq.Demos.from_arrays(arrays | {"term": np.zeros(n, bool), "trunc": np.arange(n) == n - 1})
+
+
+def state_of(demos: iq.Demos, task: TaskSpec = TASK, extension: Cloning | None = None):
+    encoder = encoders.fit(task.obs, demos.obs, "standard")
+    state = SETTINGS.init(task, encoder, jr.key(0))
+    if extension is None:
+        return state
+    known = Demonstrations.of(demos)
+    return replace(state, aux={"cloning": extension.begin(task, SETTINGS, state, known, jr.key(9))})
+
+
+@pytest.fixture(scope="module")
+def state(demos):
+    return state_of(demos)
+
+
+def prepared(extension: Cloning, state, known: Demonstrations, task: TaskSpec = TASK, labelled: bool = True):
+    return extension.prepare(Now(task, SETTINGS, known, state, known, jr.key(0), labelled))
+
+
+def made(demos: iq.Demos, state, reach: float = 0.3):
+    """The states that are cloned, and their actions."""
+    known = Demonstrations.of(demos).expert()
+    unit = state.model.actions.to_unit(known.action)
+    process = expert_process(np.asarray(state.model.encoder(known.obs)), np.asarray(unit))
+    rows = known.obs, np.asarray(known.action)
+    return Cloning(reach=reach).with_neighbours(state.model, *rows, process, np.random.default_rng(1))
+
+
+def test_half_are_the_experts_own_and_half_are_close_to_one_of_them(demos, state):
+    obs, action = made(demos, state)
+    half = cloning.NEIGHBOURS
+    assert len(obs) == len(action) == 2 * half
+    apart = np.abs(obs[:half, None] - demos.obs[None]).sum(axis=2)
+    assert np.all(apart.min(axis=1) == 0.0)
+    np.testing.assert_array_equal(action[:half], demos.actions[apart.argmin(axis=1)])
+    scaled = obs[half:, None, :2] / demos.obs[:, :2].std(axis=0) - demos.obs[None, :, :2] / demos.obs[:, :2].std(axis=0)
+    nearest = np.sqrt((scaled**2).sum(axis=2).min(axis=1))
+    assert nearest.min() > 0.0
+    assert nearest.max() < 5 * 0.3  # standard deviations of a normal
+    np.testing.assert_array_equal(obs[half:, 2], 7.0)  # what never varies stays
+
+
+def test_their_actions_are_what_the_expert_would_do_in_units_of_the_environment(demos, state):
+    obs, action = (x[cloning.NEIGHBOURS :] for x in made(demos, state))
+    true = np.clip(wanted(obs), [-2.0, -1.0], [2.0, 3.0])
+    assert np.sqrt(np.mean((action - true) ** 2)) < 0.03
+    assert np.all(action >= [-2.0, -1.0])
+    assert np.all(action <= [2.0, 3.0])
+
+
+def test_categories_and_pixels_are_not_moved(demos, state):
+    whole = np.random.default_rng(2).integers(0, 12, size=demos.obs.shape).astype(np.uint8)
+    task = replace(TASK, obs={"place": ArraySpec((3,)), "pixels": ArraySpec((3,), "uint8")})
+    fields = {f"{name}/{part}": x for name in ("obs", "next_obs") for part, x in (("place", demos.obs), ("pixels", whole))}
+    rest = {name: getattr(demos, name) for name in ("act", "term", "trunc", "ep")}
+    mixed = iq.Demos.from_arrays(fields | rest)
+    obs, _ = made(mixed, state_of(mixed, task), reach=0.5)
+    assert obs["pixels"].dtype == np.uint8
+    assert {tuple(row) for row in obs["pixels"].tolist()} <= {tuple(row) for row in whole.tolist()}
+    assert len(np.unique(obs["place"][cloning.NEIGHBOURS :, 0])) > len(demos)
+
+
+def test_padding_is_no_demonstration(demos, state):
+    """Two seeds' demonstrations are padded to one size; the padding is not cloned."""
+    few, extension = demos.subsample(2), Cloning(updates=5)
+    padded = Demonstrations.of(few, rows=len(demos))
+    clones = [prepared(extension, state, known).model.actor for known in (Demonstrations.of(few), padded)]
+    jax.tree.map(np.testing.assert_array_equal, *clones)
+
+
+def test_where_there_is_plenty_nothing_is_made_up(demos, state, monkeypatch):
+    monkeypatch.setattr(cloning, "expert_process", lambda *_: pytest.fail("a process is fitted"))
+    known = Demonstrations.of(demos)
+    monkeypatch.setattr(cloning, "ENOUGH", 59)
+    prepared(Cloning(updates=5), state, known)
+    monkeypatch.setattr(cloning, "ENOUGH", 60)
+    prepared(Cloning(updates=5, reach=0.0), state, known)
+    with pytest.raises(pytest.fail.Exception):
+        prepared(Cloning(updates=5), state, known)
+
+
+def test_the_clone_learns_them(demos, state):
+    """It is nearer to what the process says around the path than a clone of the path alone."""
+    obs, action = (jnp.asarray(x[cloning.NEIGHBOURS :]) for x in made(demos, state, 1.0))
+
+    def error(reach: float) -> float:
+        cloned = prepared(Cloning(updates=5_000, reach=reach), state, Demonstrations.of(demos))
+        return float(jnp.mean((cloned.model.act(obs) - action) ** 2))
+
+    assert error(1.0) < 0.8 * error(0.0)
+
+
+def test_the_clone_is_the_actor_the_averaged_actor_and_what_regularisation_refers_to(demos):
+    known = Demonstrations.of(demos)
+    for regularisation, settings in ((1.0, replace(SETTINGS, average_rate=0.1)), (0.0, SETTINGS)):
+        extension = Cloning(updates=5, regularisation=regularisation)
+        before = settings.init(TASK, encoders.fit(TASK.obs, demos.obs, "standard"), jr.key(0))
+        aux = extension.begin(TASK, settings, before, known, jr.key(9))
+        after = prepared(extension, replace(before, aux={"cloning": aux}), known)
+        assert jax.tree.structure(after.aux["cloning"]) == jax.tree.structure(aux), "compiled and saved before it is known"
+        assert np.any(after.model.actor.layers[0].weight != before.model.actor.layers[0].weight)
+        others = [after.target.actor, after.aux["cloning"].get("clone")] if regularisation else []
+        for other in others:
+            jax.tree.map(np.testing.assert_array_equal, other, after.model.actor)
+
+
+def test_unknown_actions_are_not_cloned(demos):
+    extension = Cloning(updates=5)
+    state = state_of(demos, extension=extension)
+    assert prepared(extension, state, Demonstrations.of(demos), labelled=False) is state
+    none = Cloning(updates=0, regularisation=0.0)
+    assert prepared(none, state, Demonstrations.of(demos)) is state
+
+
+def test_the_terms_of_the_actors_loss(demos, state):
+    """By hand: one expert row off by 0.5 and 0.1, one learner row off the clone by 0.2 and 0, trusted by a half."""
+    constant = MLP(3, 4, iq.Network(()), jr.key(0))
+    parts = jnp.zeros((3, 4)), jnp.array([0.3, 0.0, 0.0, 0.0])
+    clone = eqx.tree_at(lambda m: (m.layers[0].weight, m.layers[0].bias), constant, parts)
+    mean = jnp.array([[0.5, 0.1], [0.1, 0.0]])
+    policy = ClippedGaussian(mean, jnp.zeros_like(mean))
+    rows = Rows(policy, jnp.zeros((2, 3)), jnp.zeros((2, 2)), 1, jnp.array([1.0, 0.5]))
+    loss, figures = Cloning(weight=10.0, regularisation=4.0).actor_loss({"clone": clone}, rows)
+    expert, held = float(policy.distance(rows.unit)[0]), float(policy.distance(jnp.array([[0, 0], [0.3, 0.0]]))[1])
+    assert expert == pytest.approx(0.26)
+    assert held == pytest.approx(0.04)
+    assert float(loss) == pytest.approx(10.0 * expert + 4.0 * 0.5 * held)
+    assert float(figures["clone_distance"]) == pytest.approx(held)
+    assert Cloning(weight=10.0, regularisation=0.0).actor_loss({}, rows)[1] == {}
+    gradient = jax.grad(lambda clone: Cloning().actor_loss({"clone": clone}, rows)[0])(clone)
+    assert not np.any(gradient.layers[0].bias), "the clone is fixed"
+
+
+def test_the_learner_acts_with_the_clone_from_the_first_step_on(state):
+    """Without a clone others decide: the first steps are random."""
+    assert Cloning(updates=5).behaviour({}, state.model, 0) == Behaviour(state.model, random=0.0)
+    assert Cloning(updates=0, regularisation=0.0).behaviour({}, state.model, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("extension", "settings", "online", "told"),
+    [
+        (Cloning(), iq.IQLearn(), True, "cloning has no effect on iq; expected a run without it"),
+        (Cloning(), iq.IQLearnContinuous(), False, r"cloning\.regularisation is 1\.0; expected 0 offline"),
+        (Cloning(regularisation=0.0), iq.IQLearnContinuous(state_only=True), False, "none of it with state_only"),
+    ],
+)
+def test_runs_in_which_it_has_no_effect_are_refused(extension, settings, online, told):
+    with pytest.raises(iq.InputError, match=told):
+        extension.check(settings, online, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"updates": 0}, r"cloning\.regularisation is 1\.0; expected 0 without cloning\.updates"),
+        ({"reach": -1.0}, r"reach is -1\.0"),
+        ({"weight": float("inf")}, "weight is inf"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, told):
+    with pytest.raises(iq.InputError, match=told):
+        Cloning(**change)
+
+
+def test_it_is_recommended_wherever_actions_are_known_or_can_be_inferred(demos):
+    plain, hidden = iq.IQLearnContinuous(), iq.IQLearnContinuous(state_only=True)
+
+    def suggested(settings, online: bool):
+        return Cloning.suggest(demos, TASK, settings, online, 1_000)[0]
+
+    assert suggested(plain, True) == suggested(hidden, True) == Cloning()
+    assert suggested(plain, False) == Cloning(weight=1_000.0, regularisation=0.0)
+    assert suggested(hidden, False) is None
+    assert suggested(iq.IQLearn(), True) is None
+
+
+def test_actions_are_scaled_before_they_are_compared():
+    """A clone of an expert that acts at its bounds acts at its bounds."""
+    unit = ActionScale(TASK.bounds).to_unit(jnp.array([[2.0, 3.0], [-2.0, -1.0]]))
+    np.testing.assert_allclose(unit, [[1.0, 1.0], [-1.0, -1.0]])

@@ -1,0 +1,101 @@
+"""Run folders: how a folder is claimed, and what is in it."""
+
+import pytest
+
+from iqlearn.errors import InputError
+from iqlearn.files import write_json
+from iqlearn.runs import folder
+
+
+def test_claim_makes_the_folder_and_its_parents(tmp_path):
+    folder.claim(tmp_path / "a" / "b", overwrite=False)
+    assert (tmp_path / "a" / "b").is_dir()
+    folder.claim(tmp_path / "a" / "b", overwrite=False)  # empty: free
+
+
+@pytest.mark.parametrize("name", [folder.CONFIG, folder.CHECKPOINT, "notes.txt", ".hidden"])
+def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=r"not empty.*--out.*--overwrite"):
+        folder.claim(tmp_path, overwrite=False)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_claim_with_overwrite_removes_the_run_and_nothing_else(tmp_path):
+    run = [getattr(folder, name) for name in ("CONFIG", "METRICS", "RESULT", "MODEL", "BEST", "CHECKPOINT", "CURVES")]
+    for name in [*run, "notes.txt"]:
+        (tmp_path / name).write_text("old")
+    (tmp_path / "folder").mkdir()
+    folder.claim(tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "notes.txt"]
+
+
+def test_claim_with_overwrite_removes_the_runs_of_seeds_too(tmp_path):
+    for seed in ("seed-0", "seed-2"):
+        (tmp_path / seed).mkdir()
+        (tmp_path / seed / folder.CONFIG).write_text("old")
+    (tmp_path / "seed-2" / "notes.txt").write_text("mine")
+    folder.claim(tmp_path, overwrite=True)
+    assert folder.seeds_in(tmp_path) == []
+    assert (tmp_path / "seed-2" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_claim_refuses_a_file(tmp_path, overwrite):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        folder.claim(tmp_path / "out", overwrite)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
+    left = [tmp_path / name for name in ("reward.json", "reward.png", "reward-state.safetensors")]
+    for path in left:
+        path.write_text("old")
+    folder.claim(tmp_path, overwrite=True)
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "stopped", "completed", "diverged", None])
+def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
+    (tmp_path / folder.RESULT).write_text("{" if status is None else f'{{"status": "{status}"}}')
+    with pytest.raises(InputError, match="not empty") as caught:
+        folder.claim(tmp_path, overwrite=False)
+    assert (f"iqlearn resume {tmp_path}" in str(caught.value)) == (status in ("running", "interrupted", "stopped"))
+
+
+def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
+    for seed, status in (("seed-0", "completed"), ("seed-1", "running")):
+        (tmp_path / seed).mkdir()
+        (tmp_path / seed / folder.CONFIG).write_text("{}")
+        (tmp_path / seed / folder.RESULT).write_text(f'{{"status": "{status}"}}')
+    with pytest.raises(InputError, match=f"iqlearn resume {tmp_path}, "):
+        folder.claim(tmp_path, overwrite=False)
+
+
+def test_claim_tells_of_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"file/out cannot be written \(Not a directory\); expected a folder.*--out"):
+        folder.claim(tmp_path / "file" / "out", overwrite=False)
+
+
+def test_a_new_name_is_found_beside_those_that_are_taken(tmp_path):
+    for name in ("run", "run-2"):
+        assert folder.fresh(tmp_path, "run").name == name
+        (tmp_path / name).mkdir()
+    assert folder.fresh(tmp_path, "run").name == "run-3"
+
+
+def test_the_runs_in_a_folder_are_its_own_or_those_of_its_seeds_in_order(tmp_path):
+    for seed in (10, 2, 1):
+        (tmp_path / f"seed-{seed}").mkdir()
+        write_json(tmp_path / f"seed-{seed}" / folder.CONFIG, {})
+    assert [part.name for part in folder.runs_in(tmp_path)] == ["seed-1", "seed-2", "seed-10"]
+    assert folder.runs_in(tmp_path / "seed-2") == [tmp_path / "seed-2"]
+    with pytest.raises(InputError, match=r"No config\.json in"):
+        folder.runs_in(tmp_path / "nowhere")
+
+
+def test_looking_at_a_folder_touches_nothing(tmp_path):
+    folder.vacant(tmp_path / "new", overwrite=False)
+    assert list(tmp_path.iterdir()) == []

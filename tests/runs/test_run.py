@@ -1,0 +1,164 @@
+"""A run and its folder: what is saved is loaded again, and every damage is one sentence."""
+
+import functools
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.runs import folder
+from iqlearn.types import rows
+
+SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
+
+
+@pytest.fixture(scope="module")
+def demos(cartpole):
+    arrays = cartpole.take(3).subsample(2).arrays()
+    del arrays["env"]
+    return iq.Demos.from_arrays(arrays, source="part.npz")
+
+
+@pytest.fixture(scope="module")
+def whole(demos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    iq.learn(SETTINGS, demos, seed=5, out=out, steps=10, evaluations=4, quiet=True)
+    return out
+
+
+def copied(source: Path, target: Path) -> Path:
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_loaded_run_is_the_run_that_was_saved(demos, whole, tmp_path):
+    run = iq.Run.load(whole)
+    run.save(tmp_path / "copy")
+    for name in (folder.MODEL, folder.METRICS, folder.CONFIG, folder.RESULT):
+        assert (tmp_path / "copy" / name).read_bytes() == (whole / name).read_bytes(), name
+    with pytest.raises(iq.InputError, match="not empty"):
+        run.save(tmp_path / "copy")
+    run.save(tmp_path / "copy", overwrite=True)
+    assert run.settings == SETTINGS
+    assert run.origin.sha256 == demos.sha256()
+
+
+def test_a_run_in_memory_is_the_run_in_its_folder(demos, tmp_path):
+    run = iq.learn(SETTINGS, demos, steps=4, evaluations=2, out=tmp_path / "run", quiet=True)
+    loaded = iq.Run.load(tmp_path / "run")
+    assert (loaded.settings, loaded.schedule, loaded.origin) == (run.settings, run.schedule, run.origin)
+    assert (loaded.task, loaded.interaction) == (run.task, run.interaction)
+    np.testing.assert_array_equal(loaded.policy(demos.obs), run.policy(demos.obs))
+    np.testing.assert_array_equal(loaded.reward(demos), run.reward(demos))
+    assert loaded.result == json.loads((tmp_path / "run" / folder.RESULT).read_text())
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv", "model.safetensors"])
+def test_a_missing_file_is_one_sentence(whole, tmp_path, name):
+    (copied(whole, tmp_path) / name).unlink()
+    with pytest.raises(iq.InputError, match=rf"{name}.*expected") as caught:
+        iq.Run.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "model.safetensors"])
+def test_a_file_cut_short_is_one_sentence(whole, tmp_path, name):
+    path = copied(whole, tmp_path) / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(iq.InputError, match=rf"{name}.*damaged.*expected") as caught:
+        iq.Run.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["settings", "schedule", "origin", "task", "interaction"])
+@pytest.mark.parametrize("change", ["gone", "null", "unknown"])
+def test_a_config_with_a_wrong_part_names_the_file(whole, tmp_path, key, change):
+    path = copied(whole, tmp_path) / "config.json"
+    config = json.loads(path.read_text())
+    part = config.pop(key)
+    if change != "gone":
+        config[key] = None if change == "null" else {**(part or {}), "unknown": 1}
+        if key == "task" and change == "unknown":
+            del config[key]["actions"]
+    path.write_text(json.dumps(config))
+    if (key, change) == ("interaction", "null"):  # as offline
+        iq.Run.load(tmp_path)
+        return
+    with pytest.raises(iq.InputError, match=r"config\.json"):
+        iq.Run.load(tmp_path)
+
+
+def test_metrics_without_a_step_are_damaged(whole, tmp_path):
+    path = copied(whole, tmp_path) / "metrics.csv"
+    path.write_text("step,loss\n3,1\n,2\n")
+    with pytest.raises(iq.InputError, match=r"metrics\.csv is damaged; expected every row with its step"):
+        iq.Run.load(tmp_path)
+
+
+def test_a_run_and_demonstrations_print_as_one_line(demos, whole):
+    assert repr(iq.Run.load(whole)) == "<Run iq on part.npz, seed 5: completed>"
+    assert repr(demos) == f"<Demos part.npz: {len(demos)} transitions of 3 episodes>"
+
+
+def test_a_folder_of_several_seeds_is_no_run(demos, tmp_path):
+    iq.learn(SETTINGS, demos, seeds=[3, 4], steps=4, evaluations=1, out=tmp_path / "runs", quiet=True)
+    assert [iq.Run.load(path).schedule.seed for path in folder.runs_in(tmp_path / "runs")] == [3, 4]
+    with pytest.raises(iq.InputError, match="holds the runs of 2 seeds; expected one, such as .*seed-3"):
+        iq.Run.load(tmp_path / "runs")
+
+
+def test_without_an_environment_no_best_policy_is_kept(whole):
+    with pytest.raises(iq.InputError, match=r"keeps no policy beside the last one; expected best\.safetensors"):
+        iq.Run.load(whole, best=True)
+
+
+@pytest.fixture(scope="module")
+def played(cartpole, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "played"
+    length = {"steps": 20, "evaluations": 4, "eval_episodes": 2, "sampled": True, "quiet": True}
+    return iq.learn(SETTINGS, cartpole, env="CartPole-v1", seed=2, out=out, **length), out
+
+
+def test_the_best_policy_is_that_of_the_least_occupancy_distance(cartpole, played):
+    run, out = played
+    distances = [row["occupancy_distance"] for row in run.rows]
+    best = distances.index(min(distances))
+    assert run.result["best_step"] == run.rows[best]["step"]
+    assert run.drift == pytest.approx(distances[-1] / min(distances))
+    loaded = iq.Run.load(out, best=True)
+    short = iq.learn(
+        SETTINGS, cartpole, env="CartPole-v1", seed=2, steps=20, evaluations=4, eval_episodes=2, quiet=True,
+        callbacks=[lambda training: training.done == run.result["best_step"]],
+    ) if best < 3 else run
+    np.testing.assert_array_equal(loaded.reward(cartpole), short.reward(cartpole))
+
+
+def test_a_policy_that_was_evaluated_with_samples_still_is_by_its_own_mode(played):
+    run, out = played
+    loaded = iq.Run.load(out)
+    returns = {sampled: loaded.evaluate(4, sampled=sampled).tolist() for sampled in (None, True, False)}
+    assert returns[None] == returns[True] != returns[False]
+    assert returns[None] == loaded.evaluate(4).tolist() == run.evaluate(4).tolist()
+    assert loaded.evaluate(4, seed=1).tolist() != returns[None]
+
+
+def test_a_run_is_evaluated_in_its_own_or_another_environment_of_the_task(played, whole):
+    run, _ = played
+    shorter = functools.partial(gym.make, "CartPole-v1", max_episode_steps=5)
+    assert run.evaluate(3, env=shorter).tolist() == [5.0] * 3
+    with pytest.raises(iq.InputError, match="Acrobot-v1 has .*the run's policy is for"):
+        run.evaluate(1, env="Acrobot-v1")
+    with pytest.raises(iq.InputError, match="The run names no environment; expected one"):
+        iq.Run.load(whole).evaluate(1)
+
+
+def test_an_algorithm_without_a_reward_says_so(demos):
+    run = iq.learn(iq.BC(network=iq.Network((8,))), demos, steps=2, evaluations=1, quiet=True)
+    with pytest.raises(iq.InputError, match="'bc' learns no reward; train with --algorithm iq"):
+        _ = run.reward
+    assert len(run.policy(demos.obs)) == rows(demos.obs)
