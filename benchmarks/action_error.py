@@ -37,7 +37,7 @@ def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.
         for seed in seeds:
             part = recorded.take(count, seed=seed).subsample(every, seed=seed)
             error = leave_one_out_error(part, spec)
-            values = (f"{task}{suffix}", count, every, seed, tables.commit(), len(part), round(error or 0.0, 4))
+            values = (f"{task}{suffix}", count, every, seed, tables.COMMIT, len(part), round(error or 0.0, 4))
             print(*values, flush=True)
             tables.merge(out, COLUMNS, [dict(zip(COLUMNS, values, strict=True))], key=5)
 

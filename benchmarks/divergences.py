@@ -50,7 +50,7 @@ class Job:
         return "offline" if self.task in OFFLINE else "online"
 
     def key(self, seed: int) -> tuple[str, ...]:
-        return (self.task, self.mode, self.divergence, str(seed), str(self.steps), tables.commit())
+        return (self.task, self.mode, self.divergence, str(seed), str(self.steps), tables.COMMIT)
 
     def runs(self, demos: iq.Demos) -> list[iq.Run]:
         count, every = PARTS[self.task]

@@ -86,7 +86,7 @@ def rows(job: Job, seeds: int, steps: int, episodes: int, sampled: bool) -> list
             mean = float(row["return_mean"] or 0.0)
             normalised = round((mean - random) / (expert - random), 4)
             key = (job.task, job.demos.source, job.algorithm, job.trajectories, job.subsample, int(row["step"] or 0))
-            values = (*key, run.schedule.seed, tables.commit(), round(mean, 2), normalised)
+            values = (*key, run.schedule.seed, tables.COMMIT, round(mean, 2), normalised)
             found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 

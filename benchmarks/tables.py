@@ -21,6 +21,10 @@ def commit(checkout: Path = ROOT) -> str:
     return git("rev-parse", "--short=7", "HEAD", checkout=checkout).strip()
 
 
+COMMIT = commit()
+"""Of this checkout when the script began."""
+
+
 def read(path: Path) -> list[TextRow]:
     """The rows of a table; none where there is no file yet."""
     if not path.is_file():
@@ -32,14 +36,14 @@ def read(path: Path) -> list[TextRow]:
 def merge(path: Path, columns: Sequence[str], new: Sequence[Row], key: int) -> None:
     """Write new rows into a table. Old rows that agree with a new one in the first `key` columns are replaced.
 
-    Rows are sorted by these columns, numbers as numbers. Rows that agree in all of them keep their order. The column
-    `commit` is filled with the commit of this checkout in new rows that leave it out.
+    Rows are sorted by these columns, numbers as numbers. Rows that agree in all of them keep their order. New rows that
+    name no commit get `COMMIT`.
     """
 
     def of(row: Row) -> tuple[str, ...]:
         return tuple(str(row.get(name, "")) for name in columns[:key])
 
-    new = [{"commit": commit(), **row} for row in new]
+    new = [{"commit": COMMIT, **row} for row in new]
     replaced = {of(row) for row in new}
     rows = [*(row for row in read(path) if of({**row}) not in replaced), *new]
     path.parent.mkdir(parents=True, exist_ok=True)

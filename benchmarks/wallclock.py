@@ -26,7 +26,7 @@ def timed(job: Job, folder: Path) -> tables.Row:
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "iqlearn", *job.command(folder)], check=True, capture_output=True)
     seconds, reached = time.perf_counter() - started, read_json(folder / RESULT)["normalised_return"]
-    figures = (job.task, job.seed, job.steps, tables.commit(), round(seconds, 1), round(reached, 4))
+    figures = (job.task, job.seed, job.steps, tables.COMMIT, round(seconds, 1), round(reached, 4))
     return dict(zip(COLUMNS, figures, strict=True))
 
 

@@ -314,7 +314,9 @@ def recommended(
     extensions = changes.get("extensions", tuple(found))
     visits = mode == "online" or any(extension.visits for extension in extensions)
     told = any(extension.tells for extension in extensions)
-    reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'the defaults of ' + kind.__name__}."
+    if extensions and not found:
+        reasons = [f"extensions as asked for, {', '.join(extension.name for extension in extensions)}"]
+    reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'no extension'}."
     more = {"reason": reason} | ({"extensions": extensions} if "extensions" in known else {})
     settings = kind.recommended(visits, told, **(more | changes))
     if not quiet:

@@ -1,4 +1,4 @@
-"""The defaults are the method of the paper (IQ-Learn, NeurIPS 2021), and each deviation from it is a setting of its own."""
+"""The defaults are the method of the paper (IQ-Learn, NeurIPS 2021); each deviation from it is a setting of its own."""
 
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any

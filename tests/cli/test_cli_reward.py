@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
@@ -119,7 +120,7 @@ def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
     learner = Learner(run, None, run.origin.environment)
     api.restore(learner, folder / "checkpoint.safetensors")
     replay: Any = learner.source
-    found = replay.replay._rows(np.arange(int(replay.replay.size)))
+    found = replay.replay._rows(jnp.arange(int(replay.replay.size)))
     return jax.tree.map(np.asarray, found.transitions), np.asarray(found.reward)
 
 
@@ -145,9 +146,9 @@ def test_an_expert_is_paid_for_what_follows_an_end_at_its_own_discount(trained, 
     out, words = tmp_path / "expert", (*SHORT, *NETWORKS, "--gamma", "0.8")
     try:
         iqlearn("expert", "--env", "IqlearnFalling-v0", "--reward", trained, "--out", out, *words)
+        batch, paid = remembered(out)
     finally:
         del gym.registry["IqlearnFalling-v0"]
-    batch, paid = remembered(out)
     ends = np.asarray(batch.terminal)
     assert ends.any()
     np.testing.assert_allclose(paid[ends], -1.0 / (1.0 - 0.8), rtol=1e-5)

@@ -9,7 +9,7 @@ from iqlearn.training.callbacks import Progress, working
 
 def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
     run = SimpleNamespace(settings=iq.IQLearn(), origin=SimpleNamespace(title="CartPole-v1"), rows=[])
-    training: Any = SimpleNamespace(runs=[run], steps=100, done=0, rate=0.0)
+    training: Any = SimpleNamespace(runs=[run], steps=100, done=0, rate=0.0, checkpoints=list)
     progress = Progress()
     progress.on_start(training)
     rounds = [(20, 0.0, 12.5, 0.0), (50, 0.25, 12.5, 1234.5), (100, 0.125, None, 1234.5)]

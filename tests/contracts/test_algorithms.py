@@ -126,6 +126,14 @@ def test_it_has_what_an_algorithm_has(name):
     assert (kind.family in algorithms.imitators()) == (kind.family != EXPERT)
 
 
+@EVERY
+def test_the_defaults_are_those_of_the_nearest_class(name):
+    """With two bases, the fields of the first one hide those of the second, also fields that it only inherits."""
+    kind = ALGORITHMS[name]
+    for f in fields(kind):
+        assert f.default == getattr(kind, f.name), f.name
+
+
 def test_a_family_that_there_is_not_is_refused_with_those_that_there_are():
     with pytest.raises(InputError, match=r"No algorithm 'gail' for discrete actions; expected one of iq, bc"):
         algorithms.of("gail", True)

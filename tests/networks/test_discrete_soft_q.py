@@ -1,5 +1,6 @@
 """The soft Q-function of discrete actions: policy, value and Q belong together."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -17,6 +18,13 @@ OBS = jr.normal(jr.key(9), (7, 4))
 ACTION = jnp.array([0, 1, 2, 0, 1, 2, 0])
 
 
+@eqx.filter_jit
+def call(m: DiscreteSoftQ, name: str, *arguments: jax.Array) -> jax.Array:
+    """A method of the model, compiled."""
+    return getattr(m, name)(*arguments)
+
+
+@eqx.filter_jit
 def model(members: int = 1, temperature: float = 0.3, output_scale: float = 5.0) -> DiscreteSoftQ:
     return DiscreteSoftQ(SPEC, Network(hidden=(16,)), members, ENCODER, jr.key(0), temperature, output_scale)
 
@@ -24,38 +32,39 @@ def model(members: int = 1, temperature: float = 0.3, output_scale: float = 5.0)
 @pytest.mark.parametrize("members", [1, 3])
 def test_policy_value_and_q_belong_together(members):
     m = model(members)
-    q = m.all_q(OBS)
-    np.testing.assert_allclose(m.q(OBS, ACTION), np.asarray(q)[np.arange(7), np.asarray(ACTION)], rtol=1e-6)
-    np.testing.assert_allclose(m.v(OBS), 0.3 * np.log(np.exp(np.asarray(q) / 0.3).sum(axis=1)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(m.log_prob(OBS, ACTION), (m.q(OBS, ACTION) - m.v(OBS)) / 0.3, atol=1e-4)
-    total = sum(np.exp(m.log_prob(OBS, jnp.full(7, a))) for a in range(3))
+    every, q, v = np.asarray(call(m, "all_q", OBS)), call(m, "q", OBS, ACTION), call(m, "v", OBS)
+    np.testing.assert_allclose(q, every[np.arange(7), np.asarray(ACTION)], rtol=1e-6)
+    np.testing.assert_allclose(v, 0.3 * np.log(np.exp(every / 0.3).sum(axis=1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(call(m, "log_prob", OBS, ACTION), (q - v) / 0.3, atol=1e-4)
+    total = sum(np.exp(call(m, "log_prob", OBS, jnp.full(7, a))) for a in range(3))
     np.testing.assert_allclose(total, 1.0, atol=1e-5)
 
 
 def test_members_differ_and_their_mean_is_the_function():
     m = model(3)
-    members = m.member_q(OBS)
+    members = call(m, "member_q", OBS)
     assert members.shape == (3, 7, 3)
     assert float(jnp.abs(members[0] - members[1]).max()) > 1e-3
-    np.testing.assert_allclose(m.all_q(OBS), members.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(call(m, "all_q", OBS), members.mean(axis=0), atol=1e-6)
 
 
 def test_actions_follow_the_soft_policy():
     m = model(temperature=5.0)
     one = OBS[:1]
-    draws = m.act(jnp.repeat(one, 4000, axis=0), jr.key(1))
+    draws = call(m, "act", jnp.repeat(one, 4000, axis=0), jr.key(1))
     frequency = np.bincount(np.asarray(draws), minlength=3) / 4000
     np.testing.assert_allclose(
-        frequency, np.exp([float(m.log_prob(one, jnp.array([a]))[0]) for a in range(3)]), atol=0.03
+        frequency, np.exp([float(call(m, "log_prob", one, jnp.array([a]))[0]) for a in range(3)]), atol=0.03
     )
-    np.testing.assert_array_equal(m.act(OBS), jnp.argmax(m.all_q(OBS), axis=1))
+    np.testing.assert_array_equal(call(m, "act", OBS), jnp.argmax(call(m, "all_q", OBS), axis=1))
 
 
 def test_the_encoder_is_no_parameter():
-    gradient = jax.grad(lambda m: m.q(OBS, ACTION).sum())(model())
+    gradient = jax.jit(jax.grad(lambda m: m.q(OBS, ACTION).sum()))(model())
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient.encoder))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.net))
 
 
 def test_the_output_scale_is_a_factor():
-    np.testing.assert_allclose(model(output_scale=10.0).all_q(OBS), 2.0 * model().all_q(OBS), rtol=1e-5)
+    twice = call(model(output_scale=10.0), "all_q", OBS)
+    np.testing.assert_allclose(twice, 2.0 * call(model(), "all_q", OBS), rtol=1e-5)

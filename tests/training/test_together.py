@@ -1,6 +1,7 @@
 """Runs stacked into one program, as on a GPU, are the runs alone: what they meet, what they learn, what is kept."""
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +27,18 @@ ONLINE = {"env_kwargs": SHORT, "interaction": ACTING, **LENGTH}
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
-@pytest.fixture(scope="module")
-def stacked():
-    """Runs are stacked, as where there is a GPU."""
+@contextmanager
+def stacking():
+    """Runs are stacked, as where there is a GPU. The random policy plays one episode only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.jax, "default_backend", lambda: "gpu")
+        patch.setattr(trainer, "RANDOM_EPISODES", 1)
+        yield
+
+
+@pytest.fixture
+def stacked():
+    with stacking():
         yield
 
 
@@ -64,9 +72,8 @@ def test_together_is_alone_but_for_the_order_of_sums(pendulum, cartpole, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def whole(stacked, pendulum, tmp_path_factory):
+def whole(pendulum, tmp_path_factory):
     """Two runs that were never stopped, their folder, and what was in it at each evaluation."""
-    del stacked
     parent = tmp_path_factory.mktemp("whole")
     copies = []
 
@@ -75,8 +82,7 @@ def whole(stacked, pendulum, tmp_path_factory):
         shutil.copytree(parent / "runs", copies[-1])
 
     length = {"seeds": [0, 1], "out": parent / "runs", "callbacks": [copy]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "RANDOM_EPISODES", 1)
+    with stacking():
         return iq.learn(REGRESSED, pendulum, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
 
 
@@ -90,6 +96,7 @@ def test_each_run_is_evaluated_and_written(pendulum, whole):
     assert np.any(runs[0].policy(pendulum.obs[:3]) != runs[1].policy(pendulum.obs[:3]))
 
 
+@pytest.mark.usefixtures("stacked")
 def test_stopped_together_they_go_on_together(pendulum, whole):
     """Interrupted and continued is the whole, bit for bit."""
     _, out, copies = whole

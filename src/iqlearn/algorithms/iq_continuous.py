@@ -40,6 +40,10 @@ class IQLearnContinuous(Objective, ActorCritic):
     temperature, no scaling, no extension.
     """
 
+    batch_size: int = 256
+    """Transitions of an update: this many of the expert and, online, as many of the learner."""
+    target_rate: float = 0.005
+    """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
     value_term: ValueTerm = "expert_states"
     """Estimate of (1-γ)·E[V(s0)]: over initial states, expert states, expert transitions, or expert and learner
     transitions half each (offline: the expert's alone). `least_squares` has no such term."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import iqlearn as iq
 from iqlearn.errors import InputError
@@ -23,14 +23,8 @@ FEW = {"trajectories": 1, "subsample": 20}
 """What is taken of the built-in demonstrations of the default environment."""
 
 
-class Begun(NamedTuple):
-    """What the flags of settings depend on."""
-
-    settings: Any
-    """The settings before flags, as far as they do not depend on the demonstrations."""
-    environment: Any
-    demos: Any = None
-    mode: Any = "online"
+Begun = tuple[Any, Any, Any, Any]
+"""The settings before flags, as far as they do not depend on the demonstrations; environment, demonstrations, mode."""
 
 
 def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
@@ -63,7 +57,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     from iqlearn.runs.folder import vacant
     from iqlearn.runs.provenance import Interaction, Schedule
 
-    _, environment, demos, mode = begun
+    default, environment, demos, mode = begun
     if o.out is not None:
         vacant(o.out, o.overwrite)  # told before anything that takes time
     if o.seeds < 1:
@@ -71,7 +65,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     acting, times = taken(changes, Interaction), taken(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
-    steps = api.default_steps(begun.settings, mode) if o.steps is None else o.steps
+    steps = api.default_steps(default, mode) if o.steps is None else o.steps
     first = Schedule(steps, **times).seed
     seeds, parts = range(first, first + o.seeds), [demos] * o.seeds
     few = FEW if demos.source == f"builtin:{DEFAULT_ENV}" else {}
@@ -88,11 +82,12 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     api.check(settings, demos.task_spec() if task is None else task, interaction, steps)
     how = arguments(o, settings, name)
     if o.early_stopping is not None:
+        if task is None:
+            raise InputError("--early-stopping has no effect without an environment; give one with --env.")
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
-    for remark in demos.remarks():  # printed now that nothing is refused any more
-        print(f"iqlearn: {demos.source}: {remark}", file=sys.stderr)
-    if settings.reason:
-        print(f"iqlearn: {settings.reason}", file=sys.stderr)
+    told = [*(f"{demos.source}: {remark}" for remark in demos.remarks()), settings.reason]
+    for sentence in filter(None, told):  # now that nothing is refused any more
+        print(f"iqlearn: {sentence}", file=sys.stderr)
     how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
     finish(runs, [how["out"] / f"seed-{s}" for s in seeds]) if o.seeds > 1 else finish([runs], [how["out"]])
@@ -113,8 +108,8 @@ def begin_train(o: Namespace) -> Begun:
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
-    settings = kind() if o.preset == "paper" else kind.recommended(mode == "online", False)
-    return Begun(settings, environment, demos, mode)
+    default = kind() if o.preset == "paper" else kind.recommended(mode == "online", False)
+    return default, environment, demos, mode
 
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
@@ -122,17 +117,18 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
     from iqlearn.algorithms.base import told_by
     from iqlearn.extensions import EXTENSIONS
 
+    default, environment, _, mode = begun
     top = {name: value for name, value in changes.items() if "." not in name}
 
     def preset(**more: Any) -> Any:
         if o.preset == "paper":
-            return type(begun.settings)(**top, **more)
-        how: dict[str, Any] = {"mode": begun.mode, "steps": o.steps, "algorithm": o.algorithm, "quiet": True}
-        return iq.recommended(demos, begun.environment, **how, **top, **more)
+            return type(default)(**top, **more)
+        how: dict[str, Any] = {"mode": mode, "steps": o.steps, "algorithm": o.algorithm, "quiet": True}
+        return iq.recommended(demos, environment, **how, **top, **more)
 
     settings = preset()
     if o.extensions is not None:
-        names, known = {name.replace("-", "_") for name in o.extensions} - {"none"}, EXTENSIONS
+        names = {name.replace("-", "_") for name in o.extensions} - {"none"}
         known = EXTENSIONS if has_extensions(settings) else {}
         for name in names - known.keys():
             wanted = ", ".join([*known, "none"])
@@ -165,10 +161,11 @@ def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     from iqlearn.cli.output import finish
     from iqlearn.runs.provenance import Schedule
 
+    default, environment, *_ = begun
     acting, times = taken(changes, iq.Interaction), taken(changes, Schedule)
-    settings = changed(begun.settings, changes)
-    how = arguments(o, settings, begun.environment.name) | times
-    run = iq.train_expert(begun.environment, settings, reward=o.reward, interaction=iq.Interaction(**acting), **how)
+    settings = changed(default, changes)
+    how = arguments(o, settings, environment.name) | times
+    run = iq.train_expert(environment, settings, reward=o.reward, interaction=iq.Interaction(**acting), **how)
     finish([run], [how["out"]])
 
 
@@ -178,7 +175,7 @@ def begin_expert(o: Namespace) -> Begun:
 
     if (environment := named_env(o)) is None:
         raise InputError("--env is missing; expected the environment to learn in.")
-    return Begun(algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment)
+    return algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment, None, "online"
 
 
 def resume(o: Namespace) -> None:
@@ -283,11 +280,11 @@ def reward(o: Namespace) -> None:
         raise InputError(
             f"{out} cannot be made ({error.strerror}); expected a folder, choose another --out."
         ) from error
+    own = api.shown(run, o.dir) if o.refit else None
     with working("playing episodes …") as tell:
         sets = material(environment, run.played, demos, kinds, o.episodes, o.seed)
-        if o.refit:
+        if own is not None:
             tell("fitting a reward …")
-            own = api.shown(run, o.dir)
             told = refitted(environment, run.played, told, own, o.refit, o.episodes, o.seed, out)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
         facts = compare(environment, told, sets, out / stem, title)
@@ -298,9 +295,8 @@ def reward(o: Namespace) -> None:
     show({"run": str(o.dir), **({} if demos is None else {"demos": demos.source}), **facts}, o.json, ("kinds",))
     if not o.json:
         tabulate(facts["kinds"])
-        print(
-            f"written: {', '.join(sorted({*map(str, out.glob(f'{stem}.*')), *filter(None, [facts.get('distilled')])}))}"
-        )
+        written = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
+        print(f"written: {', '.join(sorted(written))}")
 
 
 def inspect(o: Namespace) -> None:

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
             run(list(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -105,10 +106,10 @@ def run_command(verb: str, words: list[str]) -> None:
         parser.add_short([kind for kind in SHORT if kind != "Objective" or verb == "train"])
         return parser.print_help()
     begun = BEGINNINGS[verb](options)
-    parser.add_all(begun.settings, everything or not asked)
+    parser.add_all(begun[0], everything or not asked)
     if asked:
         return parser.print_help()
-    given = vars(parser.read(words, f" with algorithm {begun.settings.name}"))
+    given = vars(parser.read(words, f" with algorithm {begun[0].name}"))
     return command(options, begun, {name: given[name] for name in given if name not in own})
 
 
@@ -136,7 +137,7 @@ class Parser(argparse.ArgumentParser):
         self.groups = {"flags": self.add_argument_group("flags")}
         for name, word, default, text in rows:
             self.add_own(name, word, default, text.replace("{families}", ", ".join(families())))
-        self.groups["flags"].add_argument("-h", "--help", action="store_true", help="Show the flags of most use.")
+        self.groups["flags"].add_argument("-h", "--help", action="store_true", help="Show this help.")
         if verb in BEGINNINGS:
             self.groups["flags"].add_argument("--help-all", action="store_true", help="Show every flag, by group.")
 

@@ -76,7 +76,7 @@ class ModelRollouts(Extension):
         told = f"the leave-one-out error of a linear model of the dynamics is {error:.3f} of a step"
         if error < ERROR_LIMIT:
             return cls(), f"learn in a model, because {told}, and the model is trusted below {ERROR_LIMIT}"
-        return None, f"{told}, and the model is trusted below {ERROR_LIMIT} only"
+        return None, f"learn without a model, because {told}, and the model is trusted below {ERROR_LIMIT} only"
 
     def source(self, now: Now) -> Source:
         """The demonstrations with particles in the model that is fitted to them."""

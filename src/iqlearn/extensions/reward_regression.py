@@ -80,7 +80,7 @@ class RewardRegression(Extension):
             return None, f"trust a clone, because there are more than {MOST:,} transitions"
         told = f"the leave-one-out error of the expert's actions is {error:.3f} of [-1, 1]"
         if error <= ERROR_LIMIT:
-            return None, f"{told}, and a clone is trusted up to {ERROR_LIMIT}"
+            return None, f"trust a clone, because {told}, and a clone is trusted up to {ERROR_LIMIT}"
         if not enough:
             return None, f"{told}, above {ERROR_LIMIT}, but finding the reward first takes {2 * cls.steps:,} steps"
         return cls(), f"find the reward first, because {told}, and a clone is trusted up to {ERROR_LIMIT} only"

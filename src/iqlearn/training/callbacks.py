@@ -65,8 +65,8 @@ class EachEvaluation(Callback):
     def __init__(self, function: Callable[[Training], Any]) -> None:
         self.function = function
 
-    def on_evaluation(self, training: Training) -> bool | None:
-        return self.function(training)
+    def on_evaluation(self, training: Training) -> bool:
+        return bool(self.function(training))
 
 
 class Progress(Callback):

@@ -236,8 +236,8 @@ class Trainer:
                 act = partial(Policy(model, seed), deterministic=not run.schedule.sampled)
                 played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
                 returns = np.array([episode.rew.sum() for episode in played])
-                row |= {"return_mean": returns.mean(), "return_std": returns.std()}
-                row |= {"return_min": returns.min(), "return_max": returns.max()} | self._distance(i, played)
+                row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
+                row |= self._distance(i, played)
             row |= figures[i]
             result = {**run.result, **self._result(i, returns, updates)}
             run = replace(run, model=model, state=learner.state, rows=[*run.rows, row], result=result)

@@ -1,0 +1,320 @@
+"""Callbacks: when they are called, how they stop a run, and those that come with the library."""
+
+import sys
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.runs import folder
+from iqlearn.training.callbacks import DriftWarning, Progress, RunFolder, working
+
+SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
+LENGTH = {"steps": 8, "evaluations": 4, "eval_episodes": 1, "quiet": True}
+PLAYED = {"env": "CartPole-v1", "env_kwargs": {"max_episode_steps": 10}, **LENGTH}
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
+
+
+class Log(iq.Callback):
+    """Every call, with the steps done and the rows of the first run."""
+
+    def __init__(self, stop: tuple[str, int] | None = None) -> None:
+        self.calls, self.stop = [], stop
+
+    def heard(self, hook: str, training) -> bool:
+        self.calls.append((hook, training.done, len(training.runs[0].rows), training.runs[0].result["status"]))
+        return (hook, training.done) == self.stop
+
+    def on_start(self, training):
+        return self.heard("start", training)
+
+    def on_round(self, training):
+        return self.heard("round", training)
+
+    def on_evaluation(self, training):
+        return self.heard("evaluation", training)
+
+    def on_end(self, training):
+        return self.heard("end", training)
+
+
+def expected(stops: int, last: str) -> list[tuple[str, int, int, str]]:
+    each = [[("round", 2 * i, i - 1, "running"), ("evaluation", 2 * i, i, "running")] for i in range(1, stops + 1)]
+    calls = [("start", 0, 0, "running"), *(call for pair in each for call in pair), ("end", 2 * stops, stops, last)]
+    return [(hook, done, n, "running" if n == 0 and hook != "end" else status) for hook, done, n, status in calls]
+
+
+def test_the_order_of_the_hooks(cartpole):
+    log = Log()
+    iq.learn(SETTINGS, cartpole, callbacks=[log], **PLAYED)
+    assert log.calls == expected(4, "completed")
+
+
+def test_online_a_round_is_a_part_of_a_chunk(cartpole):
+    log, acting = Log(), iq.Interaction(random_steps=2, round_steps=2)
+    iq.learn(SETTINGS, cartpole, callbacks=[log], interaction=acting, **PLAYED | {"evaluations": 2})
+    assert [call[:2] for call in log.calls] == [
+        ("start", 0),
+        *(("round", 2), ("round", 4), ("evaluation", 4)),
+        *(("round", 6), ("round", 8), ("evaluation", 8)),
+        ("end", 8),
+    ]
+
+
+@pytest.mark.parametrize("hook", ["evaluation", "round"])
+def test_a_stopped_run_goes_on_to_the_same_end(cartpole, tmp_path, same_run, hook):
+    """No warning: it was asked for. Offline a round ends at an evaluation."""
+    log = Log((hook, 4))
+    stopped = iq.learn(SETTINGS, cartpole, callbacks=[log], out=tmp_path / "run", **PLAYED)
+    assert log.calls == expected(2, "stopped")
+    assert stopped.result["status"] == iq.Run.load(tmp_path / "run").result["status"] == "stopped"
+    with pytest.raises(iq.InputError, match="go on with iqlearn resume"):
+        folder.vacant(tmp_path / "run", overwrite=False)
+    after = Log()
+    resumed = iq.resume(tmp_path / "run", cartpole, callbacks=[after], quiet=True)
+    assert after.calls[0] == ("start", 4, 2, "stopped")
+    assert [call[:2] for call in after.calls[1:]] == [
+        *(("round", 6), ("evaluation", 6), ("round", 8), ("evaluation", 8)),
+        ("end", 8),
+    ]
+    assert resumed.result["status"] == "completed"
+    iq.learn(SETTINGS, cartpole, out=tmp_path / "whole", **PLAYED)
+    same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_that_is_stopped_at_its_start_goes_on_too(cartpole, tmp_path):
+    log = Log(("start", 0))
+    stopped = iq.learn(SETTINGS, cartpole, callbacks=[log], out=tmp_path / "run", **PLAYED)
+    assert [call[0] for call in log.calls] == ["start", "end"]
+    assert (stopped.rows, stopped.result["status"]) == ([], "stopped")
+    assert len(iq.resume(tmp_path / "run", cartpole, quiet=True).rows) == 4
+
+
+def test_a_stop_in_the_middle_of_a_chunk_is_evaluated_and_can_be_resumed(cartpole, tmp_path):
+    acting = iq.Interaction(random_steps=2, round_steps=2)
+    known = {"interaction": acting, "out": tmp_path / "run", **PLAYED, "evaluations": 2}
+    stopped = iq.learn(SETTINGS, cartpole, callbacks=[Log(("round", 6))], **known)
+    assert [row["step"] for row in stopped.rows] == [4, 6]
+    resumed = iq.resume(tmp_path / "run", cartpole, quiet=True)
+    assert resumed.result["status"] == "completed"
+    assert [row["step"] for row in resumed.rows] == [4, 6, 8]
+
+
+def test_a_stop_in_the_last_evaluation_completes_the_run(cartpole):
+    run = iq.learn(SETTINGS, cartpole, callbacks=[Log(("evaluation", 8))], **PLAYED)
+    assert run.result["status"] == "completed"
+
+
+def test_a_function_is_called_after_each_evaluation_and_may_stop(cartpole):
+    seen = []
+
+    def watch(training):
+        seen.append((training.done, training.steps, [run.rows[-1]["step"] for run in training.runs]))
+        return training.done == 6
+
+    runs = iq.learn(SETTINGS, cartpole, callbacks=[watch], seeds=[1, 2], **PLAYED)
+    assert seen == [(done, 8, [done, done]) for done in (2, 4, 6)]
+    assert [run.result["status"] for run in runs] == ["stopped"] * 2
+
+
+def test_a_function_that_returns_nothing_does_not_stop(cartpole):
+    run = iq.learn(SETTINGS, cartpole, callbacks=[lambda training: None, lambda training: 0], **PLAYED)
+    assert run.result["status"] == "completed"
+
+
+def test_callbacks_see_a_folder_that_is_up_to_date(cartpole, tmp_path):
+    seen = []
+    iq.learn(
+        SETTINGS,
+        cartpole,
+        out=tmp_path / "run",
+        callbacks=[lambda training: seen.append(len(iq.Run.load(tmp_path / "run").rows))],
+        **PLAYED,
+    )
+    assert seen == [1, 2, 3, 4]
+
+
+STANDS = {"done": 0, "steps": 1, "rate": 0.0, "checkpoints": list}
+
+
+def training_of(*distances: list[float | None]) -> SimpleNamespace:
+    """A stand-in for a trainer whose runs have these occupancy distances."""
+    rows = [[{"step": i, "occupancy_distance": d} for i, d in enumerate(each)] for each in distances]
+    return SimpleNamespace(runs=[SimpleNamespace(rows=each) for each in rows], **STANDS)
+
+
+@pytest.mark.parametrize(
+    ("distances", "patience", "stops"),
+    [
+        ([[3.0, 2.0, 1.0]], 1, False),
+        ([[3.0, 1.0, 2.0]], 1, True),
+        ([[3.0, 1.0, 2.0]], 2, False),
+        ([[1.0, 2.0, 3.0]], 2, True),
+        ([[1.0, 1.0, 1.0]], 2, True),
+        ([[1.0, 2.0, 0.5]], 2, False),
+        ([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], 2, False),
+        ([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 2, True),
+        ([[None, None, None, None]], 1, False),
+        ([[]], 1, False),
+    ],
+)
+def test_early_stopping_waits_until_no_distance_has_improved(distances, patience, stops):
+    assert iq.EarlyStopping(patience).on_evaluation(training_of(*distances)) == stops
+
+
+def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeypatch):
+    distances = iter([3.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr("iqlearn.evaluation.occupancy.Familiar.distance", lambda *_: next(distances))
+    run = iq.learn(SETTINGS, cartpole, callbacks=[iq.EarlyStopping(1)], **PLAYED)
+    assert [row["occupancy_distance"] for row in run.rows] == [3.0, 1.0, 2.0]
+    assert (run.result["status"], run.result["best_step"]) == ("stopped", 4)
+
+
+def test_early_stopping_without_patience_is_refused():
+    with pytest.raises(iq.InputError, match="patience is 0"):
+        iq.EarlyStopping(0)
+
+
+def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
+    for distances, told in (([3.0, 1.0, 2.5, 2.5], True), ([3.0, 2.0, 2.5, 2.5], False)):
+        each = iter(distances)
+        monkeypatch.setattr("iqlearn.evaluation.occupancy.Familiar.distance", lambda *_, each=each: next(each))
+        run = iq.learn(SETTINGS, cartpole, callbacks=[DriftWarning()], **PLAYED)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert (run.drift > 2.0) == told
+        if told:
+            assert err.startswith("iq · seed 0: its states are 2.5 times as far from the expert's as after 4 steps")
+            assert "iqlearn evaluate DIR --best" in err
+        else:
+            assert err == ""
+
+
+def test_a_log_gets_a_line_at_each_evaluation_on_the_error_stream(cartpole, capsys):
+    iq.learn(SETTINGS, cartpole, callbacks=[Progress()], **PLAYED)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 4
+    for i, line in enumerate(lines, 1):
+        title, steps, loss, earned, rate = line.split("  ")
+        assert (title, steps) == ("iq · CartPole-v1", f"{2 * i} of 8")
+        assert loss.startswith("loss ")
+        assert earned.startswith("return ")
+        assert float(earned.split()[1]) > 0.0
+        assert float(rate.removesuffix("/s").replace(",", "")) > 0.0
+
+
+def test_a_log_says_that_there_was_no_update_yet(cartpole, capsys):
+    acting = iq.Interaction(random_steps=4, round_steps=2)
+    iq.learn(SETTINGS, cartpole, interaction=acting, callbacks=[Progress()], **PLAYED)
+    assert capsys.readouterr().err.splitlines()[0].startswith("iq · CartPole-v1  2 of 8  no update yet  return ")
+
+
+def test_a_terminal_gets_a_bar(cartpole, capsys, monkeypatch):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+    iq.learn(SETTINGS, cartpole, callbacks=[Progress()], **PLAYED)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "iq · CartPole-v1" in err
+    assert "8 of 8" not in err
+
+
+def test_quiet_is_quiet_and_loud_is_not(cartpole, capsys):
+    iq.learn(SETTINGS, cartpole, **PLAYED)
+    with working("judging …", quiet=True) as tell:
+        tell("still judging …")
+    assert capsys.readouterr() == ("", "")
+    iq.learn(SETTINGS, cartpole, **PLAYED | {"quiet": False})
+    assert "8 of 8" in capsys.readouterr().err
+
+
+def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
+    with working("judging …") as tell:
+        assert capsys.readouterr() == ("", "")
+        tell("fitting a reward …")
+    assert capsys.readouterr() == ("", "fitting a reward …\n")
+
+
+def test_a_resumed_folder_is_not_written_again_at_its_start(cartpole, tmp_path):
+    """Else a crash then would lose the rows that the checkpoint has."""
+    run = iq.learn(SETTINGS, cartpole, out=tmp_path / "run", **PLAYED)
+    before = (tmp_path / "run" / folder.RESULT).read_bytes()
+    RunFolder([tmp_path / "run"]).on_start(SimpleNamespace(runs=[run], **STANDS))
+    assert (tmp_path / "run" / folder.RESULT).read_bytes() == before
+
+
+def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard")
+    board = iq.TensorBoard(tmp_path / "tb")
+    runs = iq.learn(SETTINGS, cartpole, seeds=[3, 4], callbacks=[board], **PLAYED)
+    for run in runs:
+        found = events.EventAccumulator(str(tmp_path / "tb" / f"seed-{run.schedule.seed}"))
+        found.Reload()
+        assert set(found.Tags()["tensors"]) == run.rows[0].keys() - {"step"}
+        for name in ("return_mean", "loss", "occupancy_distance"):
+            points = found.Tensors(name)
+            assert [point.step for point in points] == [2, 4, 6, 8]
+            values = [float(np.ravel(point.tensor_proto.float_val)[0]) for point in points]
+            np.testing.assert_allclose(values, [row[name] for row in run.rows], rtol=1e-6)
+
+
+def test_weights_and_biases_gets_every_metric_of_every_seed(cartpole, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="needs wandb")
+    logged, begun = [], []
+
+    class Recorded:
+        def __init__(self, **options) -> None:
+            begun.append(options)
+
+        def log(self, row, step) -> None:
+            logged.append((step, row))
+
+        def finish(self) -> None:
+            logged.append("finished")
+
+    monkeypatch.setattr(wandb, "init", Recorded)
+    runs = iq.learn(SETTINGS, cartpole, seeds=[3, 4], callbacks=[iq.WandB(project="p", mode="offline")], **PLAYED)
+    assert [options["name"] for options in begun] == ["CartPole-v1-seed-3", "CartPole-v1-seed-4"]
+    assert begun[0]["config"] == runs[0].config()
+    assert (begun[0]["project"], begun[0]["mode"], begun[0]["reinit"]) == ("p", "offline", "create_new")
+    assert logged[:2] == [(2, runs[0].rows[0]), (2, runs[1].rows[0])]
+    assert logged[8:] == ["finished", "finished"]
+
+
+def test_weights_and_biases_keeps_an_offline_run(cartpole, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="needs wandb")
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    iq.learn(SETTINGS, cartpole, callbacks=[iq.WandB(project="p", mode="offline", dir=str(tmp_path))], **PLAYED)
+    kept = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(kept) == 1
+    until = time.monotonic() + 30.0  # another process writes it, after `finish` at times
+    while b"return_mean" not in kept[0].read_bytes() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert b"return_mean" in kept[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("module", "make", "extra"),
+    [
+        ("tensorboard.summary", lambda: iq.TensorBoard("tb"), "tensorboard"),
+        ("wandb", lambda: iq.WandB(), "wandb"),
+    ],
+)
+def test_without_the_extra_it_says_what_to_install(module, make, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(iq.InputError, match=rf"is not installed; expected it, pip install .*\[{extra}\]"):
+        make()
+
+
+def test_settings_are_as_they_were(cartpole):
+    """What callbacks see is a run of its own after each evaluation."""
+    seen = []
+    run = iq.learn(SETTINGS, cartpole, callbacks=[lambda training: seen.append(training.runs[0])], **PLAYED)
+    assert [len(each.rows) for each in seen] == [1, 2, 3, 4]
+    assert all(replace(each, result={}).settings is run.settings for each in seen)

@@ -1,0 +1,177 @@
+"""Random streams: no two phases of training share numbers. Every key that draws is recorded and draws once."""
+
+import inspect
+import sys
+from collections import defaultdict
+from functools import partial, wraps
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.evaluation.returns import RESET_SEEDS
+from iqlearn.networks import descent
+from iqlearn.training import learner, loop
+from iqlearn.training.streams import MOST, Streams
+
+TINY = iq.Network((2,))
+ACTING = iq.Interaction(random_steps=4, round_steps=4)
+pytestmark = pytest.mark.usefixtures("few_random_episodes")
+
+
+def test_the_streams_of_a_seed_all_differ_and_those_of_seeds_too():
+    keys = [np.asarray(jr.key_data(key)).tolist() for seed in range(3) for key in Streams.of(seed)]
+    assert len({tuple(key) for key in keys}) == 3 * len(Streams._fields)
+    for key in Streams.of(0):
+        assert tuple(np.asarray(jr.key_data(key))) != tuple(np.asarray(jr.key_data(jr.key(0))))
+
+
+def test_streams_repeat():
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(a == b), Streams.of(7), Streams.of(7))))
+
+
+def test_reset_seeds_of_training_are_below_those_of_every_other_purpose():
+    seeds = {Streams.of(seed).reset_seed(done) for seed in range(3) for done in range(20)}
+    assert len(seeds) == 60
+    assert all(0 <= seed < MOST < min(RESET_SEEDS.values()) for seed in seeds)
+
+
+class Recorder:
+    """Where each key was used: to draw numbers, or to make other keys."""
+
+    MAKE = ("split", "fold_in")
+
+    def __init__(self) -> None:
+        self.drawn, self.parents = defaultdict(list), defaultdict(list)
+        self.key_data = jr.key_data
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        for name in dir(jr):
+            function = getattr(jr, name)
+            if callable(function) and not name.startswith("_") and not inspect.isclass(function):
+                names = list(inspect.signature(function).parameters)
+                if names[:1] in (["key"], ["keys"]) and name not in ("key_impl", "clone"):
+                    patch.setattr(jr, name, self.recorded(name, function))
+
+    def recorded(self, name: str, function):
+        @wraps(function)
+        def used(key, *arguments, **more):
+            place = f"{name} at {where()}"
+            for data in self.concrete(key):
+                (self.parents if name in self.MAKE else self.drawn)[data].append(place)
+            return function(key, *arguments, **more)
+
+        return used
+
+    def concrete(self, key) -> list[tuple[int, ...]]:
+        """The data of each key; nothing where only shapes are traced."""
+        while isinstance(key, jax.core.Tracer):
+            key = getattr(key, "val", getattr(key, "primal", None))
+        if not isinstance(key, jax.Array):
+            return []
+        with jax.ensure_compile_time_eval():
+            return [tuple(row) for row in np.asarray(self.key_data(key)).reshape(-1, 2).tolist()]
+
+    def faults(self) -> list[str]:
+        """Keys that draw twice, and keys that draw though others are made from them: those share numbers as well."""
+        twice = [f"drawn {len(uses)} times: {sorted(set(uses))}" for uses in self.drawn.values() if len(uses) > 1]
+        both = self.drawn.keys() & self.parents.keys()
+        return twice + [f"drawn and split: {self.drawn[key] + self.parents[key]}" for key in both]
+
+
+def where() -> str:
+    """The innermost line of the library that is running."""
+    frame = sys._getframe(2)
+    while frame is not None and "iqlearn" not in frame.f_globals.get("__name__", ""):
+        frame = frame.f_back
+    return "" if frame is None else f"{frame.f_globals['__name__']}:{frame.f_lineno}"
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """Everything is executed step by step, so that keys have values."""
+    for module in (descent, loop, learner):
+        monkeypatch.setattr(module, "compiled", lambda function, static, *_: partial(function, *static))
+
+    def repeated(lower, upper, body, carry):
+        for i in range(int(lower), int(upper)):
+            carry = body(jnp.int32(i), carry)
+        return carry
+
+    monkeypatch.setattr(jax.lax, "fori_loop", repeated)
+    recorder = Recorder()
+    with jax.disable_jit():
+        recorder.watch(monkeypatch)
+        yield recorder
+
+
+def test_the_recorder_finds_what_it_looks_for(recorder):
+    key = jr.key(0)
+    child = jr.fold_in(key, 1)
+    jr.normal(child)
+    assert recorder.faults() == []
+    jax.vmap(lambda k: jr.uniform(k))(jr.split(key, 3))
+    assert len(recorder.faults()) == 1, "split and fold_in of one key make the same keys"
+    jr.bits(key)
+    assert len(recorder.faults()) == 2
+
+
+INITIAL = {"value_term": "initial", "gradient_penalty": 1.0, "batch_size": 2}
+CONTINUOUS = partial(iq.IQLearnContinuous, critic=TINY, critics=2, actor=TINY, average_rate=0.1, **INITIAL)
+DISCRETE = partial(iq.IQLearn, network=TINY, members=2, **INITIAL)
+REGRESSION, CLONING = iq.RewardRegression(steps=4, updates=2), iq.Cloning(updates=2)
+INFERENCE = iq.ActionInference(steps=8, rounds=2, updates=2, clone_updates=2)
+CASES = {
+    "online, reward regression and cloning": (CONTINUOUS(extensions=(REGRESSION, CLONING)), "online"),
+    "online, action inference and cloning": (CONTINUOUS(state_only=True, extensions=(INFERENCE, CLONING)), "online"),
+    "offline, model rollouts": (DISCRETE(extensions=(iq.ModelRollouts(particles=3),)), "offline"),
+    "online, discrete, state_only": (DISCRETE(state_only=True), "online"),
+    "cloning": (iq.BCContinuous(actor=TINY, batch_size=2), "offline"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_two_phases_share_numbers(case, recorder, pendulum, cartpole):
+    settings, mode = CASES[case]
+    demos = (cartpole if settings.discrete else pendulum).take(1).subsample(20)
+    env = "CartPole-v1" if settings.discrete else "Pendulum-v1"
+    iq.learn(
+        settings,
+        demos,
+        env=env,
+        env_kwargs={"max_episode_steps": 3},
+        mode=mode,
+        interaction=ACTING if mode == "online" else None,
+        steps=16 if mode == "online" else 3,
+        evaluations=2,
+        eval_episodes=1,
+        sampled=False,
+        quiet=True,
+    )
+    assert recorder.faults() == []
+    drawn = {place.partition(" at ")[2].partition(":")[0] for uses in recorder.drawn.values() for place in uses}
+    assert "iqlearn.data.replay" in drawn
+    assert len(recorder.drawn) > 10
+    if mode == "online":
+        assert {"iqlearn.training.learner", "iqlearn.training.streams"} <= drawn
+    for extension in settings.extensions:
+        assert any(extension.name in place or "descent" in place or "bc" in place for place in drawn)
+
+
+def test_an_expert_shares_no_numbers_either(recorder, monkeypatch):
+    monkeypatch.setattr(learner, "RANDOM_OBSERVATIONS", 5)
+    settings = iq.SAC(critic=TINY, actor=TINY, batch_size=2)
+    length = {"steps": 12, "evaluations": 1, "eval_episodes": 1, "quiet": True}
+    iq.train_expert("Pendulum-v1", settings, env_kwargs={"max_episode_steps": 3}, interaction=ACTING, **length)
+    assert recorder.faults() == []
+
+
+def test_a_policy_that_is_sampled_afterwards_shares_no_numbers_with_training(recorder, cartpole):
+    length = {"steps": 2, "evaluations": 2, "eval_episodes": 1, "env_kwargs": {"max_episode_steps": 3}, "quiet": True}
+    run = iq.learn(DISCRETE(), cartpole, env="CartPole-v1", seed=5, **length)
+    for _ in range(2 * len(Streams._fields)):
+        run.policy(cartpole.obs[:2], deterministic=False)
+    assert recorder.faults() == []
