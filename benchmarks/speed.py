@@ -35,9 +35,10 @@ def python(checkout: Path, *words: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *words]
-        return subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, env=environment, cwd=folder, text=True
-        ).stdout
+        done = subprocess.run(command, capture_output=True, env=environment, cwd=folder, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
 
 
 def worker(checkout: Path, mode: str, steps: int) -> list[Figure]:

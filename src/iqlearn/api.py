@@ -295,6 +295,7 @@ def recommended(
     """
     environment = None if env is None else Environment.of(env, env_kwargs)
     task = task_of(demos, environment)
+    demos.check_task(task, "the task" if environment is None else environment.name)
     kind = algorithms.of(algorithm, task.discrete)
     known = {f.name for f in fields(kind)}
     for name, value in changes.items():

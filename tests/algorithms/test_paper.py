@@ -132,7 +132,6 @@ def begun(settings: Any, factor: float) -> TrainState:
     return replace(state, aux=dict(parts))
 
 
-@eqx.filter_jit
 def seen(settings: Any, state: TrainState, batch: Batch) -> tuple[dict, jax.Array]:
     """The figures of the loss, and the actions of the policy."""
     loss, metrics = settings.loss(state.model, state, batch, KEY)

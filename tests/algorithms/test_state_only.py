@@ -42,17 +42,15 @@ def learnt(settings: Any, demos: Demos, online: bool) -> iq.Run:
     ids=["discrete offline", "discrete online", "continuous offline", "inferred online"],
 )
 def test_a_run_does_not_depend_on_the_experts_actions(settings, online, cartpole, pendulum):
-    """Scrambled, of zeros, or missing: the same run, bit for bit."""
+    """With the actions in another order or without any: the same run, bit for bit."""
     demos = cartpole if settings.discrete else pendulum
     scrambled = replace(demos, act=np.random.default_rng(0).permutation(demos.actions))
     assert not np.array_equal(scrambled.act, demos.act)
-    others = [scrambled, replace(demos, act=np.zeros_like(demos.act)), demos.without_actions()]
-    first, *rest = (learnt(settings, part, online) for part in (demos, *others))
-    for run in rest:
-        for a, b in zip(jax.tree.leaves(first.state), jax.tree.leaves(run.state), strict=True):
-            np.testing.assert_array_equal(a, b)
-        assert run.rows == first.rows
-        assert run.origin == first.origin
+    first, other = (learnt(settings, part, online) for part in (scrambled, demos.without_actions()))
+    for a, b in zip(jax.tree.leaves(first.state), jax.tree.leaves(other.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert other.rows == first.rows
+    assert other.origin == first.origin
     assert "entropy" in first.rows[-1]
     assert not {"log_likelihood", "squared_error"} & set(first.rows[-1]), "metrics do not speak of unknown actions"
 

@@ -306,18 +306,16 @@ def test_process_prints_nothing_but_json(cartpole_file):
     assert json.loads(done.stdout)["episodes"] == 6
 
 
-def lines(*arguments: str) -> list[str]:
-    done = process(MAIN, *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
-
-
 @pytest.mark.parametrize("more", [(), ("--env", "CartPole-v1"), ("--env", "Pendulum-v1"), ("--algorithm", "bc")])
-def test_the_short_help_is_short(more, pendulum_file, monkeypatch):
+def test_the_short_help_is_short(more, pendulum_file, monkeypatch, capsys):
     """At most 90 lines of 100 columns and 30 flags; every flag takes part in the long one."""
     monkeypatch.setenv("COLUMNS", "100")
     demos = ("--demos", str(pendulum_file)) if "Pendulum-v1" in more else ()
-    short, everything = (lines("train", *more, *demos, flag) for flag in ("--help", "--help-all"))
+    texts = []
+    for asked in ("--help", "--help-all"):
+        iqlearn("train", *more, *demos, asked)
+        texts.append(capsys.readouterr().out.splitlines())
+    short, everything = texts
     flags, all_flags = (
         [flag for line in text if line.startswith("  -") for flag in re.findall(r"--[\w.-]+", line.split("  ")[1])]
         for text in (short, everything)
@@ -399,8 +397,11 @@ def test_arguments_of_the_environment(tmp_path, printed):
     assert printed("evaluate", out, "--episodes", 1)["episodes"] == 1
 
 
-def test_early_stopping_and_tensorboard(cartpole_file, tmp_path, capsys, monkeypatch):
+def test_early_stopping(cartpole_file, cartpole_arrays, tmp_path, capsys, monkeypatch, sentence):
     monkeypatch.setattr(iq.EarlyStopping, "_settled", lambda self, distances: len(distances) > self.patience)
     start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT, "--evaluations", 3)
     iqlearn(*start, "--early-stopping", 1)
     assert "stopped after 4 updates" in capsys.readouterr().out
+    nameless = tmp_path / "nameless.npz"
+    np.savez(nameless, **{name: array for name, array in cartpole_arrays.items() if name != "env"})
+    assert "--env" in sentence("train", "--demos", nameless, "--early-stopping", 1)

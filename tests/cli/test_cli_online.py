@@ -129,7 +129,7 @@ def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
     out = tmp_path / "run"
     start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", out, "--learning-rate", "1e30")
     with pytest.raises(SystemExit) as caught:
-        iqlearn(*start, "--steps", 60, *SHORT[2:], *ACTING[2:], "--random-steps", 30, *NETWORKS)
+        iqlearn(*start, "--steps", 60, *SHORT[2:], *ACTING[2:], "--random-steps", 30, *NETWORKS, *COLD)
     assert caught.value.code == 2
     err = capsys.readouterr().err
     assert "not finite between steps " in err

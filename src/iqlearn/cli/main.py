@@ -162,9 +162,8 @@ class Parser(argparse.ArgumentParser):
         known = {name for action in self._actions for name in action.option_strings}
         for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
             if flag not in known:
-                raise InputError(
-                    f"{self.prog}{where} has no flag {flag}{nearest(flag, known)}; see {self.prog} --help."
-                )
+                told = f"{self.prog}{where} has no flag {flag}{nearest(flag, known)}"
+                raise InputError(f"{told}; see {self.prog} --help.")
         options = self.parse_args(words)
         for name, value in vars(options).items():
             setattr(options, name, tuple(value) if isinstance(value, list) else value)
@@ -182,12 +181,9 @@ class Parser(argparse.ArgumentParser):
             how |= {"choices": typing.get_args(hint), "metavar": "NAME"}
             text += f" One of {', '.join(how['choices'])}." if text else ""
         elif hint is not bool:
-            word = "N" if int in (hint, *kinds) else "X"
-            read = READERS[word]
-            how |= {
-                "type": wraps(read)(lambda x: None if x == "none" else read(x)) if optional else read,
-                "metavar": word,
-            }
+            how["metavar"] = "N" if int in (hint, *kinds) else "X"
+            read = READERS[how["metavar"]]
+            how["type"] = wraps(read)(lambda x: None if x.lower() == "none" else read(x)) if optional else read
             how |= {"nargs": "*"} if typing.get_origin(hint) is tuple else {}
         how["help"] = described(text, default) if text else argparse.SUPPRESS
         if group not in self.groups:
@@ -209,10 +205,8 @@ class Parser(argparse.ArgumentParser):
                 self.add_fields(hints[name], value, f"layers of the {name}", f"{name}.", everything)
                 continue
             shown = everything or (not prefix and any(name in names for names in SHORT.values()))
-            text = next(
-                text for k in kind.__mro__ for _, text in [classes.get(k.__name__, {}).get(name, (0, 0))] if text
-            )
-            self.add(prefix + name, hints[name], text if shown else "", value, group)
+            texts = (classes[k.__name__][name][1] for k in kind.__mro__ if name in classes.get(k.__name__, ()))
+            self.add(prefix + name, hints[name], next(texts) if shown else "", value, group)
 
     def add_all(self, settings: Any, everything: bool) -> None:
         """Add the schedule, how to act, the settings of the algorithm and those of each extension."""

@@ -61,12 +61,13 @@ class Run:
     @cached_property
     def policy(self) -> Policy:
         """Acts on observations: `run.policy(obs)`, or `run.policy.predict(obs)` as in Stable-Baselines3."""
-        return Policy(self.model, self.schedule.seed)
+        # Training draws from keys of the seed itself.
+        return Policy(self.model, reset_seed("evaluate", self.schedule.seed))
 
     @property
     def played(self) -> Act:
         """The policy as evaluations play it: most likely actions, or samples (`Schedule.sampled`), always the same."""
-        return partial(Policy(self.model, self.schedule.seed), deterministic=not self.schedule.sampled)
+        return partial(replace(self).policy, deterministic=not self.schedule.sampled)
 
     @property
     def reward(self) -> RecoveredReward:
