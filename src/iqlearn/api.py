@@ -88,6 +88,7 @@ def learn(
     if isinstance(settings, type):
         raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
     several = [seed] if seeds is None else [int(s) for s in seeds]
+    require(len(several) > 0, "seeds", several, "one seed at least")
     parts = [demos] * len(several) if isinstance(demos, Demos) else list(demos) if isinstance(demos, Sequence) else []
     if not parts or not all(isinstance(part, Demos) for part in parts):
         raise InputError(f"demos is a {type(demos).__name__}; expected Demos, as iq.Demos.load(FILE) gives them.")
@@ -232,6 +233,9 @@ def resume(
     folders = files.runs_in(Path(folder))
     several = folders != [Path(folder)]
     given = [demos] * len(folders) if demos is None or isinstance(demos, Demos) else list(demos)
+    if len(given) != len(folders):
+        told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
+        raise InputError(told)
     learners: list[Learner] = []
     for path, part in zip(folders, given, strict=True):
         run = Run.load(path)
@@ -347,7 +351,7 @@ def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Inte
         raise InputError(f"mode is {mode!r}; expected online or offline.")
     if mode == "offline" and interaction is not None:
         raise InputError("An interaction is given with mode offline; expected one of them, offline nothing is acted.")
-    if mode == "online" and settings.acts == "never":
+    if settings.acts == "never" and (mode == "online" or interaction is not None):
         raise InputError("Behavioural cloning learns from the demonstrations alone; expected mode offline.")
     if mode == "offline" and settings.acts == "must":
         raise InputError(f"Algorithm {settings.name!r} learns from its own transitions; expected mode online.")

@@ -168,7 +168,8 @@ def test_the_inverse_form_is_the_value_computed_by_hand():
 
 
 def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients():
-    """Of ordinary values and of huge ones: the objective and what flows back into the networks' outputs."""
+    """Of ordinary values and of huge ones: the objective and what flows back into the networks' outputs. With `mixture`
+    also offline, where every row is the expert's."""
     pairs = [(d, t) for d in get_args(DivergenceName) for t in get_args(ValueTerm)]
     draw = np.random.default_rng(3).normal
 
@@ -182,8 +183,8 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
     def all_pairs(values, initial_v):
         def loss(values, initial_v, divergence, term):
             settings = replace(SETTINGS, divergence=divergence, value_term=term)
-            online, offline = (critic_loss(settings, values, experts, initial_v, None)[0] for experts in (4, 8))
-            return online + offline
+            online = critic_loss(settings, values, 4, initial_v, None)[0]
+            return online + (critic_loss(settings, values, 8, initial_v, None)[0] if term == "mixture" else 0.0)
 
         return [jax.value_and_grad(loss, argnums=(0, 1))(values, initial_v, *pair) for pair in pairs]
 

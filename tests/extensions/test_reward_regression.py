@@ -76,17 +76,6 @@ def test_the_share_of_random_actions_falls_from_one_to_zero(pendulum):
     assert extension.behaviour({}, model, 400) is None
 
 
-def test_stopped_before_the_reward_is_found_or_after_a_run_goes_on_to_the_same_end(
-    pendulum, tmp_path, snapshots, same_run
-):
-    copies = snapshots(tmp_path / "run")
-    length = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "seed": 3}
-    iq.learn(SETTINGS, pendulum, out=tmp_path / "run", callbacks=[copies], **length, **SHORT)
-    for copy in copies.copies[:2]:
-        assert iq.resume(copy, pendulum, quiet=True).result["status"] == "completed"
-        same_run(copy, tmp_path / "run")
-
-
 def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
     with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the 30 of reward_regression"):
         iq.learn(SETTINGS, pendulum, steps=30, **SHORT)
