@@ -222,7 +222,7 @@ def test_the_header_of_a_tree_is_kept(tmp_path):
     assert files.read_about(path) == {"kind": "state"}
     path.write_bytes(b"\xff" * 64)
     for damaged in (path, tmp_path / "none"):
-        with pytest.raises(InputError, match="expected .*written by iqlearn"):
+        with pytest.raises(InputError, match=r"expected .*written by iqlearn"):
             files.read_about(damaged)
 
 

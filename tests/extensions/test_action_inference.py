@@ -1,4 +1,4 @@
-"""Action inference: online, from states alone, actions are inferred from the learner's own, and the best guess is kept."""
+"""Action inference: online, from states alone, actions are inferred, and the best guess is kept."""
 
 from dataclasses import replace
 
@@ -141,7 +141,9 @@ def test_what_the_expert_did_is_not_read(pendulum):
 
 
 def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
-    with pytest.raises(iq.InputError, match="round_steps is 50; expected at most 10, the steps of a round of action_inf"):
+    with pytest.raises(
+        iq.InputError, match="round_steps is 50; expected at most 10, the steps of a round of action_inf"
+    ):
         iq.learn(SETTINGS, pendulum, interaction=iq.Interaction(), steps=2_000, **SHORT)
     with pytest.raises(iq.InputError, match="replay is 39; expected room for the 40 steps of action_inference"):
         iq.learn(SETTINGS, pendulum, interaction=replace(ACTING, replay=39), steps=60, **SHORT)

@@ -89,10 +89,12 @@ def test_their_actions_are_what_the_expert_would_do_in_units_of_the_environment(
     assert np.all(action <= [2.0, 3.0])
 
 
-def test_categories_and_pixels_are_not_moved(demos, state):
+def test_categories_and_pixels_are_not_moved(demos):
     whole = np.random.default_rng(2).integers(0, 12, size=demos.obs.shape).astype(np.uint8)
     task = replace(TASK, obs={"place": ArraySpec((3,)), "pixels": ArraySpec((3,), "uint8")})
-    fields = {f"{name}/{part}": x for name in ("obs", "next_obs") for part, x in (("place", demos.obs), ("pixels", whole))}
+    fields = {
+        f"{name}/{part}": x for name in ("obs", "next_obs") for part, x in (("place", demos.obs), ("pixels", whole))
+    }
     rest = {name: getattr(demos, name) for name in ("act", "term", "trunc", "ep")}
     mixed = iq.Demos.from_arrays(fields | rest)
     obs, _ = made(mixed, state_of(mixed, task), reach=0.5)
@@ -138,7 +140,9 @@ def test_the_clone_is_the_actor_the_averaged_actor_and_what_regularisation_refer
         before = settings.init(TASK, encoders.fit(TASK.obs, demos.obs, "standard"), jr.key(0))
         aux = extension.begin(TASK, settings, before, known, jr.key(9))
         after = prepared(extension, replace(before, aux={"cloning": aux}), known)
-        assert jax.tree.structure(after.aux["cloning"]) == jax.tree.structure(aux), "compiled and saved before it is known"
+        assert jax.tree.structure(after.aux["cloning"]) == jax.tree.structure(aux), (
+            "compiled and saved before it is known"
+        )
         assert np.any(after.model.actor.layers[0].weight != before.model.actor.layers[0].weight)
         others = [after.target.actor, after.aux["cloning"].get("clone")] if regularisation else []
         for other in others:
@@ -153,7 +157,7 @@ def test_unknown_actions_are_not_cloned(demos):
     assert prepared(none, state, Demonstrations.of(demos)) is state
 
 
-def test_the_terms_of_the_actors_loss(demos, state):
+def test_the_terms_of_the_actors_loss():
     """By hand: one expert row off by 0.5 and 0.1, one learner row off the clone by 0.2 and 0, trusted by a half."""
     constant = MLP(3, 4, iq.Network(()), jr.key(0))
     parts = jnp.zeros((3, 4)), jnp.array([0.3, 0.0, 0.0, 0.0])

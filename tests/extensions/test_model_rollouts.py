@@ -108,7 +108,9 @@ def test_observations_that_are_no_vector_are_refused():
     demos, task = linear_demos(), replace(TASK, obs={"a": ArraySpec((3,))})
     known = Demonstrations.of(demos)
     with pytest.raises(iq.InputError, match="model_rollouts needs observations of one vector"):
-        ModelRollouts().source(Now(task, SETTINGS, known, SETTINGS.init(TASK, whitener(demos), jr.key(0)), known, jr.key(1)))
+        ModelRollouts().source(
+            Now(task, SETTINGS, known, SETTINGS.init(TASK, whitener(demos), jr.key(0)), known, jr.key(1))
+        )
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_run_and_demonstrations_print_as_one_line(demos, whole):
 def test_a_folder_of_several_seeds_is_no_run(demos, tmp_path):
     iq.learn(SETTINGS, demos, seeds=[3, 4], steps=4, evaluations=1, out=tmp_path / "runs", quiet=True)
     assert [iq.Run.load(path).schedule.seed for path in folder.runs_in(tmp_path / "runs")] == [3, 4]
-    with pytest.raises(iq.InputError, match="holds the runs of 2 seeds; expected one, such as .*seed-3"):
+    with pytest.raises(iq.InputError, match=r"holds the runs of 2 seeds; expected one, such as .*seed-3"):
         iq.Run.load(tmp_path / "runs")
 
 
@@ -131,10 +131,21 @@ def test_the_best_policy_is_that_of_the_least_occupancy_distance(cartpole, playe
     assert run.result["best_step"] == run.rows[best]["step"]
     assert run.drift == pytest.approx(distances[-1] / min(distances))
     loaded = iq.Run.load(out, best=True)
-    short = iq.learn(
-        SETTINGS, cartpole, env="CartPole-v1", seed=2, steps=20, evaluations=4, eval_episodes=2, quiet=True,
-        callbacks=[lambda training: training.done == run.result["best_step"]],
-    ) if best < 3 else run
+    short = (
+        iq.learn(
+            SETTINGS,
+            cartpole,
+            env="CartPole-v1",
+            seed=2,
+            steps=20,
+            evaluations=4,
+            eval_episodes=2,
+            quiet=True,
+            callbacks=[lambda training: training.done == run.result["best_step"]],
+        )
+        if best < 3
+        else run
+    )
     np.testing.assert_array_equal(loaded.reward(cartpole), short.reward(cartpole))
 
 
@@ -151,7 +162,7 @@ def test_a_run_is_evaluated_in_its_own_or_another_environment_of_the_task(played
     run, _ = played
     shorter = functools.partial(gym.make, "CartPole-v1", max_episode_steps=5)
     assert run.evaluate(3, env=shorter).tolist() == [5.0] * 3
-    with pytest.raises(iq.InputError, match="Acrobot-v1 has .*the run's policy is for"):
+    with pytest.raises(iq.InputError, match=r"Acrobot-v1 has .*the run's policy is for"):
         run.evaluate(1, env="Acrobot-v1")
     with pytest.raises(iq.InputError, match="The run names no environment; expected one"):
         iq.Run.load(whole).evaluate(1)

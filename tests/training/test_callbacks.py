@@ -262,7 +262,7 @@ def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):
             np.testing.assert_allclose(values, [row[name] for row in run.rows], rtol=1e-6)
 
 
-def test_weights_and_biases_gets_every_metric_of_every_seed(cartpole, tmp_path, monkeypatch):
+def test_weights_and_biases_gets_every_metric_of_every_seed(cartpole, monkeypatch):
     wandb = pytest.importorskip("wandb", reason="needs wandb")
     logged, begun = [], []
 

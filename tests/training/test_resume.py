@@ -10,9 +10,7 @@ import iqlearn as iq
 from iqlearn.files import read_json
 from iqlearn.runs import folder
 
-SETTINGS = iq.IQLearn(
-    network=iq.Network((8,)), target_rate=1.0, target_period=3, batch_size=4, value_term="initial"
-)
+SETTINGS = iq.IQLearn(network=iq.Network((8,)), target_rate=1.0, target_period=3, batch_size=4, value_term="initial")
 LENGTH = {"steps": 10, "evaluations": 4, "quiet": True}
 """Evaluations after 3, 6, 9 and 10 updates."""
 

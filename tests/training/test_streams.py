@@ -85,20 +85,27 @@ def where() -> str:
     return "" if frame is None else f"{frame.f_globals['__name__']}:{frame.f_lineno}"
 
 
-def forget() -> None:
-    """Release every program: the next ones are traced anew."""
-    descent._program.cache_clear()
-    jax.clear_caches()
+@pytest.fixture(scope="module")
+def watched():
+    """Keys are noted while programs run. No program that was traced before is used, or afterwards."""
+
+    def forget() -> None:
+        descent._program.cache_clear()
+        jax.clear_caches()
+
+    forget()
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.watch(patch)
+        yield recorder
+    forget()
 
 
 @pytest.fixture
-def recorder(monkeypatch):
-    """Keys are noted while programs run."""
-    forget()
-    recorder = Recorder()
-    recorder.watch(monkeypatch)
-    yield recorder
-    forget()
+def recorder(watched):
+    watched.drawn.clear()
+    watched.parents.clear()
+    return watched
 
 
 def test_the_recorder_finds_what_it_looks_for(recorder):
@@ -112,9 +119,9 @@ def test_the_recorder_finds_what_it_looks_for(recorder):
     assert len(recorder.faults()) == 2
 
 
-INITIAL = {"value_term": "initial", "gradient_penalty": 1.0, "batch_size": 2}
-CONTINUOUS = partial(iq.IQLearnContinuous, critic=TINY, critics=2, actor=TINY, average_rate=0.1, **INITIAL)
-DISCRETE = partial(iq.IQLearn, network=TINY, members=2, **INITIAL)
+INITIAL = {"value_term": "initial", "batch_size": 2}
+CONTINUOUS = partial(iq.IQLearnContinuous, critic=TINY, actor=TINY, average_rate=0.1, **INITIAL)
+DISCRETE = partial(iq.IQLearn, network=TINY, members=2, gradient_penalty=1.0, **INITIAL)
 REGRESSION, CLONING = iq.RewardRegression(steps=4, updates=2), iq.Cloning(updates=2)
 INFERENCE = iq.ActionInference(steps=8, rounds=2, updates=2, clone_updates=2)
 CASES = {
@@ -156,7 +163,7 @@ def test_no_two_phases_share_numbers(case, recorder, pendulum, cartpole):
 
 def test_an_expert_shares_no_numbers_either(recorder, monkeypatch):
     monkeypatch.setattr(learner, "RANDOM_OBSERVATIONS", 5)
-    settings = iq.SAC(critic=TINY, actor=TINY, batch_size=2)
+    settings = iq.SAC(critic=TINY, critics=1, actor=TINY, batch_size=2)
     length = {"steps": 12, "evaluations": 1, "eval_episodes": 1, "quiet": True}
     iq.train_expert("Pendulum-v1", settings, env_kwargs={"max_episode_steps": 3}, interaction=ACTING, **length)
     assert recorder.faults() == []

@@ -42,37 +42,14 @@ def stacked():
         yield
 
 
-def checkpoint(path: Path) -> dict[str, np.ndarray]:
-    return load_file(path / folder.CHECKPOINT)
-
-
-@pytest.mark.parametrize("name", ["regressed", "discrete"])
-@pytest.mark.usefixtures("stacked")
-def test_together_is_alone_but_for_the_order_of_sums(pendulum, cartpole, tmp_path, name):
-    """Demonstrations of unequal length, continuous actions, discrete ones with episodes that end."""
-    settings = {"regressed": REGRESSED, "discrete": DISCRETE}[name]
-    if name == "discrete":
-        env, demos = "CartPole-v1", [cartpole.take(1, seed=seed) for seed in range(2)]
-    else:
-        env, demos = "Pendulum-v1", [pendulum, pendulum.take(1, seed=0).subsample(3, seed=0)]
-    runs = iq.learn(settings, demos, env=env, seeds=[0, 1], out=tmp_path / "both", **ONLINE)
-    for i, run in enumerate(runs):
-        alone = iq.learn(settings, demos[i], env=env, seed=i, out=tmp_path / str(i), **ONLINE)
-        together, apart = checkpoint(tmp_path / "both" / f"seed-{i}"), checkpoint(tmp_path / str(i))
-        assert together.keys() == apart.keys()
-        assert int(apart["['done']"]) == 60
-        assert int(apart["['state'].step"]) > 0
-        for part in apart:
-            np.testing.assert_allclose(together[part], apart[part], rtol=1e-3, atol=1e-3, err_msg=part)
-        assert run.rows[-1].keys() == alone.rows[-1].keys()
-        learnt = [[v for k, v in x.rows[-1].items() if "return" not in k] for x in (run, alone)]
-        np.testing.assert_allclose(*learnt, rtol=1e-2, atol=1e-3)
-        assert (run.result["seeds_together"], alone.result["seeds_together"]) == (2, 1)
-        assert run.origin == alone.origin
+@pytest.fixture(scope="module")
+def parts(pendulum) -> list[iq.Demos]:
+    """Demonstrations of unequal length."""
+    return [pendulum, pendulum.take(1, seed=0).subsample(3, seed=0)]
 
 
 @pytest.fixture(scope="module")
-def whole(pendulum, tmp_path_factory):
+def whole(parts, tmp_path_factory):
     """Two runs that were never stopped, their folder, and what was in it at each evaluation."""
     parent = tmp_path_factory.mktemp("whole")
     copies = []
@@ -83,7 +60,37 @@ def whole(pendulum, tmp_path_factory):
 
     length = {"seeds": [0, 1], "out": parent / "runs", "callbacks": [copy]}
     with stacking():
-        return iq.learn(REGRESSED, pendulum, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
+        return iq.learn(REGRESSED, parts, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
+
+
+def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
+    """The same run, but for the order of sums."""
+    checkpoints = [load_file(path / folder.CHECKPOINT) for _, path in (together, alone)]
+    assert checkpoints[0].keys() == checkpoints[1].keys()
+    assert int(checkpoints[1]["['done']"]) == 60
+    assert int(checkpoints[1]["['state'].step"]) > 0
+    for part in checkpoints[1]:
+        np.testing.assert_allclose(*(found[part] for found in checkpoints), rtol=1e-3, atol=1e-3, err_msg=part)
+    runs = together[0], alone[0]
+    assert runs[0].rows[-1].keys() == runs[1].rows[-1].keys()
+    learnt = [[v for k, v in run.rows[-1].items() if "return" not in k] for run in runs]
+    np.testing.assert_allclose(*learnt, rtol=1e-2, atol=1e-3)
+    assert [run.result["seeds_together"] for run in runs] == [2, 1]
+    assert runs[0].origin == runs[1].origin
+
+
+def test_with_continuous_actions_and_demonstrations_of_unequal_length(parts, whole, tmp_path):
+    runs, out, _ = whole
+    alone = iq.learn(REGRESSED, parts[1], env="Pendulum-v1", seed=1, out=tmp_path / "1", **ONLINE)
+    alike((runs[1], out / "seed-1"), (alone, tmp_path / "1"))
+
+
+def test_with_discrete_actions_and_episodes_that_end(cartpole, tmp_path):
+    demos = [cartpole.take(1, seed=seed) for seed in range(2)]
+    with stacking():
+        runs = iq.learn(DISCRETE, demos, env="CartPole-v1", seeds=[0, 1], out=tmp_path, **ONLINE)
+    alone = iq.learn(DISCRETE, demos[1], env="CartPole-v1", seed=1, out=tmp_path / "1", **ONLINE)
+    alike((runs[1], tmp_path / "seed-1"), (alone, tmp_path / "1"))
 
 
 def test_each_run_is_evaluated_and_written(pendulum, whole):
@@ -97,22 +104,22 @@ def test_each_run_is_evaluated_and_written(pendulum, whole):
 
 
 @pytest.mark.usefixtures("stacked")
-def test_stopped_together_they_go_on_together(pendulum, whole):
+def test_stopped_together_they_go_on_together(parts, whole):
     """Interrupted and continued is the whole, bit for bit."""
     _, out, copies = whole
-    resumed = iq.resume(copies[0], [pendulum] * 2, quiet=True)
+    resumed = iq.resume(copies[0], parts, quiet=True)
     assert [run.result["status"] for run in resumed] == ["completed"] * 2
     for ours, theirs in zip(folder.runs_in(copies[0]), folder.runs_in(out), strict=True):
         for name in (folder.CHECKPOINT, folder.METRICS, folder.MODEL):
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
-def test_runs_that_stand_at_different_steps_are_refused(pendulum, whole, tmp_path):
+def test_runs_that_stand_at_different_steps_are_refused(parts, whole, tmp_path):
     _, out, copies = whole
     shutil.copytree(copies[1] / "seed-0", tmp_path / "seed-0")
     shutil.copytree(out / "seed-1", tmp_path / "seed-1")
     with pytest.raises(iq.InputError, match=r"stand at steps \[40, 60\]"):
-        iq.resume(tmp_path, pendulum, quiet=True)
+        iq.resume(tmp_path, parts, quiet=True)
 
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])
