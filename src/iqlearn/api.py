@@ -237,14 +237,16 @@ def resume(
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
     learners: list[Learner] = []
-    for path, part in zip(folders, given, strict=True):
-        run = Run.load(path)
+    runs = [Run.load(path) for path in folders]
+    room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
+    for run, path, part in zip(runs, folders, given, strict=True):
         checkpoint = path / files.CHECKPOINT
         if not checkpoint.is_file():
             raise InputError(f"No {files.CHECKPOINT} in {path}; expected one, training cannot go on without.")
         environment = run.origin.environment if env is None else Environment.of(env)
         known = None if run.origin.demos is None else seen(shown(run, path, part), run.task)
-        learner = Learner(run, known, environment, None if run.origin.reward is None else same_reward(run, path))
+        paid = None if run.origin.reward is None else same_reward(run, path)
+        learner = Learner(run, known, environment, paid, room)
         restore(learner, checkpoint)
         learners.append(learner)
     stands = {learner.done for learner in learners}

@@ -18,7 +18,7 @@ from iqlearn.training.learner import Learner
 
 SMALL = iq.Network((8,))
 PLAIN = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, average_rate=0.1, batch_size=4)
-REGRESSED = replace(PLAIN, extensions=(iq.RewardRegression(steps=20, updates=20), iq.Cloning(updates=10)))
+REGRESSED = replace(PLAIN, extensions=(iq.RewardRegression(steps=20, updates=20), iq.Cloning(updates=10, reach=0.0)))
 DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
 ACTING = iq.Interaction(random_steps=10, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
