@@ -7,6 +7,7 @@ from iqlearn.algorithms.iq_continuous import IQLearnContinuous
 from iqlearn.algorithms.iq_discrete import IQLearn
 from iqlearn.algorithms.sac import SAC
 from iqlearn.algorithms.soft_q import SoftQLearning
+from iqlearn.algorithms.sqil import SQIL, SQILContinuous
 from iqlearn.errors import InputError
 
 ALGORITHMS: dict[str, Any] = {
@@ -16,6 +17,8 @@ ALGORITHMS: dict[str, Any] = {
         IQLearnContinuous,
         BC,
         BCContinuous,
+        SQIL,
+        SQILContinuous,
         SoftQLearning,
         SAC,
     )
