@@ -6,16 +6,17 @@ from dataclasses import fields, replace
 from functools import partial
 
 import gymnasium as gym
-import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv
+from safetensors.numpy import load_file
 
 import iqlearn as iq
-from iqlearn.api import default_steps, mode_of
+from iqlearn.api import check, default_steps, mode_of, task_of
+from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform
-from iqlearn.extensions import model_rollouts, reward_regression
+from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs import folder
 
 SMALL = iq.Network((8,))
@@ -24,6 +25,7 @@ CONTINUOUS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, batch_size=4)
 TINY = {"steps": 4, "evaluations": 2, "eval_episodes": 1, "quiet": True}
 SHORT = {"env": "CartPole-v1", "env_kwargs": {"max_episode_steps": 10}}
 ACTING = iq.Interaction(random_steps=5, round_steps=5)
+CARTPOLE, PENDULUM = Environment.of("CartPole-v1"), Environment.of("Pendulum-v1")
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
@@ -181,7 +183,7 @@ def test_recommended_says_why_and_the_folder_keeps_it(cartpole, tmp_path, capsys
     assert settings.reason.endswith(".")
     assert settings.reason.startswith("Recommended for random.npz, offline: ")
     assert "leave-one-out error" in settings.reason
-    settings = replace(settings, network=SMALL, batch_size=4, extensions=(iq.ModelRollouts(particles=3),))
+    settings = replace(settings, network=SMALL, batch_size=4)
     before = replace(settings)
     run = iq.learn(settings, cartpole, out=tmp_path / "run", **SHORT, **TINY)
     assert run.settings is settings, "settings in are settings out"
@@ -239,9 +241,16 @@ OTHER = {
     "reason": "mine",
 }
 """A value of each setting that nobody recommends (of those with two values the one that is not recommended)."""
-NAMED = [(kind, f.name) for kind in (iq.IQLearn, iq.IQLearnContinuous) for f in fields(kind)]
 MORE = {"scaling": "standard", "form": "least_squares", "target_rate": 1.0, "divergence": "tv", "squash": "clip"}
 """Values as the paper has them, or of other defaults: a default that is named is kept too."""
+
+
+def found_to_be(monkeypatch, error: float) -> None:
+    """Set the leave-one-out errors of the expert's actions and of the dynamics, where extensions ask for them."""
+    asked = {"reward_regression": ("leave_one_out_error", error), "model_rollouts": ("fit_linear", (None, error))}
+    for name in asked.keys() & EXTENSIONS.keys():
+        function, answer = asked[name]
+        monkeypatch.setattr(sys.modules[EXTENSIONS[name].__module__], function, lambda *_, answer=answer: answer)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -250,26 +259,24 @@ MORE = {"scaling": "standard", "form": "least_squares", "target_rate": 1.0, "div
 @pytest.mark.parametrize("kind", [iq.IQLearn, iq.IQLearnContinuous])
 def test_recommended_keeps_what_the_user_set(kind, mode, others, hard, cartpole, pendulum, monkeypatch):
     """Each setting, with a value of its own, with the default, and with the other one where there are two."""
-    monkeypatch.setattr(reward_regression, "leave_one_out_error", lambda *_: 0.5 if hard else 0.01)
-    monkeypatch.setattr(model_rollouts, "fit_linear", lambda *_: (None, 0.5 if hard else 0.01))
-    demos, env = (cartpole, "CartPole-v1") if kind.discrete else (pendulum, "Pendulum-v1")
+    found_to_be(monkeypatch, 0.5 if hard else 0.01)
+    demos, env = (cartpole, CARTPOLE) if kind.discrete else (pendulum, PENDULUM)
     ask = partial(iq.recommended, demos, env, mode=mode, quiet=True)
     chosen = ask(**others)
     assert type(chosen) is kind
-    names = [extension.name for extension in chosen.extensions]
-    hidden = "state_only" in others
+    names, hidden, online = [part.name for part in chosen.extensions], "state_only" in others, mode == "online"
+    helpful = {
+        "action_inference": not kind.discrete and online and hidden,
+        "reward_regression": not kind.discrete and online and (hard or hidden),
+        "cloning": not kind.discrete and (online or not hidden),
+        "model_rollouts": kind.discrete and not online and not hidden and not hard,
+    }
+    assert names == [name for name in EXTENSIONS if helpful.get(name)]
     if kind.discrete:
-        assert names == (["model_rollouts"] if mode == "offline" and not hard and not hidden else [])
-        visits = mode == "online" or bool(names)
+        visits = online or bool(names)
         assert (chosen.form, chosen.absorbing) == (("least_squares", True) if visits else ("inverse", False))
     else:
-        regressed = ["reward_regression"] * (mode == "online" and (hard or hidden))
-        inferred, cloned = (
-            ["action_inference"] * (mode == "online" and hidden),
-            ["cloning"] * (mode == "online" or not hidden),
-        )
-        assert names == inferred + regressed + cloned
-        assert chosen.gamma == (0.97 if regressed else 0.9)
+        assert chosen.gamma == (0.97 if "reward_regression" in names else 0.9)
     for name in (f.name for f in fields(kind) if f.name not in others):
         for value in (OTHER[name], getattr(kind(), name), *([MORE[name]] if name in MORE else [])):
             changes = others | {name: value}
@@ -280,8 +287,8 @@ def test_recommended_keeps_what_the_user_set(kind, mode, others, hard, cartpole,
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize("kind", [iq.IQLearn, iq.IQLearnContinuous])
 def test_recommended_keeps_all_changes_at_once(kind, mode, cartpole, pendulum, monkeypatch):
-    monkeypatch.setattr(reward_regression, "leave_one_out_error", lambda *_: 0.5)
-    demos, env = (cartpole, "CartPole-v1") if kind.discrete else (pendulum, "Pendulum-v1")
+    found_to_be(monkeypatch, 0.5)
+    demos, env = (cartpole, CARTPOLE) if kind.discrete else (pendulum, PENDULUM)
     changes = {f.name: OTHER[f.name] for f in fields(kind)}
     assert {f.name for f in fields(kind)} <= OTHER.keys()
     found = iq.recommended(demos, env, mode=mode, quiet=True, **changes)
@@ -294,11 +301,9 @@ def test_recommended_keeps_all_changes_at_once(kind, mode, cartpole, pendulum, m
 @pytest.mark.parametrize("steps", [9_999, 100_000])
 def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monkeypatch):
     """No recommendation is refused afterwards, in any mode, with or without actions, easy or hard."""
-    from iqlearn.api import check, task_of
-
     for error in (0.01, 0.5):
-        monkeypatch.setattr(reward_regression, "leave_one_out_error", lambda *_, error=error: error)
-        for demos, env in ((cartpole, "CartPole-v1"), (pendulum, "Pendulum-v1")):
+        found_to_be(monkeypatch, error)
+        for demos, env in ((cartpole, CARTPOLE), (pendulum, PENDULUM)):
             for mode in ("online", "offline"):
                 for changes in ({}, {"state_only": True}, {"divergence": "tv"}, {"divergence": "w1"}):
                     settings = iq.recommended(demos, env, mode=mode, steps=steps, quiet=True, **changes)
@@ -403,8 +408,6 @@ def test_structured_observations_work_from_the_environment_to_the_resumed_run(
 
 
 def load(path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
     return load_file(path / folder.CHECKPOINT)
 
 
@@ -495,9 +498,9 @@ def test_the_default_expert_suits_the_actions():
 
 def test_the_library_is_imported_by_its_names():
     assert {"learn", "resume", "recommended", "train_expert", "Demos", "IQLearn", "Callback"} <= set(dir(iq))
-    for name in iq.__all__:
+    for name in set(iq.__all__) - set(iq._HOMES["extensions"]):
         assert getattr(iq, name) is not None
+    for kind in EXTENSIONS.values():
+        assert getattr(iq, kind.__name__) is kind
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = iq.nothing
-    assert "iqlearn" in sys.modules
-    assert jax.default_backend()

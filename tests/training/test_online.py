@@ -184,10 +184,10 @@ def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
     assert ((rows.next_obs[:, 1] == 5) & ~rows.terminal).any(), "a time limit was met"
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_run_that_diverges_keeps_its_last_good_evaluation(task, demos_of, tmp_path):
+def test_a_run_that_diverges_keeps_its_last_good_evaluation(demos_of, tmp_path):
     """A user reads "not finite between steps 20 and 30; the state after step 20 is in DIR"."""
-    settings, out = replace(TASKS[task], learning_rate=1e30), tmp_path / "run"
+    task, out = "Pendulum-v1", tmp_path / "run"
+    settings = replace(TASKS[task], learning_rate=1e30)
     with pytest.warns(RuntimeWarning, match="before its time, after step 20: .* diverged"):
         run = iq.learn(settings, demos_of[task], env=task, env_kwargs=SHORT, interaction=ACTING, out=out, **LENGTH)
     assert run.result["status"] == "diverged"

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
+from iqlearn.algorithms.base import Extension
 from iqlearn.evaluation.returns import RESET_SEEDS
+from iqlearn.extensions import EXTENSIONS
 from iqlearn.networks import descent
 from iqlearn.training import learner
 from iqlearn.training.streams import MOST, Streams
@@ -122,11 +124,23 @@ def test_the_recorder_finds_what_it_looks_for(recorder):
 INITIAL = {"value_term": "initial", "batch_size": 2}
 CONTINUOUS = partial(iq.IQLearnContinuous, critic=TINY, actor=TINY, average_rate=0.1, **INITIAL)
 DISCRETE = partial(iq.IQLearn, network=TINY, members=2, gradient_penalty=1.0, **INITIAL)
-REGRESSION, CLONING = iq.RewardRegression(steps=4, updates=2), iq.Cloning(updates=2)
-INFERENCE = iq.ActionInference(steps=8, rounds=2, updates=2, clone_updates=2)
+SMALLEST = {
+    "action_inference": {"steps": 8, "rounds": 2, "updates": 2, "clone_updates": 2},
+    "reward_regression": {"steps": 4, "updates": 2},
+    "cloning": {"updates": 2},
+    "model_rollouts": {"particles": 3},
+}
+
+
+def those(*names: str) -> tuple[Extension, ...]:
+    """The extensions of these names that there are."""
+    return tuple(kind(**SMALLEST[name]) for name, kind in EXTENSIONS.items() if name in names)
+
+
+EVERY = those("action_inference", "reward_regression", "cloning")
 CASES = {
-    "online, all extensions": (CONTINUOUS(state_only=True, extensions=(INFERENCE, REGRESSION, CLONING)), "online"),
-    "offline, model rollouts": (DISCRETE(extensions=(iq.ModelRollouts(particles=3),)), "offline"),
+    "online, all extensions": (CONTINUOUS(state_only=EVERY[0].labels, extensions=EVERY), "online"),
+    "offline, model rollouts": (DISCRETE(extensions=those("model_rollouts")), "offline"),
     "online, discrete, state_only": (DISCRETE(state_only=True), "online"),
 }
 

@@ -2,23 +2,27 @@
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import iqlearn as iq
+from iqlearn.algorithms.base import Extension
 from iqlearn.envs.gym import Stepper
+from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs import folder
 from iqlearn.training import trainer
 from iqlearn.training.learner import Learner
 
 SMALL = iq.Network((8,))
 PLAIN = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, average_rate=0.1, batch_size=4)
-REGRESSED = replace(PLAIN, extensions=(iq.RewardRegression(steps=20, updates=20), iq.Cloning(updates=10, reach=0.0)))
 DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
 ACTING = iq.Interaction(random_steps=10, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
@@ -27,12 +31,53 @@ ONLINE = {"env_kwargs": SHORT, "interaction": ACTING, **LENGTH}
 pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
+@dataclass(frozen=True)
+class Memory(Extension):
+    """An extension of one's own: it pulls the actor to the mean action that was met before the first update."""
+
+    steps: int = 20
+    name: ClassVar[str] = "memory"
+    needs: ClassVar[tuple[str, ...]] = ("actor_loss",)
+
+    @property
+    def phase(self) -> int:
+        return self.steps
+
+    def begin(self, task, algorithm, state, demos, key):
+        return {"mean": jnp.zeros(1), "noise": jr.normal(key, (1,))}
+
+    def prepare(self, now):
+        mean = jnp.mean(now.demos.expert().action, axis=0)
+        return replace(now.state, aux={"memory": now.state.aux["memory"] | {"mean": mean}})
+
+    def actor_loss(self, aux, rows):
+        away = jnp.mean((rows.policy.mode - aux["mean"] - 0.1 * aux["noise"]) ** 2)
+        return away, {"away": away}
+
+    def wakes(self, before, done, phase):
+        return before < phase <= done
+
+    def after_round(self, now):
+        mean = jnp.mean(now.source.replay.newest(now.done).action, axis=0) + 0.1 * jr.normal(now.key, (1,))
+        aux = {"memory": now.state.aux["memory"] | {"mean": mean}}
+        return replace(now.state, aux=aux), now.source, {"met": float(mean[0])}
+
+
+EXTENDED = replace(PLAIN, extensions=(Memory(),))
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(EXTENSIONS, "memory", Memory)
+
+
 @contextmanager
 def stacking():
     """Runs are stacked, as where there is a GPU. The random policy plays one episode only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.jax, "default_backend", lambda: "gpu")
         patch.setattr(trainer, "RANDOM_EPISODES", 1)
+        patch.setitem(EXTENSIONS, "memory", Memory)
         yield
 
 
@@ -60,7 +105,7 @@ def whole(parts, tmp_path_factory):
 
     length = {"seeds": [0, 1], "out": parent / "runs", "callbacks": [copy]}
     with stacking():
-        return iq.learn(REGRESSED, parts, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
+        return iq.learn(EXTENDED, parts, env="Pendulum-v1", **length, **ONLINE), parent / "runs", copies
 
 
 def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
@@ -81,7 +126,7 @@ def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
 
 def test_with_continuous_actions_and_demonstrations_of_unequal_length(parts, whole, tmp_path):
     runs, out, _ = whole
-    alone = iq.learn(REGRESSED, parts[1], env="Pendulum-v1", seed=1, out=tmp_path / "1", **ONLINE)
+    alone = iq.learn(EXTENDED, parts[1], env="Pendulum-v1", seed=1, out=tmp_path / "1", **ONLINE)
     alike((runs[1], out / "seed-1"), (alone, tmp_path / "1"))
 
 
@@ -100,6 +145,7 @@ def test_each_run_is_evaluated_and_written(pendulum, whole):
         assert [row["step"] for row in kept.rows] == [20, 40, 60]
         assert kept.result["status"] == "completed"
         np.testing.assert_array_equal(kept.policy(pendulum.obs[:3]), run.policy(pendulum.obs[:3]))
+    assert len({run.rows[0]["met"] for run in runs}) == 2, "each has met something else"
     assert np.any(runs[0].policy(pendulum.obs[:3]) != runs[1].policy(pendulum.obs[:3]))
 
 

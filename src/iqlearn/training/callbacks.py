@@ -201,7 +201,7 @@ class WandB(Callback):
 
     def __init__(self, **options: Any) -> None:
         try:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise missing("Weights & Biases", "wandb") from error
         self._begin, self._logs = partial(wandb.init, reinit="create_new", **options), []
