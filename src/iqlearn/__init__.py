@@ -11,25 +11,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from iqlearn.algorithms import BC, SAC, BCContinuous, IQLearn, IQLearnContinuous, SoftQLearning
-    from iqlearn.api import learn, recommended, resume, train_expert
-    from iqlearn.data import Demos
-    from iqlearn.errors import InputError
-    from iqlearn.extensions import ActionInference, Cloning, ModelRollouts, RewardRegression
-    from iqlearn.networks.mlp import Network
-    from iqlearn.networks.policy import Policy
-    from iqlearn.rewards import DistilledReward, RecoveredReward, RewardWrapper, VectorRewardWrapper
-    from iqlearn.runs.provenance import Interaction, Schedule
-    from iqlearn.runs.run import Run
-    from iqlearn.training.callbacks import Callback, EarlyStopping, TensorBoard, WandB
-    from iqlearn.types import Transitions
+    from iqlearn.algorithms import *
+    from iqlearn.api import learn as learn
+    from iqlearn.api import recommended as recommended
+    from iqlearn.api import resume as resume
+    from iqlearn.api import train_expert as train_expert
+    from iqlearn.data import Demos as Demos
+    from iqlearn.errors import InputError as InputError
+    from iqlearn.extensions import *
+    from iqlearn.networks.mlp import Network as Network
+    from iqlearn.networks.policy import Policy as Policy
+    from iqlearn.rewards import *
+    from iqlearn.runs.provenance import Interaction as Interaction
+    from iqlearn.runs.provenance import Schedule as Schedule
+    from iqlearn.runs.run import Run as Run
+    from iqlearn.training.callbacks import Callback as Callback
+    from iqlearn.training.callbacks import EarlyStopping as EarlyStopping
+    from iqlearn.training.callbacks import TensorBoard as TensorBoard
+    from iqlearn.training.callbacks import WandB as WandB
+    from iqlearn.types import Transitions as Transitions
 
 _HOMES = {
-    "algorithms": ("BC", "BCContinuous", "IQLearn", "IQLearnContinuous", "SAC", "SoftQLearning"),
     "api": ("learn", "recommended", "resume", "train_expert"),
     "data": ("Demos",),
     "errors": ("InputError",),
-    "extensions": ("ActionInference", "Cloning", "ModelRollouts", "RewardRegression"),
     "networks.mlp": ("Network",),
     "networks.policy": ("Policy",),
     "rewards": ("DistilledReward", "RecoveredReward", "RewardWrapper", "VectorRewardWrapper"),
@@ -38,47 +43,21 @@ _HOMES = {
     "training.callbacks": ("Callback", "EarlyStopping", "TensorBoard", "WandB"),
     "types": ("Transitions",),
 }
+_REGISTRIES = ("algorithms", "extensions")
+"""Every class that these modules name is public here too."""
 __version__ = "0.1.0"
-__all__ = [
-    "BC",
-    "SAC",
-    "ActionInference",
-    "BCContinuous",
-    "Callback",
-    "Cloning",
-    "Demos",
-    "DistilledReward",
-    "EarlyStopping",
-    "IQLearn",
-    "IQLearnContinuous",
-    "InputError",
-    "Interaction",
-    "ModelRollouts",
-    "Network",
-    "Policy",
-    "RecoveredReward",
-    "RewardRegression",
-    "RewardWrapper",
-    "Run",
-    "Schedule",
-    "SoftQLearning",
-    "TensorBoard",
-    "Transitions",
-    "VectorRewardWrapper",
-    "WandB",
-    "learn",
-    "recommended",
-    "resume",
-    "train_expert",
-]
 
 
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"iqlearn.{home}"), name)
+    for module in map(import_module, (f"iqlearn.{home}" for home in _REGISTRIES if name[0].isupper())):
+        if name in module.__all__:
+            return getattr(module, name)
     raise AttributeError(f"module 'iqlearn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    registered = (name for home in _REGISTRIES for name in import_module(f"iqlearn.{home}").__all__)
+    return sorted(["__version__", *(name for names in _HOMES.values() for name in names), *registered])

@@ -149,7 +149,7 @@ def begin(
 
 def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
     """Train prepared runs, in their folders if they have any."""
-    own: list[Callback] = [] if quiet else [Progress(), DriftWarning()]
+    own: list[Callback] = [] if quiet else [Progress(), DriftWarning(folders)]
     runs = Trainer(learners, [*([RunFolder(folders)] if folders else []), *own, *callbacks]).run()
     for run in runs:
         if run.result["status"] not in ("completed", "stopped"):
@@ -249,10 +249,16 @@ def resume(
         learner = Learner(run, known, environment, paid, room)
         restore(learner, checkpoint)
         learners.append(learner)
-    stands = {learner.done for learner in learners}
-    if len(stands) > 1:
-        raise InputError(f"Runs in {folder} stand at steps {sorted(stands)}; expected the same one, resume each alone.")
-    return train(learners, callbacks, folders, quiet, several)
+    # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on alone.
+    stands: dict[int, dict[Path, Learner]] = {}
+    for path, learner in zip(folders, learners, strict=True):
+        stands.setdefault(learner.done, {})[path] = learner
+    found = dict(zip(folders, runs, strict=True))
+    for part in stands.values():
+        found |= zip(part, train([*part.values()], callbacks, [*part], quiet, True), strict=True)
+        if any(found[path].result["status"] == "interrupted" for path in part):
+            break
+    return [*found.values()] if several else found[folders[0]]
 
 
 def restore(learner: Learner, checkpoint: Path) -> None:

@@ -1,7 +1,18 @@
 """The one error that a user can cause, and the checks of settings that raise it."""
 
+import dataclasses
+import numbers
 import typing
-from typing import Literal
+from functools import cache
+from types import NoneType
+from typing import Any, Literal
+
+TYPES: dict[Any, tuple[type, str]] = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    bool: (bool, "True or False"),
+}
+"""The class of a setting's value by its annotation, and what messages call it."""
 
 
 class InputError(Exception):
@@ -43,9 +54,25 @@ def require_discount(gamma: float) -> None:
     require(0.0 <= gamma < 1.0, "gamma", gamma, "a number in [0, 1)")
 
 
-def require_choices(settings: object) -> None:
-    """Raise `InputError` unless every setting with named choices has one of them."""
-    for name, hint in typing.get_type_hints(type(settings)).items():
+@cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """The types of a class's fields."""
+    return typing.get_type_hints(kind)
+
+
+def require_types(settings: Any) -> None:
+    """Raise `InputError` unless every setting is of its type: a named choice, a whole number, a number, a flag.
+
+    Numbers of NumPy become Python's.
+    """
+    hints = hints_of(type(settings))
+    for name in (f.name for f in dataclasses.fields(settings)):
+        hint, value, kinds = hints[name], getattr(settings, name), typing.get_args(hints[name])
+        if NoneType in kinds:
+            hint = NoneType if value is None else kinds[0]
         if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            require(getattr(settings, name) in choices, name, getattr(settings, name), f"one of {', '.join(choices)}")
+            require(value in kinds, name, value, f"one of {', '.join(kinds)}")
+        elif hint in TYPES:
+            kind, expected = TYPES[hint]
+            require(isinstance(value, kind) and isinstance(value, bool) == (hint is bool), name, value, expected)
+            object.__setattr__(settings, name, hint(value))

@@ -17,7 +17,7 @@ Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""
 PRNGKey = Key[Array, ""]
-Obs = PyTree[Array | np.ndarray]
+Obs = PyTree  # of arrays; with their type as an argument the check of every call in the tests is slow
 """Observations: one array, or a dictionary of observations. Every array has the rows of the batch as its first axis."""
 
 

@@ -129,10 +129,16 @@ def test_the_next_value_is_clipped_to_the_bound(factor):
     assert np.abs(value_after(replace(SETTINGS, clip_value=False), state, four)).max() > 10 * BOUND
 
 
+def test_no_bound_is_asked_of_a_divergence_without_one():
+    for divergence in ("w1", "unbiased_kl"):
+        with pytest.raises(InputError, match="clip_value is True; expected False with divergence"):
+            replace(SETTINGS, divergence=divergence)
+
+
 @pytest.mark.parametrize(("divergence", "bounded"), [("tv", True), ("w1", False), ("unbiased_kl", False)])
 def test_the_bound_is_that_of_the_divergence(divergence, bounded):
     """A divergence that bounds no reward leaves V(s') as it is."""
-    settings = replace(SETTINGS, divergence=divergence, chi2_alpha=2.5)
+    settings = replace(SETTINGS, divergence=divergence, chi2_alpha=2.5, clip_value=bounded)
     value = np.asarray(value_after(settings, grown(1e4), rows(0, False)))
     if bounded:
         assert np.abs(value).max() == pytest.approx(0.9 * 5 * BOUND, rel=1e-5)
@@ -159,7 +165,7 @@ def test_least_squares_is_the_value_computed_by_hand():
 
 def test_the_inverse_form_is_the_value_computed_by_hand():
     """χ² on the expert, and (1−γ)·V of initial states that are the expert's: J = E[r − r²/2] − (1−γ)·E[V(s)]."""
-    settings, b = replace(SETTINGS, divergence="chi2", value_term="expert_states"), batch(True)
+    settings, b = replace(SETTINGS, divergence="chi2", value_term="expert_states", clip_value=False), batch(True)
     metrics = evaluated(settings, STATE, b)[0]
     reward = critics_of(b.expert) - 0.9 * BOUND
     wanted = 0.1 * float(metrics["value"]) - (reward - reward**2 / 2).mean()
@@ -182,7 +188,7 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
     @jax.jit
     def all_pairs(values, initial_v):
         def loss(values, initial_v, divergence, term):
-            settings = replace(SETTINGS, divergence=divergence, value_term=term)
+            settings = replace(SETTINGS, divergence=divergence, value_term=term, clip_value=False)
             online = critic_loss(settings, values, 4, initial_v, None)[0]
             return online + (critic_loss(settings, values, 8, initial_v, None)[0] if term == "mixture" else 0.0)
 
@@ -199,7 +205,7 @@ def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients(
 @pytest.mark.parametrize("term", get_args(ValueTerm))
 def test_every_value_term_gives_finite_gradients_of_critic_and_actor(term):
     divergence = "chi2" if term == "expert_states" else "chi2_mixture"
-    settings = replace(SETTINGS, value_term=term, divergence=divergence)
+    settings = replace(SETTINGS, value_term=term, divergence=divergence, clip_value=False)
     metrics, gradients = evaluated(settings, STATE, batch(True))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((metrics, gradients)))
     assert not zero(gradients["critic_loss"].critic)

@@ -86,5 +86,5 @@ def test_members_of_an_ensemble_are_networks_of_their_own():
 
 def test_hidden_layers_may_be_a_list_and_may_be_none():
     assert MLP(3, 2, Network(hidden=()), jr.key(0))(jnp.ones((4, 3))).shape == (4, 2)
-    with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected widths above 0"):
+    with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected whole numbers above 0"):
         Network(hidden=(8, 0))

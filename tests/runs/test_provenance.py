@@ -10,7 +10,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.algorithms import ALGORITHMS
-from iqlearn.errors import require_choices
+from iqlearn.errors import require_types
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs.provenance import Origin, Schedule, build, settings_of, to_dict, versions
 
@@ -25,9 +25,9 @@ Chosen.__annotations__.update(colour=Literal["red", "green"], size=int)
 
 
 def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
-    require_choices(Chosen("green", "large"))
+    require_types(Chosen("green", 1))
     with pytest.raises(iq.InputError, match=r"^Setting colour is 'blue'; expected one of red, green\.$"):
-        require_choices(Chosen("blue", 1))
+        require_types(Chosen("blue", 1))
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,35 @@ def test_evaluations_are_evenly_spread_and_the_last_one_is_at_the_end():
 
 
 MISTAKES = """
+import dataclasses, typing
 import iqlearn as iq, numpy
+from iqlearn.algorithms import ALGORITHMS
+from iqlearn.extensions import EXTENSIONS
 assert iq.Network(hidden=[64, 32]).hidden == (64, 32)
 print(repr(iq.Schedule(seed=numpy.arange(4)[3])))
 for make in (
     lambda: iq.BCContinuous(squash="x"), lambda: iq.Schedule(steps=2.5), lambda: iq.learn(iq.IQLearn(), "expert.npz"),
-    lambda: iq.learn(iq.IQLearn, iq.Demos.builtin("CartPole-v1"))
+    lambda: iq.learn(iq.IQLearn, iq.Demos.builtin("CartPole-v1")), lambda: iq.Network((2.5,))
 ):
     try:
         make()
     except iq.InputError as error:
         print(error)
+for kind in (*ALGORITHMS.values(), *EXTENSIONS.values(), iq.Schedule, iq.Interaction, iq.Network):
+    for name, hint in typing.get_type_hints(kind).items():
+        wrong = {int: (2.5, "1", True), float: ("1", True, [1.0]), bool: (1, "yes")}.get(hint, ())
+        for value in wrong if name in {f.name for f in dataclasses.fields(kind)} else ():
+            try:
+                kind(**{name: value})
+            except iq.InputError as error:
+                assert str(error).startswith(f"Setting {name} is {value!r}; expected "), error
+            else:
+                print(f"{kind.__name__}({name}={value!r}) is taken")
 """
 
 
 def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
-    """In a process of its own: here types are checked already. Whole numbers of NumPy become Python's."""
+    """In a process of its own: here types are checked already. Numbers of NumPy become Python's."""
     said = subprocess.run([sys.executable, "-c", MISTAKES], capture_output=True, text=True, check=True).stdout
     first, *rest = said.splitlines()
     assert "seed=3)" in first
@@ -84,6 +97,7 @@ def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
         "Setting steps is 2.5; expected a whole number.",
         "demos is a str; expected Demos, as iq.Demos.load(FILE) gives them.",
         "settings is the class IQLearn; expected an object, iq.IQLearn().",
+        "Setting hidden is (2.5,); expected whole numbers above 0.",
     ]
 
 

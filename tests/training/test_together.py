@@ -3,6 +3,7 @@
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import iqlearn as iq
+from iqlearn import files
 from iqlearn.algorithms.base import Extension
 from iqlearn.envs.gym import Stepper
 from iqlearn.extensions import EXTENSIONS
@@ -160,12 +162,18 @@ def test_stopped_together_they_go_on_together(parts, whole):
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
-def test_runs_that_stand_at_different_steps_are_refused(parts, whole, tmp_path):
+@pytest.mark.usefixtures("stacked")
+def test_runs_that_stand_at_different_steps_go_on(parts, whole, tmp_path):
+    """A run that is killed while it writes leaves some seeds an evaluation behind."""
     _, out, copies = whole
     shutil.copytree(copies[1] / "seed-0", tmp_path / "seed-0")
     shutil.copytree(out / "seed-1", tmp_path / "seed-1")
-    with pytest.raises(iq.InputError, match=r"stand at steps \[40, 60\]"):
-        iq.resume(tmp_path, parts, quiet=True)
+    resumed = iq.resume(tmp_path, parts, quiet=True)
+    assert [run.schedule.seed for run in resumed] == [0, 1]
+    assert [run.result["status"] for run in resumed] == ["completed"] * 2
+    assert [run.rows[-1]["step"] for run in resumed] == [60, 60]
+    read = (files.read_tree(path / "seed-0" / folder.MODEL, resumed[0].model) for path in (tmp_path, out))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), *read)
 
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])

@@ -47,4 +47,4 @@ def of(family: str, discrete: bool) -> Any:
     raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
 
 
-__all__ = ["ALGORITHMS", "BC", "EXPERT", "SAC", "BCContinuous", "IQLearn", "IQLearnContinuous", "SoftQLearning"]
+__all__ = ["BC", "SAC", "SQIL", "BCContinuous", "IQLearn", "IQLearnContinuous", "SQILContinuous", "SoftQLearning"]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations, Source
-from iqlearn.errors import InputError
+from iqlearn.errors import InputError, require_types
 from iqlearn.networks.distributions import Policy
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.soft_q import SoftQ
@@ -180,6 +180,9 @@ class Extension:
     """Whether it gives the expert's transitions actions, where these were not recorded."""
     tells: ClassVar[bool] = False
     """Whether it gives the reward that Q is learnt from."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
     @property
     def phase(self) -> int:

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 from iqlearn.algorithms.base import Implied, TrainState
 from iqlearn.errors import (
     require,
-    require_choices,
     require_discount,
     require_not_negative,
     require_positive,
     require_share,
+    require_types,
 )
 from iqlearn.networks.descent import norm, optimizer, polyak, rate_left, step_down
 from iqlearn.networks.distributions import Squash
@@ -54,7 +54,7 @@ class Learning:
     hooks: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        require_types(self)
         require_positive(self, "batch_size", "learning_rate")
         require_not_negative(self, "weight_decay", "saturation")
 
@@ -111,6 +111,8 @@ class QLearning(SoftLearning):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "target_period", "output_scale", "members")
+        used = self.target_rate > 0.0 or self.target_period == 1
+        require(used, "target_period", self.target_period, "1 without a target network (target_rate 0)")
 
     def policy(self, state: TrainState) -> DiscreteSoftQ:
         """The model as it is."""

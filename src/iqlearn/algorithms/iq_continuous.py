@@ -21,7 +21,8 @@ from iqlearn.algorithms.common import (
     stop,
     temperature_loss,
 )
-from iqlearn.algorithms.objective import Objective, critic_loss, next_values
+from iqlearn.algorithms.objective import BOUNDED, Objective, critic_loss, next_values
+from iqlearn.errors import require
 from iqlearn.networks.descent import between
 from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import Network
@@ -55,6 +56,11 @@ class IQLearnContinuous(Objective, ActorCritic):
     name: ClassVar[str] = "iq-continuous"
     hooks: ClassVar[tuple[str, ...]] = ("reward", "actor_loss")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        there = self.average_rate < 1.0 or self.next_policy == "live"
+        require(there, "next_policy", self.next_policy, "live without an averaged actor (average_rate 1)")
+
     @classmethod
     def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearnContinuous:
         """Standardised observations, two smooth critics that give V(s') themselves, an averaged clipped-Gaussian actor,
@@ -71,13 +77,13 @@ class IQLearnContinuous(Objective, ActorCritic):
             "decay_after": 20_000 if told else 8_000,
             "target_rate": 0.005 if told else 0.0,
             "average_rate": 0.005,
-            "next_policy": "averaged",
+            "next_policy": "averaged" if changes.get("average_rate", 0.0) < 1.0 else "live",
             "critics": 2,
             "critic": replace(smooth, layer_norm=not changes.get("spectral_norm", False)),
             "actor": smooth,
             "squash": "clip",
             "absorbing": True,
-            "clip_value": True,
+            "clip_value": changes.get("divergence", cls.divergence) in BOUNDED,
             "scaling": "standard",
             "saturation": 10.0,
         }

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import TrainState, told_by
 from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values, stop
-from iqlearn.algorithms.objective import Objective, critic_loss, next_values
+from iqlearn.algorithms.objective import BOUNDED, Objective, critic_loss, next_values
+from iqlearn.errors import require
 from iqlearn.networks.descent import between
 from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import Network
@@ -40,6 +41,12 @@ class IQLearn(Objective, QLearning):
 
     name: ClassVar[str] = "iq"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fixed = self.target_rate > 0.0 or self.form == "least_squares"
+        expected = "True with a target network or least_squares, where V(s') has no gradient"
+        require(self.next_value_gradient or not fixed, "next_value_gradient", False, expected)
+
     @classmethod
     def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearn:
         """Whitened observations, tanh layers and weight decay. With transitions of the learner also LS-IQ's squared
@@ -51,12 +58,17 @@ class IQLearn(Objective, QLearning):
             "scaling": "whiten",
             "network": Network((64, 64), "tanh"),
         }
+        if visits:
+            divergence = changes.get("divergence", "chi2_mixture")
+            values |= {
+                "target_rate": 0.01,
+                "absorbing": True,
+                "clip_value": divergence in BOUNDED,
+                "form": "least_squares" if divergence == "chi2_mixture" and not told else "inverse",
+            }
         found = cls(**(values | changes))
-        if not visits:
-            return replace(found, **({"output_scale": found.temperature} | changes))
-        squared = found.divergence == "chi2_mixture" and not told
-        values = {"target_rate": 0.01, "absorbing": True, "clip_value": True, "output_scale": found.value_bound}
-        return replace(found, **(values | {"form": "least_squares" if squared else "inverse"} | changes))
+        scale = found.value_bound if visits else found.temperature
+        return replace(found, output_scale=changes.get("output_scale", scale))
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
         """The state before the first update."""

@@ -27,6 +27,8 @@ from iqlearn.objectives.divergences import DivergenceName
 from iqlearn.objectives.iq import Form, ValueTerm
 from iqlearn.types import Metrics, Scalar
 
+BOUNDED = ("chi2_mixture", "tv")
+"""Divergences that bound the reward by r_max."""
 W1_PENALTY = 10.0
 """Default weight of the gradient penalty under W1 (Gulrajani et al., 2017)."""
 
@@ -57,7 +59,7 @@ class Objective(SoftLearning):
     """A true end leads to an absorbing state of value +r_max/(1-γ) for the expert and -r_max/(1-γ) for the learner
     (LS-IQ, section 4); without, its value is 0."""
     clip_value: bool = False
-    """Clip V(s') to ±r_max/(1-γ) where the divergence bounds the reward: `chi2_mixture` and `tv`."""
+    """Clip V(s') to ±r_max/(1-γ). For divergences that bound the reward: `chi2_mixture` and `tv`."""
     extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     """Optional parts of the method."""
 
@@ -71,6 +73,8 @@ class Objective(SoftLearning):
             require_not_negative(self, "gradient_penalty")
         bounded = self.divergence != "w1" or self.spectral_norm or self.penalty > 0.0
         require(bounded, "gradient_penalty", self.gradient_penalty, "above 0 with w1, unless spectral_norm is set")
+        clipped = not self.clip_value or self.divergence in BOUNDED
+        require(clipped, "clip_value", True, f"False with divergence {self.divergence}, which bounds no reward")
         normalised = self.spectral_norm and getattr(self, self.judge).layer_norm
         require(not normalised, f"{self.judge}.layer_norm", True, "False with spectral_norm, which it would undo")
         squared = self.form == "inverse" or self.divergence == "chi2_mixture"
@@ -106,7 +110,7 @@ def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, e
     """γV(s'), clipped and with absorbing states as set. `ends` is +1 for expert rows and −1 for the learner's."""
     if s.form == "least_squares":
         value = stop(value)
-    if s.clip_value and s.divergence in ("chi2_mixture", "tv"):
+    if s.clip_value:
         value = jnp.clip(value, -s.value_bound, s.value_bound)
     return discounted(value, terminal, s.gamma, ends * s.value_bound if s.absorbing else 0.0)
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from iqlearn.errors import InputError
 from iqlearn.runs.run import Run
-from iqlearn.training.callbacks import DRIFTED
 
 
 def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
@@ -31,11 +30,6 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
         if r.get("normalised_return") is not None:
             earned += f" ({r['normalised_return']:.2f} of the expert)"
         print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
-        if run.drift > DRIFTED:
-            print(
-                f"{folder}: its states are {run.drift:.1f} times as far from the expert's as after "
-                f"{r['best_step']:.0f} {unit}; that policy is kept: iqlearn evaluate {folder} --best"
-            )
     stopped = [folder for run, folder in pairs if run.result["status"] == "interrupted"]
     together = [folders[0].parent] if len(stopped) == len(folders) > 1 else stopped
     if stopped:

@@ -17,4 +17,4 @@ EXTENSIONS: dict[str, type[Extension]] = {
 }
 """The class of each extension by its name, in the order in which their hooks are called."""
 
-__all__ = ["EXTENSIONS", "ActionInference", "Cloning", "ModelRollouts", "RewardRegression"]
+__all__ = ["ActionInference", "Cloning", "ModelRollouts", "RewardRegression"]

@@ -71,6 +71,7 @@ class ActionInference(Extension):
     empties_replay: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(self, "steps", "rounds", "updates")
         require_not_negative(self, "clone_updates")
         wanted = f"2 to action_inference.steps, {self.steps}"

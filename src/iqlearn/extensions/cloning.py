@@ -51,6 +51,7 @@ class Cloning(Extension):
     needs: ClassVar[tuple[str, ...]] = ("actor_loss",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_not_negative(self, "updates", "reach", "weight", "regularisation")
         regularised = self.updates > 0 or self.regularisation == 0.0
         require(regularised, "cloning.regularisation", self.regularisation, "0 without cloning.updates")

@@ -53,6 +53,7 @@ class ModelRollouts(Extension):
     visits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(self, "particles", "horizon")
         require_not_negative(self, "start_noise", "expert_noise")
         require_share(self, "exploration")

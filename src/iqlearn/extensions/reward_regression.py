@@ -45,6 +45,7 @@ class RewardRegression(Extension):
     tells: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(self, "steps", "updates")
 
     @property

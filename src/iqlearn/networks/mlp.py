@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int
 
-from iqlearn.errors import require, require_choices
+from iqlearn.errors import require, require_types
 from iqlearn.types import PRNGKey, Scalar
 
 Activation = Literal["relu", "tanh", "elu", "silu"]
@@ -36,9 +37,10 @@ class Network:
     """Normalise each hidden layer before its non-linearity."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        require(all(n > 0 for n in self.hidden), "hidden", self.hidden, "widths above 0")
+        require_types(self)
+        whole = all(isinstance(n, Integral) and n > 0 for n in self.hidden)
+        require(whole, "hidden", self.hidden, "whole numbers above 0")
+        object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))
 
 
 class Linear(eqx.Module):

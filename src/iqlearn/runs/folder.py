@@ -19,11 +19,10 @@ from typing import Any
 
 from iqlearn.errors import InputError
 from iqlearn.files import read_json, write_tree
+from iqlearn.rewards.compare import DISTILLED, REFIT, REWARD
 
 CONFIG, METRICS, RESULT, CURVES = "config.json", "metrics.csv", "result.json", "curves.png"
 MODEL, BEST, CHECKPOINT = "model.safetensors", "best.safetensors", "checkpoint.safetensors"
-REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
-"""Stems of files with the suffixes .json, .png and .safetensors."""
 
 
 def claim(folder: Path, overwrite: bool) -> None:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 import jax
-import numpy as np
 
 from iqlearn.algorithms import ALGORITHMS
 from iqlearn.envs.gym import Environment, Vectorization
-from iqlearn.errors import InputError, require, require_choices, require_not_negative, require_positive
+from iqlearn.errors import InputError, require, require_not_negative, require_positive, require_types
 from iqlearn.extensions import EXTENSIONS
 
 Mode = Literal["online", "offline"]
@@ -35,10 +34,7 @@ class Schedule:
     """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluations", "eval_episodes", "seed"):
-            value = getattr(self, name)
-            require(isinstance(value, int | np.integer), name, value, "a whole number")
-            object.__setattr__(self, name, int(value))
+        require_types(self)
         require_positive(self, "steps", "evaluations", "eval_episodes")
         require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
 
@@ -66,7 +62,7 @@ class Interaction:
     """Capacity of the replay, in transitions."""
 
     def __post_init__(self) -> None:
-        require_choices(self)
+        require_types(self)
         require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
         require_not_negative(self, "random_steps")
         object.__setattr__(self, "round_steps", -(-self.round_steps // self.num_envs) * self.num_envs)

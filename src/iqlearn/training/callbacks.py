@@ -132,17 +132,23 @@ class RunFolder(Callback):
 
 
 class DriftWarning(Callback):
-    """Says at the end where the last policy's states are much farther from the expert's than the best policy's."""
+    """Says at the end where the last policy's states are much farther from the expert's than the best policy's.
+
+    Args:
+        folders: the run folder of each run, if there are any.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self.folders = folders
 
     def on_end(self, training: Training) -> None:
-        for run in training.runs:
+        for i, run in enumerate(training.runs):
             if run.drift > DRIFTED:
-                print(
-                    f"{run.settings.name} · seed {run.schedule.seed}: its states are {run.drift:.1f} times as far from "
-                    f"the expert's as after {run.result['best_step']:.0f} steps; a run folder keeps that policy: "
-                    "iqlearn evaluate DIR --best",
-                    file=sys.stderr,
-                )
+                step, kept = run.result["best_step"], ""
+                if self.folders:
+                    kept = f"; that policy is kept: iqlearn evaluate {self.folders[i]} --best"
+                told = f"the states of the last policy are {run.drift:.1f} times as far from the expert's as after"
+                print(f"iqlearn: seed {run.schedule.seed}: {told} {step:.0f} steps{kept}", file=sys.stderr)
 
 
 class EarlyStopping(Callback):

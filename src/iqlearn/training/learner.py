@@ -134,12 +134,6 @@ class Learner:
         for i, extension in enumerate(self.extensions):
             self.source = extension.source(self.now(i, self.streams.sources))
 
-    def restore(self, state: TrainState, saved: Any, done: int) -> None:
-        """Go on from a checkpoint."""
-        self.state, self.done = state, done
-        self.connect()
-        self.source = self.source.restored(saved)
-
     def behaviour(self, state: TrainState) -> Behaviour:
         """How to act now: as an extension says, else with the policy, at random before the first update."""
         assert self.run.interaction is not None
