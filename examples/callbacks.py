@@ -19,7 +19,7 @@ def good_enough(training: Any) -> bool:
 def main() -> None:
     demos = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
     callbacks: list[Any] = [good_enough, iq.EarlyStopping(patience=5)]
-    if importlib.util.find_spec("tensorboard"):  # pip install 'iqlearn[tensorboard]'
+    if importlib.util.find_spec("tensorboard"):  # pip install -e '.[tensorboard]'
         callbacks.append(iq.TensorBoard("runs/tensorboard"))
     run = iq.learn(iq.recommended(demos), demos, evaluations=20, callbacks=callbacks, quiet=True)
     print(run.result["status"], run.evaluate(episodes=10).mean())

@@ -101,6 +101,10 @@ def learn(
         files.vacant(folder, overwrite)
     mode = mode_of(settings, env is not None, mode, interaction)
     environment = evaluated_in(env, env_kwargs, parts[0], mode)
+    for callback in callbacks:
+        if environment is None and getattr(callback, "needs_environment", False):
+            name = type(callback).__name__
+            raise InputError(f"{name} has no effect without an environment; expected one, give it with --env.")
     acting = None if mode == "offline" else interaction or Interaction()
     schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
     parts = [visible(settings, part) for part in parts]

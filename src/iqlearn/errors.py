@@ -1,11 +1,14 @@
 """The one error that a user can cause, and the checks of settings that raise it."""
 
 import dataclasses
+import json
 import numbers
 import typing
 from functools import cache
+from importlib.metadata import distribution
 from types import NoneType
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 TYPES: dict[Any, tuple[type, str]] = {
     int: (numbers.Integral, "a whole number"),
@@ -20,6 +23,19 @@ class InputError(Exception):
 
     The command line prints the message and exits with code 2. Nothing is lost or overwritten.
     """
+
+
+def missing(what: str, extra: str) -> InputError:
+    """The error where a package of an extra is not installed, with the command that installs it.
+
+    The command names the place that iqlearn was installed from (PEP 610).
+    """
+    origin = json.loads(distribution("iqlearn").read_text("direct_url.json") or "{}")
+    url, option = origin.get("url", ""), "-e " if origin.get("dir_info", {}).get("editable") else ""
+    place = f"{unquote(urlsplit(url).path)}[{extra}]" if url.startswith("file:") else f"iqlearn[{extra}]"
+    if "vcs_info" in origin:
+        place += f" @ {origin['vcs_info']['vcs']}+{url}"
+    return InputError(f"{what} is not installed; expected it, pip install {option}'{place}'.")
 
 
 def require(holds: bool, setting: str, value: object, expected: str) -> None:

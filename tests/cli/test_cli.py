@@ -403,4 +403,5 @@ def test_early_stopping(cartpole_file, cartpole_arrays, tmp_path, capsys, monkey
     assert "stopped after 4 updates" in capsys.readouterr().out
     nameless = tmp_path / "nameless.npz"
     np.savez(nameless, **{name: array for name, array in cartpole_arrays.items() if name != "env"})
-    assert "--env" in sentence("train", "--demos", nameless, "--early-stopping", 1)
+    for flag in ("--early-stopping", "--eval-episodes"):
+        assert f"{flag} has no effect without" in sentence("train", "--demos", nameless, flag, 1)

@@ -196,6 +196,7 @@ def test_an_environment_of_the_file_that_is_not_installed_leaves_training_withou
 
 def test_a_reward_of_a_seed_below_zero_is_one_sentence(cartpole_run, sentence):
     assert "--seed is -1" in sentence("reward", cartpole_run, "--rollouts", "random", "--seed", -1)
+    assert "--episodes has no effect without --rollouts" in sentence("reward", cartpole_run, "--episodes", 3)
 
 
 def test_a_folder_of_several_seeds_is_not_one_run(cartpole_run, tmp_path, sentence):

@@ -173,6 +173,11 @@ def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeyp
     assert (run.result["status"], run.result["best_step"]) == ("stopped", 4)
 
 
+def test_early_stopping_without_evaluations_is_refused(cartpole):
+    with pytest.raises(iq.InputError, match="EarlyStopping has no effect without an environment"):
+        iq.learn(SETTINGS, replace(cartpole, env=None), callbacks=[iq.EarlyStopping(1)], quiet=True)
+
+
 def test_early_stopping_without_patience_is_refused():
     with pytest.raises(iq.InputError, match="patience is 0"):
         iq.EarlyStopping(0)

@@ -65,6 +65,10 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     acting, times = taken(changes, Interaction), taken(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
+    played = [name for name in ("eval_episodes", "sampled") if name in times]
+    played += [] if o.early_stopping is None else ["early_stopping"]
+    if played and environment is None and demos.env is None:
+        raise InputError(f"{as_flag(played[0])} has no effect without an environment; name one with --env.")
     steps = api.default_steps(default, mode) if o.steps is None else o.steps
     first = Schedule(steps, **times).seed
     seeds, parts = range(first, first + o.seeds), [demos] * o.seeds
@@ -82,8 +86,6 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     api.check(settings, demos.task_spec() if task is None else task, interaction, steps)
     how = arguments(o, settings, name)
     if o.early_stopping is not None:
-        if task is None:
-            raise InputError("--early-stopping has no effect without an environment; give one with --env.")
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
     told = [*(f"{demos.source}: {remark}" for remark in demos.remarks()), settings.reason]
     for sentence in filter(None, told):  # now that nothing is refused any more
@@ -245,8 +247,8 @@ def reward(o: Namespace) -> None:
     --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
     --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
         random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
-    --episodes N [20]  Episodes of each kind of rollouts.
-    --seed N [0]  Which episodes. None of them is met in training or evaluation.
+    --episodes N  Episodes of each kind of rollouts (default: 20).
+    --seed N  Which episodes (default: 0). None of them is met in training or evaluation.
     --distil state|state-action  Fit a small network, of states or of states and actions, to the reward of what is
         judged. It is written to reward-KIND.safetensors (`iqlearn expert --reward` trains on it).
     --refit state|state-action  Judge a reward to train on in its place. It is fitted with the policy fixed: high on the
@@ -262,6 +264,10 @@ def reward(o: Namespace) -> None:
     from iqlearn.rewards.compare import REFIT, REWARD, compare, distilled, material, refitted
     from iqlearn.training.callbacks import working
 
+    idle = [name for name in ("episodes", "seed") if getattr(o, name) is not None]
+    if idle and not o.rollouts and not o.refit:
+        raise InputError(f"--{idle[0]} has no effect without --rollouts or --refit; leave it out.")
+    o.episodes, o.seed = 20 if o.episodes is None else o.episodes, o.seed or 0
     check_episodes(o)
     if o.distil and o.refit:
         raise InputError("--distil and --refit are both given; expected one of them.")

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from jaxtyping import Bool, Float, Shaped
 
-from iqlearn.errors import InputError
+from iqlearn.errors import InputError, missing
 from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
 Env = gym.Env[Any, Any]
@@ -82,9 +82,11 @@ class Environment:
         try:
             return _build(self.source, self.kwargs)
         except gym.error.DependencyNotInstalled as error:
-            extra = next((extra for extra in EXTRAS if extra in str(error).lower()), None)
-            remedy = f"pip install 'iqlearn[{extra}]'" if extra else _one_line(error)
-            raise InputError(f"Environment {self.name!r} needs a package that is not installed: {remedy}.") from error
+            for extra in EXTRAS:
+                if extra in str(error).lower():
+                    raise missing(f"A package that environment {self.name!r} needs", extra) from error
+            told = f"Environment {self.name!r} needs a package that is not installed: {_one_line(error)}."
+            raise InputError(told) from error
         except (gym.error.Error, ImportError) as error:
             told = f"No environment {self.name!r}: {_one_line(error)}"
             raise InputError(f"{told}; expected a Gymnasium id such as CartPole-v1, or MODULE:ID.") from error

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from iqlearn.errors import InputError, require_positive
+from iqlearn.errors import missing, require_positive
 from iqlearn.files import write_tree
 from iqlearn.runs import folder as files
 from iqlearn.runs.run import Run
@@ -45,6 +45,9 @@ class Training(Protocol):
 
 class Callback:
     """Hooks of training. Override the ones you need. A hook that returns True stops the run."""
+
+    needs_environment: ClassVar[bool] = False
+    """Whether it has an effect only where policies are evaluated."""
 
     def on_start(self, training: Training) -> bool | None:
         """Before the first step."""
@@ -158,6 +161,8 @@ class EarlyStopping(Callback):
         patience: evaluations without improvement of any run after which training stops, at least 1.
     """
 
+    needs_environment = True
+
     def __init__(self, patience: int = 3) -> None:
         self.patience = patience
         require_positive(self, "patience")
@@ -225,11 +230,6 @@ class WandB(Callback):
     def on_end(self, training: Training) -> None:
         for log in self._logs:
             log.finish()
-
-
-def missing(what: str, extra: str) -> InputError:
-    """The error where a package of an extra is not installed."""
-    return InputError(f"{what} is not installed; expected it, pip install -e '.[{extra}]' in a checkout of iqlearn.")
 
 
 @contextmanager
