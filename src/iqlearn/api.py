@@ -25,7 +25,7 @@ from iqlearn.runs import folder as files
 from iqlearn.runs.provenance import Interaction, Mode, Origin, Schedule
 from iqlearn.runs.run import Run
 from iqlearn.training.callbacks import Callback, DriftWarning, Progress, RunFolder, working
-from iqlearn.training.learner import Learner, waiting
+from iqlearn.training.learner import Learner, steps_before_updates
 from iqlearn.training.trainer import Trainer
 from iqlearn.types import TaskSpec
 
@@ -127,7 +127,7 @@ def learn(
             int(part.term.sum()),
         )
         run = Run(settings, replace(schedule, seed=s), origin, task, blank, acting)
-        learners.append(Learner(run, seen(part, task), environment, room=room))
+        learners.append(Learner(run, with_placeholders(part, task), environment, room=room))
     return begin(learners, callbacks, folder, overwrite, quiet, seeds is not None)
 
 
@@ -248,7 +248,7 @@ def resume(
         if not checkpoint.is_file():
             raise InputError(f"No {files.CHECKPOINT} in {path}; expected one, training cannot go on without.")
         environment = run.origin.environment if env is None else Environment.of(env)
-        known = None if run.origin.demos is None else seen(shown(run, path, part), run.task)
+        known = None if run.origin.demos is None else with_placeholders(demos_of(run, path, part), run.task)
         paid = None if run.origin.reward is None else same_reward(run, path)
         learner = Learner(run, known, environment, paid, room)
         restore(learner, checkpoint)
@@ -329,13 +329,13 @@ def recommended(
             found += [] if part is None else [part]
             reasons += [reason] if reason else []
     extensions = changes.get("extensions", tuple(found))
-    visits = mode == "online" or any(extension.visits for extension in extensions)
-    told = any(extension.tells for extension in extensions)
+    learner_rows = mode == "online" or any(extension.gives_transitions for extension in extensions)
+    given_reward = any(extension.gives_reward for extension in extensions)
     if extensions and not found:
         reasons = [f"extensions as asked for, {', '.join(extension.name for extension in extensions)}"]
     reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'no extension'}."
     more = {"reason": reason} | ({"extensions": extensions} if "extensions" in known else {})
-    settings = kind.recommended(visits, told, **(more | changes))
+    settings = kind.recommended(learner_rows, given_reward, **(more | changes))
     if not quiet:
         print(f"iqlearn: {reason}", file=sys.stderr)
     return settings
@@ -425,14 +425,14 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     require(tuple(order) == tuple(settings.extensions), "extensions", names, f"the order {', '.join(EXTENSIONS)}")
     for extension in settings.extensions:
         extension.check(settings, online, steps)
-    settings.check(online or any(extension.visits for extension in settings.extensions))
+    settings.check(online or any(extension.gives_transitions for extension in settings.extensions))
     if interaction is None:
         return
     for extension in settings.extensions:
         part = getattr(extension, "part", interaction.round_steps)  # steps between two calls of `after_round`
         wanted = f"at most {part}, the steps of a round of {extension.name}"
         require(interaction.round_steps <= part, "round_steps", interaction.round_steps, wanted)
-    phase, first = waiting(settings, interaction)
+    phase, first = steps_before_updates(settings, interaction)
     least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])
     require(steps >= least, "steps", steps, f"at least {least}: updates begin a round after the {first} of {parts}")
@@ -448,12 +448,12 @@ def visible(settings: Algorithm, demos: Demos) -> Demos:
     return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
 
 
-def seen(demos: Demos, task: TaskSpec) -> Demos:
+def with_placeholders(demos: Demos, task: TaskSpec) -> Demos:
     """Demonstrations to train on: placeholders take the place of actions that are not read."""
     return demos.placeholders(task) if demos.act is None else demos
 
 
-def shown(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
+def demos_of(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
     """The demonstrations that a run saw: those given, else read again from where they came.
 
     Raises:

@@ -91,4 +91,4 @@ def require_types(settings: Any) -> None:
         elif hint in TYPES:
             kind, expected = TYPES[hint]
             require(isinstance(value, kind) and isinstance(value, bool) == (hint is bool), name, value, expected)
-            object.__setattr__(settings, name, hint(value))
+            object.__setattr__(settings, name, typing.cast(Any, hint)(value))

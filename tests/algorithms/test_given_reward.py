@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from iqlearn import Cloning, InputError, IQLearn, IQLearnContinuous, Network, RewardRegression
-from iqlearn.algorithms.base import Extension, Rows, TrainState, told_by
+from iqlearn.algorithms.base import Extension, Rows, TrainState, reward_extension
 from iqlearn.algorithms.common import next_value
 from iqlearn.algorithms.objective import next_values
 from iqlearn.data.replay import filled
@@ -113,7 +113,7 @@ class Probe(Extension):
 
     name: ClassVar[str] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("reward", "actor_loss")
-    tells: ClassVar[bool] = True
+    gives_reward: ClassVar[bool] = True
 
     def reward(self, aux: Any, rows: Transitions) -> jax.Array:
         return jnp.full(len(rows.terminal), aux)
@@ -140,6 +140,6 @@ def test_the_actor_is_held_to_its_clone_as_far_as_the_reward_says_that_it_does_w
 
 
 def test_the_first_extension_that_gives_a_reward_is_asked():
-    assert told_by(()) is None
-    assert told_by((Cloning(),)) is None
-    assert told_by((Cloning(), Probe(), RewardRegression())) == Probe()
+    assert reward_extension(()) is None
+    assert reward_extension((Cloning(),)) is None
+    assert reward_extension((Cloning(), Probe(), RewardRegression())) == Probe()

@@ -13,7 +13,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import algorithms, cli, files
-from iqlearn.cli.commands import assigned
+from iqlearn.cli.commands import parse_assignment
 from iqlearn.cli.main import families
 from iqlearn.data import Demos
 from iqlearn.evaluation.returns import Evaluator, reset_seed
@@ -383,7 +383,7 @@ def test_a_run_is_evaluated_as_it_was_trained_or_as_is_asked_for(cartpole_file, 
 def test_arguments_of_the_environment(tmp_path, printed):
     """They are kept, and the run is evaluated in the same environment."""
     env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", 'render_mode="ansi"')
-    assert [assigned(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
+    assert [parse_assignment(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
         ("a", 1),
         ("a", [1, 2]),
         ("a", True),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.evaluation import Familiar
+from iqlearn.evaluation import ExpertStates
 from iqlearn.evaluation.occupancy import SAMPLE, mean_distance, thinned
 from iqlearn.types import ArraySpec
 
@@ -14,8 +14,8 @@ def states(n: int = 400, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).normal(size=(n, 3)) * [1.0, 20.0, 0.1]).astype(np.float32)
 
 
-def familiar_with(expert: np.ndarray) -> Familiar:
-    return Familiar(expert, SPEC)
+def familiar_with(expert: np.ndarray) -> ExpertStates:
+    return ExpertStates(expert, SPEC)
 
 
 def test_the_same_states_are_no_distance_apart():
@@ -65,7 +65,7 @@ def test_mean_distance_by_hand():
 def test_trees_and_categories_are_measured_too():
     spec = {"cell": ArraySpec((), "int32", 4), "place": SPEC}
     obs = {"cell": np.arange(400, dtype=np.int32) % 2, "place": states()}
-    familiar = Familiar(obs, spec)
+    familiar = ExpertStates(obs, spec)
     assert familiar.distance(obs) == pytest.approx(0.0, abs=1e-3)
     assert familiar.distance({**obs, "place": states() + 1.0}) > 0.1
     assert familiar.distance({**obs, "cell": obs["cell"] + 2}) > 0.1

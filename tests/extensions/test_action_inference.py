@@ -12,7 +12,7 @@ import pytest
 import iqlearn as iq
 from iqlearn.api import visible
 from iqlearn.data.replay import filled
-from iqlearn.evaluation.occupancy import Familiar
+from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.extensions.action_inference import ActionInference, InverseModel, _loss
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import fit
@@ -46,13 +46,13 @@ class Look(iq.Callback):
 def looked(pendulum):
     """A run whose three clones are judged, 3, 1 and 2 away; what was seen after each round, and its metrics."""
     distances, look = iter([3.0, 1.0, 2.0]), Look()
-    original = Familiar.distance
+    original = ExpertStates.distance
 
     def judged(self, obs):
         return original(self, obs) if len(jax.tree.leaves(obs)[0]) != INFERENCE.part // 2 else next(distances)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Familiar, "distance", judged)
+        patch.setattr(ExpertStates, "distance", judged)
         run = iq.learn(
             SETTINGS,
             pendulum.without_actions(),

@@ -13,7 +13,7 @@ from iqlearn.api import check
 from iqlearn.envs.gym import Environment, Stepper
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs.provenance import settings_of, to_dict
-from iqlearn.training.learner import waiting
+from iqlearn.training.learner import steps_before_updates
 from iqlearn.training.streams import Streams
 
 SMALL = iq.Network((8,))
@@ -35,7 +35,7 @@ def part(name: str, **changes: Any) -> Extension:
 def of(base: Any, *names: str, **changes: Any) -> Any:
     """Settings with these extensions."""
     extensions = tuple(part(name, **changes) for name in names)
-    hidden = any(extension.labels for extension in extensions)
+    hidden = any(extension.gives_actions for extension in extensions)
     return replace(base, extensions=extensions, **({"state_only": True} if hidden else {}))
 
 
@@ -150,10 +150,13 @@ def test_wrong_combinations_are_refused_with_a_sentence(base, mode, names, chang
 )
 def test_the_longest_phase_decides_when_updates_begin():
     inference, regression = part("action_inference", steps=300), part("reward_regression", steps=200)
-    assert waiting(replace(CONTINUOUS, extensions=(regression,)), ACTING) == (200, 200)
+    assert steps_before_updates(replace(CONTINUOUS, extensions=(regression,)), ACTING) == (200, 200)
     both = replace(CONTINUOUS, extensions=(inference, regression))
-    assert waiting(both, ACTING) == (300, 310), "an emptied replay is filled first"
-    assert waiting(replace(CONTINUOUS, extensions=(inference,)), replace(ACTING, random_steps=50)) == (300, 350)
+    assert steps_before_updates(both, ACTING) == (300, 310), "an emptied replay is filled first"
+    assert steps_before_updates(replace(CONTINUOUS, extensions=(inference,)), replace(ACTING, random_steps=50)) == (
+        300,
+        350,
+    )
 
 
 @pytest.mark.parametrize("kind", EXTENSIONS.values())

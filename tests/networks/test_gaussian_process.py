@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.networks.gaussian_process import Covariance, GaussianProcess, likeliest, surprise
+from iqlearn.networks.gaussian_process import Covariance, GaussianProcess, most_likely, negative_log_likelihood
 
 
 def drawn(seed: int, n: int, inputs: int = 3) -> np.ndarray:
@@ -22,20 +22,23 @@ def fitted(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
 def test_the_gradient_is_that_of_finite_differences():
     x, theta = drawn(0, 30), drawn(1, 1, 6)[0] * 0.3
     y, step = smooth(x), 1e-5
-    _, gradient = surprise(theta, x, y)
+    _, gradient = negative_log_likelihood(theta, x, y)
     shifts = step * np.eye(6)
-    numeric = [(surprise(theta + d, x, y)[0] - surprise(theta - d, x, y)[0]) / (2 * step) for d in shifts]
+    numeric = [
+        (negative_log_likelihood(theta + d, x, y)[0] - negative_log_likelihood(theta - d, x, y)[0]) / (2 * step)
+        for d in shifts
+    ]
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-5)
 
 
-def test_the_surprise_is_the_density_of_the_outputs():
+def test_the_likelihood_is_the_density_of_the_outputs():
     """Against a normal distribution written down in full."""
     x = drawn(0, 5)
     y, covariance = smooth(x)[:, :1], Covariance(np.array([1.0, 2.0, 3.0]), 0.5, 0.2, 0.01)
     theta = np.log([1.0, 2.0, 3.0, 0.5, 0.2, 0.01])
     matrix = covariance.between(x, x) + (0.01 + 1e-4) * np.eye(5)
     density = 0.5 * y[:, 0] @ np.linalg.solve(matrix, y[:, 0]) + 0.5 * np.linalg.slogdet(matrix)[1]
-    assert surprise(theta, x, y)[0] == pytest.approx(density, rel=1e-9)
+    assert negative_log_likelihood(theta, x, y)[0] == pytest.approx(density, rel=1e-9)
 
 
 def test_it_finds_a_smooth_function_and_what_that_depends_on():
@@ -51,10 +54,10 @@ def test_it_finds_a_smooth_function_and_what_that_depends_on():
 def test_likelier_than_the_start():
     x = drawn(0, 60)
     y, start = smooth(x), Covariance(np.full(3, 3.0), 1.0, 0.1, 1e-4)
-    found = likeliest(start, x, y)
+    found = most_likely(start, x, y)
 
     def told(c: Covariance) -> float:
-        return surprise(np.log([*c.lengths, c.variance, c.slope, c.noise]), x, y)[0]
+        return negative_log_likelihood(np.log([*c.lengths, c.variance, c.slope, c.noise]), x, y)[0]
 
     assert told(found) < told(start) - 10.0
 
@@ -93,7 +96,7 @@ def test_a_constant_coordinate_and_a_constant_action_are_no_trouble():
     np.testing.assert_allclose(process(x), 1.0, atol=1e-3)
 
 
-def test_left_out_is_what_the_other_rows_say():
+def test_leave_one_out_is_what_the_other_rows_say():
     """Against the process without each row, its covariance as it was; two outputs are at a bound."""
     x = drawn(0, 25)
     y = np.clip(2.0 * smooth(x), -1.0, 1.0)
@@ -108,14 +111,17 @@ def test_left_out_is_what_the_other_rows_say():
         told = covariance.between(x[[i]], x[others]) @ np.linalg.solve(known, targets[others])
         errors.append(np.clip(told[0], -1.0, 1.0) - y[i])
     expected = np.sqrt(np.mean(np.square(errors)) - noise)
-    assert process.left_out() == pytest.approx(expected, rel=1e-6)
+    assert process.leave_one_out_error() == pytest.approx(expected, rel=1e-6)
     assert expected > 0.05
 
 
-def test_left_out_tells_few_rows_from_many_and_passes_over_noise():
+def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
     few, many = drawn(0, 20), drawn(1, 300)
     noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
-    known, noisy = fitted(many, smooth(many)).left_out(), fitted(many, smooth(many) + noise).left_out()
+    known, noisy = (
+        fitted(many, smooth(many)).leave_one_out_error(),
+        fitted(many, smooth(many) + noise).leave_one_out_error(),
+    )
     assert known < 0.03
     assert noisy < 0.06
-    assert fitted(few, smooth(few)).left_out() > 0.1
+    assert fitted(few, smooth(few)).leave_one_out_error() > 0.1

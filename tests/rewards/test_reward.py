@@ -10,7 +10,7 @@ from iqlearn.networks import encoders
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ
 from iqlearn.rewards import DistilledReward, Ends, RecoveredReward
-from iqlearn.rewards.base import of_task, taken
+from iqlearn.rewards.base import of_task, rows_at
 from iqlearn.rewards.distil import check_kind
 from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 
@@ -99,7 +99,7 @@ def test_for_another_discount_only_what_follows_an_end_changes(reward, of_surviv
 def test_rows_are_judged_alone_whatever_their_number(reward: RecoveredReward, n: int) -> None:
     batch = rows(n)
     some = np.unique([0, n // 2, n - 1])
-    one_by_one = np.concatenate([reward(taken(batch, [i])) for i in some])
+    one_by_one = np.concatenate([reward(rows_at(batch, [i])) for i in some])
     np.testing.assert_allclose(reward(batch)[some], one_by_one, atol=1e-5)
 
 
@@ -255,7 +255,7 @@ def of_parts() -> RecoveredReward:
 def test_observations_with_parts_are_judged_row_by_row(of_parts) -> None:
     batch = parts(70)
     told = of_parts(batch)
-    np.testing.assert_allclose(told[[3, 50]], of_parts(taken(batch, [3, 50])), atol=1e-5)
+    np.testing.assert_allclose(told[[3, 50]], of_parts(rows_at(batch, [3, 50])), atol=1e-5)
     assert len(np.unique(told)) == 70
 
 

@@ -167,7 +167,7 @@ def test_early_stopping_waits_until_no_distance_has_improved(distances, patience
 
 def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeypatch):
     distances = iter([3.0, 1.0, 2.0, 2.0])
-    monkeypatch.setattr("iqlearn.evaluation.occupancy.Familiar.distance", lambda *_: next(distances))
+    monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.distance", lambda *_: next(distances))
     run = iq.learn(SETTINGS, cartpole, callbacks=[iq.EarlyStopping(1)], **PLAYED)
     assert [row["occupancy_distance"] for row in run.rows] == [3.0, 1.0, 2.0]
     assert (run.result["status"], run.result["best_step"]) == ("stopped", 4)
@@ -186,7 +186,7 @@ def test_early_stopping_without_patience_is_refused():
 def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
     for distances, told in (([3.0, 1.0, 2.5, 2.5], True), ([3.0, 2.0, 2.5, 2.5], False)):
         each = iter(distances)
-        monkeypatch.setattr("iqlearn.evaluation.occupancy.Familiar.distance", lambda *_, each=each: next(each))
+        monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.distance", lambda *_, each=each: next(each))
         run = iq.learn(SETTINGS, cartpole, callbacks=[DriftWarning()], **PLAYED)
         out, err = capsys.readouterr()
         assert out == ""

@@ -9,7 +9,7 @@ from iqlearn.algorithms.base import Behaviour
 from iqlearn.envs.gym import Environment
 from iqlearn.runs.provenance import Origin, Schedule
 from iqlearn.runs.run import Run
-from iqlearn.training.learner import Learner, waiting
+from iqlearn.training.learner import Learner, steps_before_updates
 
 SMALL = iq.Network((4,))
 SETTINGS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, batch_size=4)
@@ -82,5 +82,5 @@ def test_networks_of_one_seed_begin_with_weights_of_their_own(learner):
 
 def test_the_first_update_is_due_after_the_random_steps():
     acting = iq.Interaction(random_steps=40, round_steps=10)
-    assert waiting(SETTINGS, acting) == (0, 40)
-    assert jax.tree.leaves(waiting(SETTINGS, iq.Interaction(random_steps=0))) == [0, 0]
+    assert steps_before_updates(SETTINGS, acting) == (0, 40)
+    assert jax.tree.leaves(steps_before_updates(SETTINGS, iq.Interaction(random_steps=0))) == [0, 0]

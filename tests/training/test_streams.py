@@ -139,7 +139,7 @@ def those(*names: str) -> tuple[Extension, ...]:
 
 EVERY = those("action_inference", "reward_regression", "cloning")
 CASES = {
-    "online, all extensions": (CONTINUOUS(state_only=EVERY[0].labels, extensions=EVERY), "online"),
+    "online, all extensions": (CONTINUOUS(state_only=EVERY[0].gives_actions, extensions=EVERY), "online"),
     "offline, model rollouts": (DISCRETE(extensions=those("model_rollouts")), "offline"),
     "online, discrete, state_only": (DISCRETE(state_only=True), "online"),
 }

@@ -77,8 +77,8 @@ class Algorithm(Protocol):
     @property
     def reason(self) -> str: ...
 
-    def check(self, visits: bool) -> None:
-        """Refuse settings without effect. `visits`: whether batches hold transitions of the learner.
+    def check(self, learner_rows: bool) -> None:
+        """Refuse settings without effect. `learner_rows`: whether batches hold transitions of the learner.
 
         Raises:
             InputError: a setting has no effect.
@@ -102,12 +102,12 @@ class Algorithm(Protocol):
         ...
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, **changes: Any) -> Algorithm:
+    def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> Algorithm:
         """The settings that worked best, with these changes.
 
         Args:
-            visits: whether batches hold transitions of the learner.
-            told: whether an extension gives the reward.
+            learner_rows: whether batches hold transitions of the learner.
+            given_reward: whether an extension gives the reward.
         """
         ...
 
@@ -174,11 +174,11 @@ class Extension:
     """Hooks that the algorithm must call for the extension to have an effect."""
     empties_replay: ClassVar[bool] = False
     """Whether transitions of the phase are dropped when it ends."""
-    visits: ClassVar[bool] = False
+    gives_transitions: ClassVar[bool] = False
     """Whether it gives batches transitions of the learner offline."""
-    labels: ClassVar[bool] = False
+    gives_actions: ClassVar[bool] = False
     """Whether it gives the expert's transitions actions, where these were not recorded."""
-    tells: ClassVar[bool] = False
+    gives_reward: ClassVar[bool] = False
     """Whether it gives the reward that Q is learnt from."""
 
     def __post_init__(self) -> None:
@@ -239,6 +239,6 @@ class Extension:
         return now.state, now.source, {}
 
 
-def told_by(extensions: tuple[Extension, ...]) -> Extension | None:
+def reward_extension(extensions: tuple[Extension, ...]) -> Extension | None:
     """The extension that gives the reward, if one does."""
-    return next((extension for extension in extensions if extension.tells), None)
+    return next((extension for extension in extensions if extension.gives_reward), None)

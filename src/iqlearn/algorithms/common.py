@@ -58,7 +58,7 @@ class Learning:
         require_positive(self, "batch_size", "learning_rate")
         require_not_negative(self, "weight_decay", "saturation")
 
-    def check(self, visits: bool) -> None:
+    def check(self, learner_rows: bool) -> None:
         """Every setting has an effect."""
 
     def reward(self, model: SoftQ) -> Implied | None:
@@ -66,7 +66,7 @@ class Learning:
         return None
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, **changes: Any) -> Any:
+    def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> Any:
         """The defaults, with these changes."""
         return cls(**changes)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms.base import Rows, TrainState, told_by
+from iqlearn.algorithms.base import Rows, TrainState, reward_extension
 from iqlearn.algorithms.common import (
     ActorCritic,
     Inputs,
@@ -62,20 +62,20 @@ class IQLearnContinuous(Objective, ActorCritic):
         require(there, "next_policy", self.next_policy, "live without an averaged actor (average_rate 1)")
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearnContinuous:
+    def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearnContinuous:
         """Standardised observations, two smooth critics that give V(s') themselves, an averaged clipped-Gaussian actor,
         a small temperature, absorbing states and learning rates that decay. With a given reward: target critics, a
         learnt temperature, a longer horizon and a later decay."""
         smooth = Network((256, 256), "silu")
         values: dict[str, Any] = {
             "value_term": "mixture",
-            "gamma": 0.97 if told else 0.9,
+            "gamma": 0.97 if given_reward else 0.9,
             "temperature": 0.002,
-            "target_entropy": -1.0 if told else None,
+            "target_entropy": -1.0 if given_reward else None,
             "batch_size": 128,
             "actor_learning_rate": 3e-4,
-            "decay_after": 20_000 if told else 8_000,
-            "target_rate": 0.005 if told else 0.0,
+            "decay_after": 20_000 if given_reward else 8_000,
+            "target_rate": 0.005 if given_reward else 0.0,
             "average_rate": 0.005,
             "next_policy": "averaged" if changes.get("average_rate", 0.0) < 1.0 else "live",
             "critics": 2,
@@ -110,7 +110,7 @@ class IQLearnContinuous(Objective, ActorCritic):
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         drawn = model.draw(inputs, draw_key)
         if self.state_only and not any(
-            extension.labels for extension in self.extensions
+            extension.gives_actions for extension in self.extensions
         ):  # a ~ π(·|s) takes the place of the expert's action
             unit = jnp.concatenate([stop(drawn.unit[:n]), unit[n:]])
         actor = state.target.actor if self.next_policy == "averaged" else None
@@ -121,7 +121,7 @@ class IQLearnContinuous(Objective, ActorCritic):
             v=model.member_v(inputs, stop(drawn)),
             next_v=next_values(self, next_v, rows.terminal, ends),
         )
-        initial_v, told, teller = None, None, told_by(self.extensions)
+        initial_v, told, teller = None, None, reward_extension(self.extensions)
         if self.value_term == "initial":
             initial = model.encoder(batch.initial_obs)
             initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))

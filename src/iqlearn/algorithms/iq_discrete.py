@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms.base import TrainState, told_by
+from iqlearn.algorithms.base import TrainState, reward_extension
 from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values, stop
 from iqlearn.algorithms.objective import BOUNDED, Objective, critic_loss, next_values
 from iqlearn.errors import require
@@ -48,7 +48,7 @@ class IQLearn(Objective, QLearning):
         require(self.next_value_gradient or not fixed, "next_value_gradient", False, expected)
 
     @classmethod
-    def recommended(cls, visits: bool, told: bool, **changes: Any) -> IQLearn:
+    def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearn:
         """Whitened observations, tanh layers and weight decay. With transitions of the learner also LS-IQ's squared
         error, a target network and absorbing states."""
         values: dict[str, Any] = {
@@ -58,16 +58,16 @@ class IQLearn(Objective, QLearning):
             "scaling": "whiten",
             "network": Network((64, 64), "tanh"),
         }
-        if visits:
+        if learner_rows:
             divergence = changes.get("divergence", "chi2_mixture")
             values |= {
                 "target_rate": 0.01,
                 "absorbing": True,
                 "clip_value": divergence in BOUNDED,
-                "form": "least_squares" if divergence == "chi2_mixture" and not told else "inverse",
+                "form": "least_squares" if divergence == "chi2_mixture" and not given_reward else "inverse",
             }
         found = cls(**(values | changes))
-        scale = found.value_bound if visits else found.temperature
+        scale = found.value_bound if learner_rows else found.temperature
         return replace(found, output_scale=changes.get("output_scale", scale))
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
@@ -92,7 +92,7 @@ class IQLearn(Objective, QLearning):
         initial_v = None
         if self.value_term == "initial":
             initial_v = soft_value(model.member_q(batch.initial_obs), self.temperature)
-        told, teller = None, told_by(self.extensions)
+        told, teller = None, reward_extension(self.extensions)
         if teller is not None:
             sides = [batch.expert] if batch.visited is None else [batch.expert, batch.visited]
             told = jnp.concatenate([teller.reward(state.aux[teller.name], side) for side in sides])

@@ -80,9 +80,11 @@ class Objective(SoftLearning):
         squared = self.form == "inverse" or self.divergence == "chi2_mixture"
         require(squared, "form", self.form, f"inverse with divergence {self.divergence}; least_squares is chi2_mixture")
 
-    def check(self, visits: bool) -> None:
+    def check(self, learner_rows: bool) -> None:
         """Refuse the squared Bellman error where batches hold no transitions of the learner."""
-        require(visits or self.form == "inverse", "form", self.form, "inverse offline, without learner transitions")
+        require(
+            learner_rows or self.form == "inverse", "form", self.form, "inverse offline, without learner transitions"
+        )
 
     @property
     def penalty(self) -> float:

@@ -62,7 +62,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
         vacant(o.out, o.overwrite)  # told before anything that takes time
     if o.seeds < 1:
         raise InputError(f"--seeds is {o.seeds}; expected a number of at least 1.")
-    acting, times = taken(changes, Interaction), taken(changes, Schedule)
+    acting, times = pop_fields(changes, Interaction), pop_fields(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
     played = [name for name in ("eval_episodes", "sampled") if name in times]
@@ -116,7 +116,7 @@ def begin_train(o: Namespace) -> Begun:
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
     """The settings of the preset, with what is given on top."""
-    from iqlearn.algorithms.base import told_by
+    from iqlearn.algorithms.base import reward_extension
     from iqlearn.extensions import EXTENSIONS
 
     default, environment, _, mode = begun
@@ -139,7 +139,7 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
         extensions = tuple(own.get(name, kind()) for name, kind in known.items() if name in names)
         settings = preset(extensions=extensions) if extensions != settings.extensions else settings
     settings = changed(settings, changes)
-    if "value_term" in changes and (settings.form == "least_squares" or told_by(settings.extensions)):
+    if "value_term" in changes and (settings.form == "least_squares" or reward_extension(settings.extensions)):
         raise InputError("--value-term has no effect with form least_squares or a regressed reward; leave it out.")
     return settings
 
@@ -164,7 +164,7 @@ def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     from iqlearn.runs.provenance import Schedule
 
     default, environment, *_ = begun
-    acting, times = taken(changes, iq.Interaction), taken(changes, Schedule)
+    acting, times = pop_fields(changes, iq.Interaction), pop_fields(changes, Schedule)
     settings = changed(default, changes)
     how = arguments(o, settings, environment.name) | times
     run = iq.train_expert(environment, settings, reward=o.reward, interaction=iq.Interaction(**acting), **how)
@@ -286,7 +286,7 @@ def reward(o: Namespace) -> None:
         raise InputError(
             f"{out} cannot be made ({error.strerror}); expected a folder, choose another --out."
         ) from error
-    own = api.shown(run, o.dir) if o.refit else None
+    own = api.demos_of(run, o.dir) if o.refit else None
     with working("playing episodes …") as tell:
         sets = material(environment, run.played, demos, kinds, o.episodes, o.seed)
         if own is not None:
@@ -368,11 +368,11 @@ def named_env(o: Namespace) -> Any:
 
     if o.env is None and o.env_arg:
         raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
-    environment = None if o.env is None else Environment.of(o.env, dict(map(assigned, o.env_arg or ())))
+    environment = None if o.env is None else Environment.of(o.env, dict(map(parse_assignment, o.env_arg or ())))
     return environment and environment.task and environment
 
 
-def assigned(word: str) -> tuple[str, Any]:
+def parse_assignment(word: str) -> tuple[str, Any]:
     """Name and value of a word NAME=VALUE, the value a Python or JSON literal, else a string."""
     name, equals, text = word.partition("=")
     if not (name.isidentifier() and equals):
@@ -383,7 +383,7 @@ def assigned(word: str) -> tuple[str, Any]:
     return name, text
 
 
-def taken(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
+def pop_fields(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
     """The changes that are settings of this class, taken out."""
     return {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
 

@@ -51,7 +51,7 @@ NOT_FLAGS = ("steps", "extensions", "reason")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate."""
     try:
-        with stopping_alike(), warnings.catch_warnings():
+        with terminate_as_interrupt(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
             run(list(sys.argv[1:] if arguments is None else arguments))
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def stopping_alike() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM, by which services and queues end a program, stops it as Ctrl-C does: a run keeps what it has."""
     if threading.current_thread() is not threading.main_thread():
         yield

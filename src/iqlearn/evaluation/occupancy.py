@@ -13,8 +13,8 @@ SATURATION = 10.0
 """Standardised coordinates are clipped to ±10."""
 
 
-class Familiar:
-    """An expert's states, to measure others against.
+class ExpertStates:
+    """The states of an expert, and how far the states of a policy are from them.
 
     Args:
         obs: the expert's states, a batch.

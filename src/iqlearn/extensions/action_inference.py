@@ -19,7 +19,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Buffer, filled
 from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import InputError, require, require_not_negative, require_positive
-from iqlearn.evaluation.occupancy import Familiar
+from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.networks.descent import fit, hyperbolic
 from iqlearn.networks.distributions import ClippedGaussian
 from iqlearn.networks.encoders import FlatEncoder
@@ -67,7 +67,7 @@ class ActionInference(Extension):
 
     name: ClassVar[str] = "action_inference"
     needs: ClassVar[tuple[str, ...]] = ()
-    labels: ClassVar[bool] = True
+    gives_actions: ClassVar[bool] = True
     empties_replay: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ class ActionInference(Extension):
         newest, best, figures = aux["newest"], aux["best"], {}
         if now.done >= 2 * self.part:  # a guess has acted
             judged = jax.tree.map(lambda x: np.asarray(x)[self.part // 2 :], now.source.replay.newest(self.part).obs)
-            distance = Familiar(now.demos.expert().obs, now.task.obs).distance(judged)
+            distance = ExpertStates(now.demos.expert().obs, now.task.obs).distance(judged)
             newest = newest._replace(distance=jnp.float32(distance))
             best = newest if distance < float(best.distance) else best
             figures["guess_distance"] = distance

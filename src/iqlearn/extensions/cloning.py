@@ -60,7 +60,7 @@ class Cloning(Extension):
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
         super().check(algorithm, online, steps)
         require(online or self.regularisation == 0.0, "cloning.regularisation", self.regularisation, "0 offline")
-        labelled = not algorithm.state_only or any(extension.labels for extension in algorithm.extensions)
+        labelled = not algorithm.state_only or any(extension.gives_actions for extension in algorithm.extensions)
         require(labelled, "extensions", self.name, "none of it with state_only, unless action inference is there")
 
     @classmethod

@@ -50,7 +50,7 @@ class ModelRollouts(Extension):
     """Share of uniformly random actions."""
 
     name: ClassVar[str] = "model_rollouts"
-    visits: ClassVar[bool] = True
+    gives_transitions: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -42,7 +42,7 @@ class RewardRegression(Extension):
 
     name: ClassVar[str] = "reward_regression"
     needs: ClassVar[tuple[str, ...]] = ("reward",)
-    tells: ClassVar[bool] = True
+    gives_reward: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,4 +123,4 @@ def leave_one_out_error(demos: Demos, task: TaskSpec) -> float | None:
     seen = jax.tree.map(lambda *parts: np.concatenate(parts), demos.obs, demos.next_obs)
     encoder = encoders.fit(task.obs, seen, "standard", SATURATION)
     unit = ActionScale(task.bounds).to_unit(jnp.asarray(demos.actions, jnp.float32))
-    return expert_process(np.asarray(encoder(demos.obs)), np.asarray(unit)).left_out()
+    return expert_process(np.asarray(encoder(demos.obs)), np.asarray(unit)).leave_one_out_error()

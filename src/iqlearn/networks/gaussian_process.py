@@ -38,16 +38,16 @@ class Covariance(NamedTuple):
 
     def between(self, x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
         """Of the functions' values at x and at y, without the noise."""
-        root = np.sqrt(5.0 * squares(x / self.lengths, y / self.lengths))
+        root = np.sqrt(5.0 * squared_distances(x / self.lengths, y / self.lengths))
         return self.variance * (1.0 + root + root**2 / 3.0) * np.exp(-root) + self.slope * (1.0 + x @ y.T)
 
 
-def squares(x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
+def squared_distances(x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
     """Squared distances of rows."""
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2.0 * x @ y.T, 0.0)
 
 
-def surprise(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tuple[float, np.ndarray]:
+def negative_log_likelihood(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tuple[float, np.ndarray]:
     """−log p(y|x), up to a constant, of the covariance whose logarithms are `theta`, and its gradient.
 
     Rasmussen & Williams, *Gaussian Processes for Machine Learning*, 2006, equations 5.8 and 5.9, summed over the
@@ -55,7 +55,7 @@ def surprise(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tu
     """
     lengths, (variance, slope, noise) = np.exp(theta[:-3]), np.exp(theta[-3:])
     scaled = x / lengths
-    root = np.sqrt(5.0 * squares(scaled, scaled))
+    root = np.sqrt(5.0 * squared_distances(scaled, scaled))
     decay = variance * np.exp(-root)
     matern, linear = (1.0 + root + root**2 / 3.0) * decay, slope * (1.0 + x @ x.T)
     factor = cho_factor(matern + linear + (noise + JITTER) * np.eye(len(x)), lower=True, check_finite=False)
@@ -69,11 +69,13 @@ def surprise(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tu
     return float(value), np.concatenate([by_length, rest])
 
 
-def likeliest(start: Covariance, x: Rows, y: Outputs) -> Covariance:
+def most_likely(start: Covariance, x: Rows, y: Outputs) -> Covariance:
     """The covariance of greatest marginal likelihood, searched from `start`."""
     theta = np.log(np.concatenate([start.lengths, [start.variance, start.slope, start.noise]]))
     bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 5.0), (-9.0, 2.0), (-14.0, 1.0)]
-    found = minimize(surprise, theta, (x, y), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS})
+    found = minimize(
+        negative_log_likelihood, theta, (x, y), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS}
+    )
     lengths, (variance, slope, noise) = np.exp(found.x[:-3]), np.exp(found.x[-3:])
     return Covariance(lengths, float(variance), float(slope), float(noise))
 
@@ -116,7 +118,7 @@ class GaussianProcess:
         covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 1.0, 0.1, 1e-4)
         targets = weights = y
         for _ in range(ROUNDS):
-            covariance = likeliest(covariance, x[few], targets[few])
+            covariance = most_likely(covariance, x[few], targets[few])
             targets, weights = cls._censored(covariance, x, y)
         return cls(x, weights, covariance)
 
@@ -131,7 +133,7 @@ class GaussianProcess:
             targets = np.where(y >= 1.0, np.maximum(mean, 1.0), np.where(y <= -1.0, np.minimum(mean, -1.0), y))
         return targets, cho_solve(factor, targets, check_finite=False)
 
-    def left_out(self) -> float:
+    def leave_one_out_error(self) -> float:
         """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise.
 
         Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. A noisy expert that is predicted as

@@ -67,16 +67,16 @@ class Ends:
 
 def in_blocks(judge: Callable[[Transitions], Float[Array, " n"]], transitions: Transitions) -> Rewards:
     """`judge` on all transitions in blocks of limited size. The last block is padded with its last row."""
-    host, n = taken(transitions, slice(None)), len(transitions.terminal)
+    host, n = rows_at(transitions, slice(None)), len(transitions.terminal)
     block = min(BLOCK, 1 << max(n - 1, 0).bit_length())
     rewards = np.empty(n, np.float32)
     for start in range(0, n, block):
         index = np.minimum(np.arange(start, start + block), n - 1)
-        rewards[start : start + block] = judge(taken(host, index))[: n - start]
+        rewards[start : start + block] = judge(rows_at(host, index))[: n - start]
     return rewards
 
 
-def taken(tree: Any, index: Any) -> Any:
+def rows_at(tree: Any, index: Any) -> Any:
     """The rows `index` (numbers or a mask) of every array of a tree, on the host."""
     return jax.tree.map(lambda x: np.asarray(x)[index], tree)
 

@@ -15,7 +15,7 @@ from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Act, as_arrays, rollouts
-from iqlearn.rewards.base import taken
+from iqlearn.rewards.base import rows_at
 from iqlearn.rewards.correlations import Episodes, baselines, in_absorbing_state, pearson, report
 from iqlearn.rewards.distil import DistilledReward, Kind
 from iqlearn.rewards.epic import Coverage, epic_distance
@@ -111,10 +111,10 @@ def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, ou
     """The reward distilled on these transitions, written to the folder `out`: its path, and its correlation with the
     reward on held-out episodes."""
     held, rows = numbered(sets) % HELD_OUT == HELD_OUT - 1, _all_transitions(sets)
-    small = reward.distil(taken(rows, ~held), kind)
+    small = reward.distil(rows_at(rows, ~held), kind)
     path = out / f"{DISTILLED.format(kind)}.safetensors"
     small.save(path)
-    kept = taken(rows, held if held.any() else ~held)
+    kept = rows_at(rows, held if held.any() else ~held)
     return {
         "distilled": str(path),
         "distilled_pearson": pearson(small(kept, absorbing=True), reward(kept, absorbing=True)),
@@ -130,12 +130,12 @@ def epic(environment: Environment, reward: AnyReward, transitions: Transitions) 
         return None
     rng = np.random.default_rng(0)
     sampled, cover = (rng.integers(len(transitions.terminal), size=size) for size in (EPIC_ROWS, EPIC_COVERAGE))
-    coverage = Coverage(taken(transitions, cover).obs, np.asarray(transitions.action)[rng.permutation(cover)])
+    coverage = Coverage(rows_at(transitions, cover).obs, np.asarray(transitions.action)[rng.permutation(cover)])
 
     def true(of: Transitions) -> np.ndarray:
         return np.asarray(truth(*jax.tree.map(np.asarray, of[:3])))
 
-    return epic_distance(reward, true, taken(transitions, sampled), coverage, reward.ends.gamma)
+    return epic_distance(reward, true, rows_at(transitions, sampled), coverage, reward.ends.gamma)
 
 
 def numbered(sets: Mapping[str, Demos]) -> Episodes:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from iqlearn.rewards.base import taken
+from iqlearn.rewards.base import rows_at
 from iqlearn.rewards.correlations import pearson
 from iqlearn.types import Obs, RewardFunction, Transitions, rows
 
@@ -39,7 +39,7 @@ class Coverage(NamedTuple):
     def every(states: Obs, actions: Shaped[np.ndarray, "a *act"]) -> Coverage:
         """Each of the states with each of the actions."""
         state, action = (index.ravel() for index in np.indices((rows(states), len(actions))))
-        return Coverage(taken(states, state), actions[action])
+        return Coverage(rows_at(states, state), actions[action])
 
 
 def canonical(
@@ -63,7 +63,7 @@ def mean_rewards(reward: RewardFunction, states: Obs, coverage: Coverage) -> Flo
     states = jax.tree.map(np.asarray, states)
     flat = np.concatenate([x.reshape(len(x), -1) for x in jax.tree.leaves(states)], axis=1)
     _, distinct, place = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    blocks = _crossed(taken(states, distinct), coverage)
+    blocks = _crossed(rows_at(states, distinct), coverage)
     means = [reward(block).reshape(-1, rows(coverage.state)).mean(axis=1) for block in blocks]
     return np.concatenate(means, dtype=np.float64)[place.reshape(-1)]
 
@@ -75,8 +75,8 @@ def _crossed(states: Obs, coverage: Coverage) -> Iterator[Transitions]:
     for start in range(0, rows(states), chunk):
         n = min(chunk, rows(states) - start)
         here, draw = (index.ravel() for index in np.indices((n, size)))
-        reached, action, terminal = taken((*coverage, np.zeros(size, bool)), draw)
-        yield Transitions(taken(states, start + here), action, reached, terminal)
+        reached, action, terminal = rows_at((*coverage, np.zeros(size, bool)), draw)
+        yield Transitions(rows_at(states, start + here), action, reached, terminal)
 
 
 def correlation(

@@ -61,7 +61,7 @@ class Learner:
         self.state = self.initial()
         self.source: Any = self.initial_source()
         self.stepper: Stepper | None = None
-        self.phase, self.first = waiting(self.algorithm, run.interaction or Interaction())
+        self.phase, self.first = steps_before_updates(self.algorithm, run.interaction or Interaction())
 
     def initial(self) -> TrainState:
         """The state before preparation, with that of each extension."""
@@ -158,7 +158,7 @@ class Learner:
     def act(self, behaviour: Behaviour, steps: int) -> list[Step]:
         """Act `steps` times in every copy of the environment."""
         assert self.stepper is not None
-        model, taken = aside(behaviour.model), []
+        model, taken = on_processor(behaviour.model), []
         for i in range(self.done, self.done + steps):
             action = self.stepper.random_actions() if behaviour.random > 0.0 else np.zeros(0)
             if behaviour.random < 1.0:
@@ -185,7 +185,7 @@ class Learner:
             self.stepper.close()
 
 
-def waiting(algorithm: Algorithm, interaction: Interaction) -> tuple[int, int]:
+def steps_before_updates(algorithm: Algorithm, interaction: Interaction) -> tuple[int, int]:
     """Environment steps of the extensions' phase, and before the first update."""
     phase = max((extension.phase for extension in algorithm.extensions), default=0)
     if any(extension.empties_replay for extension in algorithm.extensions):
@@ -207,7 +207,7 @@ def _choose(
     return action, jr.bernoulli(jr.fold_in(exploration, step), share, shape)
 
 
-def aside(model: SoftQ) -> SoftQ:
+def on_processor(model: SoftQ) -> SoftQ:
     """The model on the processor, where there is another device: acting then does not wait for updates there."""
     if jax.default_backend() == "cpu":
         return model

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from iqlearn.data.replay import Moments, Replay
-from iqlearn.evaluation.occupancy import Familiar
+from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.evaluation.returns import Episode, Evaluator, normalised, reset_seed
 from iqlearn.files import Row
 from iqlearn.networks.policy import Policy
@@ -144,7 +144,7 @@ class Trainer:
         environment = learners[0].environment
         self._evaluator = None if environment is None else Evaluator(environment)
         self._familiar = [
-            None if learner.demos is None else Familiar(learner.demos.obs, learner.task.obs) for learner in learners
+            None if learner.demos is None else ExpertStates(learner.demos.obs, learner.task.obs) for learner in learners
         ]
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
