@@ -12,7 +12,7 @@ Cases:
   expert's transitions, on all that are possible, or half on each.
 
 Each run is read in three ways (column `reward`):
-- `state`: EPIC, uniform over all S·A·S triples, of the reward of entering a state (`tabular_state_reward`);
+- `state`: EPIC, uniform over all S·A·S triples, of the reward of entering a state (`tabular.state_reward`);
 - `possible`: the distance of r(s,a,s') itself over the transitions that the world can make, shaping taken out;
 - `all`: EPIC, uniform over all triples, of r(s,a,s') itself. It is large however good the reward is: nothing is
   known of r(s,a,s') where a does not lead from s to s', and EPIC asks.
@@ -26,16 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tables
+import tabular
 import tyro
 from jaxtyping import Float
 from scipy.optimize import minimize
 
 import iqlearn as iq
-from iqlearn.envs.worlds import tabular
 from iqlearn.envs.worlds.grid import STEPS as MOVES
 from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.objectives import soft_value
-from iqlearn.rewards.epic import correlation, tabular_epic_distance, tabular_state_reward
+from iqlearn.rewards.epic import correlation
 
 COLUMNS = ("seed", "case", "penalty", "reward", "commit", "epic", "pearson")
 ENV = "iqlearn/GridWorld-v0"
@@ -85,7 +85,7 @@ def learned(run: iq.Run, world: GridWorld) -> Recovered:
 
 def occupancy(world: GridWorld) -> Frequency:
     """The expert's, exactly."""
-    mdp = world.tabular(GAMMA)
+    mdp = tabular.of_grid(world, GAMMA)
     expert = tabular.soft_optimal(mdp, mdp.transition @ entering(world), TEMPERATURE)
     return tabular.occupancy(mdp, expert.policy)
 
@@ -126,19 +126,19 @@ def entering(world: GridWorld) -> Float[np.ndarray, " S"]:
 
 def distances(found: Recovered, world: GridWorld) -> list[tuple[str, float, float]]:
     """Reading, EPIC distance, plain correlation."""
-    transition = world.tabular(GAMMA).transition
+    transition = tabular.of_grid(world, GAMMA).transition
     true = np.broadcast_to(entering(world), found.reward.shape)
-    state = tabular_state_reward(found.reward, transition, GAMMA)
+    state = tabular.state_reward(found.reward, transition, GAMMA)
     of_state = np.broadcast_to(state, found.reward.shape)
     r, t = found.reward.ravel(), true.ravel()
     return [
-        ("state", tabular_epic_distance(of_state, true, GAMMA), correlation(state, entering(world))),
+        ("state", tabular.epic_distance(of_state, true, GAMMA), correlation(state, entering(world))),
         (
             "possible",
-            tabular_epic_distance(found.reward, true, GAMMA, transition),
+            tabular.epic_distance(found.reward, true, GAMMA, transition),
             correlation(r, t, transition.ravel()),
         ),
-        ("all", tabular_epic_distance(found.reward, true, GAMMA), correlation(r, t)),
+        ("all", tabular.epic_distance(found.reward, true, GAMMA), correlation(r, t)),
     ]
 
 
@@ -160,7 +160,7 @@ def picture(path: Path, found: Recovered, world: GridWorld, title: str) -> None:
     """True reward, recovered reward, value, policy, each as a map of the grid."""
     from matplotlib.figure import Figure
 
-    state = tabular_state_reward(found.reward, world.tabular(GAMMA).transition, GAMMA)
+    state = tabular.state_reward(found.reward, tabular.of_grid(world, GAMMA).transition, GAMMA)
     maps = {
         "true reward of entering": entering(world),
         "recovered, up to shaping and scale": state,

@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+import tabular
 import tyro
 from jaxtyping import Float, Int
 
 import iqlearn as iq
-from iqlearn.envs.worlds import tabular
 from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.evaluation.returns import Act, Evaluator, as_arrays
 
@@ -55,7 +55,7 @@ def grid_expert() -> Act:
     """The exact soft-optimal policy of the true reward, sampled."""
     world = gym.make(GRID).unwrapped
     assert isinstance(world, GridWorld)
-    mdp, cells = world.tabular(GAMMA), np.arange(world.cells)
+    mdp, cells = tabular.of_grid(world, GAMMA), np.arange(world.cells)
     paid = world.true_reward(world.observe(cells), cells, world.observe(cells))  # of entering each cell
     policy = tabular.soft_optimal(mdp, mdp.transition @ paid, TEMPERATURE).policy
     rng = np.random.default_rng(RECORDING_SEED)

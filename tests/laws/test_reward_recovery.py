@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tabular
 from scipy.optimize import minimize
 
-from iqlearn.envs.worlds import tabular
 from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.objectives import soft_value
 from iqlearn.objectives.divergences import chi2
-from iqlearn.rewards.epic import tabular_epic_distance, tabular_state_reward
 
 GAMMA, TEMPERATURE = 0.95, 1.0
 WORLD = GridWorld(size=4, goal=(1, 2))
@@ -24,7 +23,7 @@ def true_reward() -> np.ndarray:
 
 def recovered(true_reward: np.ndarray, penalty: float) -> np.ndarray:
     """R[s,a,s'] of the table Q that maximises J over the expert's exact occupancy; `penalty` is τ/(4α)."""
-    mdp, moves = WORLD.tabular(GAMMA), WORLD.moves()
+    mdp, moves = tabular.of_grid(WORLD, GAMMA), WORLD.moves()
     expert = tabular.soft_optimal(mdp, (mdp.transition * true_reward).sum(axis=2), TEMPERATURE)
     rho, phi = tabular.occupancy(mdp, expert.policy), chi2(TEMPERATURE / (4.0 * penalty))
 
@@ -54,19 +53,19 @@ def found(true_reward) -> dict[float, np.ndarray]:
 
 
 def test_the_distance_vanishes_with_the_penalty(true_reward, found):
-    transition = WORLD.tabular(GAMMA).transition
-    distances = [tabular_epic_distance(found[p], true_reward, GAMMA, transition) for p in sorted(found, reverse=True)]
+    transition = tabular.of_grid(WORLD, GAMMA).transition
+    distances = [tabular.epic_distance(found[p], true_reward, GAMMA, transition) for p in sorted(found, reverse=True)]
     assert (np.diff(distances) < 0).all()
     assert distances[-1] < 0.01
 
 
 def test_the_reward_of_entering_a_state_is_the_true_one(true_reward, found):
-    state = tabular_state_reward(found[1e-5], WORLD.tabular(GAMMA).transition, GAMMA)
+    state = tabular.state_reward(found[1e-5], tabular.of_grid(WORLD, GAMMA).transition, GAMMA)
     of_state = np.broadcast_to(state, true_reward.shape)
-    assert tabular_epic_distance(of_state, true_reward, GAMMA) < 0.01
+    assert tabular.epic_distance(of_state, true_reward, GAMMA) < 0.01
     assert np.abs(state - state.min() - (np.arange(WORLD.cells) == WORLD.goal)).max() < 0.05
 
 
 def test_of_transitions_that_cannot_happen_nothing_is_known(true_reward, found):
     """EPIC over all triples asks about them: it is no measure of this reward."""
-    assert tabular_epic_distance(found[1e-5], true_reward, GAMMA) > 0.3
+    assert tabular.epic_distance(found[1e-5], true_reward, GAMMA) > 0.3

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tabular
 from scipy.optimize import minimize
 
-from iqlearn.envs.worlds import tabular
 from iqlearn.objectives import SoftValues, discounted, divergence, implied_reward, iq_loss, soft_value, value_term
 from iqlearn.objectives.divergences import DivergenceName
 

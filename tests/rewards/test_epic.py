@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import tabular
 
-from iqlearn.envs.worlds import tabular
 from iqlearn.rewards import epic
-from iqlearn.rewards.epic import Coverage, correlation, epic_distance, tabular_epic_distance, tabular_state_reward
+from iqlearn.rewards.epic import Coverage, correlation, epic_distance
 from iqlearn.types import Transitions
 
 GAMMA = 0.9
@@ -108,7 +108,7 @@ def test_tables_and_functions_agree():
         return lambda r: table[r.obs[:, 0].astype(int), r.action, r.next_obs[:, 0].astype(int)]
 
     found = epic_distance(of(a), of(b), rows, Coverage.every(states, actions), GAMMA)
-    assert found == pytest.approx(tabular_epic_distance(a, b, GAMMA))
+    assert found == pytest.approx(tabular.epic_distance(a, b, GAMMA))
 
 
 def random_world(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,10 +124,10 @@ def test_the_laws_hold_for_tables(of_the_world):
     transition, reward, phi = random_world(1)
     world = transition if of_the_world else None
     same = 2.0 * reward + GAMMA * phi - phi[:, None, None] - 4.0
-    assert tabular_epic_distance(reward, same, GAMMA, world) < 1e-6
-    assert tabular_epic_distance(reward, -same, GAMMA, world) == pytest.approx(1.0)
+    assert tabular.epic_distance(reward, same, GAMMA, world) < 1e-6
+    assert tabular.epic_distance(reward, -same, GAMMA, world) == pytest.approx(1.0)
     other = np.random.default_rng(2).normal(size=reward.shape)
-    there, back = tabular_epic_distance(reward, other, GAMMA, world), tabular_epic_distance(other, reward, GAMMA, world)
+    there, back = tabular.epic_distance(reward, other, GAMMA, world), tabular.epic_distance(other, reward, GAMMA, world)
     assert there == pytest.approx(back)
     assert 0.3 < there < 1.0
 
@@ -135,15 +135,15 @@ def test_the_laws_hold_for_tables(of_the_world):
 def test_only_the_worlds_own_distance_overlooks_what_cannot_happen():
     transition, reward, _ = random_world(3)
     impossible = np.where(transition == 0.0, 10.0, reward)
-    assert tabular_epic_distance(reward, impossible, GAMMA, transition) < 1e-6
-    assert tabular_epic_distance(reward, impossible, GAMMA) > 0.1
+    assert tabular.epic_distance(reward, impossible, GAMMA, transition) < 1e-6
+    assert tabular.epic_distance(reward, impossible, GAMMA) > 0.1
 
 
 def test_in_a_world_of_uniform_jumps_the_two_are_one():
     _, a, _ = random_world(4)
     b = np.random.default_rng(5).normal(size=a.shape)
     uniform = np.full(a.shape, 1 / 5)
-    assert tabular_epic_distance(a, b, GAMMA, uniform) == pytest.approx(tabular_epic_distance(a, b, GAMMA))
+    assert tabular.epic_distance(a, b, GAMMA, uniform) == pytest.approx(tabular.epic_distance(a, b, GAMMA))
 
 
 def test_the_reward_of_a_state_is_found_under_shaping():
@@ -151,7 +151,7 @@ def test_the_reward_of_a_state_is_found_under_shaping():
     of_state = np.random.default_rng(7).normal(size=5)
     shaped = of_state + GAMMA * phi - phi[:, None, None]
     shaped = np.where(transition > 0.0, shaped, 99.0)
-    found = tabular_state_reward(shaped, transition, GAMMA)
+    found = tabular.state_reward(shaped, transition, GAMMA)
     assert np.ptp(found - of_state) < 1e-8
 
 
@@ -170,7 +170,7 @@ def test_it_is_the_soft_optimal_reward_up_to_shaping():
     shaped = reward + GAMMA * phi - phi[:, None, None]
     policies = [tabular.soft_optimal(mdp, (transition * r).sum(axis=2), 0.3).policy for r in (reward, shaped)]
     assert np.abs(policies[0] - policies[1]).max() < 1e-9
-    assert tabular_epic_distance(reward, shaped, GAMMA, transition) < 1e-6
+    assert tabular.epic_distance(reward, shaped, GAMMA, transition) < 1e-6
 
 
 def test_observations_with_parts_are_told_apart_by_all_of_them():

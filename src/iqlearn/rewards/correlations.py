@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
 
 Values = Float[np.ndarray, " n"]
 Episodes = Int[np.ndarray, " n"]
@@ -28,17 +29,7 @@ def pearson(a: Values, b: Values, weights: Values | None = None) -> float | None
 
 def spearman(a: Values, b: Values) -> float | None:
     """Correlation of the ranks; equal values share the mean of their ranks. None as for `pearson`."""
-    return pearson(ranks(a), ranks(b))
-
-
-def ranks(values: Values) -> Values:
-    """The rank of each value, from 0; equal values share the mean of their ranks.
-
-    >>> ranks(np.array([3.0, 1.0, 1.0])).tolist()
-    [2.0, 0.5, 0.5]
-    """
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[group]
+    return pearson(rankdata(a), rankdata(b))
 
 
 def by_episode(values: Values, episode: Episodes) -> Float[np.ndarray, " episodes"]:

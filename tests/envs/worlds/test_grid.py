@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import tabular
 from gymnasium.utils.env_checker import check_env
 
 from iqlearn.data import Demos
@@ -79,7 +80,7 @@ def test_moves_in_words():
 @pytest.mark.parametrize("slip", [0.0, 0.3])
 def test_the_table_says_what_play_does(slip):
     world = GridWorld(size=3, goal=(1, 1), slip=slip)
-    mdp = world.tabular(0.9)
+    mdp = tabular.of_grid(world, 0.9)
     np.testing.assert_allclose(mdp.transition.sum(axis=2), 1.0)
     counts = np.zeros_like(mdp.transition)
     for cell, action, following, _ in played(world, 20_000, seed=0):

@@ -6,8 +6,6 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from iqlearn.envs.worlds.tabular import TabularMDP
-
 ACTIONS = ("up", "down", "left", "right", "stay")
 STEPS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)])
 """(rows, columns) that each action moves by; row 0 is the top."""
@@ -86,9 +84,3 @@ class GridWorld(gym.Env[np.ndarray, np.integer]):
     ) -> Float[np.ndarray, " n"]:
         """The environment's reward of each transition: 1 where s' is the goal."""
         return (self.cells_of(np.asarray(next_obs)) == self.goal).astype(np.float32)
-
-    def tabular(self, gamma: float) -> TabularMDP:
-        """This world as a table: transition probabilities (S, A, S), uniform beginnings, no ends."""
-        chosen = np.eye(self.cells)[self.moves()]
-        transition = (1.0 - self.slip) * chosen + self.slip * chosen.mean(axis=1, keepdims=True)
-        return TabularMDP(transition, np.full(self.cells, 1.0 / self.cells), np.zeros(self.cells, bool), gamma)

@@ -1,12 +1,15 @@
 """Small Markov decision processes whose soft-optimal Q, V and π are known exactly: the yardstick of every law.
 
-Everything here is float64 on the host, without JAX: it judges the code that uses JAX.
+Everything here is float64 NumPy on the host: it judges the code that uses JAX.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from iqlearn.envs.worlds.grid import GridWorld
+from iqlearn.rewards.epic import correlation, pearson_distance
 
 
 class TabularMDP(NamedTuple):
@@ -85,3 +88,53 @@ def as_rows(mdp: TabularMDP, rho: Float[np.ndarray, "S A"], n: int) -> Rows:
     counts = np.rint(n * joint / joint.sum()).astype(int)
     state, action, next_state = (np.repeat(index, counts.ravel()) for index in np.indices(counts.shape).reshape(3, -1))
     return Rows(state, action, next_state, mdp.terminal[next_state])
+
+
+def of_grid(world: GridWorld, gamma: float) -> TabularMDP:
+    """A grid world as a table: transition probabilities (S, A, S), uniform beginnings, no ends."""
+    chosen = np.eye(world.cells)[world.moves()]
+    transition = (1.0 - world.slip) * chosen + world.slip * chosen.mean(axis=1, keepdims=True)
+    return TabularMDP(transition, np.full(world.cells, 1.0 / world.cells), np.zeros(world.cells, bool), gamma)
+
+
+def epic_distance(
+    first: Float[np.ndarray, "S A S"],
+    second: Float[np.ndarray, "S A S"],
+    gamma: float,
+    transition: Float[np.ndarray, "S A S"] | None = None,
+) -> float:
+    """The exact distance of two tables R[s,a,s'], in [0, 1].
+
+    Without `transition` it is EPIC with uniform coverage, on all S·A·S triples. A recovered reward knows nothing of
+    the impossible ones, so this distance to the truth is large even if the reward explains the expert perfectly. With
+    `transition`, P(s'|s,a), only possible ones count: S' ~ P(·|s,A), and C(R) = R + γV(s') − V(s), V the value of the
+    uniformly random policy (value canonicalisation, Skalse et al., ICLR 2024). EPIC is the case where every action
+    leads to a uniformly drawn state.
+    """
+    states = len(first)
+    transition = np.full(first.shape, 1.0 / states) if transition is None else transition
+    flow = transition.mean(axis=1)
+
+    def shaped(reward: Float[np.ndarray, "S A S"]) -> Float[np.ndarray, " n"]:
+        value = np.linalg.solve(np.eye(states) - gamma * flow, (transition * reward).sum(axis=2).mean(axis=1))
+        return (reward + gamma * value - value[:, None, None]).ravel()
+
+    return pearson_distance(correlation(shaped(first), shaped(second), transition.ravel()))
+
+
+def state_reward(
+    reward: Float[np.ndarray, "S A S"], transition: Float[np.ndarray, "S A S"], gamma: float
+) -> Float[np.ndarray, " S"]:
+    """The reward g(s') of entering each state, which remains when a potential is removed: r ≈ g(s') + γh(s') − h(s).
+
+    Least squares over the possible transitions (Fu et al., ICLR 2018). If the true reward depends on s' alone, g of an
+    exactly recovered reward equals it up to a constant. Unlike r, g is defined on impossible transitions too.
+    """
+    states = len(reward)
+    here, _, there = (index.ravel() for index in np.indices(reward.shape))
+    one = np.eye(states)
+    system = np.concatenate([one[there], gamma * one[there] - one[here]], axis=1)
+    root = np.sqrt(transition.ravel())[:, None]
+    possible = root[:, 0] > 0.0
+    wanted = (root[:, 0] * reward.ravel())[possible]
+    return np.linalg.lstsq((root * system)[possible], wanted, rcond=1e-9)[0][:states]
