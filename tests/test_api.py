@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import iqlearn as iq
 from iqlearn.algorithms import ALGORITHMS
-from iqlearn.api import check, default_steps, mode_of, task_of
+from iqlearn.api import check, default_steps, environment_of, mode_of
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform
 from iqlearn.extensions import EXTENSIONS
@@ -313,7 +313,7 @@ def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monke
                     settings = iq.recommended(demos, env, mode=mode, steps=steps, quiet=True, **changes)
                     acting = iq.Interaction() if mode == "online" else None
                     least = 10_000 + 2_000 if changes.get("state_only") and mode == "online" else steps
-                    check(settings, task_of(demos, None), acting, max(steps, least))
+                    check(settings, environment_of(demos, None)[0].task, acting, max(steps, least))
 
 
 # Observations that are no vector: dictionaries, tuples and categories, from the environment to the reward.

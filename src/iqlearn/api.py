@@ -100,7 +100,13 @@ def learn(
     if folder is not None:
         files.vacant(folder, overwrite)
     mode = mode_of(settings, env is not None, mode, interaction)
-    environment = evaluated_in(env, env_kwargs, parts[0], mode)
+    environment, error = environment_of(parts[0], env, env_kwargs)
+    if mode == "online" and environment is None:
+        wanted = "Learning online needs an environment; expected a Gymnasium id, give it with --env."
+        raise error or InputError(wanted)
+    if error is not None:
+        told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
+        warnings.warn(told, stacklevel=2)
     for callback in callbacks:
         if environment is None and getattr(callback, "needs_environment", False):
             name = type(callback).__name__
@@ -309,8 +315,8 @@ def recommended(
 
     >>> settings = iq.recommended(demos, "Hopper-v5", gamma=0.95)
     """
-    environment = None if env is None else Environment.of(env, env_kwargs)
-    task = task_of(demos, environment)
+    environment, _ = environment_of(demos, env, env_kwargs)
+    task = demos.task_spec() if environment is None else environment.task
     demos.check_task(task, "the task" if environment is None else environment.name)
     kind = algorithms.of(algorithm, task.discrete)
     known = {f.name for f in fields(kind)}
@@ -319,7 +325,7 @@ def recommended(
     # What is asked is whether extensions help the method with the changes that they depend on.
     asked = {name: changes[name] for name in ("divergence", "form", "state_only") if name in changes}
     plain = kind(**({"divergence": "chi2_mixture"} | asked if "divergence" in known else asked))
-    mode = mode_of(plain, environment is not None, mode, None)
+    mode = mode_of(plain, env is not None, mode, None)
     total = default_steps(plain, mode) if steps is None else steps
     found, reasons = [], []
     if "extensions" in known and "extensions" not in changes:
@@ -339,17 +345,6 @@ def recommended(
     if not quiet:
         print(f"iqlearn: {reason}", file=sys.stderr)
     return settings
-
-
-def task_of(demos: Demos, environment: Environment | None) -> TaskSpec:
-    """The task of an environment, else as far as the demonstrations tell; that of the environment they name, if it can
-    be made."""
-    if environment is None and demos.env is not None:
-        try:
-            return Environment.of(demos.env).task
-        except InputError:
-            return demos.task_spec()
-    return demos.task_spec() if environment is None else environment.task
 
 
 def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Interaction | None) -> Mode:
@@ -378,34 +373,26 @@ def default_steps(settings: Algorithm, mode: Mode) -> int:
     return ONLINE_STEPS if mode == "online" and not settings.discrete else OFFLINE_STEPS
 
 
-def evaluated_in(
-    env: Source | Environment | None, kwargs: Mapping[str, Any] | None, demos: Demos, mode: Mode
-) -> Environment | None:
-    """The environment that is asked for, else the one that the demonstrations name.
-
-    Offline there may be none. Then a warning says why the named one cannot be made.
+def environment_of(
+    demos: Demos, env: Source | Environment | None, kwargs: Mapping[str, Any] | None = None
+) -> tuple[Environment | None, InputError | None]:
+    """The environment that is given, else the one that the demonstrations name. Why the latter cannot be made, if so.
 
     Raises:
-        InputError: an online run has no environment.
+        InputError: keyword arguments are given without an environment.
     """
     if env is not None:
-        return Environment.of(env, kwargs)
+        return Environment.of(env, kwargs), None
     if kwargs:
         raise InputError("Keyword arguments are given without an environment; expected one, give it with --env.")
     if demos.env is None:
-        if mode == "online":
-            raise InputError("Learning online needs an environment; expected a Gymnasium id, give it with --env.")
-        return None
+        return None, None
     environment = Environment.of(demos.env)
     try:
         _ = environment.task
     except InputError as error:
-        if mode == "online":
-            raise
-        told = f"{demos.source} names an environment that cannot be made, so nothing is evaluated. {error}"
-        warnings.warn(told, stacklevel=3)
-        return None
-    return environment
+        return None, error
+    return environment, None
 
 
 def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, steps: int) -> None:

@@ -98,15 +98,12 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
 def begin_train(o: Namespace) -> Begun:
     """Environment, demonstrations, mode and settings of `train`."""
     from iqlearn import algorithms, api
-    from iqlearn.envs.gym import Environment
 
     if o.algorithm not in algorithms.imitators():
         raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
-    environment = named_env(o)  # a wrong environment is told before anything about demonstrations
+    named = named_env(o)  # a wrong environment is told before anything about demonstrations
     demos = iq.Demos.load(o.demos) if o.demos else iq.Demos.builtin(o.env or DEFAULT_ENV)
-    if environment is None and demos.env is not None:
-        with suppress(InputError):  # `learn` says that it cannot be made
-            environment = (named := Environment.of(demos.env)).task and named
+    environment, _ = api.environment_of(demos, named)  # `learn` says where it cannot be made
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
