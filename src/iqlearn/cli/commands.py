@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import iqlearn as iq
 from iqlearn.errors import InputError
@@ -23,8 +23,14 @@ FEW = {"trajectories": 1, "subsample": 20}
 """What is taken of the built-in demonstrations of the default environment."""
 
 
-Begun = tuple[Any, Any, Any, Any]
-"""The settings before flags, as far as they do not depend on the demonstrations; environment, demonstrations, mode."""
+class Begun(NamedTuple):
+    """What is known before the flags of settings are read."""
+
+    settings: Any
+    """The settings before their flags are read. They say which flags there are."""
+    environment: Any
+    demos: Any
+    mode: Any
 
 
 def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
@@ -108,7 +114,7 @@ def begin_train(o: Namespace) -> Begun:
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
     default = kind() if o.preset == "paper" else kind.recommended(mode == "online", False)
-    return default, environment, demos, mode
+    return Begun(default, environment, demos, mode)
 
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
@@ -174,7 +180,7 @@ def begin_expert(o: Namespace) -> Begun:
 
     if (environment := named_env(o)) is None:
         raise InputError("--env is missing; expected the environment to learn in.")
-    return algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment, None, "online"
+    return Begun(algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment, None, "online")
 
 
 def resume(o: Namespace) -> None:

@@ -106,10 +106,10 @@ def run_command(verb: str, words: list[str]) -> None:
         parser.add_short([kind for kind in SHORT if kind != "Objective" or verb == "train"])
         return parser.print_help()
     begun = BEGINNINGS[verb](options)
-    parser.add_all(begun[0], everything or not asked)
+    parser.add_all(begun.settings, everything or not asked)
     if asked:
         return parser.print_help()
-    given = vars(parser.read(words, f" with algorithm {begun[0].name}"))
+    given = vars(parser.read(words, f" with algorithm {begun.settings.name}"))
     return command(options, begun, {name: given[name] for name in given if name not in own})
 
 
