@@ -27,7 +27,6 @@ TINY = {"steps": 4, "evaluations": 2, "eval_episodes": 1, "quiet": True}
 SHORT = {"env": "CartPole-v1", "env_kwargs": {"max_episode_steps": 10}}
 ACTING = iq.Interaction(random_steps=5, round_steps=5)
 CARTPOLE, PENDULUM = Environment.of("CartPole-v1"), Environment.of("Pendulum-v1")
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 # Seeds and demonstrations.
@@ -470,8 +469,7 @@ def test_a_taken_folder_is_refused_before_anything_is_prepared(cartpole, tmp_pat
 # Experts.
 
 
-def test_an_expert_learns_from_a_recovered_reward_and_its_folder_says_which(cartpole, tmp_path, monkeypatch):
-    monkeypatch.setattr("iqlearn.training.learner.RANDOM_OBSERVATIONS", 20)
+def test_an_expert_learns_from_a_recovered_reward_and_its_folder_says_which(cartpole, tmp_path):
     imitator = iq.learn(DISCRETE, cartpole, out=tmp_path / "imitator", **SHORT, **TINY)
     settings = iq.SoftQLearning(network=SMALL, batch_size=4)
     known = {"env_kwargs": SHORT["env_kwargs"], "interaction": ACTING, **TINY, "steps": 20}

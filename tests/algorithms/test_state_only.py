@@ -27,8 +27,6 @@ INFERRED = replace(
 )
 ACTING = iq.Interaction(random_steps=10, round_steps=10)
 
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
-
 
 def learnt(settings: Any, demos: Demos, online: bool) -> iq.Run:
     mode, acting = ("online", ACTING) if online else ("offline", None)

@@ -19,8 +19,6 @@ from iqlearn.types import ArraySpec, Batch, Rewarded, TaskSpec, Transitions
 SMALL = Network(hidden=(16,))
 TASK = TaskSpec(ArraySpec((4,)), 2)
 
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
-
 
 def begun(settings: Any, demos: Demos) -> tuple[Any, Demonstrations]:
     """The state before the first update, and the source of its batches."""

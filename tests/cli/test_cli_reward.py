@@ -21,7 +21,6 @@ NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
 COLD = ("--cloning.updates", "3")
 KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def iqlearn(*arguments: object) -> None:

@@ -9,7 +9,6 @@ import pytest
 from iqlearn import cli, files
 
 SHORT = ("--steps", "4", "--evaluations", "2", "--eval-episodes", "1", "--network.hidden", "8", "--batch-size", "8")
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def iqlearn(*arguments: object) -> None:

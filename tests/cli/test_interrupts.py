@@ -12,7 +12,6 @@ from iqlearn.evaluation import Evaluator
 from iqlearn.evaluation.returns import reset_seed
 from iqlearn.training.learner import Learner
 
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 SMALL = iq.Network(hidden=(4,))
 SETTINGS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, batch_size=4)
 

@@ -24,7 +24,6 @@ SETTINGS = iq.IQLearnContinuous(
 )
 ACTING = iq.Interaction(round_steps=5, random_steps=5)
 SHORT = {"env": "Pendulum-v1", "env_kwargs": {"max_episode_steps": 10}, "eval_episodes": 1, "quiet": True}
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 class Look(iq.Callback):

@@ -53,7 +53,6 @@ COMBINATIONS = [
 ]
 THERE = [(mode, names) for mode, names in COMBINATIONS if set(names) <= EXTENSIONS.keys()]
 """Deleting an extension leaves those without it."""
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def first_random_actions(n: int) -> np.ndarray:

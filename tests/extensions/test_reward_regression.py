@@ -18,7 +18,6 @@ SETTINGS = iq.IQLearnContinuous(
 )
 ACTING = iq.Interaction(random_steps=5, round_steps=10)
 SHORT = {"env": "Pendulum-v1", "env_kwargs": {"max_episode_steps": 10}, "interaction": ACTING, "quiet": True}
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def of(extension: RewardRegression) -> iq.IQLearnContinuous:

@@ -13,7 +13,6 @@ from iqlearn.runs import folder
 from iqlearn.types import rows
 
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 @pytest.fixture(scope="module")

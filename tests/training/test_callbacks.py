@@ -15,7 +15,6 @@ from iqlearn.training.callbacks import DriftWarning, Progress, RunFolder, workin
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
 LENGTH = {"steps": 8, "evaluations": 4, "eval_episodes": 1, "quiet": True}
 PLAYED = {"env": "CartPole-v1", "env_kwargs": {"max_episode_steps": 10}, **LENGTH}
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 class Log(iq.Callback):

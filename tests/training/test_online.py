@@ -24,7 +24,6 @@ LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
 """Evaluations after 20, 40 and 60 steps; the first update is due at step 10."""
 TASKS = {"Pendulum-v1": CONTINUOUS, "CartPole-v1": DISCRETE}
 SHORT = {"max_episode_steps": 25}
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +217,8 @@ def test_the_same_seed_repeats_and_another_differs(pendulum, whole):
     assert np.abs(models[0] - models[1]).max() > 1e-4
 
 
-def test_an_expert_resumed_is_the_whole_run(tmp_path, monkeypatch, snapshots, same_run):
+def test_an_expert_resumed_is_the_whole_run(tmp_path, snapshots, same_run):
     settings = iq.SAC(critic=SMALL, critics=1, actor=SMALL, batch_size=4)
-    monkeypatch.setattr("iqlearn.training.learner.RANDOM_OBSERVATIONS", 20)
     copies = snapshots(tmp_path / "run")
     known = {"env_kwargs": SHORT, "interaction": ACTING, "seed": 1, "out": tmp_path / "run", "callbacks": [copies]}
     run = iq.train_expert("Pendulum-v1", settings, **known, **LENGTH)

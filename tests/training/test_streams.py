@@ -20,7 +20,6 @@ from iqlearn.training.streams import MOST, Streams
 
 TINY = iq.Network((2,))
 ACTING = iq.Interaction(random_steps=4, round_steps=4)
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 def test_the_streams_of_a_seed_all_differ_and_those_of_seeds_too():

@@ -30,7 +30,6 @@ ACTING = iq.Interaction(random_steps=10, round_steps=10)
 LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
 SHORT = {"max_episode_steps": 25}
 ONLINE = {"env_kwargs": SHORT, "interaction": ACTING, **LENGTH}
-pytestmark = pytest.mark.usefixtures("few_random_episodes")
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,9 @@ def registered(monkeypatch):
 
 @contextmanager
 def stacking():
-    """Runs are stacked, as where there is a GPU. The random policy plays one episode only."""
+    """Runs are stacked, as where there is a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.jax, "default_backend", lambda: "gpu")
-        patch.setattr(trainer, "RANDOM_EPISODES", 1)
         patch.setitem(EXTENSIONS, "memory", Memory)
         yield
 

@@ -246,6 +246,7 @@ def declared() -> tuple[dict[str, dict[str, tuple[ast.AnnAssign, str]]], dict[st
     return classes, choices
 
 
+@cache
 def families() -> list[str]:
     """The families of algorithms that learn from demonstrations, from the sources."""
     lines = [settings["family"][0] for settings in declared()[0].values() if "family" in settings]
