@@ -175,7 +175,7 @@ def task_of(env: Env, name: str) -> TaskSpec:
             return TaskSpec(obs, Bounds(tuple(actions.low.tolist()), tuple(actions.high.tolist())))
     raise InputError(
         f"Actions of {name!r} are {_one_line(actions)}; expected Discrete actions from 0 up, or a flat Box with finite "
-        "bounds (gymnasium.wrappers.RescaleAction sets them)."
+        "bounds (gymnasium.wrappers.TransformAction declares them)."
     )
 
 
