@@ -20,4 +20,4 @@ from iqlearn.errors import missing
 def test_a_missing_extra_is_installed_from_where_the_package_is(origin, command, monkeypatch):
     written = None if origin is None else json.dumps(origin)
     monkeypatch.setattr("iqlearn.errors.distribution", lambda _: SimpleNamespace(read_text=lambda _: written))
-    assert str(missing("It", "wandb")) == f"It is not installed; expected it, pip install {command}."
+    assert str(missing("It", "wandb")) == f"It is not installed; install it with: pip install {command}."

@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import numpy as np
 
 from iqlearn import algorithms
 from iqlearn.algorithms.base import Algorithm, TrainState
 from iqlearn.data.demos import Demos
-from iqlearn.envs.gym import Environment, Source
+from iqlearn.envs.gym import Environment, EnvSource
 from iqlearn.errors import InputError, require
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.files import read_tree, sha256
 from iqlearn.rewards.distil import DistilledReward
 from iqlearn.rewards.recovered import RecoveredReward
-from iqlearn.runs import folder as files
+from iqlearn.runs import folder as run_folder
 from iqlearn.runs.provenance import Interaction, Mode, Origin, Schedule
 from iqlearn.runs.run import Run
 from iqlearn.training.callbacks import Callback, DriftWarning, Progress, RunFolder, working
 from iqlearn.training.learner import Learner, steps_before_updates
 from iqlearn.training.trainer import Trainer
-from iqlearn.types import TaskSpec
+from iqlearn.types import Bounds, TaskSpec
 
-OFFLINE_STEPS, ONLINE_STEPS = 10_000, 100_000
-"""Default steps: updates offline and online with discrete actions; environment steps with continuous actions."""
+SHORT, LONG = 10_000, 100_000
+"""Default `steps`: `LONG` online with continuous actions, else `SHORT`; environment steps online, updates offline."""
 Callbacks = Sequence[Callback | Callable[[Trainer], Any]]
 
 
@@ -38,7 +39,7 @@ def learn(
     settings: Any,
     demos: Demos | Sequence[Demos],
     *,
-    env: Source | Environment | None = None,
+    env: EnvSource | Environment | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     mode: Mode | None = None,
     steps: int | None = None,
@@ -63,7 +64,8 @@ def learn(
             that makes one; by default the one that the demonstrations name. Without one, nothing is evaluated.
         env_kwargs: keyword arguments for the environment.
         mode: `online` acts in the environment while it learns, `offline` reads the demonstrations only. By default
-            online with continuous actions where `env` is given, and where the algorithm must act.
+            online if `interaction` is given, if the algorithm must act (SQIL), or with continuous actions if `env` is
+            given.
         steps: environment steps online, updates offline; by default 100,000 online with continuous
             actions, else 10,000.
         evaluations, eval_episodes, sampled: see `Schedule`.
@@ -96,13 +98,18 @@ def learn(
         raise InputError(
             f"{len(parts)} demonstrations for seeds {several}; expected one set for each, seeds that differ."
         )
+    if settings.family == algorithms.EXPERT:
+        told = f"settings is {type(settings).__name__}, which learns from rewards"
+        raise InputError(f"{told}; expected an algorithm that imitates, such as iq.IQLearn(), or call iq.train_expert.")
     folder = None if out is None else Path(out)
     if folder is not None:
-        files.vacant(folder, overwrite)
+        run_folder.vacant(folder, overwrite)
     mode = mode_of(settings, env is not None, mode, interaction)
     environment, error = environment_of(parts[0], env, env_kwargs)
     if mode == "online" and environment is None:
-        wanted = "Learning online needs an environment; expected a Gymnasium id, give it with --env."
+        wanted = (
+            "Learning online needs an environment; expected a Gymnasium id, give it with --env (in Python env=...)."
+        )
         raise error or InputError(wanted)
     if error is not None:
         told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
@@ -110,11 +117,13 @@ def learn(
     for callback in callbacks:
         if environment is None and getattr(callback, "needs_environment", False):
             name = type(callback).__name__
-            raise InputError(f"{name} has no effect without an environment; expected one, give it with --env.")
+            raise InputError(
+                f"{name} has no effect without an environment; expected one, give it with --env (in Python env=...)."
+            )
     acting = None if mode == "offline" else interaction or Interaction()
     schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
     parts = [visible(settings, part) for part in parts]
-    task = parts[0].task_spec() if environment is None else environment.task
+    task = joint(part.task_spec() for part in parts) if environment is None else environment.task
     for part in parts:
         part.check_task(task, "the task" if environment is None else environment.name)
     check(settings, task, acting, schedule.steps)
@@ -150,10 +159,10 @@ def begin(
             learner.run = replace(learner.run, model=model, state=learner.state, result={"status": "running"})
     folders = [] if folder is None else [folder]
     if folder is not None and several:
-        files.claim(folder, overwrite)
+        run_folder.claim(folder, overwrite)
         folders = [folder / f"seed-{learner.run.schedule.seed}" for learner in learners]
     for part in folders:
-        files.claim(part, overwrite)
+        run_folder.claim(part, overwrite)
     return train(learners, callbacks, folders, quiet, several)
 
 
@@ -169,7 +178,7 @@ def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], qu
 
 
 def train_expert(
-    env: Source | Environment,
+    env: EnvSource | Environment,
     settings: Any = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -198,9 +207,15 @@ def train_expert(
     """
     environment, folder = Environment.of(env, env_kwargs), None if out is None else Path(out)
     if folder is not None:
-        files.vacant(folder, overwrite)
+        run_folder.vacant(folder, overwrite)
     task = environment.task
     settings = algorithms.of(algorithms.EXPERT, task.discrete)() if settings is None else settings
+    if settings.family != algorithms.EXPERT:
+        told = f"settings is {type(settings).__name__}, which learns from demonstrations"
+        raise InputError(f"{told}; expected iq.SoftQLearning() or iq.SAC(), or call iq.learn.")
+    for callback in callbacks:
+        if getattr(callback, "needs_environment", False):
+            raise InputError(f"{type(callback).__name__} has no effect without demonstrations; leave it out.")
     acting = interaction or Interaction()
     schedule = Schedule(
         default_steps(settings, "online") if steps is None else steps, evaluations, eval_episodes, sampled, seed
@@ -222,7 +237,7 @@ def resume(
     folder: str | Path,
     demos: Demos | Sequence[Demos] | None = None,
     *,
-    env: Source | Environment | None = None,
+    env: EnvSource | Environment | None = None,
     callbacks: Callbacks = (),
     quiet: bool = False,
 ) -> Any:
@@ -240,7 +255,7 @@ def resume(
     Raises:
         InputError: there is no run or no checkpoint, or demonstrations or reward are not those it began with.
     """
-    folders = files.runs_in(Path(folder))
+    folders = run_folder.runs_in(Path(folder))
     several = folders != [Path(folder)]
     given = [demos] * len(folders) if demos is None or isinstance(demos, Demos) else list(demos)
     if len(given) != len(folders):
@@ -250,10 +265,11 @@ def resume(
     runs = [Run.load(path) for path in folders]
     room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
     for run, path, part in zip(runs, folders, given, strict=True):
-        checkpoint = path / files.CHECKPOINT
+        checkpoint = path / run_folder.CHECKPOINT
         if not checkpoint.is_file():
-            raise InputError(f"No {files.CHECKPOINT} in {path}; expected one, training cannot go on without.")
-        environment = run.origin.environment if env is None else Environment.of(env)
+            told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
+            raise InputError(f"{told}; expected a run that was trained with --out (in Python out=...).")
+        environment = run.origin.environment if env is None else run.environment(env)
         known = None if run.origin.demos is None else with_placeholders(demos_of(run, path, part), run.task)
         paid = None if run.origin.reward is None else same_reward(run, path)
         learner = Learner(run, known, environment, paid, room)
@@ -288,7 +304,7 @@ def restore(learner: Learner, checkpoint: Path) -> None:
 
 def recommended(
     demos: Demos,
-    env: Source | Environment | None = None,
+    env: EnvSource | Environment | None = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
     mode: Mode | None = None,
@@ -308,7 +324,7 @@ def recommended(
         env, env_kwargs, mode, steps: as in `learn`.
         algorithm: family of the algorithm: iq, bc, …
         quiet: do not print the sentence. It is in `settings.reason` and in the run folder too.
-        changes: settings to keep.
+        changes: settings that override the recommendation.
 
     Raises:
         InputError: there is no such algorithm or setting, or the demonstrations do not fit the environment.
@@ -357,7 +373,7 @@ def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Inte
     if mode not in (None, "online", "offline"):
         raise InputError(f"mode is {mode!r}; expected online or offline.")
     if mode == "offline" and interaction is not None:
-        raise InputError("An interaction is given with mode offline; expected one of them, offline nothing is acted.")
+        raise InputError("mode is offline, but interaction is given; expected mode online, or no interaction.")
     if settings.acts == "never" and (mode == "online" or interaction is not None):
         raise InputError("Behavioural cloning learns from the demonstrations alone; expected mode offline.")
     if mode == "offline" and settings.acts == "must":
@@ -370,11 +386,11 @@ def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Inte
 
 def default_steps(settings: Algorithm, mode: Mode) -> int:
     """Environment steps online, updates offline."""
-    return ONLINE_STEPS if mode == "online" and not settings.discrete else OFFLINE_STEPS
+    return LONG if mode == "online" and not settings.discrete else SHORT
 
 
 def environment_of(
-    demos: Demos, env: Source | Environment | None, kwargs: Mapping[str, Any] | None = None
+    demos: Demos, env: EnvSource | Environment | None, kwargs: Mapping[str, Any] | None = None
 ) -> tuple[Environment | None, InputError | None]:
     """The environment that is given, else the one that the demonstrations name. Why the latter cannot be made, if so.
 
@@ -384,7 +400,9 @@ def environment_of(
     if env is not None:
         return Environment.of(env, kwargs), None
     if kwargs:
-        raise InputError("Keyword arguments are given without an environment; expected one, give it with --env.")
+        raise InputError(
+            "Keyword arguments are given without an environment; expected one, give it with --env (in Python env=...)."
+        )
     if demos.env is None:
         return None, None
     environment = Environment.of(demos.env)
@@ -393,6 +411,16 @@ def environment_of(
     except InputError as error:
         return None, error
     return environment, None
+
+
+def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
+    """The task that several demonstrations show together."""
+    first, *others = found = list(tasks)
+    obs = jax.tree.map(lambda *parts: replace(parts[0], choices=max(p.choices for p in parts)), *(t.obs for t in found))
+    if first.discrete or any(task.discrete for task in others):
+        return TaskSpec(obs, max(task.choices for task in found if task.discrete))
+    lows, highs = ([task.bounds[side] for task in found] for side in (0, 1))
+    return TaskSpec(obs, Bounds(tuple(map(min, *lows, lows[0])), tuple(map(max, *highs, highs[0]))))
 
 
 def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, steps: int) -> None:
@@ -422,8 +450,13 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     phase, first = steps_before_updates(settings, interaction)
     least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])
-    require(steps >= least, "steps", steps, f"at least {least}: updates begin a round after the {first} of {parts}")
-    require(interaction.replay >= phase, "replay", interaction.replay, f"room for the {phase} steps of {parts}")
+    require(steps >= least, "steps", steps, f"at least {least}: there is no update in the first {first} ({parts})")
+    require(
+        interaction.replay >= phase,
+        "replay",
+        interaction.replay,
+        f"at least {phase}, the steps that extensions collect before the first update",
+    )
 
 
 def visible(settings: Algorithm, demos: Demos) -> Demos:
@@ -482,7 +515,7 @@ def load_reward(path: str | Path, task: TaskSpec) -> RecoveredReward | Distilled
 
 def reward_sha256(path: Path) -> str:
     """SHA-256 of a run folder's model, or of the file of a distilled reward."""
-    return sha256(path / files.MODEL if path.is_dir() else path)
+    return sha256(path / run_folder.MODEL if path.is_dir() else path)
 
 
 def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:

@@ -21,7 +21,7 @@ TYPES: dict[Any, tuple[type, str]] = {
 class InputError(Exception):
     """Input that cannot be used. The message says what is wrong, where, what was expected and what to do.
 
-    The command line prints the message and exits with code 2. Nothing is lost or overwritten.
+    The command line prints the message and exits with code 2.
     """
 
 
@@ -35,7 +35,7 @@ def missing(what: str, extra: str) -> InputError:
     place = f"{unquote(urlsplit(url).path)}[{extra}]" if url.startswith("file:") else f"iqlearn[{extra}]"
     if "vcs_info" in origin:
         place += f" @ {origin['vcs_info']['vcs']}+{url}"
-    return InputError(f"{what} is not installed; expected it, pip install {option}'{place}'.")
+    return InputError(f"{what} is not installed; install it with: pip install {option}'{place}'.")
 
 
 def require(holds: bool, setting: str, value: object, expected: str) -> None:
@@ -55,14 +55,14 @@ def require_not_negative(settings: object, *names: str) -> None:
     """Raise `InputError` unless every named setting is a finite number of at least 0."""
     for name in names:
         value = getattr(settings, name)
-        require(0 <= value < float("inf"), name, value, "a number of at least 0")
+        require(0 <= value < float("inf"), name, value, "a finite number of at least 0")
 
 
-def require_share(settings: object, *names: str, least: float = 0.0) -> None:
-    """Raise `InputError` unless every named setting is in [least, 1]."""
+def require_share(settings: object, *names: str) -> None:
+    """Raise `InputError` unless every named setting is in [0, 1]."""
     for name in names:
         value = getattr(settings, name)
-        require(least <= value <= 1.0, name, value, f"a number in [{least:g}, 1]")
+        require(0.0 <= value <= 1.0, name, value, "a number in [0, 1]")
 
 
 def require_discount(gamma: float) -> None:

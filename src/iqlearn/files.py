@@ -115,8 +115,8 @@ def read_tree(path: Path, like: Tree, part: str = "", any_shape: bool = False) -
     found = []
     for name, (_, leaf), array in zip(names, leaves, arrays, strict=True):
         if array is None or (not any_shape and array.shape != leaf.shape):
-            has = "nothing" if array is None else array.shape
-            raise InputError(f"{path}: {name} is {has}; expected {leaf.shape} as config.json says.")
+            has = "is missing" if array is None else f"has shape {array.shape}"
+            raise InputError(f"{path} is of another model: array {name} {has}; expected shape {leaf.shape}.")
         found.append(jax.numpy.asarray(array, leaf.dtype))
     return jax.tree_util.tree_unflatten(structure, found)
 
@@ -149,7 +149,9 @@ def sha256(path: Path) -> str:
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"No {path.name} in {path.parent}: expected a run folder written by iqlearn train.")
+        raise InputError(
+            f"No {path.name} in {path.parent}: expected a run folder, written by iqlearn train or iqlearn expert."
+        )
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -143,7 +143,7 @@ class Batch(NamedTuple):
 
 
 class Rewarded(NamedTuple):
-    """Transitions with the environment's reward. Only experts learn from these, never an imitator."""
+    """Transitions with a reward. Only experts and agents learn from these, never an imitator."""
 
     transitions: Transitions
     reward: Float[Array, " n"]

@@ -114,7 +114,7 @@ def test_no_model_of_the_dynamics_is_recommended_without_actions(cartpole):
 def test_actions_that_are_not_there_cannot_be_cloned(online):
     part = Cloning(updates=7, regularisation=0.0)
     part.check(replace(CONTINUOUS, state_only=False, extensions=(part,)), online, 100)
-    with pytest.raises(InputError, match=r"expected none of it with state_only, unless action inference is there"):
+    with pytest.raises(InputError, match=r"expected no cloning with state_only, or action_inference before it"):
         part.check(replace(CONTINUOUS, extensions=(part,)), online, 100)
     part.check(replace(CONTINUOUS, extensions=(ActionInference(), part)), online, 100)
 
@@ -128,7 +128,7 @@ def test_other_learners_need_actions(settings, cartpole):
 
 
 def test_without_an_environment_the_tasks_actions_are_unknown(cartpole):
-    with pytest.raises(InputError, match=r"random\.npz tells nothing of the task's actions .*--env"):
+    with pytest.raises(InputError, match=r"random\.npz: the actions of the task are unknown.*--env"):
         learnt(DISCRETE, replace(cartpole, env=None), False)
 
 

@@ -228,12 +228,12 @@ def test_help_of_experts_shows_the_settings_of_the_actions_at_hand(capsys, env, 
 def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tmp_path, sentence):
     out = ("--steps", 30, "--out", tmp_path / "run", "--random-steps", 30)
     train = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, *out)
-    expected = "steps is 30; expected at least 81: updates begin a round after the 30 of random_steps"
+    expected = "steps is 30; expected at least 81: there is no update in the first 30 (random_steps)"
     assert expected in sentence(*train)
     assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
-    inferred = "at least 10101: updates begin a round after the 10050 of action_inference and random_steps"
+    inferred = "at least 10101: there is no update in the first 10050 (action_inference and random_steps)"
     assert inferred in sentence(*train, "--state-only", "--extensions", "action-inference")
-    regressed = "at least 5051: updates begin a round after the 5000 of reward_regression and random_steps"
+    regressed = "at least 5051: there is no update in the first 5000 (reward_regression and random_steps)"
     assert regressed in sentence(*train, "--extensions", "reward-regression")
     offline = ("--mode", "offline", "--extensions", "reward_regression")
     assert "expected an online run" in sentence(*train[:5], *out[2:4], *offline)

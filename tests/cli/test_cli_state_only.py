@@ -60,7 +60,7 @@ def test_elsewhere_it_is_refused(watched, tmp_path, sentence):
 
 def test_without_actions_and_environment_it_asks_for_one(watched, tmp_path, sentence):
     text = sentence("train", "--state-only", "--demos", watched["nameless"], "--out", tmp_path / "run")
-    assert "nameless.npz tells nothing of the task's actions" in text
+    assert "nameless.npz: the actions of the task are unknown" in text
     assert "--env" in text
 
 
@@ -72,7 +72,7 @@ def test_the_reward_of_transitions_needs_actions(watched, cartpole_file, tmp_pat
 
 def test_cloning_and_state_only_contradict_each_other(watched, tmp_path, sentence):
     start = ("train", "--state-only", "--demos", watched["Pendulum-v1"], "--out", tmp_path / "run")
-    assert "expected none of it with state_only" in sentence(
+    assert "expected no cloning with state_only" in sentence(
         *start, "--extensions", "cloning", "--cloning.regularisation", 0
     )
 

@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.data import Moments, Replay, empty_replay
+from iqlearn.data import NewTransitions, Replay, empty_replay
 from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
 remember = jax.jit(Replay.extend, donate_argnums=0)
@@ -71,7 +71,7 @@ def test_every_transition_comes_back_as_it_was(copies):
     replay, all_steps = new(1000), []
     for part in range(4):
         steps = walk(copies, 20, ends_every=7, first=20 * part)
-        replay = remember(replay, Moments.of(steps))
+        replay = remember(replay, NewTransitions.of(steps))
         all_steps += steps
     assert seen(replay) == expected(all_steps)
     assert int(replay.size) == 80 * copies
@@ -81,7 +81,7 @@ def test_a_full_replay_keeps_the_newest():
     replay, all_steps = new(60), []
     for part in range(10):
         steps = walk(1, 20, ends_every=9, first=20 * part)
-        replay = remember(replay, Moments.of(steps))
+        replay = remember(replay, NewTransitions.of(steps))
         all_steps += steps
     kept = seen(replay)
     assert kept == expected(all_steps[-int(replay.size) :])
@@ -92,14 +92,14 @@ def test_short_episodes_cost_room_but_never_mix():
     replay, all_steps = new(40), []
     for part in range(12):
         steps = walk(2, 10, ends_every=1, first=10 * part)
-        replay = remember(replay, Moments.of(steps))
+        replay = remember(replay, NewTransitions.of(steps))
         all_steps += steps
     assert seen(replay) <= expected(all_steps)
     assert int(replay.size) > 0
 
 
 def test_packed_and_unpacked_is_the_same_replay():
-    replay = remember(new(100), Moments.of(walk(1, 30, ends_every=7)))
+    replay = remember(new(100), NewTransitions.of(walk(1, 30, ends_every=7)))
     again = replay.packed().unpacked(new(100))
     for before, after in zip(jax.tree.leaves(replay), jax.tree.leaves(again), strict=True):
         assert jnp.array_equal(before, after)
@@ -129,7 +129,7 @@ def parts_of(step: Step) -> Step:
 
 def test_dictionaries_keep_their_parts_and_dtypes():
     steps = [parts_of(step) for step in walk(2, 30, ends_every=7)]
-    replay = empty_replay(PARTS, 100).extend(Moments.of(steps))
+    replay = empty_replay(PARTS, 100).extend(NewTransitions.of(steps))
     transitions, reward = replay.rewarded(jr.key(0), 500)
     kinds = jax.tree.map(lambda x: (x.shape[1:], str(x.dtype)), transitions.obs)
     assert kinds == {"camera": ((2, 2), "uint8"), "at": {"cell": ((), "int32")}}
@@ -143,17 +143,17 @@ def test_dictionaries_keep_their_parts_and_dtypes():
 
 def test_newest_comes_newest_first():
     steps = walk(1, 12, ends_every=20)
-    replay = remember(new(100), Moments.of(steps))
+    replay = remember(new(100), NewTransitions.of(steps))
     assert replay.newest(3).obs[:, 2].tolist() == [11, 10, 9]
     assert len(replay.newest(1000).action) == 12
-    newest = empty_replay(PARTS, 100).extend(Moments.of([parts_of(step) for step in steps])).newest(2)
+    newest = empty_replay(PARTS, 100).extend(NewTransitions.of([parts_of(step) for step in steps])).newest(2)
     assert newest.next_obs["at"]["cell"].tolist() == [12, 11]
 
 
 def test_padding_of_moments_is_never_seen():
     """Moments of several runs are padded to one number of frames, so that they can be stacked."""
     steps = [parts_of(step) for step in walk(2, 10, ends_every=3)]
-    moments = Moments.of(steps)
+    moments = NewTransitions.of(steps)
     padded = moments.padded(len(moments.frames["camera"]) + 7)
     assert padded.frames["camera"].dtype == np.uint8
     plain, wide = (empty_replay(PARTS, 50).extend(part) for part in (moments, padded))
@@ -171,6 +171,6 @@ OTHERS = {
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_a_packed_replay_of_another_task_is_refused(case):
-    replay = empty_replay(PARTS, 20).extend(Moments.of([parts_of(step) for step in walk(1, 5, ends_every=7)]))
+    replay = empty_replay(PARTS, 20).extend(NewTransitions.of([parts_of(step) for step in walk(1, 5, ends_every=7)]))
     with pytest.raises(ValueError):  # noqa: PT011  JAX tells of other parts
         replay.packed().unpacked(empty_replay(OTHERS[case], 20))

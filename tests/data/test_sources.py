@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.data import Demonstrations, Demos, Experience, Moments, Rewards, Source, empty_replay
+from iqlearn.data import Demonstrations, Demos, Experience, NewTransitions, RewardedReplay, Source, empty_replay
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, Batch, Rewarded, TaskSpec
 
@@ -21,21 +21,23 @@ def demos(counting_arrays) -> Demos:
     return Demos.from_arrays(counting_arrays, source="counting.npz")
 
 
-def visits(n: int) -> Moments:
+def visits(n: int) -> NewTransitions:
     """n steps of one episode, whose place tells −1 and the time."""
 
     def seen(time: np.ndarray) -> dict[str, np.ndarray]:
         return {"at": np.stack([-np.ones_like(time), time], axis=1).astype(np.float32), "cell": time.astype(np.int32)}
 
     frames, flags = seen(np.arange(n + 1)), np.zeros(n, bool)
-    return Moments(frames, np.arange(n, dtype=np.int32), np.arange(n) % 3, np.arange(n, dtype=np.float32), flags, n + 1)
+    return NewTransitions(
+        frames, np.arange(n, dtype=np.int32), np.arange(n) % 3, np.arange(n, dtype=np.float32), flags, n + 1
+    )
 
 
 def sources(demos: Demos, steps: int = 12) -> dict[str, Source]:
     replay = empty_replay(TASK, 50)
     replay = replay.extend(visits(steps)) if steps else replay
     expert = Demonstrations.of(demos)
-    return {"demonstrations": expert, "experience": Experience(expert, replay), "rewards": Rewards(replay)}
+    return {"demonstrations": expert, "experience": Experience(expert, replay), "rewards": RewardedReplay(replay)}
 
 
 NAMES = ("demonstrations", "experience", "rewards")
@@ -95,7 +97,7 @@ def test_rewards_come_with_their_transitions(demos):
 def test_a_checkpoint_of_another_replay_is_refused(demos):
     saved = sources(demos)["rewards"].saved()
     with pytest.raises(ValueError, match="do not fit"):
-        Rewards(empty_replay(TASK, 5)).restored(saved)
+        RewardedReplay(empty_replay(TASK, 5)).restored(saved)
 
 
 def test_demonstrations_without_actions_are_refused(demos):

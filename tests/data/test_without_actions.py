@@ -52,7 +52,9 @@ def test_what_needs_actions_says_what_is_missing(watched, name):
 
 
 def test_the_task_cannot_be_told_from_observations(watched):
-    with pytest.raises(InputError, match=r"watched\.npz tells nothing of the task's actions .*--env\.$"):
+    with pytest.raises(
+        InputError, match=r"watched\.npz: the actions of the task are unknown.*--env \(in Python env=\.\.\.\)\.$"
+    ):
         watched.task_spec()
 
 

@@ -144,7 +144,7 @@ def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
         iq.InputError, match="round_steps is 50; expected at most 10, the steps of a round of action_inf"
     ):
         iq.learn(SETTINGS, pendulum, interaction=iq.Interaction(), steps=2_000, **SHORT)
-    with pytest.raises(iq.InputError, match="replay is 39; expected room for the 40 steps of action_inference"):
+    with pytest.raises(iq.InputError, match="replay is 39; expected at least 40, the steps that extensions collect"):
         iq.learn(SETTINGS, pendulum, interaction=replace(ACTING, replay=39), steps=60, **SHORT)
     for rounds in (1, 11):
         with pytest.raises(iq.InputError, match=rf"rounds is {rounds}; expected 2 to action_inference\.steps, 10"):

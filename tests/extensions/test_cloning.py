@@ -187,7 +187,12 @@ def test_the_learner_acts_with_the_clone_from_the_first_step_on(state):
     [
         (Cloning(), iq.IQLearn(), True, "cloning has no effect on iq; expected a run without it"),
         (Cloning(), iq.IQLearnContinuous(), False, r"cloning\.regularisation is 1\.0; expected 0 offline"),
-        (Cloning(regularisation=0.0), iq.IQLearnContinuous(state_only=True), False, "none of it with state_only"),
+        (
+            Cloning(regularisation=0.0),
+            iq.IQLearnContinuous(state_only=True),
+            False,
+            "no cloning with state_only, or action_inf",
+        ),
     ],
 )
 def test_runs_in_which_it_has_no_effect_are_refused(extension, settings, online, told):

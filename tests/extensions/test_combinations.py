@@ -122,7 +122,7 @@ WRONG = [
         {"state_only": False},
         "infers continuous actions online, with state_",
     ),
-    (CONTINUOUS, "online", ("cloning",), {"state_only": True}, "none of it with state_only"),
+    (CONTINUOUS, "online", ("cloning",), {"state_only": True}, "no cloning with state_only, or action_inf"),
     (CONTINUOUS, "offline", ("cloning",), {}, r"cloning\.regularisation is 1\.0; expected 0 offline"),
     (CONTINUOUS, "offline", ("reward_regression",), {}, "needs states of the learner; expected an online run"),
     (CONTINUOUS, "online", ("reward_regression",), {"divergence": "tv"}, "expected chi2_mixture and inverse"),

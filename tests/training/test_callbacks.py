@@ -311,7 +311,7 @@ def test_weights_and_biases_keeps_an_offline_run(cartpole, tmp_path, monkeypatch
 )
 def test_without_the_extra_it_says_what_to_install(module, make, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(iq.InputError, match=rf"is not installed; expected it, pip install .*\[{extra}\]"):
+    with pytest.raises(iq.InputError, match=rf"is not installed; install it with: pip install .*\[{extra}\]"):
         make()
 
 

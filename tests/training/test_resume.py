@@ -108,7 +108,9 @@ def test_without_its_checkpoint_a_run_still_acts_and_judges_but_does_not_go_on(d
     np.testing.assert_array_equal(shipped.policy(demos.obs), run.policy(demos.obs))
     np.testing.assert_array_equal(shipped.reward(demos), run.reward(demos))
     assert len(shipped.rows) == len(run.rows)
-    with pytest.raises(iq.InputError, match=r"No checkpoint\.safetensors in .*training cannot go on without"):
+    with pytest.raises(
+        iq.InputError, match=r"No checkpoint\.safetensors in .*expected a run that was trained with --out"
+    ):
         iq.resume(tmp_path, demos, quiet=True)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import InputError, require_types
-from iqlearn.networks.distributions import Policy
+from iqlearn.networks.distributions import ActionDistribution
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
@@ -125,7 +125,7 @@ class Behaviour(NamedTuple):
 class Rows(NamedTuple):
     """What an actor's loss reads: the rows of a batch, the expert's first."""
 
-    policy: Policy
+    policy: ActionDistribution
     """π(·|s) of each row."""
     inputs: Float[Array, "n inputs"]
     """Encoded observations."""
@@ -134,7 +134,7 @@ class Rows(NamedTuple):
     experts: int
     """Number of the expert's rows."""
     trust: Float[Array, " n"]
-    """1 + r/r_max of each row, clipped to [0, 1]: 0 where the reward is least."""
+    """1 + r/r_max of each row, clipped to [0, 1]: 0 where r ≤ −r_max, 1 where r ≥ 0."""
 
 
 class Now(NamedTuple):

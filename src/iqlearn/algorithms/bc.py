@@ -40,7 +40,8 @@ class BC(Learning):
     weight_decay: float = 1.0
     """Decoupled decay of the weight matrices in each update, times the learning rate."""
     scaling: Scaling = "whiten"
-    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     network: Network = Network((64, 64), "tanh")
     """Layers of the policy network, whose outputs are logits."""
 
@@ -74,7 +75,7 @@ class BC(Learning):
 class BCContinuous(Learning):
     """Behavioural cloning of continuous actions: least squares by the mode of the policy.
 
-    Recorded actions often lie on the bounds. There an error counts only until the mean has reached the bound. The
+    Recorded actions often lie at a bound. With `squash` clip the error there is 0 once the mean is at or beyond it. The
     standard deviation is not trained: a likelihood would spoil the layers that both share.
     """
 
@@ -85,7 +86,8 @@ class BCContinuous(Learning):
     weight_decay: float = 1e-2
     """Decoupled decay of the weight matrices in each update, times the learning rate."""
     scaling: Scaling = "standard"
-    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     saturation: float = 10.0
     """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
     decay_after: int = 1_000

@@ -36,13 +36,14 @@ class Learning:
     """Settings of every learner."""
 
     batch_size: int = 32
-    """Transitions of an update: of an imitator this many of the expert and, if it acts, as many of the learner."""
+    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     learning_rate: float = 3e-4
     """Learning rate of Adam."""
     weight_decay: float = 0.0
     """Decoupled decay of the weight matrices in each update, times the learning rate."""
     scaling: Scaling = "none"
-    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     saturation: float = 0.0
     """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
     reason: str = field(default="", compare=False)
@@ -80,7 +81,7 @@ class SoftLearning(Learning):
     temperature: float = 0.01
     """Weight of the entropy in the soft value."""
     target_rate: float = 0.0
-    """Share of the new weights in the target network that gives V(s'), in each of its updates; 0 has no target."""
+    """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
 
     judge: ClassVar[str]
     """The setting that holds the layers of Q."""
@@ -171,10 +172,10 @@ class ActorCritic(SoftLearning):
     """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
     the actor itself."""
     target_entropy: float | None = None
-    """Entropy of each dimension of the action, in [-1, 1], that a learnt temperature aims at; none fixes the
-    temperature."""
+    """Target entropy for each dimension of an action that is scaled to [-1, 1]. The temperature is learnt to reach it;
+    none keeps the temperature fixed."""
     critics: int = 1
-    """Critics trained side by side. The least of them is the value."""
+    """Number of critics. The actor and the recovered reward use their minimum; so does V(s') with target critics."""
     critic: Network = Network()
     """Layers of the critics."""
     actor: Network = Network()

@@ -67,7 +67,7 @@ class IQLearn(Objective, QLearning):
                 "form": "least_squares" if divergence == "chi2_mixture" and not given_reward else "inverse",
             }
         found = cls(**(values | changes))
-        scale = found.value_bound if learner_rows else found.temperature
+        scale = 1.0 if found.spectral_norm else found.value_bound if learner_rows else found.temperature
         return replace(found, output_scale=changes.get("output_scale", scale))
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:

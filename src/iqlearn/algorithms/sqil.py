@@ -34,9 +34,10 @@ class SQIL(QLearning):
     learning_rate: float = 1e-3
     """Learning rate of Adam."""
     target_rate: float = 0.01
-    """Share of the new weights in the target network that gives V(s'), in each of its updates; 0 has no target."""
+    """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
     scaling: Scaling = "standard"
-    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
 
     name: ClassVar[str] = "sqil"
     family: ClassVar[str] = "sqil"
@@ -58,11 +59,12 @@ class SQILContinuous(ActorCritic):
     batch_size: int = 128
     """Transitions of an update: of an imitator this many of the expert and as many of the learner."""
     critics: int = 2
-    """Critics trained side by side. The least of them is the value."""
+    """Number of critics. The actor and the recovered reward use their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
     """Layers of the critics."""
     scaling: Scaling = "standard"
-    """Scaling of observations: none, standard (each coordinate by its standard deviation) or whiten."""
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
 
     name: ClassVar[str] = "sqil-continuous"
     family: ClassVar[str] = "sqil"

@@ -46,8 +46,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     --demos SOURCE  Demonstrations, an .npz file (default: those that ship for the environment).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
-    --mode online|offline  Act while learning, or read the demonstrations only (default: online with continuous actions
-        and --env).
+    --mode online|offline  Act while learning, or read the demonstrations only (default: online where the
+        algorithm must act, and with continuous actions and --env).
     --algorithm NAME [iq]  Family of the algorithm: {families}.
     --preset recommended|paper [recommended]  What works best for these demonstrations, or the method of the paper.
     --extensions NAME...  Optional parts of the method instead of those of the preset; `none` for no part.
@@ -136,8 +136,8 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
         names = {name.replace("-", "_") for name in o.extensions} - {"none"}
         known = EXTENSIONS if has_extensions(settings) else {}
         for name in names - known.keys():
-            wanted = ", ".join([*known, "none"])
-            raise InputError(f"--extensions is {name!r} with algorithm {settings.name}; expected some of {wanted}.")
+            wanted = f"some of {', '.join(known)}, or none" if known else "none, it takes no extensions"
+            raise InputError(f"--extensions is {name!r} with algorithm {settings.name}; expected {wanted}.")
         own = {extension.name: extension for extension in settings.extensions}
         extensions = tuple(own.get(name, kind()) for name, kind in known.items() if name in names)
         settings = preset(extensions=extensions) if extensions != settings.extensions else settings
@@ -184,7 +184,9 @@ def begin_expert(o: Namespace) -> Begun:
 
 
 def resume(o: Namespace) -> None:
-    """Go on with a run that was stopped, to the same result as if it had never stopped.
+    """Continue a stopped run from its last evaluation, to the same result as without the stop.
+
+    --early-stopping and --tensorboard of `iqlearn train` are not continued.
 
     DIR  Run folder, or the folder of several seeds, which go on side by side.
     """
@@ -202,11 +204,11 @@ def evaluate(o: Namespace) -> None:
 
     DIR  Run folder, or the folder of several seeds.
     --episodes N [20]  Episodes to play.
-    --seed N [0]  Which episodes. None of them is met in training, or recorded by iqlearn demos collect.
+    --seed N [0]  Seed of the episodes. They differ from those of training and of iqlearn demos collect.
     --env ID  Another environment of the same task.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
-    --best  Take the policy whose states were closest to the expert's, which reads no reward, instead of the last.
+    --best  Use the policy of the evaluation with the least occupancy distance, which reads no reward, not the last one.
     --json  Print one JSON object.
     """
     from iqlearn.cli.output import show, tabulate
@@ -251,13 +253,13 @@ def reward(o: Namespace) -> None:
     --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
         random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
     --episodes N  Episodes of each kind of rollouts (default: 20).
-    --seed N  Which episodes (default: 0). None of them is met in training or evaluation.
+    --seed N  Seed of the episodes (default: 0). They differ from those of training and evaluation.
     --distil state|state-action  Fit a small network, of states or of states and actions, to the reward of what is
         judged. It is written to reward-KIND.safetensors (`iqlearn expert --reward` trains on it).
-    --refit state|state-action  Judge a reward to train on in its place. It is fitted with the policy fixed: high on the
-        run's demonstrations, low on other episodes of a random and of the disturbed policy and in states that nobody
-        met, smooth between. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
-    --best  Take policy and reward of the step whose states were closest to the expert's, instead of the last.
+    --refit state|state-action  Fit a new reward for training other agents, and judge it instead. It is regressed to
+        +r_max on the run's demonstrations, and to -r_max on new episodes of a random and a noisy policy and on states
+        of recombined coordinates. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
+    --best  Use policy and reward of the evaluation with the least occupancy distance, not the last ones.
     --out DIR  Folder to write to (default: the run folder).
     --json  Print one JSON object.
     """
@@ -333,8 +335,8 @@ def collect(o: Namespace) -> None:
     DIR  Run folder.
     --out FILE [required]  The .npz file to write.
     --episodes N [10]  Episodes to record.
-    --seed N [0]  Which episodes. None of them is met in training or evaluation.
-    --best  Take the policy whose states were closest to the expert's instead of the last.
+    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
+    --best  Use the policy of the evaluation with the least occupancy distance, not the last one.
     --overwrite  Replace the file.
     """
     from iqlearn.cli.output import show
@@ -344,11 +346,16 @@ def collect(o: Namespace) -> None:
     if o.out.exists() and not o.overwrite:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
     run = iq.Run.load(o.dir, o.best)
-    evaluator = Evaluator(run.environment())
+    environment = run.environment()
+    evaluator = Evaluator(environment)
     episodes = evaluator.play(run.played, o.episodes, reset_seed("collect", o.seed))
     evaluator.close()
-    demos = iq.Demos.from_arrays({**as_arrays(episodes), "env": run.origin.title}, str(o.out))
+    plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
+    demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))
     demos.save(o.out)
+    if not plain:
+        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
+        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
     show(demos.summary(), False)
 
 

@@ -28,7 +28,7 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
         if r.get("mean_return") is not None:
             earned = f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:
-            earned += f" ({r['normalised_return']:.2f} of the expert)"
+            earned += f" (normalised {r['normalised_return']:.2f})"
         print(f"{folder}: {r['status']} after {run.rows[-1]['step']:.0f} {unit}  {earned}")
     stopped = [folder for run, folder in pairs if run.result["status"] == "interrupted"]
     together = [folders[0].parent] if len(stopped) == len(folders) > 1 else stopped

@@ -1,17 +1,17 @@
 """Experience: demonstrations on the host, and what batches are drawn from on the device."""
 
 from iqlearn.data.demos import Demos
-from iqlearn.data.replay import Buffer, Moments, Replay, empty_replay, filled
-from iqlearn.data.sources import Demonstrations, Experience, Rewards, Source
+from iqlearn.data.replay import Buffer, NewTransitions, Replay, empty_replay, filled
+from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
 
 __all__ = [
     "Buffer",
     "Demonstrations",
     "Demos",
     "Experience",
-    "Moments",
+    "NewTransitions",
     "Replay",
-    "Rewards",
+    "RewardedReplay",
     "Source",
     "empty_replay",
     "filled",

@@ -102,7 +102,7 @@ class Demos:
             return cls.builtin(source.removeprefix("builtin:")).select(selection)
         raise InputError(
             f"The demonstrations {source!r} were put together in Python, so no file holds them; expected a `Demos`, "
-            "hand the same one over again."
+            "give the same one again: iq.resume(DIR, demos)."
         )
 
     @classmethod

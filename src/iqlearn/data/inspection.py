@@ -91,8 +91,8 @@ def task(demos: Demos) -> TaskSpec:
     """What `Demos.task_spec` gives."""
     if demos.act is None:
         raise InputError(
-            f"{demos.source} tells nothing of the task's actions without field 'act' and a field 'env'; expected an "
-            "environment, give it with --env."
+            f"{demos.source}: the actions of the task are unknown, because field 'act' is missing or state_only hides "
+            "it; expected an environment, give it with --env (in Python env=...)."
         )
     if demos.discrete:
         return TaskSpec(observed(demos), int(demos.act.max()) + 1)

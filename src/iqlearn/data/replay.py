@@ -54,7 +54,7 @@ def filled(content: Rows, capacity: int | None = None) -> Buffer[Rows]:
     return Buffer(jax.tree.map(pad, content), jnp.int32(n))
 
 
-class Moments(eqx.Module):
+class NewTransitions(eqx.Module):
     """Consecutive transitions on their way into a replay, pointing into frames that start from 0."""
 
     frames: Obs
@@ -66,7 +66,7 @@ class Moments(eqx.Module):
     """Frames in use; the rest is padding."""
 
     @classmethod
-    def of(cls, steps: Sequence[Any]) -> Moments:
+    def of(cls, steps: Sequence[Any]) -> NewTransitions:
         """Steps of several environments, one environment after the other, padded to a few sizes only.
 
         A step is a named tuple of `obs`, `action`, `next_obs`, `reward`, `terminal` and `ended`, one row an
@@ -94,7 +94,7 @@ class Moments(eqx.Module):
         observed = jax.tree.map(frames, step.obs, step.next_obs)
         return cls(observed, flat(frame).astype(np.int32), flat(step.action), reward, flat(step.terminal), count)
 
-    def padded(self, room: int) -> Moments:
+    def padded(self, room: int) -> NewTransitions:
         """With room for that many frames."""
 
         def pad(x: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ class Replay(eqx.Module):
     """Number of each transition's observation, counted from the first frame ever written."""
     action: Shaped[Array, "capacity *act"]
     reward: Float[Array, " capacity"]
-    """The environment's reward: experts learn from it, an imitator never sees it."""
+    """The environment's reward, or a recovered one: experts and agents learn from it, an imitator never sees it."""
     terminal: Bool[Array, " capacity"]
     size: Int[Array, ""]
     """Transitions that can be drawn: the newest ones whose frames are still there."""
@@ -138,7 +138,7 @@ class Replay(eqx.Module):
         """The newest transitions, at most `n` of them; the newest first."""
         return self._rows((self.count - 1 - jnp.arange(min(n, int(self.size)))) % len(self.frame)).transitions
 
-    def extend(self, new: Moments) -> Replay:
+    def extend(self, new: NewTransitions) -> Replay:
         """With these transitions. Those whose frames had to make room are forgotten."""
         n, capacity, room = len(new.frame), len(self.frame), rows(self.frames)
         place = jnp.arange(rows(new.frames))
@@ -185,8 +185,8 @@ class Replay(eqx.Module):
 
 
 def empty_replay(task: TaskSpec, capacity: int, parts: float = 0.0) -> Replay:
-    """A replay with room for `capacity` transitions of the task. `parts`: pieces of episodes that come in one after
-    the other, for each transition; each has a frame more than transitions."""
+    """A replay with room for `capacity` transitions of the task. `parts`: pieces of episodes for each
+    transition (num_envs / round_steps). Each piece has one frame more than it has transitions."""
     room = capacity + int(capacity * (SPARE + parts)) + 2
     return Replay(
         jax.tree.map(lambda part: jnp.zeros((room, *part.shape), part.dtype), task.obs),

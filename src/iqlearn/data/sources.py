@@ -90,16 +90,16 @@ class Experience(eqx.Module):
         return replace(self, replay=saved.unpacked(self.replay))
 
 
-class Rewards(eqx.Module):
-    """Transitions with the environment's own reward, for experts."""
+class RewardedReplay(eqx.Module):
+    """Transitions with the reward that an expert or agent learns from: the environment's, or a recovered one."""
 
     replay: Replay
 
-    def draw(self, state: Any, key: PRNGKey, n: int) -> tuple[Rewarded, Rewards]:
+    def draw(self, state: Any, key: PRNGKey, n: int) -> tuple[Rewarded, RewardedReplay]:
         return self.replay.rewarded(key, n), self
 
     def saved(self) -> Replay:
         return self.replay.packed()
 
-    def restored(self, saved: Replay) -> Rewards:
+    def restored(self, saved: Replay) -> RewardedReplay:
         return replace(self, replay=saved.unpacked(self.replay))

@@ -19,7 +19,7 @@ from iqlearn.errors import InputError, missing
 from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
 Env = gym.Env[Any, Any]
-Source = str | EnvSpec | Callable[..., Env]
+EnvSource = str | EnvSpec | Callable[..., Env]
 """A Gymnasium id (also `MODULE:ID`), a specification, or a function that makes the environment."""
 Vectorization = Literal["sync", "async"]
 """Copies of an environment run in this process, or each in a process of its own."""
@@ -41,11 +41,11 @@ class Environment:
     """The id, or the qualified name of the function."""
     kwargs: dict[str, Any]
     """Keyword arguments of `gymnasium.make`, or of the function."""
-    source: Source | None
+    source: EnvSource | None
     """What the environment is made from; none if it was a function and comes from a file."""
 
     @staticmethod
-    def of(env: Source | Environment, kwargs: Mapping[str, Any] | None = None) -> Environment:
+    def of(env: EnvSource | Environment, kwargs: Mapping[str, Any] | None = None) -> Environment:
         """The environment of an id, `MODULE:ID`, specification or function, with these keyword arguments.
 
         Raises:
@@ -73,7 +73,8 @@ class Environment:
                 installed, or it came from a file that could not hold its function.
         """
         if self.source is None:
-            raise InputError(f"{self.name} was a function, which no file holds; expected it again, give it as env.")
+            told = f"{self.name} was a function, which no file holds"
+            raise InputError(f"{told}; expected it again, in Python: iq.resume(DIR, env=function).")
         if callable(self.source):
             env = _build(self.source, self.kwargs)
             if not isinstance(env, gym.Env):
@@ -150,7 +151,7 @@ class Environment:
         return partial(_build, source, self.kwargs)
 
 
-def _build(source: Source, kwargs: dict[str, Any]) -> Any:
+def _build(source: EnvSource, kwargs: dict[str, Any]) -> Any:
     if isinstance(source, str | EnvSpec):
         return gym.make(source, disable_env_checker=True, **kwargs)
     return source(**kwargs)

@@ -61,7 +61,7 @@ class Judged:
     episode: Int[np.ndarray, " n"]
     obs: Obs
     after: Float[np.ndarray, " n"]
-    """What follows each transition and counts in its episode's learned return only."""
+    """The reward that the absorbing state pays after each transition. Only the learned returns of episodes count it."""
 
     @property
     def row(self) -> Int[np.ndarray, " n"]:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
 
-from iqlearn.envs.gym import Environment, Source, Step, Stepper
+from iqlearn.envs.gym import Environment, EnvSource, Step, Stepper
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, TaskSpec, rows
 
@@ -54,7 +54,7 @@ class Evaluator:
     by side.
     """
 
-    def __init__(self, env: Source | Environment, lanes: int = LANES) -> None:
+    def __init__(self, env: EnvSource | Environment, lanes: int = LANES) -> None:
         self.environment = Environment.of(env)
         self.lanes = lanes
         self._steppers: dict[int, Stepper] = {}
@@ -132,7 +132,7 @@ def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
 
 
 def rollouts(
-    env: Source | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0
+    env: EnvSource | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0
 ) -> dict[str, list[Episode]]:
     """`episodes` episodes of each kind, with the environment's own reward.
 

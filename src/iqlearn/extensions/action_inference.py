@@ -29,6 +29,8 @@ from iqlearn.types import Obs, PRNGKey, Scalar, TaskSpec
 
 NETWORK = Network((256, 256), "silu", layer_norm=True)
 BATCH, WEIGHT_DECAY = 128, 1e-2
+SPARE, LEAST_ROUND = 2_000, 50
+"""Steps that `recommended` leaves after all rounds, and the fewest steps of a round that it suggests."""
 LIMIT = 10.0
 """Changes of the state are clipped to this many standard deviations."""
 LEAST = 1e-4
@@ -66,7 +68,6 @@ class ActionInference(Extension):
     """Updates of cloning in each round; 0 leaves it to the extension `cloning`."""
 
     name: ClassVar[str] = "action_inference"
-    needs: ClassVar[tuple[str, ...]] = ()
     gives_actions: ClassVar[bool] = True
     empties_replay: ClassVar[bool] = True
 
@@ -106,7 +107,10 @@ class ActionInference(Extension):
         """Infer actions wherever they are not read and the learner acts; the extension `cloning` clones them."""
         if not online or algorithm.discrete or not algorithm.state_only:
             return None, ""
-        return cls(clone_updates=0), "infer the expert's actions, because they are not read"
+        phase = cls.steps if steps >= cls.steps + SPARE else steps // 2
+        if phase < LEAST_ROUND * cls.rounds:
+            return None, f"no action_inference, because {steps:,} steps are too few"
+        return cls(phase, clone_updates=0), "action_inference, because the expert's actions are not read"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
         """No round is over, and no guess is made."""
@@ -156,12 +160,11 @@ class ActionInference(Extension):
     def guess(self, now: Now) -> tuple[TrainState, Guess, float]:
         """The state with an actor that cloned newly inferred actions, the guess, and the error of the inverse model."""
         init_key, fit_key, clone_key = jr.split(now.key, 3)
-        expert, met = now.demos.transitions.rows, now.source.replay.newest(now.done)
-        model = InverseModel(now.task, now.state.model, expert.obs, expert.next_obs, init_key)
-        known = model.features(met.obs, met.next_obs), model.actions.to_unit(met.action)
-        net, error = fit(
-            _loss, model.net, filled(known, 2 * self.steps), fit_key, self.updates, hyperbolic, 1e-3, WEIGHT_DECAY
-        )
+        known, met = now.demos.expert(), now.source.replay.newest(now.done)
+        model = InverseModel(now.task, now.state.model, known.obs, known.next_obs, init_key)
+        data = filled((model.features(met.obs, met.next_obs), model.actions.to_unit(met.action)), 2 * self.steps)
+        net, error = fit(_loss, model.net, data, fit_key, self.updates, hyperbolic, 1e-3, WEIGHT_DECAY)
+        expert = now.demos.transitions.rows  # with the padding of several seeds
         action = eqx.tree_at(lambda m: m.net, model, net)(expert.obs, expert.next_obs)
         demos = eqx.tree_at(lambda d: d.transitions.rows.action, now.demos, action)
         state = now.state

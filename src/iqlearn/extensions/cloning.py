@@ -61,7 +61,7 @@ class Cloning(Extension):
         super().check(algorithm, online, steps)
         require(online or self.regularisation == 0.0, "cloning.regularisation", self.regularisation, "0 offline")
         labelled = not algorithm.state_only or any(extension.gives_actions for extension in algorithm.extensions)
-        require(labelled, "extensions", self.name, "none of it with state_only, unless action inference is there")
+        require(labelled, "extensions", self.name, "no cloning with state_only, or action_inference before it")
 
     @classmethod
     def suggest(
@@ -70,7 +70,9 @@ class Cloning(Extension):
         """Cloning helps with continuous actions wherever the expert's actions are known or inferred."""
         if "actor_loss" not in algorithm.hooks or (algorithm.state_only and not online):
             return None, ""
-        return (cls() if online else cls(weight=1_000.0, regularisation=0.0)), "begin with a clone of the expert"
+        return (
+            cls() if online else cls(weight=1_000.0, regularisation=0.0)
+        ), "cloning, because the expert's actions are known or inferred"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
         """The actor that policy regularisation refers to."""

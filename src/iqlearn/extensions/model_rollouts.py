@@ -71,18 +71,19 @@ class ModelRollouts(Extension):
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
         """Use the model where it is good enough."""
-        if online or not task.discrete or algorithm.state_only or algorithm.acts == "never" or not one_vector(task):
+        if online or not task.discrete or algorithm.state_only or not one_vector(task):
             return None, ""
         error = fit_linear(demos.transitions, whitened(demos.obs, demos.next_obs, task), task)[1]
         told = f"the leave-one-out error of a linear model of the dynamics is {error:.3f} of a step"
         if error < ERROR_LIMIT:
-            return cls(), f"learn in a model, because {told}, and the model is trusted below {ERROR_LIMIT}"
-        return None, f"learn without a model, because {told}, and the model is trusted below {ERROR_LIMIT} only"
+            return cls(), f"model_rollouts, because {told}, below {ERROR_LIMIT}"
+        return None, f"no model_rollouts, because {told}, not below {ERROR_LIMIT}"
 
     def source(self, now: Now) -> Source:
         """The demonstrations with particles in the model that is fitted to them."""
         if not one_vector(now.task):
-            raise InputError(f"Extension {self.name} needs observations of one vector; expected a run without it.")
+            wanted = f"observations of one vector of at most {encoders.LARGEST} numbers"
+            raise InputError(f"Extension {self.name} needs {wanted}; expected a run without it.")
         expert = now.demos.expert()
         encoder = whitened(expert.obs, expert.next_obs, now.task)
         dynamics, _ = fit_linear(expert, encoder, now.task)
@@ -165,9 +166,10 @@ class LinearDynamics(eqx.Module):
 
 
 def one_vector(task: TaskSpec) -> bool:
-    """Whether an observation is one vector of floats."""
+    """Whether an observation is one vector of floats that can be whitened."""
     leaves = jax.tree.leaves(task.obs)
-    return leaves == [task.obs] and len(leaves[0].shape) == 1 and leaves[0].dtype == "float32"
+    vector = leaves == [task.obs] and len(leaves[0].shape) == 1 and leaves[0].dtype == "float32"
+    return vector and leaves[0].shape[0] <= encoders.LARGEST
 
 
 def whitened(obs: Obs, next_obs: Obs, task: TaskSpec) -> FlatEncoder:

@@ -29,14 +29,16 @@ MOST = 20_000
 
 @dataclass(frozen=True)
 class RewardRegression(Extension):
-    """A reward of states that is regressed once: r_max on the expert's states, −r_max on states of a newcomer.
+    """A reward of states that is regressed once: r_max on the expert's states, −r_max on states that the
+    learner visited before the first update.
 
     It solves LS-IQ's objective (equation 12) with the policy fixed, with a penalty on its slope. Q follows by soft
     Bellman backups. Online only.
     """
 
     steps: int = 5_000
-    """Environment steps before the regression. The share of random actions falls from 1 to 0 during these steps."""
+    """Environment steps before the regression, or those of `action_inference` if they are more. Without
+    `action_inference` the share of random actions falls from 1 to 0 over these steps."""
     updates: int = 20_000
     """Updates of the reward network."""
 
@@ -70,21 +72,24 @@ class RewardRegression(Extension):
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
         """Find the reward first where a clone cannot be trusted: no actions, or a large leave-one-out error."""
-        fits = online and "actor_loss" in algorithm.hooks and algorithm.divergence == "chi2_mixture"
-        if not fits or getattr(algorithm, "form", "inverse") != "inverse":
+        fits = online and "actor_loss" in algorithm.hooks
+        if not fits or (algorithm.divergence, algorithm.form) != ("chi2_mixture", "inverse"):
             return None, ""
         enough = steps >= 2 * cls.steps
         if algorithm.state_only:
-            return (cls(), "find the reward first, because actions are inferred") if enough else (None, "")
+            return (cls(), "reward_regression, because actions are inferred") if enough else (None, "")
         error = leave_one_out_error(demos, task)
         if error is None:
-            return None, f"trust a clone, because there are more than {MOST:,} transitions"
-        told = f"the leave-one-out error of the expert's actions is {error:.3f} of [-1, 1]"
+            return None, f"no reward_regression, because there are more than {MOST:,} transitions"
+        told = f"the leave-one-out error of the expert's actions is {error:.3f} (actions scaled to [-1, 1])"
         if error <= ERROR_LIMIT:
-            return None, f"trust a clone, because {told}, and a clone is trusted up to {ERROR_LIMIT}"
+            return None, f"no reward_regression, because {told}, at most {ERROR_LIMIT}"
         if not enough:
-            return None, f"{told}, above {ERROR_LIMIT}, but finding the reward first takes {2 * cls.steps:,} steps"
-        return cls(), f"find the reward first, because {told}, and a clone is trusted up to {ERROR_LIMIT} only"
+            return (
+                None,
+                f"no reward_regression, because it takes {2 * cls.steps:,} steps, although {told}, above {ERROR_LIMIT}",
+            )
+        return cls(), f"reward_regression, because {told}, above {ERROR_LIMIT}"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
         """A reward network before its regression."""

@@ -26,7 +26,7 @@ Rows = Float[Array, " n"]
 Unit = Float[Array, "n act"]
 
 
-class Policy(eqx.Module):
+class ActionDistribution(eqx.Module):
     """π(·|s) of each row, made from a normal variable u ~ N(mean, std²) with independent dimensions."""
 
     mean: Unit
@@ -54,7 +54,7 @@ class Policy(eqx.Module):
         return self.shifted(jr.normal(key, self.mean.shape))
 
 
-class ClippedGaussian(Policy):
+class ClippedGaussian(ActionDistribution):
     """a = clip(u, −1, 1): a density inside, and at each bound the probability of all values beyond it.
 
     It matches an expert whose actions are often at the bounds exactly.
@@ -81,7 +81,7 @@ class ClippedGaussian(Policy):
         return jnp.sum(jnp.where(matched, 0.0, error) ** 2, axis=-1)
 
 
-class TanhGaussian(Policy):
+class TanhGaussian(ActionDistribution):
     """a = tanh u: a density on (−1, 1) (SAC, appendix C)."""
 
     @property
@@ -103,10 +103,10 @@ class TanhGaussian(Policy):
         return jnp.sum(-0.5 * (noise**2 + LOG_2PI) - self.log_std - log_slope(u), axis=-1)
 
 
-KINDS: dict[Squash, type[Policy]] = {"clip": ClippedGaussian, "tanh": TanhGaussian}
+KINDS: dict[Squash, type[ActionDistribution]] = {"clip": ClippedGaussian, "tanh": TanhGaussian}
 
 
-def policy(outputs: Float[Array, "n twice"], squash: Squash) -> Policy:
+def policy(outputs: Float[Array, "n twice"], squash: Squash) -> ActionDistribution:
     """The distribution of a network's outputs: the mean, and the log standard deviation squashed into its range."""
     mean, raw = jnp.split(outputs, 2, axis=-1)
     return KINDS[squash](mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1.0))

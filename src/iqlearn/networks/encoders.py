@@ -18,7 +18,8 @@ from iqlearn.types import ArraySpec, Obs, ObsSpec
 
 Scaling = Literal["none", "standard", "whiten"]
 SHRINKAGE = 0.03
-"""Added to each eigenvalue of the correlation matrix, so that directions of little variance are not amplified."""
+"""Added to each eigenvalue of the correlation matrix, so that directions of little variance are amplified at most
+6-fold."""
 CONSTANT = 1e-4
 """A coordinate with a smaller standard deviation counts as constant. It is not scaled."""
 LARGEST = 1024

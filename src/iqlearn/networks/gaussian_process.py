@@ -29,7 +29,7 @@ Outputs = Float[np.ndarray, "n outputs"]
 
 
 class Covariance(NamedTuple):
-    """v·Matérn-5/2 of the distance in `lengths`, plus slope²·(1 + x·x'), plus noise on the diagonal."""
+    """v·Matérn-5/2 of the distance in `lengths`, plus slope·(1 + x·x'), plus noise on the diagonal."""
 
     lengths: Float[np.ndarray, " inputs"]
     variance: float

@@ -87,7 +87,7 @@ class MLP(eqx.Module):
     activation: Activation = eqx.field(static=True)
     normalise: bool = eqx.field(static=True)
     spectral: bool = eqx.field(static=True)
-    """Whether every weight matrix is bounded, so that the network is 1-Lipschitz."""
+    """Whether every weight matrix is divided by its largest singular value where that exceeds 1."""
 
     def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey, spectral: bool = False) -> None:
         widths = (inputs, *network.hidden, outputs)

@@ -20,7 +20,8 @@ def _act(model: SoftQ, obs: Obs, key: PRNGKey | None) -> Shaped[Array, "n *act"]
 
 
 class Policy:
-    """Acts on one observation or a batch. `predict` has the signature that Stable-Baselines3 users know.
+    """Acts on one observation or a batch. `predict` takes the arguments of Stable-Baselines3's. Its default differs:
+    `deterministic` is True.
 
     >>> policy = Policy(model, seed=0)
     >>> action, _ = policy.predict(obs, deterministic=True)

@@ -84,9 +84,9 @@ def contrast(
 ) -> RewardNet:
     """Fit a reward with the policy fixed (LS-IQ, equation 12): r_max on expert rows, −r_max on others, smooth between.
 
-    Half of the other rows are states and actions that nobody visited: each coordinate comes from a row of its own, the
-    expert's every other time. They keep the reward low where coordinates are usual but their combination is not. The
-    encoder is fitted to all these rows.
+    Half of the other rows are states and actions that nobody visited: each coordinate is drawn from a random row, with
+    probability ½ of the expert, else of the others. They keep the reward low where coordinates are usual but their
+    combination is not. The encoder is fitted to all these rows.
     """
     strange = _recombined(expert, others, rows(expert) + rows(others), rng)
     everything = jax.tree.map(lambda *x: np.concatenate([np.asarray(part) for part in x]), expert, others, strange)

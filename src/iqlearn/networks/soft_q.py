@@ -7,7 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int
 
 from iqlearn.networks import distributions
-from iqlearn.networks.distributions import Policy, Squash
+from iqlearn.networks.distributions import ActionDistribution, Squash
 from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import MLP, Ensemble, Network
 from iqlearn.objectives import soft_log_policy, soft_value
@@ -90,7 +90,7 @@ class Drawn(eqx.Module):
     """In [−1, 1]."""
     log_prob: Float[Array, " n"]
     """Log-density over [−1, 1]."""
-    policy: Policy
+    policy: ActionDistribution
 
 
 class ContinuousSoftQ(eqx.Module):
@@ -136,7 +136,7 @@ class ContinuousSoftQ(eqx.Module):
         """Q of every member, or of another critic, from encoded observations and actions in [−1, 1]."""
         return (critic or self.critic)(jnp.concatenate([inputs, unit], axis=1))[..., 0]
 
-    def policy(self, inputs: Inputs, actor: MLP | None = None) -> Policy:
+    def policy(self, inputs: Inputs, actor: MLP | None = None) -> ActionDistribution:
         """π(·|s) of each row, or that of another actor, from encoded observations."""
         return distributions.policy((actor or self.actor)(inputs), self.squash)
 

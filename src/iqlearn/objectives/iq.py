@@ -38,10 +38,11 @@ def value_term(
     initial_v: Float[Array, " m"],
     gamma: float,
 ) -> Scalar:
-    """(1−γ)·E[V(s0)], estimated in one of four ways that agree in expectation (telescoping; IQ-Learn, section 5).
+    """(1−γ)·E[V(s0)], estimated by one of four terms (IQ-Learn, section 5).
 
-    `initial` averages V over initial states. `expert_states` takes every expert state as an initial state. `expert`
-    averages V(s) − γV(s') over expert transitions, and `mixture` over expert and visited transitions, half each.
+    `initial` averages V over initial states. `expert` averages V(s) − γV(s') over expert transitions, and `mixture`
+    over expert and visited transitions, half each. These three agree in expectation (telescoping). `expert_states`
+    takes the expert's states for initial states.
     """
     if name == "initial":
         return (1.0 - gamma) * jnp.mean(initial_v)

@@ -30,7 +30,7 @@ class Ends:
     """Whether training had absorbing states. If not, V is 0 after an end."""
     pays: float | None = None
     """Reward of the absorbing state per step: −r_max if no expert episode ended. None repeats the reward of the last
-    step, because it then depends on whose end it was."""
+    step, because the state differs for expert and learner."""
     discount: float | None = None
     """Discount of the agent that is paid, if it differs from `gamma`."""
 

@@ -109,16 +109,15 @@ def compare(
 
 def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, out: Path) -> dict[str, Any]:
     """The reward distilled on these transitions, written to the folder `out`: its path, and its correlation with the
-    reward on held-out episodes."""
+    reward on held-out episodes, none with fewer than five."""
     held, rows = numbered(sets) % HELD_OUT == HELD_OUT - 1, _all_transitions(sets)
     small = reward.distil(rows_at(rows, ~held), kind)
     path = out / f"{DISTILLED.format(kind)}.safetensors"
     small.save(path)
-    kept = rows_at(rows, held if held.any() else ~held)
-    return {
-        "distilled": str(path),
-        "distilled_pearson": pearson(small(kept, absorbing=True), reward(kept, absorbing=True)),
-    }
+    kept = rows_at(rows, held)
+    known = held.any()  # with fewer than five episodes none is held out
+    score = pearson(small(kept, absorbing=True), reward(kept, absorbing=True)) if known else None
+    return {"distilled": str(path), "distilled_pearson": score}
 
 
 def epic(environment: Environment, reward: AnyReward, transitions: Transitions) -> float | None:

@@ -27,19 +27,21 @@ ENOUGH = 64
 
 @dataclass(frozen=True)
 class RecoveredReward:
-    """r(s,a,s') = Q(s,a) − γ(1−d)·V(s'): the one reward whose soft-optimal policy is the learnt one.
+    """r(s,a,s') = Q(s,a) − γ(1−d)·V(s'): the reward for which Q is the soft-optimal value.
 
-    The reward is high for what the expert did. With the default, χ² on the mixture, it is about +r_max = 2α on the
-    expert's transitions and −r_max on transitions of the learner alone, which is 1 and −1 by default.
+    Other rewards, for instance shaped ones, have the same policy. With `chi2_mixture` the reward tends to +r_max = 2α
+    on transitions that only the expert makes, to −r_max on those that only the learner makes, and to 0 where both
+    agree. r_max is 1 by default.
 
-    **True ends** (d = 1; a time limit is no end): training has an absorbing state, worth −r_max/(1−γ) if the learner
-    failed and +r_max/(1−γ) if the expert finished. A reinforcement-learning library takes V(s') as 0 there, so the last
-    step pays everything that follows at once. An agent that maximises the return of this reward gains nothing from
-    ending an episode early or from delaying its end, provided that its discount is that of training. `at_discount`
-    serves other discounts. `absorbing=True` gives the reward of the last step alone.
+    **True ends** (d = 1; a time limit is no end): with the setting `absorbing`, training has an absorbing state, worth
+    −r_max/(1−γ) if the learner failed and +r_max/(1−γ) if the expert finished. A reinforcement-learning library takes
+    V(s') as 0 there, so the last step pays everything that follows at once. An agent that maximises the return of this
+    reward gains nothing from ending an episode early or from delaying its end, provided that its discount is that of
+    training. `at_discount` serves other discounts. `absorbing=True` gives the reward of the last step alone. Without
+    the setting nothing follows an end.
 
     If no expert episode ended, every end is a failure: it pays −r_max, as does every later step, even if training never
-    saw that end. Otherwise only Q tells whose end it was: r = Q − γr/(1−γ), so r = (1−γ)·Q at an end.
+    saw that end. Otherwise the end may be the expert's or the learner's, and r = (1−γ)·Q there: Q = r + γr/(1−γ).
 
     >>> run.reward(demos), run.reward(transitions, absorbing=True)
     >>> reward = run.reward.distil(demos.transitions, kind="state")

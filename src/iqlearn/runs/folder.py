@@ -90,7 +90,10 @@ def unfinished(folder: Path) -> bool:
     """Whether a run in the folder, or one of several seeds, was not completed."""
     for part in (folder, *seeds_in(folder)):
         try:
-            if read_json(part / RESULT).get("status") in ("running", "interrupted", "stopped"):
+            if (
+                read_json(part / RESULT).get("status") in ("running", "interrupted", "stopped", "failed")
+                and (part / CHECKPOINT).is_file()
+            ):
                 return True
         except InputError:
             continue
@@ -98,5 +101,6 @@ def unfinished(folder: Path) -> bool:
 
 
 def write_checkpoint(folder: Path, state: Any, source: Any, done: int) -> None:
-    """Write what a run needs to be resumed: its state, what its source holds, and the environment steps done."""
+    """Write what a run needs to be resumed: its state, what its source holds, and the steps done (environment steps
+    online, updates offline)."""
     write_tree(folder / CHECKPOINT, {"state": state, "source": source, "done": done})

@@ -53,7 +53,8 @@ class Interaction:
     vectorization: Vectorization = "sync"
     """Step the copies in this process (sync), or each in a process of its own (async)."""
     random_steps: int = 1_000
-    """Environment steps before the first update. Their actions are random, unless the policy was pretrained."""
+    """Environment steps with random actions before the first update (Stable-Baselines3: learning_starts). A pretrained
+    policy acts instead. Extensions may add a phase of their own."""
     update_ratio: float = 1.0
     """Updates for each environment step."""
     round_steps: int = 50

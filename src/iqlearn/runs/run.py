@@ -23,7 +23,7 @@ from iqlearn.networks.policy import Policy
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.rewards.base import Ends
 from iqlearn.rewards.recovered import RecoveredReward
-from iqlearn.runs import folder as files
+from iqlearn.runs import folder as run_folder
 from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settings_of, to_dict, versions
 from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
 
@@ -97,11 +97,14 @@ class Run:
         Raises:
             InputError: there is none, or it is of another task.
         """
-        found = self.origin.environment if env is None else Environment.of(env)
+        own = self.origin.environment
+        found = own if env is None else Environment.of(env)
         if found is None:
-            raise InputError("The run names no environment; expected one, give it with --env.")
+            raise InputError("The run names no environment; expected one, give it with --env (in Python env=...).")
+        if own is not None and own.source is None and not found.kwargs:  # the function that no file holds
+            found = replace(found, kwargs=own.kwargs)
         if found.task != self.task:
-            raise InputError(f"{found.name} has {found.task}; the run's policy is for {self.task}.")
+            raise InputError(f"{found.name} has {found.task}; expected {self.task}, as the run was trained on.")
         return found
 
     def evaluate(
@@ -111,7 +114,7 @@ class Run:
 
         Args:
             episodes: number of episodes.
-            seed: seed of the reset seeds, which no demonstration and no evaluation of training has.
+            seed: seed of the episodes. They differ from those of training, its evaluations and `iqlearn demos collect`.
             env: another environment of the same task.
             sampled: samples of the policy instead of its most likely actions; by default as in training.
 
@@ -131,23 +134,23 @@ class Run:
         Raises:
             InputError: the folder exists and is not empty, unless `overwrite`.
         """
-        files.claim(Path(folder), overwrite)
+        run_folder.claim(Path(folder), overwrite)
         self.write(Path(folder))
         self.conclude(Path(folder))
 
     def write(self, folder: Path) -> None:
         """Bring the run folder up to date, file by file. A stop leaves each file old or new."""
-        write_tree(folder / files.MODEL, self.model)
-        write_json(folder / files.CONFIG, self.config())
-        write_rows(folder / files.METRICS, self.rows)
-        write_json(folder / files.RESULT, self.result)
+        write_tree(folder / run_folder.MODEL, self.model)
+        write_json(folder / run_folder.CONFIG, self.config())
+        write_rows(folder / run_folder.METRICS, self.rows)
+        write_json(folder / run_folder.RESULT, self.result)
 
     def conclude(self, folder: Path) -> None:
         """Write how the run ended, and draw its curves."""
-        write_json(folder / files.RESULT, self.result)
+        write_json(folder / run_folder.RESULT, self.result)
         if self.rows:
             title = f"{self.origin.title} · {self.settings.name} · seed {self.schedule.seed}"
-            plots.curves(folder / files.CURVES, self.rows, self.result.get("expert_return"), title)
+            plots.curves(folder / run_folder.CURVES, self.rows, self.result.get("expert_return"), title)
 
     def config(self) -> dict[str, Any]:
         """Every setting, as `config.json` holds it."""
@@ -172,9 +175,9 @@ class Run:
             InputError: it is missing or damaged; the message names the file.
         """
         folder = Path(folder)
-        if not (folder / files.CONFIG).is_file() and (inside := files.seeds_in(folder)):
+        if not (folder / run_folder.CONFIG).is_file() and (inside := run_folder.seeds_in(folder)):
             raise InputError(f"{folder} holds the runs of {len(inside)} seeds; expected one, such as {inside[0]}.")
-        config = read_json(folder / files.CONFIG)
+        config = read_json(folder / run_folder.CONFIG)
         try:
             settings, task = settings_of(config["settings"]), spec_from_dict(config["task"])
             schedule, origin = build(Schedule, config["schedule"]), build(Origin, config["origin"])
@@ -182,16 +185,16 @@ class Run:
             interaction = None if acting is None else build(Interaction, acting)
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"{folder / files.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
+                f"{folder / run_folder.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
             ) from error
-        result, rows = read_json(folder / files.RESULT), read_rows(folder / files.METRICS)
+        result, rows = read_json(folder / run_folder.RESULT), read_rows(folder / run_folder.METRICS)
         if any(row.get("step") is None for row in rows):
-            raise InputError(f"{folder / files.METRICS} is damaged; expected every row with its step.")
-        path = folder / (files.BEST if best else files.MODEL)
+            raise InputError(f"{folder / run_folder.METRICS} is damaged; expected every row with its step.")
+        path = folder / (run_folder.BEST if best else run_folder.MODEL)
         if best and not path.is_file():
             raise InputError(
-                f"{folder} keeps no policy beside the last one; expected {files.BEST}, which training writes where an "
-                "environment is named; leave --best out."
+                f"{folder} keeps no policy beside the last one; expected {run_folder.BEST}, which training writes where "
+                "an environment is named; leave --best (in Python best=True) out."
             )
         model = read_tree(path, jax.eval_shape(lambda: blank_model(settings, task)))
         return cls(settings, schedule, origin, task, model, interaction, rows, result)

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
 from iqlearn.files import write_tree
-from iqlearn.runs import folder as files
+from iqlearn.runs import folder as run_folder
 from iqlearn.runs.run import Run
 
 DRIFTED = 2.0
@@ -120,7 +120,7 @@ class RunFolder(Callback):
     def on_evaluation(self, training: Training) -> None:
         for run, folder in zip(training.runs, self.folders, strict=True):
             if run.result.get("best_step") == run.rows[-1]["step"]:
-                write_tree(folder / files.BEST, run.model)
+                write_tree(folder / run_folder.BEST, run.model)
         self._write(training)
 
     def on_end(self, training: Training) -> None:
@@ -131,7 +131,7 @@ class RunFolder(Callback):
         checkpoints = training.checkpoints()
         for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
             run.write(folder)
-            files.write_checkpoint(folder, *checkpoint)
+            run_folder.write_checkpoint(folder, *checkpoint)
 
 
 class DriftWarning(Callback):

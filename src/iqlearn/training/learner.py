@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Shaped
 from iqlearn.algorithms.base import Algorithm, Behaviour, Now, TrainState
 from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Replay, empty_replay
-from iqlearn.data.sources import Demonstrations, Experience, Rewards, Source
+from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
 from iqlearn.envs.gym import Environment, Step, Stepper, random_observations
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import compiled
@@ -85,7 +85,7 @@ class Learner:
             assert self.known is not None
             return self.known
         replay = self.new_replay()
-        return Rewards(replay) if self.known is None else Experience(self.known, replay)
+        return RewardedReplay(replay) if self.known is None else Experience(self.known, replay)
 
     def new_replay(self) -> Replay:
         """An empty replay, as large as it can be filled."""
@@ -208,12 +208,12 @@ def _choose(
 
 
 def on_processor(model: SoftQ) -> SoftQ:
-    """The model on the processor, where there is another device: acting then does not wait for updates there."""
+    """The model on the CPU, where there is another device: acting then does not wait for updates there."""
     if jax.default_backend() == "cpu":
         return model
     try:
         return jax.device_put(model, jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX was told to leave the processor alone
+    except RuntimeError:  # JAX was told not to use the CPU
         return model
 
 

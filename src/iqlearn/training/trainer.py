@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from iqlearn.data.replay import Moments, Replay
+from iqlearn.data.replay import NewTransitions, Replay
 from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.evaluation.returns import Episode, Evaluator, normalised, reset_seed
 from iqlearn.files import Row
@@ -170,6 +170,10 @@ class Trainer:
         except Diverged as error:
             lost = {"status": "diverged", "diverged_between": [error.first, error.last]}
             self._settle([lost if it else {"status": "interrupted"} for it in error.which])
+        except BaseException:
+            self._settle([{"status": "failed"}] * len(self.runs))
+            self._call("on_end")
+            raise
         finally:
             for closed in (*self.learners, *([self._evaluator] if self._evaluator else [])):
                 closed.close()
@@ -289,7 +293,7 @@ def with_best(run: Run) -> Run:
 
 def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
     """The replay, stacked for several runs, with the steps of each."""
-    new = [Moments.of(steps) for steps in taken]
+    new = [NewTransitions.of(steps) for steps in taken]
     if len(new) == 1:
         return _extend(replay, new[0])
     room = max(jax.tree.leaves(part.frames)[0].shape[0] for part in new)
