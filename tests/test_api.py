@@ -14,11 +14,12 @@ from safetensors.numpy import load_file
 
 import iqlearn as iq
 from iqlearn.algorithms import ALGORITHMS
-from iqlearn.api import check, default_steps, environment_of, mode_of
+from iqlearn.api import check, default_steps, environment_of, joint, mode_of
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs import folder
+from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
 SMALL = iq.Network((8,))
 DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
@@ -120,6 +121,26 @@ def test_keyword_arguments_without_an_environment_are_refused(cartpole):
 def test_demonstrations_of_another_task_are_refused(cartpole):
     with pytest.raises(iq.InputError, match=r"random\.npz: field 'obs' holds observations of shape \(4,\)"):
         iq.learn(CONTINUOUS, cartpole, env="Pendulum-v1", **TINY)
+
+
+def test_without_an_environment_the_task_is_that_of_all_demonstrations(cartpole):
+    """A seed's own part may show fewer actions."""
+    nameless = replace(cartpole, env=None)
+    parts = [replace(nameless, act=np.zeros(len(cartpole), np.int64)), nameless]
+    assert [part.task_spec().actions for part in parts] == [1, 2]
+    runs = iq.learn(DISCRETE, parts, seeds=range(2), **TINY)
+    assert [run.task.actions for run in runs] == [2, 2]
+    low, high = (TaskSpec(ArraySpec((3,)), Bounds(*bounds)) for bounds in (((-2.0,), (1.0,)), ((-1.0,), (3.0,))))
+    assert joint([low, high]).bounds == Bounds((-2.0,), (3.0,))
+
+
+def test_settings_of_the_other_family_are_refused(cartpole):
+    with pytest.raises(iq.InputError, match="SoftQLearning, which learns from rewards; expected an algorithm that imi"):
+        iq.learn(iq.SoftQLearning(), cartpole, quiet=True)
+    with pytest.raises(iq.InputError, match="IQLearn, which learns from demonstrations; expected iq"):
+        iq.train_expert("CartPole-v1", iq.IQLearn(), quiet=True)
+    with pytest.raises(iq.InputError, match="EarlyStopping has no effect without demonstrations"):
+        iq.train_expert("CartPole-v1", callbacks=[iq.EarlyStopping(1)], quiet=True)
 
 
 def test_settings_for_the_other_kind_of_actions_are_refused(cartpole, pendulum):
@@ -301,7 +322,7 @@ def test_recommended_keeps_all_changes_at_once(kind, mode, cartpole, pendulum, m
     assert iq.recommended(demos, env, mode=mode, quiet=True, **plain) == kind()
 
 
-@pytest.mark.parametrize("steps", [9_999, 100_000])
+@pytest.mark.parametrize("steps", [3_000, 9_999, 10_000, 11_000, 100_000])
 def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monkeypatch):
     """No recommendation is refused afterwards, in any mode, with or without actions, easy or hard."""
     for error in (0.01, 0.5):
@@ -311,8 +332,7 @@ def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monke
                 for changes in ({}, {"state_only": True}, {"divergence": "tv"}, {"divergence": "w1"}):
                     settings = iq.recommended(demos, env, mode=mode, steps=steps, quiet=True, **changes)
                     acting = iq.Interaction() if mode == "online" else None
-                    least = 10_000 + 2_000 if changes.get("state_only") and mode == "online" else steps
-                    check(settings, environment_of(demos, None)[0].task, acting, max(steps, least))
+                    check(settings, environment_of(demos, None)[0].task, acting, steps)
 
 
 # Observations that are no vector: dictionaries, tuples and categories, from the environment to the reward.
@@ -455,6 +475,25 @@ def test_resume_of_several_seeds_takes_demonstrations_for_each(cartpole, tmp_pat
     for name in ("seed-4", "seed-7"):
         ours, theirs = ((path / name / folder.CHECKPOINT).read_bytes() for path in (stopped, tmp_path / "runs"))
         assert ours == theirs
+
+
+def test_resume_gives_a_function_the_keyword_arguments_of_the_run(cartpole, tmp_path, snapshots):
+    asked = []
+
+    def make(**options):
+        asked.append(options)
+        return make_short(**options)
+
+    copies = snapshots(tmp_path / "run")
+    shared = {"env_kwargs": {"steps": 7}, "out": tmp_path / "run", "callbacks": [copies], **TINY}
+    run = iq.learn(DISCRETE, cartpole, env=make, **shared)
+    asked.clear()
+    iq.resume(copies.copies[0], cartpole, env=make, quiet=True)
+    run.evaluate(1, env=make)
+    assert asked
+    assert all(options == {"steps": 7} for options in asked)
+    with pytest.raises(iq.InputError, match=r"Pendulum-v1 has .* as the run was trained on"):
+        iq.resume(copies.copies[0], cartpole, env="Pendulum-v1", quiet=True)
 
 
 def test_a_taken_folder_is_refused_before_anything_is_prepared(cartpole, tmp_path, monkeypatch):

@@ -380,8 +380,8 @@ def test_a_run_is_evaluated_as_it_was_trained_or_as_is_asked_for(cartpole_file, 
     assert "--deterministic" in sentence("evaluate", out, "--sampled", "--deterministic")
 
 
-def test_arguments_of_the_environment(tmp_path, printed):
-    """They are kept, and the run is evaluated in the same environment."""
+def test_arguments_of_the_environment(tmp_path, printed, capsys):
+    """They are kept, and the run is evaluated in the same environment. An id alone would name another one."""
     env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", 'render_mode="ansi"')
     assert [parse_assignment(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
         ("a", 1),
@@ -394,6 +394,9 @@ def test_arguments_of_the_environment(tmp_path, printed):
     iqlearn("expert", *env[:4], "--out", out, "--steps", 60, "--random-steps", 5, "--round-steps", 5, *SHORT[2:])
     assert files.read_json(out / "config.json")["origin"]["env"]["kwargs"] == {"size": 4}
     assert printed("evaluate", out, "--episodes", 1)["episodes"] == 1
+    iqlearn("demos", "collect", out, "--out", tmp_path / "grid.npz", "--episodes", 1)
+    assert "names no environment" in capsys.readouterr().err
+    assert Demos.load(tmp_path / "grid.npz").env is None
 
 
 def test_early_stopping(cartpole_file, cartpole_arrays, tmp_path, capsys, monkeypatch, sentence):

@@ -80,6 +80,11 @@ def test_the_model_is_recommended_where_it_is_good_enough(limit, used, monkeypat
     assert f"below {limit}" in settings.reason
 
 
+def test_no_model_is_recommended_of_observations_that_are_too_wide_to_whiten():
+    assert model_rollouts.one_vector(TaskSpec(ArraySpec((encoders.LARGEST,)), 2))
+    assert not model_rollouts.one_vector(TaskSpec(ArraySpec((encoders.LARGEST + 1,)), 2))
+
+
 def test_a_bad_model_is_not_recommended():
     assert iq.recommended(linear_demos(noise=5.0), quiet=True).extensions == ()
 
@@ -89,7 +94,6 @@ def test_it_is_not_recommended_where_it_cannot_be_used(pendulum, monkeypatch):
     demos, plain = linear_demos(), iq.IQLearn()
     assert ModelRollouts.suggest(demos, TASK, plain, True, 100) == (None, "")
     assert ModelRollouts.suggest(demos, TASK, replace(plain, state_only=True), False, 100) == (None, "")
-    assert ModelRollouts.suggest(demos, TASK, iq.BC(), False, 100) == (None, "")
     assert ModelRollouts.suggest(pendulum, pendulum.task_spec(), iq.IQLearnContinuous(), False, 100) == (None, "")
     pixels = replace(TASK, obs=ArraySpec((3,), "uint8"))
     assert ModelRollouts.suggest(demos, pixels, plain, False, 100) == (None, "")

@@ -56,12 +56,17 @@ def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
     assert not any(path.exists() for path in left)
 
 
-@pytest.mark.parametrize("status", ["running", "interrupted", "stopped", "completed", "diverged", None])
+@pytest.mark.parametrize("status", ["running", "interrupted", "stopped", "failed", "completed", "diverged", None])
 def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
     (tmp_path / folder.RESULT).write_text("{" if status is None else f'{{"status": "{status}"}}')
+    with pytest.raises(InputError, match=r"not empty; choose") as caught:  # there is nothing to resume from
+        folder.claim(tmp_path, overwrite=False)
+    (tmp_path / folder.CHECKPOINT).touch()
     with pytest.raises(InputError, match="not empty") as caught:
         folder.claim(tmp_path, overwrite=False)
-    assert (f"iqlearn resume {tmp_path}" in str(caught.value)) == (status in ("running", "interrupted", "stopped"))
+    assert (f"iqlearn resume {tmp_path}" in str(caught.value)) == (
+        status in ("running", "interrupted", "stopped", "failed")
+    )
 
 
 def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
@@ -69,6 +74,7 @@ def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
         (tmp_path / seed).mkdir()
         (tmp_path / seed / folder.CONFIG).write_text("{}")
         (tmp_path / seed / folder.RESULT).write_text(f'{{"status": "{status}"}}')
+        (tmp_path / seed / folder.CHECKPOINT).touch()
     with pytest.raises(InputError, match=f"iqlearn resume {tmp_path}, "):
         folder.claim(tmp_path, overwrite=False)
 

@@ -161,7 +161,7 @@ def test_a_run_is_evaluated_in_its_own_or_another_environment_of_the_task(played
     run, _ = played
     shorter = functools.partial(gym.make, "CartPole-v1", max_episode_steps=5)
     assert run.evaluate(3, env=shorter).tolist() == [5.0] * 3
-    with pytest.raises(iq.InputError, match=r"Acrobot-v1 has .*the run's policy is for"):
+    with pytest.raises(iq.InputError, match=r"Acrobot-v1 has .* as the run was trained on"):
         run.evaluate(1, env="Acrobot-v1")
     with pytest.raises(iq.InputError, match="The run names no environment; expected one"):
         iq.Run.load(whole).evaluate(1)

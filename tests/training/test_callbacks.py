@@ -172,6 +172,21 @@ def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeyp
     assert (run.result["status"], run.result["best_step"]) == ("stopped", 4)
 
 
+def test_the_end_is_told_after_an_error_too(cartpole, tmp_path):
+    """For instance of the environment, or of another callback. Files and bars are closed, and the folder says so."""
+
+    def broken(training) -> None:
+        raise RuntimeError(training.done)
+
+    log = Log()
+    with pytest.raises(RuntimeError, match="2"):
+        iq.learn(SETTINGS, cartpole, callbacks=[log, broken], out=tmp_path / "run", **PLAYED)
+    assert [call[0] for call in log.calls][-2:] == ["evaluation", "end"]
+    assert log.calls[-1][3] == "failed"
+    assert iq.Run.load(tmp_path / "run").result["status"] == "failed"
+    assert iq.resume(tmp_path / "run", cartpole, quiet=True).result["status"] == "completed"
+
+
 def test_early_stopping_without_evaluations_is_refused(cartpole):
     with pytest.raises(iq.InputError, match="EarlyStopping has no effect without an environment"):
         iq.learn(SETTINGS, replace(cartpole, env=None), callbacks=[iq.EarlyStopping(1)], quiet=True)

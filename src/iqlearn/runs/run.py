@@ -101,7 +101,8 @@ class Run:
         found = own if env is None else Environment.of(env)
         if found is None:
             raise InputError("The run names no environment; expected one, give it with --env (in Python env=...).")
-        if own is not None and own.source is None and not found.kwargs:  # the function that no file holds
+        if own is not None and own.source is None and callable(found.source) and not found.kwargs:
+            # No file holds a function. It is given again, and the keyword arguments are those of the run.
             found = replace(found, kwargs=own.kwargs)
         if found.task != self.task:
             raise InputError(f"{found.name} has {found.task}; expected {self.task}, as the run was trained on.")
@@ -193,8 +194,8 @@ class Run:
         path = folder / (run_folder.BEST if best else run_folder.MODEL)
         if best and not path.is_file():
             raise InputError(
-                f"{folder} keeps no policy beside the last one; expected {run_folder.BEST}, which training writes where "
-                "an environment is named; leave --best (in Python best=True) out."
+                f"{folder} keeps no policy beside the last one; expected {run_folder.BEST}, which training writes "
+                "where an environment is named; leave --best (in Python best=True) out."
             )
         model = read_tree(path, jax.eval_shape(lambda: blank_model(settings, task)))
         return cls(settings, schedule, origin, task, model, interaction, rows, result)
