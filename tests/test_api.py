@@ -175,7 +175,9 @@ def test_the_mode_follows_from_algorithm_and_environment(settings, env, mode, ac
 
 def test_modes_that_cannot_be_are_refused(cartpole, pendulum):
     nameless = iq.Demos.from_arrays({k: v for k, v in pendulum.arrays().items() if k != "env"})
-    with pytest.raises(iq.InputError, match=r"^Learning online needs an environment.*--env\.$"):
+    with pytest.raises(
+        iq.InputError, match=r"^Learning online needs an environment.*--env \(in Python env=\.\.\.\)\.$"
+    ):
         iq.learn(CONTINUOUS, nameless, mode="online")
     with pytest.raises(iq.InputError, match="Behavioural cloning learns from the demonstrations alone"):
         iq.learn(iq.BCContinuous(), pendulum, env="Pendulum-v1", mode="online")

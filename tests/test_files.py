@@ -212,7 +212,7 @@ def test_a_part_of_a_tree_is_read_alone_and_in_any_shape_where_that_is_asked(tmp
     files.write_tree(path, {"state": {"w": jnp.ones(3)}, "source": {"rows": jnp.arange(4)}})
     assert files.read_tree(path, {"w": jnp.zeros(3)}, "['state']")["w"].tolist() == [1, 1, 1]
     assert files.read_tree(path, {"rows": jnp.zeros(9, int)}, "['source']", any_shape=True)["rows"].shape == (4,)
-    with pytest.raises(InputError, match=r"\['source'\]\['rows'\] is \(4,\); expected \(9,\)"):
+    with pytest.raises(InputError, match=r"\['source'\]\['rows'\] has shape \(4,\); expected shape \(9,\)"):
         files.read_tree(path, {"rows": jnp.zeros(9, int)}, "['source']")
 
 

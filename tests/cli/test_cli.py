@@ -120,7 +120,7 @@ def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(tr
 
 def test_evaluate_refuses_an_environment_that_does_not_do(trained, sentence):
     assert "'Nonsense-v0'" in sentence("evaluate", trained, "--env", "Nonsense-v0")
-    assert "the run's policy is for" in sentence("evaluate", trained, "--env", "Acrobot-v1")
+    assert "as the run was trained on" in sentence("evaluate", trained, "--env", "Acrobot-v1")
 
 
 def test_reward_prints_json(trained, cartpole_file, cartpole, printed):

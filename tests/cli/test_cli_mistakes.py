@@ -148,7 +148,7 @@ def test_files_in_the_way_of_folders_are_one_sentence(cartpole_run, tmp_path, se
 def test_an_environment_of_another_task_is_one_sentence(cartpole_run, sentence):
     text = sentence("evaluate", cartpole_run, "--env", "Acrobot-v1")
     assert "Acrobot-v1 has" in text
-    assert "the run's policy is for" in text
+    assert "as the run was trained on" in text
 
 
 def test_metrics_without_steps_are_one_sentence(cartpole_run, tmp_path, sentence):

@@ -76,7 +76,7 @@ def test_the_share_of_random_actions_falls_from_one_to_zero(pendulum):
 
 
 def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
-    with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the 30 of reward_regression"):
+    with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the first 30 .reward_regression"):
         iq.learn(SETTINGS, pendulum, steps=30, **SHORT)
 
 
@@ -133,7 +133,7 @@ def test_it_is_recommended_where_the_expert_cannot_be_cloned(
     assert found == (RewardRegression() if used else None)
     asked = online and settings.family == "iq" and not settings.discrete and not settings.state_only
     asked = asked and settings.divergence == "chi2_mixture" and settings.form == "inverse"
-    assert ("reward_regression, because" in reason) == asked
+    assert ("reward_regression, because" in reason) == (asked or used)
 
 
 def test_the_error_of_a_random_expert_is_large_and_of_a_smooth_one_small(pendulum, monkeypatch):

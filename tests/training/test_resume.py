@@ -9,6 +9,7 @@ import pytest
 import iqlearn as iq
 from iqlearn.files import read_json
 from iqlearn.runs import folder
+from iqlearn.training.callbacks import RunFolder
 
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), target_rate=1.0, target_period=3, batch_size=4, value_term="initial")
 LENGTH = {"steps": 10, "evaluations": 4, "quiet": True}
@@ -44,12 +45,18 @@ def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, sto
     same_run(tmp_path / "run", whole)
 
 
-def test_a_run_that_crashed_goes_on_from_its_last_evaluation(demos, whole, tmp_path, stop_at, same_run):
-    """As after a power cut: nothing was written at the end, `result.json` still says `running`."""
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_a_run_that_crashed_goes_on_from_its_last_evaluation(
+    demos, whole, tmp_path, stop_at, same_run, monkeypatch, status
+):
+    """After an error, or a power cut: then nothing was written at the end, and `result.json` still says `running`."""
+    if status == "running":
+        monkeypatch.setattr(RunFolder, "on_end", lambda *_: None)
     stop_at(3, MemoryError)
     with pytest.raises(MemoryError):
         iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
-    assert read_json(tmp_path / "run" / folder.RESULT)["status"] == "running"
+    monkeypatch.undo()
+    assert read_json(tmp_path / "run" / folder.RESULT)["status"] == status
     iq.resume(tmp_path / "run", demos, quiet=True)
     same_run(tmp_path / "run", whole)
 
