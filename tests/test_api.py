@@ -175,15 +175,13 @@ def test_the_mode_follows_from_algorithm_and_environment(settings, env, mode, ac
 
 def test_modes_that_cannot_be_are_refused(cartpole, pendulum):
     nameless = iq.Demos.from_arrays({k: v for k, v in pendulum.arrays().items() if k != "env"})
-    with pytest.raises(
-        iq.InputError, match=r"^Learning online needs an environment.*--env \(in Python env=\.\.\.\)\.$"
-    ):
+    with pytest.raises(iq.InputError, match=r"^Learning online needs an environment.*env=\.\.\.\)\.$"):
         iq.learn(CONTINUOUS, nameless, mode="online")
-    with pytest.raises(iq.InputError, match="Behavioural cloning learns from the demonstrations alone"):
+    with pytest.raises(iq.InputError, match="learns from the demonstrations alone"):
         iq.learn(iq.BCContinuous(), pendulum, env="Pendulum-v1", mode="online")
-    with pytest.raises(iq.InputError, match="Behavioural cloning learns from the demonstrations alone"):
+    with pytest.raises(iq.InputError, match="learns from the demonstrations alone"):
         iq.learn(iq.BC(), cartpole, interaction=ACTING)
-    with pytest.raises(iq.InputError, match="An interaction is given with mode offline"):
+    with pytest.raises(iq.InputError, match="mode is offline, but interaction is given"):
         iq.learn(DISCRETE, cartpole, mode="offline", interaction=ACTING)
     with pytest.raises(iq.InputError, match="'sac' learns from its own transitions; expected mode online"):
         mode_of(iq.SAC(), True, "offline", None)

@@ -375,7 +375,7 @@ def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Inte
     if mode == "offline" and interaction is not None:
         raise InputError("mode is offline, but interaction is given; expected mode online, or no interaction.")
     if settings.acts == "never" and (mode == "online" or interaction is not None):
-        raise InputError("Behavioural cloning learns from the demonstrations alone; expected mode offline.")
+        raise InputError(f"Algorithm {settings.name!r} learns from the demonstrations alone; expected mode offline.")
     if mode == "offline" and settings.acts == "must":
         raise InputError(f"Algorithm {settings.name!r} learns from its own transitions; expected mode online.")
     if mode is not None:
