@@ -12,8 +12,9 @@ pytestmark = pytest.mark.slow
 
 def test_one_demonstration_balances_the_pole():
     demos = iq.Demos.builtin("CartPole-v1").take(1, seed=0)
-    run = iq.learn(iq.SQIL(), demos, env="CartPole-v1", steps=6_000, evaluations=1, quiet=True)
-    assert run.result["normalised_return"] > 0.9
+    runs = iq.learn(iq.SQIL(), demos, env="CartPole-v1", steps=6_000, evaluations=1, seeds=range(3), quiet=True)
+    found = [run.result["normalised_return"] for run in runs]
+    assert np.median(found) > 0.9, found  # a last policy wavers at times
 
 
 def test_five_demonstrations_lead_to_the_goal():
