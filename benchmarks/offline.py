@@ -110,13 +110,16 @@ def plot(path: Path) -> None:
                 panel.scatter([x + 0.12 * (i - 1)] * len(group), group, s=8, alpha=0.4, color=f"C{i}")
             there = [(x, np.mean(group)) for x, group in enumerate(groups) if group]
             panel.plot([x for x, _ in there], [y for _, y in there], marker=".", color=f"C{i}", label=name)
-        panel.set_xticks(range(len(ticks)), [f"{tick:,}" for tick in ticks])
+        panel.set_xticks(range(len(ticks)), [f"{tick / 1000:g}" if key == "updates" else str(tick) for tick in ticks])
         panel.axhline(1.0, linestyle="--", color="grey", linewidth=1)
         title = f"{task}, chattering expert" if key == "updates" else task
-        panel.set(title=title, xlabel="updates (1 trajectory, every 20th step)" if key == "updates" else "trajectories")
+        panel.set(
+            title=title,
+            xlabel="thousand updates (1 trajectory, every 20th step)" if key == "updates" else "trajectories",
+        )
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("normalised return")
-    panels[0].legend()
+    panels[1].legend()
     figure.savefig(path.with_suffix(".png"), dpi=130)
 
 
