@@ -1,6 +1,8 @@
 """Rules of the house that the type checker and the linter do not check."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,11 @@ def test_imports_stand_at_the_top_of_a_file():
                 inside = (n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom))
                 late += [f"{path}:{node.lineno}" for node in inside]
     assert late == []
+
+
+def test_what_loads_slowly_is_left_until_it_is_used():
+    """Statistics, pictures and loggers: `iqlearn train` begins without them."""
+    slow = ("scipy.stats", "matplotlib", "tensorboard")
+    script = f"import sys, iqlearn; iqlearn.learn; print(*(m for m in {slow} if m in sys.modules))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == ""

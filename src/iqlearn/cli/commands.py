@@ -266,7 +266,8 @@ def reward(o: Namespace) -> None:
     from iqlearn import api
     from iqlearn.cli.output import show, tabulate
     from iqlearn.data.demos import BUILTIN
-    from iqlearn.rewards.compare import REFIT, REWARD, compare, distilled, material, refitted
+    from iqlearn.rewards.base import REFIT, REWARD
+    from iqlearn.rewards.compare import compare, distilled, material, refitted
     from iqlearn.training.callbacks import working
 
     idle = [name for name in ("episodes", "seed") if getattr(o, name) is not None]

@@ -15,6 +15,8 @@ from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 from iqlearn.types import TaskSpec, Transitions
 
+REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
+"""Names of the files in a run folder, without their suffixes."""
 Rewards = Float[np.ndarray, " n"]
 BLOCK = 16_384
 """Largest number of rows in a compiled call. Smaller calls are padded to a power of two: few shapes are compiled."""

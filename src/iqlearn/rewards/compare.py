@@ -15,7 +15,7 @@ from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Act, as_arrays, rollouts
-from iqlearn.rewards.base import rows_at
+from iqlearn.rewards.base import DISTILLED, REFIT, rows_at
 from iqlearn.rewards.correlations import Episodes, baselines, in_absorbing_state, pearson, report
 from iqlearn.rewards.distil import DistilledReward, Kind
 from iqlearn.rewards.epic import Coverage, epic_distance
@@ -23,8 +23,6 @@ from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.types import Transitions
 
 AnyReward = RecoveredReward | DistilledReward
-REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
-"""Names of the files in a run folder, without their suffixes."""
 EPIC_ROWS, EPIC_COVERAGE = 512, 256
 """Number of transitions that EPIC compares, and of draws that its canonical form averages over."""
 HELD_OUT = 5

@@ -19,7 +19,7 @@ from typing import Any
 
 from iqlearn.errors import InputError
 from iqlearn.files import read_json, write_tree
-from iqlearn.rewards.compare import DISTILLED, REFIT, REWARD
+from iqlearn.rewards.base import DISTILLED, REFIT, REWARD
 
 CONFIG, METRICS, RESULT, CURVES = "config.json", "metrics.csv", "result.json", "curves.png"
 MODEL, BEST, CHECKPOINT = "model.safetensors", "best.safetensors", "checkpoint.safetensors"
