@@ -90,7 +90,7 @@ class ModelRollouts(Extension):
         spread = jnp.asarray(np.linalg.inv(np.asarray(encoder.transform, np.float64)), jnp.float32)
         empty = jnp.zeros((self.particles, encoder.size))
         rollouts = Rollouts(now.demos, dynamics, spread, empty, self, now.task.choices)
-        return eqx.tree_at(lambda r: r.particles, rollouts, rollouts.start(now.key))
+        return eqx.tree_at(lambda r: r.particles, rollouts, _start(rollouts, now.key))
 
 
 class Rollouts(eqx.Module):
@@ -150,6 +150,10 @@ class Rollouts(eqx.Module):
     def noise(self, key: PRNGKey, n: int) -> Float[Array, "n obs"]:
         """Normal noise of unit size in whitened coordinates."""
         return jr.normal(key, (n, len(self.spread))) @ self.spread
+
+
+_start = jax.jit(Rollouts.start)
+"""Compiled as a whole: step by step it takes seconds."""
 
 
 class LinearDynamics(eqx.Module):
