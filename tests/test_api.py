@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 import iqlearn as iq
 from iqlearn.algorithms import ALGORITHMS
 from iqlearn.api import check, default_steps, environment_of, joint, mode_of
+from iqlearn.data.fields import OBSERVED
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform
 from iqlearn.extensions import EXTENSIONS
@@ -132,6 +133,9 @@ def test_without_an_environment_the_task_is_that_of_all_demonstrations(cartpole)
     assert [run.task.actions for run in runs] == [2, 2]
     low, high = (TaskSpec(ArraySpec((3,)), Bounds(*bounds)) for bounds in (((-2.0,), (1.0,)), ((-1.0,), (3.0,))))
     assert joint([low, high]).bounds == Bounds((-2.0,), (3.0,))
+    parts = [nameless, replace(nameless, **{name: {"a": getattr(nameless, name)} for name in OBSERVED})]
+    with pytest.raises(iq.InputError, match=r"field 'obs.*' is"):
+        iq.learn(DISCRETE, parts, seeds=range(2), **TINY)
 
 
 def test_settings_of_the_other_family_are_refused(cartpole):

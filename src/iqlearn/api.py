@@ -114,12 +114,7 @@ def learn(
     if error is not None:
         told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
         warnings.warn(told, stacklevel=2)
-    for callback in callbacks:
-        if environment is None and getattr(callback, "needs_environment", False):
-            name = type(callback).__name__
-            raise InputError(
-                f"{name} has no effect without an environment; expected one, give it with --env (in Python env=...)."
-            )
+    check_callbacks(callbacks, True, environment)
     acting = None if mode == "offline" else interaction or Interaction()
     schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
     parts = [visible(settings, part) for part in parts]
@@ -213,9 +208,7 @@ def train_expert(
     if settings.family != algorithms.EXPERT:
         told = f"settings is {type(settings).__name__}, which learns from demonstrations"
         raise InputError(f"{told}; expected iq.SoftQLearning() or iq.SAC(), or call iq.learn.")
-    for callback in callbacks:
-        if getattr(callback, "needs_environment", False):
-            raise InputError(f"{type(callback).__name__} has no effect without demonstrations; leave it out.")
+    check_callbacks(callbacks, False, environment)
     acting = interaction or Interaction()
     schedule = Schedule(
         default_steps(settings, "online") if steps is None else steps, evaluations, eval_episodes, sampled, seed
@@ -270,6 +263,7 @@ def resume(
             told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
             raise InputError(f"{told}; expected a run that was trained with --out (in Python out=...).")
         environment = run.origin.environment if env is None else run.environment(env)
+        check_callbacks(callbacks, run.origin.demos is not None, environment)
         known = None if run.origin.demos is None else with_placeholders(demos_of(run, path, part), run.task)
         paid = None if run.origin.reward is None else same_reward(run, path)
         learner = Learner(run, known, environment, paid, room)
@@ -413,9 +407,23 @@ def environment_of(
     return environment, None
 
 
+def check_callbacks(callbacks: Callbacks, demonstrated: bool, environment: Environment | None) -> None:
+    """Refuse callbacks that read the occupancy distance where there is none.
+
+    Raises:
+        InputError: there is one.
+    """
+    for callback in callbacks:
+        if getattr(callback, "needs_distance", False) and not (demonstrated and environment):
+            missing = "an environment" if demonstrated else "demonstrations"
+            raise InputError(f"{type(callback).__name__} has no effect without {missing}; expected none, leave it out.")
+
+
 def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
-    """The task that several demonstrations show together."""
+    """The task that several demonstrations show together; the first one's where their observations differ in kind."""
     first, *others = found = list(tasks)
+    if len({jax.tree.structure(task.obs) for task in found}) > 1:
+        return first
     obs = jax.tree.map(lambda *parts: replace(parts[0], choices=max(p.choices for p in parts)), *(t.obs for t in found))
     if first.discrete or any(task.discrete for task in others):
         return TaskSpec(obs, max(task.choices for task in found if task.discrete))

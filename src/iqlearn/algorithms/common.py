@@ -161,7 +161,7 @@ class ActorCritic(SoftLearning):
     """Settings of critics and an actor for continuous actions."""
 
     batch_size: int = 256
-    """Transitions of an update: of an imitator this many of the expert and as many of the learner."""
+    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     actor_learning_rate: float = 3e-4
     """Learning rate of Adam for the actor."""
     decay_after: int = 0

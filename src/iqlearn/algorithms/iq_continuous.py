@@ -42,7 +42,7 @@ class IQLearnContinuous(Objective, ActorCritic):
     """
 
     batch_size: int = 256
-    """Transitions of an update: this many of the expert and, online, as many of the learner."""
+    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     target_rate: float = 0.005
     """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
     value_term: ValueTerm = "expert_states"

@@ -39,7 +39,7 @@ class SAC(ActorCritic):
     """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
     the actor itself."""
     critics: int = 2
-    """Number of critics. The actor and the recovered reward use their minimum; so does V(s') with target critics."""
+    """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
     """Layers of the critics."""
     scaling: Scaling = "standard"

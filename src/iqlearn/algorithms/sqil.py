@@ -57,9 +57,9 @@ class SQILContinuous(ActorCritic):
     """SQIL for continuous actions: soft actor-critic on half expert, half learner transitions (section 3.2)."""
 
     batch_size: int = 128
-    """Transitions of an update: of an imitator this many of the expert and as many of the learner."""
+    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     critics: int = 2
-    """Number of critics. The actor and the recovered reward use their minimum; so does V(s') with target critics."""
+    """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
     """Layers of the critics."""
     scaling: Scaling = "standard"

@@ -46,8 +46,8 @@ class Training(Protocol):
 class Callback:
     """Hooks of training. Override the ones you need. A hook that returns True stops the run."""
 
-    needs_environment: ClassVar[bool] = False
-    """Whether it has an effect only where policies are evaluated."""
+    needs_distance: ClassVar[bool] = False
+    """Whether it reads the occupancy distance, which takes demonstrations and an environment."""
 
     def on_start(self, training: Training) -> bool | None:
         """Before the first step."""
@@ -161,7 +161,7 @@ class EarlyStopping(Callback):
         patience: evaluations without improvement of any run after which training stops, at least 1.
     """
 
-    needs_environment = True
+    needs_distance = True
 
     def __init__(self, patience: int = 3) -> None:
         self.patience = patience
