@@ -326,6 +326,12 @@ def test_recommended_keeps_all_changes_at_once(kind, mode, cartpole, pendulum, m
     assert iq.recommended(demos, env, mode=mode, quiet=True, **plain) == kind()
 
 
+def test_the_output_scale_is_one_where_the_spectral_norm_limits_the_network(cartpole):
+    ask = partial(iq.recommended, cartpole, mode="online", env=CARTPOLE, quiet=True)
+    assert ask().output_scale == pytest.approx(ask().value_bound)
+    assert ask(spectral_norm=True).output_scale == 1.0
+
+
 @pytest.mark.parametrize("steps", [3_000, 9_999, 10_000, 11_000, 100_000])
 def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monkeypatch):
     """No recommendation is refused afterwards, in any mode, with or without actions, easy or hard."""

@@ -112,6 +112,29 @@ def test_a_combination_trains_and_goes_on_where_it_was_stopped(
     assert ("squared_error" in last) == (not settings.discrete and not settings.state_only)
 
 
+@pytest.mark.parametrize(
+    ("mode", "names"), [case for case in THERE if len(case[1]) == 3 or "model_rollouts" in case[1]]
+)
+def test_padding_of_other_seeds_is_no_demonstration(mode, names, pendulum, cartpole):
+    """Demonstrations of several seeds are padded to one size. Each seed learns as it does alone."""
+    settings = of(DISCRETE if names == ("model_rollouts",) else CONTINUOUS, *names)
+    demos = cartpole if settings.discrete else pendulum
+    few = demos.take(1, seed=0).subsample(3, seed=0)
+    acting = {"interaction": ACTING, "env_kwargs": {"max_episode_steps": 25}} if mode == "online" else {}
+    how = {"mode": mode, "steps": 60 if acting else 6, "evaluations": 1, "eval_episodes": 1, "quiet": True}
+    how |= acting | {"env": demos.env}
+    together = iq.learn(settings, [demos, few], seeds=[0, 1], **how)[1]
+    alone = iq.learn(settings, few, seed=1, **how)
+    for padded, plain in zip(jax.tree.leaves(together.state), jax.tree.leaves(alone.state), strict=True):
+        cut = padded[: len(plain)] if np.ndim(plain) else padded
+        np.testing.assert_allclose(key_data(cut), key_data(plain), rtol=1e-3, atol=1e-3)
+
+
+def key_data(x: Any) -> Any:
+    """The numbers of an array, or of a random key."""
+    return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+
 WRONG = [
     (CONTINUOUS, "online", ("cloning", "reward_regression"), {}, "expected the order "),
     (CONTINUOUS, "online", ("cloning", "cloning"), {}, "expected each extension once"),

@@ -108,6 +108,12 @@ def test_a_distillation_is_measured_on_episodes_that_it_did_not_see(reward, sets
 
 
 @pytest.mark.usefixtures("quick")
+def test_fewer_than_five_episodes_leave_none_to_measure_a_distillation_on(reward, sets, tmp_path) -> None:
+    few = {"noisy": sets["noisy"].take(1)}
+    assert distilled(reward, few, "state", tmp_path)["distilled_pearson"] is None
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_refit_is_written_and_needs_actions_for_a_reward_of_actions_only(model, reward, sets, tmp_path) -> None:
     expert = sets["expert"].without_actions()
     told = refitted(GRID, Policy(model), reward, expert, "state", 3, 0, tmp_path)
