@@ -37,7 +37,7 @@ with install_import_hook([f"iqlearn.{name}" for name in CHECKED.split()], "beart
             importlib.import_module(module.name)
 
 from iqlearn import cli
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Evaluator, as_arrays
 from iqlearn.files import read_json

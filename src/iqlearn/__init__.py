@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from iqlearn.api import recommended as recommended
     from iqlearn.api import resume as resume
     from iqlearn.api import train_expert as train_expert
-    from iqlearn.data import Demos as Demos
+    from iqlearn.data.demos import Demos as Demos
     from iqlearn.errors import InputError as InputError
     from iqlearn.extensions import *
     from iqlearn.networks.mlp import Network as Network
     from iqlearn.networks.policy import Policy as Policy
-    from iqlearn.rewards import *
+    from iqlearn.rewards.distil import DistilledReward as DistilledReward
+    from iqlearn.rewards.recovered import RecoveredReward as RecoveredReward
+    from iqlearn.rewards.wrappers import RewardWrapper as RewardWrapper
+    from iqlearn.rewards.wrappers import VectorRewardWrapper as VectorRewardWrapper
     from iqlearn.runs.provenance import Interaction as Interaction
     from iqlearn.runs.provenance import Schedule as Schedule
     from iqlearn.runs.run import Run as Run
@@ -33,11 +36,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": ("learn", "recommended", "resume", "train_expert"),
-    "data": ("Demos",),
+    "data.demos": ("Demos",),
     "errors": ("InputError",),
     "networks.mlp": ("Network",),
     "networks.policy": ("Policy",),
-    "rewards": ("DistilledReward", "RecoveredReward", "RewardWrapper", "VectorRewardWrapper"),
+    "rewards.distil": ("DistilledReward",),
+    "rewards.recovered": ("RecoveredReward",),
+    "rewards.wrappers": ("RewardWrapper", "VectorRewardWrapper"),
     "runs.provenance": ("Interaction", "Schedule"),
     "runs.run": ("Run",),
     "training.callbacks": ("Callback", "EarlyStopping", "TensorBoard", "WandB"),

@@ -11,7 +11,7 @@ import pytest
 
 from iqlearn import SAC, BCContinuous, IQLearnContinuous, Network
 from iqlearn.algorithms.bc import clone
-from iqlearn.algorithms.common import Slow, actor_loss, finish, temperature_loss, with_actor
+from iqlearn.algorithms.common import Slow, actor_loss, descend_actor_critic, temperature_loss, with_actor
 from iqlearn.networks import encoders
 from iqlearn.networks.soft_q import Drawn
 from iqlearn.types import ArraySpec, Batch, Bounds, Rewarded, TaskSpec, Transitions
@@ -33,8 +33,13 @@ def same(a, b) -> bool:
 
 @eqx.filter_jit
 def stepped(settings, state, gradient):
-    """One step of every part."""
-    return finish(settings, state, jnp.float32(0.0), {}, gradient)
+    """One step of every part down a loss with this gradient."""
+
+    def loss(model):
+        products = jax.tree.map(lambda slope, x: jnp.sum(slope * x), gradient, model)
+        return sum(jax.tree.leaves(products)), {}
+
+    return descend_actor_critic(settings, state, loss)
 
 
 def test_the_policy_has_the_newest_critics_and_the_averaged_actor():

@@ -15,7 +15,7 @@ import iqlearn as iq
 from iqlearn import algorithms, cli, files
 from iqlearn.cli.commands import parse_assignment
 from iqlearn.cli.main import families
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.evaluation.returns import Evaluator, reset_seed
 from iqlearn.extensions import EXTENSIONS
 

@@ -14,7 +14,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import Run, api, cli, files
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.extensions import reward_regression
 
 NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")

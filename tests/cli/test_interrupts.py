@@ -8,8 +8,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.cli.output import finish
-from iqlearn.evaluation import Evaluator
-from iqlearn.evaluation.returns import reset_seed
+from iqlearn.evaluation.returns import Evaluator, reset_seed
 from iqlearn.training.learner import Learner
 
 SMALL = iq.Network(hidden=(4,))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from iqlearn.data import Buffer, filled
+from iqlearn.data.replay import Buffer, filled
 
 
 def row(i: int) -> dict[str, jax.Array]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, TaskSpec
 

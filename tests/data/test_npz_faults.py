@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 
 Arrays = dict[str, np.ndarray]

@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.data import NewTransitions, Replay, empty_replay
+from iqlearn.data.replay import NewTransitions, Replay, empty_replay
 from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
 remember = jax.jit(Replay.extend, donate_argnums=0)
@@ -148,17 +148,6 @@ def test_newest_comes_newest_first():
     assert len(replay.newest(1000).action) == 12
     newest = empty_replay(PARTS, 100).extend(NewTransitions.of([parts_of(step) for step in steps])).newest(2)
     assert newest.next_obs["at"]["cell"].tolist() == [12, 11]
-
-
-def test_padding_of_moments_is_never_seen():
-    """Moments of several runs are padded to one number of frames, so that they can be stacked."""
-    steps = [parts_of(step) for step in walk(2, 10, ends_every=3)]
-    moments = NewTransitions.of(steps)
-    padded = moments.padded(len(moments.frames["camera"]) + 7)
-    assert padded.frames["camera"].dtype == np.uint8
-    plain, wide = (empty_replay(PARTS, 50).extend(part) for part in (moments, padded))
-    for mine, theirs in zip(jax.tree.leaves(plain), jax.tree.leaves(wide), strict=True):
-        assert jnp.array_equal(mine, theirs)
 
 
 OTHERS = {

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 
 

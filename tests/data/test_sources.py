@@ -6,7 +6,9 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from iqlearn.data import Demonstrations, Demos, Experience, NewTransitions, RewardedReplay, Source, empty_replay
+from iqlearn.data.demos import Demos
+from iqlearn.data.replay import NewTransitions, empty_replay
+from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, Batch, Rewarded, TaskSpec
 

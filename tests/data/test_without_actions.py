@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, Bounds, TaskSpec
 

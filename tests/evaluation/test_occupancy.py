@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.evaluation import ExpertStates
-from iqlearn.evaluation.occupancy import SAMPLE, mean_distance, thinned
+from iqlearn.evaluation.occupancy import SAMPLE, ExpertStates, mean_distance, thinned
 from iqlearn.types import ArraySpec
 
 SPEC = ArraySpec((3,))

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.evaluation.returns import RESET_SEEDS, Evaluator, as_arrays, normalised, reset_seed
 
 LIMIT = 6

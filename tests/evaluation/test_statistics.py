@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.evaluation import mean_interval
+from iqlearn.evaluation.statistics import mean_interval
 
 
 def test_the_interval_is_about_two_standard_errors_of_a_large_sample():

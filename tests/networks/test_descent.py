@@ -137,10 +137,6 @@ def test_targets_follow():
     np.testing.assert_allclose(descent.polyak(old, new, 1.0)["w"], 1.0)
 
 
-def test_the_norm_is_that_of_all_arrays_together():
-    assert float(descent.norm({"a": jnp.array([3.0]), "b": jnp.array([[0.0, 4.0]])})) == pytest.approx(5.0)
-
-
 def test_points_between_two_sets_lie_between_and_integers_are_those_of_the_nearer_row():
     expert = jnp.zeros((500, 2)), jnp.zeros(500, jnp.int32)
     visited = jnp.ones((30, 2)), jnp.ones(30, jnp.int32)

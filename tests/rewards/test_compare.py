@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iqlearn import files
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
 from iqlearn.evaluation import plots
@@ -15,8 +15,10 @@ from iqlearn.networks import encoders
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.policy import Policy
 from iqlearn.networks.soft_q import DiscreteSoftQ
-from iqlearn.rewards import DistilledReward, Ends, RecoveredReward
+from iqlearn.rewards.base import Ends
 from iqlearn.rewards.compare import compare, distilled, material, numbered, refitted
+from iqlearn.rewards.distil import DistilledReward
+from iqlearn.rewards.recovered import RecoveredReward
 
 GRID = Environment.of("iqlearn.envs:iqlearn/GridWorld-v0", {"size": 4})
 KINDS = ("expert", "random", "noisy")

@@ -9,9 +9,9 @@ from iqlearn.errors import InputError
 from iqlearn.networks import encoders
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ
-from iqlearn.rewards import DistilledReward, Ends, RecoveredReward
-from iqlearn.rewards.base import of_task, rows_at
-from iqlearn.rewards.distil import check_kind
+from iqlearn.rewards.base import Ends, of_task, rows_at
+from iqlearn.rewards.distil import DistilledReward, check_kind
+from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 
 SPEC = TaskSpec(ArraySpec((3,)), Bounds((-2.0, -1.0), (2.0, 1.0)))

@@ -7,21 +7,19 @@ is one file, with its settings, its losses, `init` and `update`, and one line in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
 from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations, Source
-from iqlearn.errors import InputError, require_types
+from iqlearn.errors import InputError, require_not_negative, require_positive, require_types
 from iqlearn.networks.distributions import ActionDistribution
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
-
-S = TypeVar("S")
 
 
 class TrainState(eqx.Module):
@@ -49,9 +47,23 @@ class Implied(NamedTuple):
     """Whether a true end leads to an absorbing state of value ±r_max/(1−γ)."""
 
 
-@runtime_checkable
-class Algorithm(Protocol):
-    """Settings of an algorithm, and the pure functions of them that training calls."""
+@dataclass(frozen=True)
+class Algorithm:
+    """Settings of an algorithm, and the pure functions of them that training calls. These settings every one has."""
+
+    batch_size: int = 32
+    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
+    learning_rate: float = 3e-4
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """Decoupled decay of the weight matrices in each update, times the learning rate."""
+    scaling: Scaling = "none"
+    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
+    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
+    saturation: float = 0.0
+    """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
+    reason: str = field(default="", compare=False)
+    """Why `recommended` chose these settings; empty where it did not."""
 
     name: ClassVar[str]
     """Key in the registry and in `config.json`."""
@@ -59,23 +71,35 @@ class Algorithm(Protocol):
     """Name on the command line, the same for discrete and continuous actions."""
     discrete: ClassVar[bool]
     """Whether it is for discrete actions."""
-    acts: ClassVar[Literal["never", "may", "must"]]
-    """Whether it learns offline only, offline or online, or online only."""
-    hooks: ClassVar[tuple[str, ...]]
+    acts: ClassVar[str] = "may"
+    """Whether it acts while it learns: never (offline only), may, or must (online only)."""
+    hooks: ClassVar[tuple[str, ...]] = ()
     """Methods of extensions that its update calls."""
+    state_only: ClassVar[bool] = False
+    """Whether it does not read the expert's actions."""
+    extensions: ClassVar[tuple[Extension, ...]] = ()
+    """Optional parts of the method."""
 
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def scaling(self) -> Scaling: ...
-    @property
-    def saturation(self) -> float: ...
-    @property
-    def state_only(self) -> bool: ...
-    @property
-    def extensions(self) -> tuple[Extension, ...]: ...
-    @property
-    def reason(self) -> str: ...
+    def __post_init__(self) -> None:
+        require_types(self)
+        require_positive(self, "batch_size", "learning_rate")
+        require_not_negative(self, "weight_decay", "saturation")
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        raise NotImplementedError
+
+    def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step. `batch` is a `Batch`, or `Rewarded` for algorithms that read the reward."""
+        raise NotImplementedError
+
+    def policy(self, state: TrainState) -> SoftQ:
+        """The model that acts and judges."""
+        return state.model
+
+    def reward(self, model: SoftQ) -> Implied | None:
+        """The reward that the model implies; none where the algorithm learns none."""
+        return None
 
     def check(self, learner_rows: bool) -> None:
         """Refuse settings without effect. `learner_rows`: whether batches hold transitions of the learner.
@@ -83,23 +107,6 @@ class Algorithm(Protocol):
         Raises:
             InputError: a setting has no effect.
         """
-        ...
-
-    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
-        ...
-
-    def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step. `batch` is a `Batch`, or `Rewarded` for algorithms that read the reward."""
-        ...
-
-    def policy(self, state: TrainState) -> SoftQ:
-        """The model that acts and judges."""
-        ...
-
-    def reward(self, model: SoftQ) -> Implied | None:
-        """The reward that the model implies; none where the algorithm learns none."""
-        ...
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> Algorithm:
@@ -109,7 +116,7 @@ class Algorithm(Protocol):
             learner_rows: whether batches hold transitions of the learner.
             given_reward: whether an extension gives the reward.
         """
-        ...
+        return cls(**changes)
 
 
 class Behaviour(NamedTuple):

@@ -2,78 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms.base import Implied, TrainState
+from iqlearn.algorithms.base import Algorithm, TrainState
 from iqlearn.errors import (
     require,
     require_discount,
     require_not_negative,
     require_positive,
     require_share,
-    require_types,
 )
-from iqlearn.networks.descent import norm, optimizer, polyak, rate_left, step_down
+from iqlearn.networks.descent import optimizer, polyak, rate_left, step_down
 from iqlearn.networks.distributions import Squash
-from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import MLP, Ensemble, Network
-from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ, Drawn, SoftQ
+from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ, Drawn
 from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
 
 stop = jax.lax.stop_gradient
 Inputs = Float[Array, "n inputs"]
-Ends = Float[Array, " n"] | float
+Loss = Callable[[Any], tuple[Scalar, Metrics]]
+"""The loss of a model, with figures."""
 
 
 @dataclass(frozen=True)
-class Learning:
-    """Settings of every learner."""
-
-    batch_size: int = 32
-    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
-    learning_rate: float = 3e-4
-    """Learning rate of Adam."""
-    weight_decay: float = 0.0
-    """Decoupled decay of the weight matrices in each update, times the learning rate."""
-    scaling: Scaling = "none"
-    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
-    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
-    saturation: float = 0.0
-    """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
-    reason: str = field(default="", compare=False)
-    """Why `recommended` chose these settings; empty where it did not."""
-
-    acts: ClassVar[str] = "may"
-    state_only: ClassVar[bool] = False
-    extensions: ClassVar[Any] = ()
-    hooks: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require_positive(self, "batch_size", "learning_rate")
-        require_not_negative(self, "weight_decay", "saturation")
-
-    def check(self, learner_rows: bool) -> None:
-        """Every setting has an effect."""
-
-    def reward(self, model: SoftQ) -> Implied | None:
-        """None: no reward is learnt."""
-        return None
-
-    @classmethod
-    def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> Any:
-        """The defaults, with these changes."""
-        return cls(**changes)
-
-
-@dataclass(frozen=True)
-class SoftLearning(Learning):
+class SoftLearning(Algorithm):
     """Settings of every learner of a soft Q-function."""
 
     gamma: float = 0.99
@@ -83,6 +44,8 @@ class SoftLearning(Learning):
     target_rate: float = 0.0
     """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
 
+    spectral_norm: ClassVar[bool] = False
+    """Whether the layers of Q are limited to a spectral norm of 1."""
     judge: ClassVar[str]
     """The setting that holds the layers of Q."""
 
@@ -115,17 +78,33 @@ class QLearning(SoftLearning):
         used = self.target_rate > 0.0 or self.target_period == 1
         require(used, "target_period", self.target_period, "1 without a target network (target_rate 0)")
 
-    def policy(self, state: TrainState) -> DiscreteSoftQ:
-        """The model as it is."""
-        return state.model
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        shape = self.temperature, self.output_scale, self.spectral_norm
+        model = DiscreteSoftQ(task, self.network, self.members, encoder, key, *shape)
+        return begin(self, model, model.net, model.net if self.target_rate > 0.0 else None)
 
 
-def begin_q(s: QLearning, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey, spectral: bool = False) -> TrainState:
-    """The state of a Q-network before its first update."""
-    model = DiscreteSoftQ(task, s.network, s.members, encoder, key, s.temperature, s.output_scale, spectral)
-    target = model.net if s.target_rate > 0.0 else None
-    opt_state = optimizer(s.learning_rate, s.weight_decay).init(model.net)
-    return TrainState(model, target, opt_state, jnp.zeros((), jnp.int32), {})
+def begin(s: Algorithm, model: Any, part: Any, target: Any = None) -> TrainState:
+    """The state before the first update, where one part of the model is optimised."""
+    return TrainState(
+        model, target, optimizer(s.learning_rate, s.weight_decay).init(part), jnp.zeros((), jnp.int32), {}
+    )
+
+
+def descend(
+    s: Algorithm, state: TrainState, part: Callable[[Any], Any], loss: Loss, share: Scalar | float = 1.0
+) -> tuple[TrainState, Metrics]:
+    """The state after one gradient step of that part of the model, with a share of the learning rate."""
+
+    def of_part(net: Any) -> tuple[Scalar, Metrics]:
+        return loss(eqx.tree_at(part, state.model, net))
+
+    (value, metrics), gradient = jax.value_and_grad(of_part, has_aux=True)(part(state.model))
+    optimiser = optimizer(s.learning_rate, s.weight_decay)
+    net, opt_state = step_down(optimiser, gradient, part(state.model), state.opt_state, share)
+    state = replace(state, model=eqx.tree_at(part, state.model, net), opt_state=opt_state, step=state.step + 1)
+    return state, {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradient)}
 
 
 def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -> tuple[Array, Array]:
@@ -137,23 +116,14 @@ def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -
     return model.member_q(rows.obs), stop(slow.member_q(rows.next_obs))
 
 
-def descend_q(s: QLearning, state: TrainState, loss: Any) -> tuple[TrainState, Metrics]:
-    """The state after one gradient step on `loss(model) -> (scalar, metrics)`."""
-
-    def of_net(net: Ensemble) -> tuple[Scalar, Metrics]:
-        return loss(eqx.tree_at(lambda m: m.net, state.model, net))
-
-    (value, metrics), gradient = jax.value_and_grad(of_net, has_aux=True)(state.model.net)
-    optimiser = optimizer(s.learning_rate, s.weight_decay)
-    net, opt_state = step_down(optimiser, gradient, state.model.net, state.opt_state)
-    step, target = state.step + 1, state.target
-    if target is not None:
-        moved = polyak(target, net, s.target_rate)
-        due = step % s.target_period == 0
+def descend_q(s: QLearning, state: TrainState, loss: Loss) -> tuple[TrainState, Metrics]:
+    """The state after one gradient step of the Q-network, and of the target network where there is one."""
+    state, metrics = descend(s, state, lambda model: model.net, loss)
+    if (target := state.target) is not None:
+        moved = polyak(target, state.model.net, s.target_rate)
+        due = state.step % s.target_period == 0
         target = moved if s.target_period == 1 else jax.tree.map(lambda a, b: jnp.where(due, a, b), moved, target)
-    model = eqx.tree_at(lambda m: m.net, state.model, net)
-    state = replace(state, model=model, target=target, opt_state=opt_state, step=step)
-    return state, {"loss": value, **metrics, "gradient_norm": norm(gradient)}
+    return replace(state, target=target), metrics
 
 
 @dataclass(frozen=True)
@@ -161,7 +131,6 @@ class ActorCritic(SoftLearning):
     """Settings of critics and an actor for continuous actions."""
 
     batch_size: int = 256
-    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     actor_learning_rate: float = 3e-4
     """Learning rate of Adam for the actor."""
     decay_after: int = 0
@@ -193,6 +162,15 @@ class ActorCritic(SoftLearning):
         require_not_negative(self, "decay_after")
         require_positive(self, "actor_learning_rate", "average_rate", "critics")
         require_share(self, "average_rate")
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        shape = self.temperature, self.squash, self.spectral_norm
+        model = ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, key, *shape)
+        critic, actor = self.target_rate > 0.0, self.average_rate < 1.0
+        slow = Slow(model.critic if critic else None, model.actor if actor else None)
+        opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(self), parts(model), strict=True))
+        return TrainState(model, slow, OptStates(*opt_states), jnp.zeros((), jnp.int32), {})
 
     def policy(self, state: TrainState) -> ContinuousSoftQ:
         """The critics, and the averaged actor where there is one."""
@@ -226,16 +204,6 @@ def optimisers(s: ActorCritic) -> tuple[Any, Any, Any]:
     """Of critics, actor and temperature."""
     actor = s.actor_learning_rate
     return optimizer(s.learning_rate, s.weight_decay), optimizer(actor, s.weight_decay), optimizer(actor)
-
-
-def begin_actor_critic(
-    s: ActorCritic, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey, spectral: bool = False
-) -> TrainState:
-    """The state of an actor-critic before its first update."""
-    model = ContinuousSoftQ(task, s.critic, s.critics, s.actor, encoder, key, s.temperature, s.squash, spectral)
-    slow = Slow(model.critic if s.target_rate > 0.0 else None, model.actor if s.average_rate < 1.0 else None)
-    opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(s), parts(model), strict=True))
-    return TrainState(model, slow, OptStates(*opt_states), jnp.zeros((), jnp.int32), {})
 
 
 def with_actor(state: TrainState, actor: MLP) -> TrainState:
@@ -273,11 +241,10 @@ def next_value(
     return jnp.broadcast_to(least, (model.critic.members.layers[0].bias.shape[0], len(inputs)))
 
 
-def finish(
-    s: ActorCritic, state: TrainState, loss: Scalar, metrics: Metrics, gradient: ContinuousSoftQ
-) -> tuple[TrainState, Metrics]:
-    """The state after one step down `gradient`, and its figures."""
+def descend_actor_critic(s: ActorCritic, state: TrainState, loss: Loss) -> tuple[TrainState, Metrics]:
+    """The state after one gradient step of critics, actor and temperature, and of their slow copies."""
     model, slow, share = state.model, state.target, rate_left(s.decay_after, state.step)
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(model)
     steps = zip(optimisers(s), parts(gradient), parts(model), state.opt_state, strict=True)
     moved = [step_down(optimiser, grad, part, opt, share) for optimiser, grad, part, opt in steps]
     if s.target_entropy is None:
@@ -289,7 +256,7 @@ def finish(
         None if slow.critic is None else polyak(slow.critic, model.critic, s.target_rate),
         None if slow.actor is None else polyak(slow.actor, model.actor, s.average_rate),
     )
-    norms = {"critic_gradient_norm": norm(gradient.critic), "actor_gradient_norm": norm(gradient.actor)}
+    norms = {f"{name}_gradient_norm": optax.global_norm(getattr(gradient, name)) for name in ("critic", "actor")}
     opt_state = OptStates(*(opt for _, opt in moved))
     state = replace(state, model=model, target=slow, opt_state=opt_state, step=state.step + 1)
-    return state, {"loss": loss, **metrics, **norms}
+    return state, {"loss": value, **metrics, **norms}

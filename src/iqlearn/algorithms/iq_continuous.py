@@ -15,8 +15,7 @@ from iqlearn.algorithms.common import (
     ActorCritic,
     Inputs,
     actor_loss,
-    begin_actor_critic,
-    finish,
+    descend_actor_critic,
     next_value,
     stop,
     temperature_loss,
@@ -24,12 +23,11 @@ from iqlearn.algorithms.common import (
 from iqlearn.algorithms.objective import BOUNDED, Objective, critic_loss, next_values
 from iqlearn.errors import require
 from iqlearn.networks.descent import between
-from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import ContinuousSoftQ
 from iqlearn.objectives import SoftValues, implied_reward, steepness
 from iqlearn.objectives.iq import ValueTerm
-from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec
+from iqlearn.types import Batch, Metrics, PRNGKey, Scalar
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,9 @@ class IQLearnContinuous(Objective, ActorCritic):
     """
 
     batch_size: int = 256
-    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
     target_rate: float = 0.005
-    """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
     value_term: ValueTerm = "expert_states"
-    """Estimate of (1-γ)·E[V(s0)]: over initial states, expert states, expert transitions, or expert and learner
-    transitions half each (offline: the expert's alone). `least_squares` has no such term."""
     actor_learning_rate: float = 3e-5
-    """Learning rate of Adam for the actor."""
     next_policy: Literal["live", "averaged"] = "live"
     """The actor whose actions give V(s'): the live one or the averaged one."""
 
@@ -89,14 +82,9 @@ class IQLearnContinuous(Objective, ActorCritic):
         }
         return cls(**(values | changes))
 
-    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
-        return begin_actor_critic(self, task, encoder, key, self.spectral_norm)
-
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of critics, actor and temperature."""
-        (loss, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.model, state, batch, key)
-        return finish(self, state, loss, metrics, gradient)
+        return descend_actor_critic(self, state, lambda model: self.loss(model, state, batch, key))
 
     def loss(self, model: ContinuousSoftQ, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Scalar, Metrics]:
         """The critics' and the actor's loss from one sample of the policy, each differentiable in its own part only.
@@ -119,7 +107,7 @@ class IQLearnContinuous(Objective, ActorCritic):
         values = SoftValues(
             q=model.unit_q(inputs, unit),
             v=model.member_v(inputs, stop(drawn)),
-            next_v=next_values(self, next_v, rows.terminal, ends),
+            discounted_next_v=next_values(self, next_v, rows.terminal, ends),
         )
         initial_v, told, teller = None, None, reward_extension(self.extensions)
         if self.value_term == "initial":

@@ -11,16 +11,15 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import TrainState, reward_extension
-from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values, stop
+from iqlearn.algorithms.common import QLearning, descend_q, q_values, stop
 from iqlearn.algorithms.objective import BOUNDED, Objective, critic_loss, next_values
 from iqlearn.errors import require
 from iqlearn.networks.descent import between
-from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import DiscreteSoftQ, of_action
 from iqlearn.objectives import SoftValues, soft_value, steepness
 from iqlearn.objectives.divergences import DivergenceName
-from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, Transitions
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,7 @@ class IQLearn(Objective, QLearning):
     """
 
     divergence: DivergenceName = "chi2"
-    """Divergence between expert and learner: the φ of the objective (IQ-Learn, table 1)."""
     learning_rate: float = 1e-4
-    """Learning rate of Adam."""
     next_value_gradient: bool = True
     """Differentiate V(s') too, as the objective says. It has an effect without a target network."""
 
@@ -69,10 +66,6 @@ class IQLearn(Objective, QLearning):
         found = cls(**(values | changes))
         scale = 1.0 if found.spectral_norm else found.value_bound if learner_rows else found.temperature
         return replace(found, output_scale=changes.get("output_scale", scale))
-
-    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
-        return begin_q(self, task, encoder, key, self.spectral_norm)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step on −J(Q)."""

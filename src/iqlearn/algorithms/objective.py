@@ -51,7 +51,7 @@ class Objective(SoftLearning):
     gradient_penalty: float | None = None
     """Weight of the penalty on gradients of Q above 1, between expert and learner transitions. By default 10 with `w1`,
     unless `spectral_norm` is set, and 0 with others."""
-    spectral_norm: bool = False
+    spectral_norm: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
     """Divide each weight matrix by its largest singular value where that exceeds 1. Networks of relu, tanh or elu are
     then 1-Lipschitz in their inputs; silu adds a factor of 1.1 for each hidden layer."""
     state_only: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -141,7 +141,7 @@ def critic_loss(
     if told is None:
         losses = jax.vmap(of_member)(expert, visited, expert.v if initial_v is None else initial_v)
     else:
-        losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, told, values.next_v)
+        losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, told, values.discounted_next_v)
     reward = implied_reward(expert)
     metrics = {"expert_reward": jnp.mean(reward)}
     if values.q.shape[1] > experts:

@@ -14,16 +14,15 @@ from iqlearn.algorithms.base import TrainState
 from iqlearn.algorithms.common import (
     ActorCritic,
     actor_loss,
-    begin_actor_critic,
-    finish,
+    descend_actor_critic,
     next_value,
     temperature_loss,
 )
-from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.encoders import Scaling
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import ContinuousSoftQ
 from iqlearn.objectives import discounted, soft_td_loss
-from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, TaskSpec, Transitions
+from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, Transitions
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,20 @@ class SAC(ActorCritic):
     temperature: float = 0.2
     """Weight of the entropy in the soft value; the start of a learnt temperature."""
     target_entropy: float | None = -1.0
-    """Target entropy for each dimension of an action that is scaled to [-1, 1]. The temperature is learnt to reach it;
-    none keeps the temperature fixed."""
     average_rate: float = 0.005
-    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
-    the actor itself."""
     critics: int = 2
     """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
-    """Layers of the critics."""
     scaling: Scaling = "standard"
-    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
-    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
 
     name: ClassVar[str] = "sac"
     family: ClassVar[str] = "expert"
     acts: ClassVar[str] = "must"
 
-    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
-        return begin_actor_critic(self, task, encoder, key)
-
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of critics, actor and temperature."""
-
-        def loss(model: ContinuousSoftQ) -> tuple[Scalar, Metrics]:
-            return td_loss(self, model, state, batch.transitions, batch.reward, key)
-
-        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.model)
-        return finish(self, state, value, metrics, gradient)
+        rows, reward = batch.transitions, batch.reward
+        return descend_actor_critic(self, state, lambda model: td_loss(self, model, state, rows, reward, key))
 
 
 def td_loss(

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import TrainState
-from iqlearn.algorithms.common import QLearning, begin_q, descend_q, q_values
-from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.algorithms.common import QLearning, descend_q, q_values
+from iqlearn.networks.encoders import Scaling
 from iqlearn.networks.mlp import Network
 from iqlearn.networks.soft_q import DiscreteSoftQ, of_action
 from iqlearn.objectives import discounted, soft_td_loss, soft_value
-from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, TaskSpec, Transitions
+from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, Transitions
 
 
 @dataclass(frozen=True)
@@ -23,26 +23,16 @@ class SoftQLearning(QLearning):
     """Soft Q-learning (Haarnoja et al., ICML 2017): soft value iteration by temporal differences."""
 
     temperature: float = 0.05
-    """Weight of the entropy in the soft value."""
     batch_size: int = 128
     """Transitions of an update."""
     learning_rate: float = 1e-3
-    """Learning rate of Adam."""
     target_rate: float = 0.01
-    """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
     scaling: Scaling = "standard"
-    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
-    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     network: Network = Network((64, 64), "tanh")
-    """Layers of the Q-network."""
 
     name: ClassVar[str] = "softq"
     family: ClassVar[str] = "expert"
     acts: ClassVar[str] = "must"
-
-    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
-        return begin_q(self, task, encoder, key)
 
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step on the soft Bellman error."""

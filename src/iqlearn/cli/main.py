@@ -41,7 +41,7 @@ SHORT = {
     "Interaction": ("num_envs",),
     "Objective": ("divergence", "value_term", "state_only"),
     "SoftLearning": ("gamma", "temperature"),
-    "Learning": ("learning_rate", "batch_size"),
+    "Algorithm": ("learning_rate", "batch_size"),
 }
 """The settings in the short help, by the class that declares them."""
 NOT_FLAGS = ("steps", "extensions", "reason")
@@ -205,7 +205,8 @@ class Parser(argparse.ArgumentParser):
                 self.add_fields(hints[name], value, f"layers of the {name}", f"{name}.", everything)
                 continue
             shown = everything or (not prefix and any(name in names for names in SHORT.values()))
-            texts = (classes[k.__name__][name][1] for k in kind.__mro__ if name in classes.get(k.__name__, ()))
+            declaring = (classes[k.__name__] for k in kind.__mro__ if name in classes.get(k.__name__, ()))
+            texts = filter(None, (lines[name][1] for lines in declaring))  # where only the default is another, none
             self.add(prefix + name, hints[name], next(texts) if shown else "", value, group)
 
     def add_all(self, settings: Any, everything: bool) -> None:

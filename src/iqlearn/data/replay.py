@@ -67,7 +67,7 @@ class NewTransitions(eqx.Module):
 
     @classmethod
     def of(cls, steps: Sequence[Any]) -> NewTransitions:
-        """Steps of several environments, one environment after the other, padded to a few sizes only.
+        """Steps of several environments, one environment after the other.
 
         A step is a named tuple of `obs`, `action`, `next_obs`, `reward`, `terminal` and `ended`, one row an
         environment.
@@ -79,7 +79,7 @@ class NewTransitions(eqx.Module):
         before = np.concatenate([[0], np.cumsum(closing.ravel())[:-1]])
         frame = (np.arange(copies * length) + before).reshape(copies, length)
         count = copies * length + int(closing.sum())
-        room = -(-count // (copies * length)) * copies * length
+        room = 2 * copies * length  # each transition may end an episode: one size, so that programs are shared
 
         def frames(obs: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
             filled = np.zeros((room, *obs.shape[2:]), obs.dtype)
@@ -93,14 +93,6 @@ class NewTransitions(eqx.Module):
         reward = flat(step.reward).astype(np.float32)
         observed = jax.tree.map(frames, step.obs, step.next_obs)
         return cls(observed, flat(frame).astype(np.int32), flat(step.action), reward, flat(step.terminal), count)
-
-    def padded(self, room: int) -> NewTransitions:
-        """With room for that many frames."""
-
-        def pad(x: np.ndarray) -> np.ndarray:
-            return np.pad(x, ((0, room - len(x)), *((0, 0) for _ in x.shape[1:])))
-
-        return replace(self, frames=jax.tree.map(pad, self.frames))
 
 
 class Replay(eqx.Module):

@@ -131,11 +131,6 @@ def polyak(target: Model, model: Model, rate: float) -> Model:
     return jax.tree.map(lambda old, new: old + rate * (new - old), target, model)
 
 
-def norm(tree: Any) -> Scalar:
-    """Euclidean norm of all arrays of a tree together."""
-    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
-
-
 def between(expert: Rows, visited: Rows, key: PRNGKey) -> Rows:
     """A random point between each expert row and a random visited row. Integers are those of the nearer row."""
     share_key, other_key = jr.split(key)

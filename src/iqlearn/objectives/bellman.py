@@ -37,6 +37,6 @@ def discounted(
     return gamma * jnp.where(terminal, end_value, next_v)
 
 
-def soft_td_loss(q: Float[Array, " n"], reward: Float[Array, " n"], next_v: Float[Array, " n"]) -> Scalar:
-    """½·E[(Q(s,a) − r − γV(s'))²] with a fixed target; `next_v` is γV(s') from `discounted`."""
-    return 0.5 * jnp.mean((q - jax.lax.stop_gradient(reward + next_v)) ** 2)
+def soft_td_loss(q: Float[Array, " n"], reward: Float[Array, " n"], discounted_next_v: Float[Array, " n"]) -> Scalar:
+    """½·E[(Q(s,a) − r − γV(s'))²] with a fixed target; `discounted_next_v` is γV(s') from `discounted`."""
+    return 0.5 * jnp.mean((q - jax.lax.stop_gradient(reward + discounted_next_v)) ** 2)

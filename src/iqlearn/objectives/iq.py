@@ -22,13 +22,13 @@ class SoftValues(NamedTuple):
     """Q(s, a)"""
     v: Float[Array, "*members n"]
     """V(s)"""
-    next_v: Float[Array, "*members n"]
+    discounted_next_v: Float[Array, "*members n"]
     """γV(s'). After a true end it is γ times the value of the absorbing state, or 0 (see `bellman.discounted`)."""
 
 
 def implied_reward(values: SoftValues) -> Float[Array, "*members n"]:
     """The one reward that makes this Q soft-optimal: the inverse soft Bellman operator, Q(s,a) − γV(s')."""
-    return values.q - values.next_v
+    return values.q - values.discounted_next_v
 
 
 def value_term(
@@ -48,15 +48,15 @@ def value_term(
         return (1.0 - gamma) * jnp.mean(initial_v)
     if name == "expert_states":
         return (1.0 - gamma) * jnp.mean(expert.v)
-    of_expert = jnp.mean(expert.v - expert.next_v)
-    return of_expert if name == "expert" else 0.5 * (of_expert + jnp.mean(visited.v - visited.next_v))
+    of_expert = jnp.mean(expert.v - expert.discounted_next_v)
+    return of_expert if name == "expert" else 0.5 * (of_expert + jnp.mean(visited.v - visited.discounted_next_v))
 
 
 def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, value: Scalar) -> Scalar:
     """−J(Q): high reward where the expert went, low return everywhere else. `value` comes from `value_term`.
 
     >>> ones, zeros = jnp.ones(2), jnp.zeros(2)
-    >>> expert = SoftValues(q=ones, v=ones, next_v=zeros)
+    >>> expert = SoftValues(q=ones, v=ones, discounted_next_v=zeros)
     >>> float(iq_loss(expert, expert, lambda reward, _: jnp.mean(reward), jnp.mean(expert.v)))
     0.0
     """
@@ -66,8 +66,8 @@ def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, val
 def least_squares_loss(expert: SoftValues, visited: SoftValues, reward_bound: float) -> Scalar:
     """χ² on the mixture with the visited action in place of the sampled one (LS-IQ, equation 12).
 
-    A squared soft Bellman error with fixed rewards, +r_max on expert and −r_max on visited transitions; `next_v` is a
-    fixed target.
+    A squared soft Bellman error with fixed rewards, +r_max on expert and −r_max on visited transitions. The target
+    `discounted_next_v` is fixed.
     """
     fit = jnp.mean((implied_reward(expert) - reward_bound) ** 2)
     return 0.5 * (fit + jnp.mean((implied_reward(visited) + reward_bound) ** 2))

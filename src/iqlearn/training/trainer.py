@@ -296,8 +296,7 @@ def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
     new = [NewTransitions.of(steps) for steps in taken]
     if len(new) == 1:
         return _extend(replay, new[0])
-    room = max(jax.tree.leaves(part.frames)[0].shape[0] for part in new)
-    return _extend_each(replay, jax.tree.map(lambda *x: np.stack(x), *(part.padded(room) for part in new)))
+    return _extend_each(replay, jax.tree.map(lambda *x: np.stack(x), *new))
 
 
 _extend = jax.jit(Replay.extend, donate_argnums=0)

@@ -6,7 +6,7 @@ import pytest
 import tabular
 from gymnasium.utils.env_checker import check_env
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.envs import worlds
 from iqlearn.envs.gym import Environment
 from iqlearn.envs.worlds.grid import ACTIONS, GridWorld

@@ -6,7 +6,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from iqlearn.data import Demos
+from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.envs.worlds.maze import GOAL, PointMaze
 from iqlearn.types import ArraySpec, Bounds, TaskSpec
