@@ -92,7 +92,7 @@ class Clock(object if OLD else iq.Callback):
             self.peaks.append(peak())
         else:
             learner = training.learners[0]
-            self.work = flops(learner.algorithm, training.groups[0].states, learner.known.expert())
+            self.work = flops(learner.algorithm, training.groups[0].states, learner.demonstrations.expert())
         self.started = time.perf_counter()
 
 

@@ -498,6 +498,7 @@ def test_resume_gives_a_function_the_keyword_arguments_of_the_run(cartpole, tmp_
     shared = {"env_kwargs": {"steps": 7}, "out": tmp_path / "run", "callbacks": [copies], **TINY}
     run = iq.learn(DISCRETE, cartpole, env=make, **shared)
     asked.clear()
+    assert len(run.evaluate(1)) == 1, "the run in memory still has the function"
     iq.resume(copies.copies[0], cartpole, env=make, quiet=True)
     run.evaluate(1, env=make)
     assert asked

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
-import numpy as np
 
 from iqlearn import algorithms
-from iqlearn.algorithms.base import Algorithm, TrainState
+from iqlearn.algorithms.base import Algorithm
 from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment, EnvSource
 from iqlearn.errors import InputError, require
 from iqlearn.extensions import EXTENSIONS
-from iqlearn.files import read_tree, sha256
+from iqlearn.files import sha256
 from iqlearn.rewards.distil import DistilledReward
 from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.runs import folder as run_folder
@@ -28,7 +27,7 @@ from iqlearn.runs.run import Run
 from iqlearn.training.callbacks import Callback, DriftWarning, Progress, RunFolder, working
 from iqlearn.training.learner import Learner, steps_before_updates
 from iqlearn.training.trainer import Trainer
-from iqlearn.types import Bounds, TaskSpec
+from iqlearn.types import Bounds, RewardFunction, TaskSpec
 
 SHORT, LONG = 10_000, 100_000
 """Default `steps`: `LONG` online with continuous actions, else `SHORT`; environment steps online, updates offline."""
@@ -114,37 +113,38 @@ def learn(
     if error is not None:
         told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
         warnings.warn(told, stacklevel=2)
-    check_callbacks(callbacks, True, environment)
     acting = None if mode == "offline" else interaction or Interaction()
     schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
     parts = [visible(settings, part) for part in parts]
     task = joint(part.task_spec() for part in parts) if environment is None else environment.task
     for part in parts:
         part.check_task(task, "the task" if environment is None else environment.name)
-    check(settings, task, acting, schedule.steps)
-    blank: Any = None
-    learners = []
-    room = max(map(len, parts)), max(part.episodes for part in parts)
-    for s, part in zip(several, parts, strict=True):
-        origin = Origin(
-            None if environment is None else environment.to_dict(),
-            part.source,
-            part.path,
-            part.selection,
-            part.sha256(),
-            len(part),
-            part.episodes,
-            int(part.term.sum()),
-        )
-        run = Run(settings, replace(schedule, seed=s), origin, task, blank, acting)
-        learners.append(Learner(run, with_placeholders(part, task), environment, room=room))
-    return begin(learners, callbacks, folder, overwrite, quiet, seeds is not None)
+    runs = [
+        Run(settings, replace(schedule, seed=s), Origin.of(environment, part), task, interaction=acting)
+        for s, part in zip(several, parts, strict=True)
+    ]
+    return begin(runs, parts, None, callbacks, folder, overwrite, quiet, seeds is not None)
 
 
 def begin(
-    learners: list[Learner], callbacks: Callbacks, folder: Path | None, overwrite: bool, quiet: bool, several: bool
+    runs: Sequence[Run],
+    parts: Sequence[Demos | None],
+    reward: RewardFunction | None,
+    callbacks: Callbacks,
+    folder: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    several: bool,
 ) -> Any:
-    """Prepare new runs and train them."""
+    """Check, prepare and train new runs, which differ in seed and demonstrations.
+
+    Raises:
+        InputError: settings or callbacks have no effect or do not fit the task, or the folder is taken.
+    """
+    first = runs[0]
+    check_callbacks(callbacks, first.origin)
+    check(first.settings, first.task, first.interaction, first.schedule.steps)
+    learners = learners_of(runs, parts, reward)
     with working("preparing …", quiet) as tell:
         for learner in learners:
             name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
@@ -155,10 +155,19 @@ def begin(
     folders = [] if folder is None else [folder]
     if folder is not None and several:
         run_folder.claim(folder, overwrite)
-        folders = [folder / f"seed-{learner.run.schedule.seed}" for learner in learners]
+        folders = [folder / f"seed-{run.schedule.seed}" for run in runs]
     for part in folders:
         run_folder.claim(part, overwrite)
     return train(learners, callbacks, folders, quiet, several)
+
+
+def learners_of(
+    runs: Sequence[Run], parts: Sequence[Demos | None], reward: RewardFunction | None = None
+) -> list[Learner]:
+    """A learner for each run, with demonstrations that are padded to the size of the largest."""
+    room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
+    known = (part and part.with_placeholders(run.task) for run, part in zip(runs, parts, strict=True))
+    return [Learner(run, part, reward, room) for run, part in zip(runs, known, strict=True)]
 
 
 def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
@@ -208,22 +217,18 @@ def train_expert(
     if settings.family != algorithms.EXPERT:
         told = f"settings is {type(settings).__name__}, which learns from demonstrations"
         raise InputError(f"{told}; expected iq.SoftQLearning() or iq.SAC(), or call iq.learn.")
-    check_callbacks(callbacks, False, environment)
-    acting = interaction or Interaction()
-    schedule = Schedule(
-        default_steps(settings, "online") if steps is None else steps, evaluations, eval_episodes, sampled, seed
-    )
-    check(settings, task, acting, schedule.steps)
-    origin, paid = Origin(environment.to_dict(), None), None
+    steps = default_steps(settings, "online") if steps is None else steps
+    schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
+    origin, paid = Origin(environment, None), None
     if reward is not None:
         path = Path(reward)
         if folder is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
             raise InputError(f"--out {folder} holds the reward that --reward names; choose another folder.")
-        paid = load_reward(path, task).at_discount(settings.gamma)
-        origin = replace(origin, reward=str(path.resolve()), reward_sha256=reward_sha256(path))
-    blank: Any = None
-    run = Run(settings, schedule, origin, task, blank, acting)
-    return begin([Learner(run, None, environment, paid)], callbacks, folder, overwrite, quiet, False)
+        found, digest = load_reward(path, task)
+        paid = found.at_discount(settings.gamma)
+        origin = replace(origin, reward=str(path.resolve()), reward_sha256=digest)
+    run = Run(settings, schedule, origin, task, interaction=interaction or Interaction())
+    return begin([run], [None], paid, callbacks, folder, overwrite, quiet, False)
 
 
 def resume(
@@ -254,21 +259,20 @@ def resume(
     if len(given) != len(folders):
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
-    learners: list[Learner] = []
-    runs = [Run.load(path) for path in folders]
-    room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
-    for run, path, part in zip(runs, folders, given, strict=True):
-        checkpoint = path / run_folder.CHECKPOINT
-        if not checkpoint.is_file():
+    runs, parts, paid = [Run.load(path) for path in folders], [], None
+    for i, (path, part) in enumerate(zip(folders, given, strict=True)):
+        if not (path / run_folder.CHECKPOINT).is_file():
             told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
             raise InputError(f"{told}; expected a run that was trained with --out (in Python out=...).")
-        environment = run.origin.environment if env is None else run.environment(env)
-        check_callbacks(callbacks, run.origin.demos is not None, environment)
-        known = None if run.origin.demos is None else with_placeholders(demos_of(run, path, part), run.task)
+        run = runs[i]
+        if env is not None:
+            run = runs[i] = replace(run, origin=replace(run.origin, environment=run.environment(env)))
+        check_callbacks(callbacks, run.origin)
+        parts.append(None if run.origin.demos is None else demos_of(run, path, part))
         paid = None if run.origin.reward is None else same_reward(run, path)
-        learner = Learner(run, known, environment, paid, room)
-        restore(learner, checkpoint)
-        learners.append(learner)
+    learners = learners_of(runs, parts, paid)
+    for learner, path in zip(learners, folders, strict=True):
+        learner.restore(path / run_folder.CHECKPOINT)
     # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on alone.
     stands: dict[int, dict[Path, Learner]] = {}
     for path, learner in zip(folders, learners, strict=True):
@@ -279,21 +283,6 @@ def resume(
         if any(found[path].result["status"] == "interrupted" for path in part):
             break
     return [*found.values()] if several else found[folders[0]]
-
-
-def restore(learner: Learner, checkpoint: Path) -> None:
-    """Bring a learner to where its checkpoint stands."""
-    state: TrainState = read_tree(checkpoint, learner.state, "['state']")
-    done = int(read_tree(checkpoint, np.int32(0), "['done']"))
-    learner.state, learner.done = state, done
-    learner.connect()
-    try:
-        saved = read_tree(checkpoint, learner.source.saved(), "['source']", any_shape=True)
-        learner.source = learner.source.restored(saved)
-    except ValueError as error:
-        raise InputError(f"{checkpoint} holds another replay ({error}); expected the run's own.") from error
-    rows = [row for row in learner.run.rows if (row["step"] or 0) <= done]
-    learner.run = replace(learner.run, rows=rows, state=state)
 
 
 def recommended(
@@ -407,16 +396,16 @@ def environment_of(
     return environment, None
 
 
-def check_callbacks(callbacks: Callbacks, demonstrated: bool, environment: Environment | None) -> None:
+def check_callbacks(callbacks: Callbacks, origin: Origin) -> None:
     """Refuse callbacks that read the occupancy distance where there is none.
 
     Raises:
         InputError: there is one.
     """
     for callback in callbacks:
-        if getattr(callback, "needs_distance", False) and not (demonstrated and environment):
-            missing = "an environment" if demonstrated else "demonstrations"
-            raise InputError(f"{type(callback).__name__} has no effect without {missing}; expected none, leave it out.")
+        if getattr(callback, "needs_distance", False) and (origin.demos is None or origin.environment is None):
+            lacking = "demonstrations" if origin.demos is None else "an environment"
+            raise InputError(f"{type(callback).__name__} has no effect without {lacking}; expected none, leave it out.")
 
 
 def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
@@ -452,11 +441,11 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     if interaction is None:
         return
     for extension in settings.extensions:
-        part = getattr(extension, "part", interaction.round_steps)  # steps between two calls of `after_round`
+        part = extension.round_steps or interaction.steps_per_round
         wanted = f"at most {part}, the steps of a round of {extension.name}"
-        require(interaction.round_steps <= part, "round_steps", interaction.round_steps, wanted)
+        require(interaction.steps_per_round <= part, "round_steps", interaction.round_steps, wanted)
     phase, first = steps_before_updates(settings, interaction)
-    least = first + interaction.round_steps + math.ceil(1.0 / interaction.update_ratio)
+    least = first + interaction.steps_per_round + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])
     require(steps >= least, "steps", steps, f"at least {least}: there is no update in the first {first} ({parts})")
     require(
@@ -476,11 +465,6 @@ def visible(settings: Algorithm, demos: Demos) -> Demos:
     return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
 
 
-def with_placeholders(demos: Demos, task: TaskSpec) -> Demos:
-    """Demonstrations to train on: placeholders take the place of actions that are not read."""
-    return demos.placeholders(task) if demos.act is None else demos
-
-
 def demos_of(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
     """The demonstrations that a run saw: those given, else read again from where they came.
 
@@ -494,16 +478,19 @@ def demos_of(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
         except InputError as error:
             raise InputError(f"{folder} learns from demonstrations: {error}") from error
     demos = visible(run.settings, demos)
-    if demos.sha256() != origin.sha256:
-        raise InputError(
-            f"{demos.source} is not what {folder} began with; expected SHA-256 {origin.sha256[:12]}…, "
-            f"found {demos.sha256()[:12]}…."
-        )
+    require_same(demos.source, folder, origin.sha256, demos.sha256())
     return demos
 
 
-def load_reward(path: str | Path, task: TaskSpec) -> RecoveredReward | DistilledReward:
-    """The reward of a run folder, or a distilled one of a file.
+def require_same(what: str, folder: Path, expected: str, found: str, remedy: str = "") -> None:
+    """Raise `InputError` unless two SHA-256 agree."""
+    if found != expected:
+        digests = f"expected SHA-256 {expected[:12]}…, found {found[:12]}…"
+        raise InputError(f"{what} is not what {folder} began with; {digests}{remedy}.")
+
+
+def load_reward(path: str | Path, task: TaskSpec) -> tuple[RecoveredReward | DistilledReward, str]:
+    """The reward of a run folder, or a distilled one of a file, and the SHA-256 of what holds it.
 
     Raises:
         InputError: there is neither, or the reward is of another task.
@@ -518,12 +505,7 @@ def load_reward(path: str | Path, task: TaskSpec) -> RecoveredReward | Distilled
         raise InputError(
             f"The reward at {path} is of a task with {reward.spec}; expected {task}, as the environment has."
         )
-    return reward
-
-
-def reward_sha256(path: Path) -> str:
-    """SHA-256 of a run folder's model, or of the file of a distilled reward."""
-    return sha256(path / run_folder.MODEL if path.is_dir() else path)
+    return reward, sha256(path / run_folder.MODEL if path.is_dir() else path)
 
 
 def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:
@@ -532,11 +514,7 @@ def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:
     Raises:
         InputError: it is gone, or another one.
     """
-    path, settings = Path(str(run.origin.reward)), cast(Any, run.settings)
-    reward, expected = load_reward(path, run.task), run.origin.reward_sha256
-    if (found := reward_sha256(path)) != expected:
-        raise InputError(
-            f"The reward at {path} is not what {folder} began with; expected SHA-256 {expected[:12]}…, "
-            f"found {found[:12]}…; put the old one back, or begin anew with iqlearn expert."
-        )
-    return reward.at_discount(settings.gamma)
+    reward, found = load_reward(str(run.origin.reward), run.task)
+    remedy = "; put the old one back, or begin anew with iqlearn expert"
+    require_same(f"The reward at {run.origin.reward}", folder, run.origin.reward_sha256, found, remedy)
+    return reward.at_discount(cast(Any, run.settings).gamma)

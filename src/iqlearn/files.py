@@ -106,12 +106,9 @@ def read_tree(path: Path, like: Tree, part: str = "", any_shape: bool = False) -
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [part + jax.tree_util.keystr(where) for where, _ in leaves]
     _require(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            there = set(file.keys())
-            arrays = [file.get_tensor(name) if name in there else None for name in names]
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged; expected safetensors written by iqlearn train.") from error
+    with _tensors(path) as file:
+        there = set(file.keys())
+        arrays = [file.get_tensor(name) if name in there else None for name in names]
     found = []
     for name, (_, leaf), array in zip(names, leaves, arrays, strict=True):
         if array is None or (not any_shape and array.shape != leaf.shape):
@@ -129,11 +126,8 @@ def read_about(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise InputError(f"No file {path}; expected one written by iqlearn.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged, or of another kind; expected safetensors written by iqlearn.") from error
+    with _tensors(path) as file:
+        return dict(file.metadata() or {})
 
 
 def sha256(path: Path) -> str:
@@ -145,6 +139,20 @@ def sha256(path: Path) -> str:
     _require(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _tensors(path: Path) -> Iterator[Any]:
+    """An open file of safetensors.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged, or of another kind; expected safetensors written by iqlearn.") from error
 
 
 def _require(path: Path) -> None:

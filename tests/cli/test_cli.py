@@ -68,7 +68,7 @@ def test_train_writes_the_run_folder(trained, cartpole):
     part = cartpole.take(3, seed=0).subsample(2, seed=0)
     assert config["origin"]["sha256"] == part.sha256()
     assert (config["origin"]["transitions"], config["origin"]["episodes"]) == (len(part), 3)
-    assert config["origin"]["env"] == {"id": "CartPole-v1", "kwargs": {}}
+    assert config["origin"]["environment"] == {"id": "CartPole-v1", "kwargs": {}}
     assert {"python", "jax", "iqlearn"} <= set(config["versions"])
 
 
@@ -96,7 +96,7 @@ def test_evaluate_prints_json(trained, printed):
 def test_the_result_holds_the_returns_of_the_last_evaluation(trained):
     """They are those of the most likely actions in the episodes of that purpose."""
     run, evaluator = iq.Run.load(trained), Evaluator("CartPole-v1")
-    returns = evaluator.returns(run.played, 2, reset_seed("evaluation", 0))
+    returns = evaluator.returns(run.player(), 2, reset_seed("in_training", 0))
     evaluator.close()
     assert returns.tolist() == files.read_json(trained / "result.json")["returns"]
 
@@ -113,7 +113,7 @@ def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(tr
     iqlearn("evaluate", trained, "--episodes", 2, "--json")
     iqlearn("demos", "collect", trained, "--episodes", 2, "--out", tmp_path / "a.npz")
     iqlearn("reward", trained, "--rollouts", "expert", "--episodes", 2, "--out", tmp_path / "judged", "--json")
-    begun.append(range(reset_seed("evaluation", 0), reset_seed("evaluation", 0) + 2))
+    begun.append(range(reset_seed("in_training", 0), reset_seed("in_training", 0) + 2))
     assert len(begun) == 4
     assert len({seed for seeds in begun for seed in seeds}) == 8
 
@@ -392,7 +392,7 @@ def test_arguments_of_the_environment(tmp_path, printed, capsys):
     ]
     out = tmp_path / "expert"
     iqlearn("expert", *env[:4], "--out", out, "--steps", 60, "--random-steps", 5, "--round-steps", 5, *SHORT[2:])
-    assert files.read_json(out / "config.json")["origin"]["env"]["kwargs"] == {"size": 4}
+    assert files.read_json(out / "config.json")["origin"]["environment"]["kwargs"] == {"size": 4}
     assert printed("evaluate", out, "--episodes", 1)["episodes"] == 1
     iqlearn("demos", "collect", out, "--out", tmp_path / "grid.npz", "--episodes", 1)
     assert "names no environment" in capsys.readouterr().err

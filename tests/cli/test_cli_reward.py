@@ -110,14 +110,16 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
     assert run.result["mean_return"] < -100.0  # what is reported is the environment's own
     batch, paid = remembered(out)
     assert len(paid) == 40
-    np.testing.assert_allclose(paid, api.load_reward(path, run.task).at_discount(run.settings.gamma)(batch), atol=1e-5)
+    np.testing.assert_allclose(
+        paid, api.load_reward(path, run.task)[0].at_discount(run.settings.gamma)(batch), atol=1e-5
+    )
 
 
 def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
     """The transitions in the replay of an expert's run, and what each was paid."""
     run = Run.load(folder)
-    learner = Learner(run, None, run.origin.environment)
-    api.restore(learner, folder / "checkpoint.safetensors")
+    learner = Learner(run, None)
+    learner.restore(folder / "checkpoint.safetensors")
     replay: Any = learner.source
     found = replay.replay._rows(jnp.arange(int(replay.replay.size)))
     return jax.tree.map(np.asarray, found.transitions), np.asarray(found.reward)

@@ -102,5 +102,5 @@ def test_an_interrupted_evaluation_leaves_every_seed_as_it_was(cartpole, tmp_pat
         assert run.result["updates"] == 20
         assert [row["step"] for row in run.rows] == [20]
         evaluator = Evaluator("CartPole-v1")
-        assert evaluator.returns(run.played, 1, reset_seed("evaluation", seed)).tolist() == run.result["returns"]
+        assert evaluator.returns(run.player(), 1, reset_seed("in_training", seed)).tolist() == run.result["returns"]
         evaluator.close()

@@ -280,5 +280,5 @@ def test_great_seeds_stay_within_their_purpose(purpose):
 
 
 def test_reset_seeds_are_those_of_earlier_results():
-    assert reset_seed("evaluation", 7) == 1_007_000
+    assert reset_seed("in_training", 7) == 1_007_000
     assert reset_seed("rollouts", 3) == 7_300_000

@@ -48,7 +48,7 @@ def looked(pendulum):
     original = ExpertStates.distance
 
     def judged(self, obs):
-        return original(self, obs) if len(jax.tree.leaves(obs)[0]) != INFERENCE.part // 2 else next(distances)
+        return original(self, obs) if len(jax.tree.leaves(obs)[0]) != INFERENCE.round_steps // 2 else next(distances)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ExpertStates, "distance", judged)

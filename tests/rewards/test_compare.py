@@ -111,7 +111,7 @@ def test_a_distillation_is_measured_on_episodes_that_it_did_not_see(reward, sets
 
 @pytest.mark.usefixtures("quick")
 def test_fewer_than_five_episodes_leave_none_to_measure_a_distillation_on(reward, sets, tmp_path) -> None:
-    few = {"noisy": sets["noisy"].take(1)}
+    few = {"noisy": sets["noisy"].take(2)}
     assert distilled(reward, few, "state", tmp_path)["distilled_pearson"] is None
 
 

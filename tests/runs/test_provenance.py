@@ -10,9 +10,10 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.algorithms import ALGORITHMS
+from iqlearn.envs.gym import Environment
 from iqlearn.errors import require_types
 from iqlearn.extensions import EXTENSIONS
-from iqlearn.runs.provenance import Origin, Schedule, build, settings_of, to_dict, versions
+from iqlearn.runs.provenance import Origin, Schedule, settings_of, to_dict, versions
 
 
 @dataclass
@@ -50,8 +51,9 @@ def test_settings_that_cannot_be_are_told(make, told):
 
 
 def test_rounds_are_whole_numbers_of_steps_of_all_copies():
-    assert iq.Interaction(num_envs=4).round_steps == 52
-    assert iq.Interaction(num_envs=5).round_steps == 50
+    assert iq.Interaction(num_envs=4).steps_per_round == 52
+    assert iq.Interaction(num_envs=5).steps_per_round == 50
+    assert iq.Interaction(num_envs=4).round_steps == 50, "what was set stays"
 
 
 def test_evaluations_are_evenly_spread_and_the_last_one_is_at_the_end():
@@ -138,12 +140,12 @@ def test_damaged_settings_are_told(change, told):
 
 def test_an_origin_comes_back_with_its_selection(cartpole):
     demos = cartpole.take(3, seed=1).subsample(2)
-    origin = Origin({"id": "CartPole-v1", "kwargs": {}}, demos.source, None, demos.selection)
-    found = build(Origin, json.loads(json.dumps(to_dict(origin))))
+    origin = Origin(Environment.of("CartPole-v1"), demos.source, None, demos.selection)
+    found = Origin.from_dict(json.loads(json.dumps(to_dict(origin))))
     assert found == origin
     assert found.environment is not None
     assert (found.title, found.environment.name) == ("CartPole-v1", "CartPole-v1")
-    nameless = replace(origin, env=None)
+    nameless = replace(origin, environment=None)
     assert (nameless.title, nameless.environment) == ("random.npz", None)
 
 

@@ -19,9 +19,9 @@ SETTINGS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, batch_size=4)
 def learner(pendulum):
     environment = Environment.of("Pendulum-v1")
     interaction = iq.Interaction(num_envs=2, random_steps=10, round_steps=10)
-    origin = Origin(environment.to_dict(), pendulum.source)
+    origin = Origin(environment, pendulum.source)
     run = Run(SETTINGS, Schedule(100, seed=1), origin, environment.task, None, interaction)
-    learner = Learner(run, pendulum, environment)
+    learner = Learner(run, pendulum)
     learner.connect()
     learner.begin_episodes()
     yield learner

@@ -75,10 +75,9 @@ class Algorithm:
     """Whether it acts while it learns: never (offline only), may, or must (online only)."""
     hooks: ClassVar[tuple[str, ...]] = ()
     """Methods of extensions that its update calls."""
+    # Settings of some algorithms, and what they are for the others.
     state_only: ClassVar[bool] = False
-    """Whether it does not read the expert's actions."""
     extensions: ClassVar[tuple[Extension, ...]] = ()
-    """Optional parts of the method."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -195,6 +194,11 @@ class Extension:
     def phase(self) -> int:
         """Environment steps before the first update that belong to the extension."""
         return 0
+
+    @property
+    def round_steps(self) -> int | None:
+        """Environment steps of a round of the extension, at least those of a round of acting; none without rounds."""
+        return None
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse a run in which the extension has no effect.

@@ -45,7 +45,6 @@ class SoftLearning(Algorithm):
     """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
 
     spectral_norm: ClassVar[bool] = False
-    """Whether the layers of Q are limited to a spectral norm of 1."""
     judge: ClassVar[str]
     """The setting that holds the layers of Q."""
 
@@ -104,7 +103,7 @@ def descend(
     optimiser = optimizer(s.learning_rate, s.weight_decay)
     net, opt_state = step_down(optimiser, gradient, part(state.model), state.opt_state, share)
     state = replace(state, model=eqx.tree_at(part, state.model, net), opt_state=opt_state, step=state.step + 1)
-    return state, {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradient)}
+    return state, {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
 
 
 def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -> tuple[Array, Array]:
@@ -256,7 +255,7 @@ def descend_actor_critic(s: ActorCritic, state: TrainState, loss: Loss) -> tuple
         None if slow.critic is None else polyak(slow.critic, model.critic, s.target_rate),
         None if slow.actor is None else polyak(slow.actor, model.actor, s.average_rate),
     )
-    norms = {f"{name}_gradient_norm": optax.global_norm(getattr(gradient, name)) for name in ("critic", "actor")}
+    norms = {f"{name}_gradient_norm": optax.tree.norm(getattr(gradient, name)) for name in ("critic", "actor")}
     opt_state = OptStates(*(opt for _, opt in moved))
     state = replace(state, model=model, target=slow, opt_state=opt_state, step=state.step + 1)
     return state, {"loss": value, **metrics, **norms}

@@ -97,9 +97,8 @@ class IQLearnContinuous(Objective, ActorCritic):
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *sources)
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         drawn = model.draw(inputs, draw_key)
-        if self.state_only and not any(
-            extension.gives_actions for extension in self.extensions
-        ):  # a ~ π(·|s) takes the place of the expert's action
+        inferred = any(extension.gives_actions for extension in self.extensions)
+        if self.state_only and not inferred:  # a ~ π(·|s) takes the place of the expert's action
             unit = jnp.concatenate([stop(drawn.unit[:n]), unit[n:]])
         actor = state.target.actor if self.next_policy == "averaged" else None
         next_v = next_value(model, state.target.critic, actor, rows, next_key)
@@ -109,16 +108,16 @@ class IQLearnContinuous(Objective, ActorCritic):
             v=model.member_v(inputs, stop(drawn)),
             discounted_next_v=next_values(self, next_v, rows.terminal, ends),
         )
-        initial_v, told, teller = None, None, reward_extension(self.extensions)
+        initial_v = given = None
         if self.value_term == "initial":
             initial = model.encoder(batch.initial_obs)
             initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
-        if teller is not None:
-            told = teller.reward(state.aux[teller.name], rows)
-        loss, metrics = critic_loss(self, values, n, initial_v, told)
+        if (extension := reward_extension(self.extensions)) is not None:
+            given = extension.reward(state.aux[extension.name], rows)
+        loss, metrics = critic_loss(self, values, n, initial_v, given)
         if self.penalty > 0.0:
             loss += self.penalty * self.roughness(model, inputs, unit, n, penalty_key)
-        judged = stop(jnp.mean(implied_reward(values), axis=0)) if told is None else told
+        judged = stop(jnp.mean(implied_reward(values), axis=0)) if given is None else given
         trust = jnp.clip(1.0 + judged / self.limit, 0.0, 1.0)
         of_actor = actor_loss(model, inputs, drawn)
         metrics |= {"critic_loss": loss, "entropy": -jnp.mean(drawn.log_prob)}
@@ -126,9 +125,8 @@ class IQLearnContinuous(Objective, ActorCritic):
             metrics["squared_error"] = jnp.mean(drawn.policy.distance(unit)[:n])
         for extension in self.extensions:
             if "actor_loss" in extension.needs:
-                further, figures = extension.actor_loss(
-                    state.aux[extension.name], Rows(drawn.policy, inputs, unit, n, trust)
-                )
+                seen = Rows(drawn.policy, inputs, unit, n, trust)
+                further, figures = extension.actor_loss(state.aux[extension.name], seen)
                 of_actor, metrics = of_actor + further, metrics | figures
         metrics["actor_loss"] = of_actor
         return loss + of_actor + temperature_loss(self, model, drawn), metrics

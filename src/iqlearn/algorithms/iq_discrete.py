@@ -85,11 +85,11 @@ class IQLearn(Objective, QLearning):
         initial_v = None
         if self.value_term == "initial":
             initial_v = soft_value(model.member_q(batch.initial_obs), self.temperature)
-        told, teller = None, reward_extension(self.extensions)
-        if teller is not None:
+        given, extension = None, reward_extension(self.extensions)
+        if extension is not None:
             sides = [batch.expert] if batch.visited is None else [batch.expert, batch.visited]
-            told = jnp.concatenate([teller.reward(state.aux[teller.name], side) for side in sides])
-        loss, metrics = critic_loss(self, values, n, initial_v, told)
+            given = jnp.concatenate([extension.reward(state.aux[extension.name], side) for side in sides])
+        loss, metrics = critic_loss(self, values, n, initial_v, given)
         if self.penalty > 0.0:
             loss += self.penalty * self.roughness(model, batch, key)
         chosen = jnp.mean(values.q[:, :n] - values.v[:, :n]) / self.temperature

@@ -123,11 +123,13 @@ def critic_loss(
     values: SoftValues,
     experts: int,
     initial_v: Float[Array, "members m"] | None,
-    told: Float[Array, " n"] | None,
+    given: Float[Array, " n"] | None,
 ) -> tuple[Scalar, Metrics]:
-    """The mean of −J(Q) over the members, or with a given reward of ½·E[(Q(s,a) − r − γV(s'))²].
+    """The mean of −J(Q) over the members, or with a `given` reward of ½·E[(Q(s,a) − r − γV(s'))²].
 
-    The first `experts` columns of `values` are the expert's transitions, the others, if any, the learner's.
+    The first `experts` columns of `values` are the expert's transitions, the others the learner's. Where there are
+    none of the learner's, the expert's take their place: `chi2_mixture` is then `chi2`, the value term `mixture` is
+    `expert`.
     """
     expert = SoftValues(*(x[:, :experts] for x in values))
     visited = SoftValues(*(x[:, experts:] for x in values)) if values.q.shape[1] > experts else expert
@@ -138,10 +140,10 @@ def critic_loss(
         value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
         return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.limit), value)
 
-    if told is None:
+    if given is None:
         losses = jax.vmap(of_member)(expert, visited, expert.v if initial_v is None else initial_v)
     else:
-        losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, told, values.discounted_next_v)
+        losses = jax.vmap(soft_td_loss, in_axes=(0, None, 0))(values.q, given, values.discounted_next_v)
     reward = implied_reward(expert)
     metrics = {"expert_reward": jnp.mean(reward)}
     if values.q.shape[1] > experts:

@@ -10,7 +10,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -278,7 +278,7 @@ def reward(o: Namespace) -> None:
     if o.distil and o.refit:
         raise InputError("--distil and --refit are both given; expected one of them.")
     run, kinds = iq.Run.load(o.dir, o.best), [kind for kind in (o.rollouts or "").split(",") if kind]
-    told, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
+    judged, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
     if demos is None and not kinds:
         if run.origin.title not in BUILTIN:
             raise InputError(f"No demonstrations ship for {run.origin.title}; give --demos FILE or --rollouts KINDS.")
@@ -294,12 +294,12 @@ def reward(o: Namespace) -> None:
         ) from error
     own = api.demos_of(run, o.dir) if o.refit else None
     with working("playing episodes …") as tell:
-        sets = material(environment, run.played, demos, kinds, o.episodes, o.seed)
+        sets = material(environment, run.player(), demos, kinds, o.episodes, o.seed)
         if own is not None:
             tell("fitting a reward …")
-            told = refitted(environment, run.played, told, own, o.refit, o.episodes, o.seed, out)
+            judged = refitted(environment, run.player(), judged, own, o.refit, o.episodes, o.seed, out)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
-        facts = compare(environment, told, sets, out / stem, title)
+        facts = compare(environment, judged, sets, out / stem, title)
         facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}
         if o.distil:
             tell("fitting a reward …")
@@ -348,9 +348,8 @@ def collect(o: Namespace) -> None:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
     run = iq.Run.load(o.dir, o.best)
     environment = run.environment()
-    evaluator = Evaluator(environment)
-    episodes = evaluator.play(run.played, o.episodes, reset_seed("collect", o.seed))
-    evaluator.close()
+    with closing(Evaluator(environment)) as evaluator:
+        episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
     plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
     demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))
     demos.save(o.out)
@@ -380,7 +379,9 @@ def named_env(o: Namespace) -> Any:
     if o.env is None and o.env_arg:
         raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
     environment = None if o.env is None else Environment.of(o.env, dict(map(parse_assignment, o.env_arg or ())))
-    return environment and environment.task and environment
+    if environment is not None:
+        _ = environment.task  # made once: what cannot be made is told now
+    return environment
 
 
 def parse_assignment(word: str) -> tuple[str, Any]:

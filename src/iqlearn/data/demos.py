@@ -192,8 +192,10 @@ class Demos:
         """What is left where the expert could only be watched."""
         return replace(self, act=None)
 
-    def placeholders(self, spec: TaskSpec) -> Demos:
-        """The same transitions with zeros of the task's kind for actions, where nothing may read the expert's."""
+    def with_placeholders(self, spec: TaskSpec) -> Demos:
+        """The same transitions, with zeros of the task's kind where there are no actions."""
+        if self.act is not None:
+            return self
         dtype = np.int64 if spec.discrete else np.float32
         return replace(self, act=np.zeros((len(self), *spec.action_shape), dtype))
 

@@ -65,6 +65,13 @@ class Environment:
             "the environment: several copies of it are needed."
         )
 
+    @property
+    def named(self) -> bool:
+        """Whether a file can hold it: it comes from an id or a specification, not from a function."""
+        return isinstance(self.source, str) or (
+            isinstance(self.source, EnvSpec) and not callable(self.source.entry_point)
+        )
+
     def make(self) -> Env:
         """A new copy of the environment. Errors of a function pass through.
 
@@ -129,11 +136,11 @@ class Environment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values. Of a function only the name is kept."""
-        if isinstance(self.source, str):
-            return {"id": self.name, "kwargs": self.kwargs}
-        if isinstance(self.source, EnvSpec) and not callable(self.source.entry_point):
+        if not self.named:
+            return {"name": self.name, "kwargs": self.kwargs}
+        if isinstance(self.source, EnvSpec):
             return {"spec": self.source.to_json(), "kwargs": self.kwargs}
-        return {"name": self.name, "kwargs": self.kwargs}
+        return {"id": self.name, "kwargs": self.kwargs}
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Environment:

@@ -1,6 +1,7 @@
 """Episodes that a policy plays, and what they pay."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import count
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ Act = Callable[[Obs], Shaped[np.ndarray, "n *act"]]
 
 LANES = 20
 """Episodes played side by side at most, so that the policy is asked for many actions at once."""
-RESET_SEEDS = {"evaluation": 1_000_000, "rollouts": 7_000_000, "evaluate": 1_000_000_000, "collect": 1_500_000_000}
-"""First reset seed by purpose: evaluation during training, rollouts to judge a reward on, evaluation of a finished run,
+RESET_SEEDS = {"in_training": 1_000_000, "rollouts": 7_000_000, "evaluate": 1_000_000_000, "collect": 1_500_000_000}
+"""First reset seed by purpose: evaluation in training, rollouts to judge a reward on, evaluation of a finished run,
 demonstrations collected from one. Training itself resets with smaller seeds."""
 KINDS = ("expert", "random", "noisy")
 
@@ -27,7 +28,7 @@ KINDS = ("expert", "random", "noisy")
 def reset_seed(purpose: str, seed: int) -> int:
     """The first reset seed of that purpose for the user's seed.
 
-    The next user's seed is 1,000 further, 100,000 for rollouts. A purpose has room for 6,000 (evaluation), 9,930
+    The next user's seed is 1,000 further, 100,000 for rollouts. A purpose has room for 6,000 (in_training), 9,930
     (rollouts), 500,000 (evaluate) or 647,483 (collect) of them. A greater one wraps around: it shares episodes with
     another seed, but never with another purpose.
     """
@@ -147,9 +148,8 @@ def rollouts(
             raise InputError(f"No rollouts of kind {kind!r}; expected some of {', '.join(KINDS)}.")
     if episodes < 1:
         raise InputError(f"{episodes} episodes a kind of rollouts; expected at least 1.")
-    evaluator = Evaluator(env)
-    task, played = evaluator.environment.task, {}
-    try:
+    with closing(Evaluator(env)) as evaluator:
+        task, played = evaluator.environment.task, {}
         for kind in dict.fromkeys(kinds):
             first = reset_seed("rollouts", seed) + 10_000 * KINDS.index(kind)
             if kind == "noisy":
@@ -159,8 +159,6 @@ def rollouts(
             else:
                 played[kind] = evaluator.play(policy if kind == "expert" else uniform(task, first), episodes, first)
         return played
-    finally:
-        evaluator.close()
 
 
 def normalised(mean: float | None, expert: float | None, random: float | None) -> float | None:

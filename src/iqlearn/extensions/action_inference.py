@@ -84,7 +84,7 @@ class ActionInference(Extension):
         return self.steps
 
     @property
-    def part(self) -> int:
+    def round_steps(self) -> int:
         """Steps of a round."""
         return self.steps // self.rounds
 
@@ -130,7 +130,7 @@ class ActionInference(Extension):
             return None
         if rounds == 0:
             return Behaviour(model, random=1.0)
-        if done % self.part < self.part // 2:
+        if done % self.round_steps < self.round_steps // 2:
             return Behaviour(model, deterministic=True)
         best = model if rounds < 2 else eqx.tree_at(lambda m: m.actor, model, aux["best"].actor)
         return Behaviour(best)
@@ -143,8 +143,9 @@ class ActionInference(Extension):
         """Judge the newest guess by the states it led to. Make the next guess or, in the last round, keep the best."""
         aux = now.state.aux[self.name]
         newest, best, figures = aux["newest"], aux["best"], {}
-        if now.done >= 2 * self.part:  # a guess has acted
-            judged = jax.tree.map(lambda x: np.asarray(x)[self.part // 2 :], now.source.replay.newest(self.part).obs)
+        if now.done >= 2 * self.round_steps:  # a guess has acted
+            visited = now.source.replay.newest(self.round_steps).obs
+            judged = jax.tree.map(lambda x: np.asarray(x)[self.round_steps // 2 :], visited)
             distance = ExpertStates(now.demos.expert().obs, now.task.obs).distance(judged)
             newest = newest._replace(distance=jnp.float32(distance))
             best = newest if distance < float(best.distance) else best

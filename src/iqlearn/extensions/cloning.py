@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -131,8 +132,8 @@ class Cloning(Extension):
         loss, metrics = self.weight * jnp.mean(distance[:n]), {}
         if self.regularisation > 0.0 and len(rows.inputs) > n:
             visited = jax.tree.map(lambda x: x[n:], rows.policy)
-            held = type(visited)(*jnp.split(stop(aux["clone"])(rows.inputs[n:]), 2, axis=-1)).mode
-            away = visited.distance(held)
+            mean, _ = jnp.split(stop(aux["clone"])(rows.inputs[n:]), 2, axis=-1)
+            away = visited.distance(eqx.tree_at(lambda policy: policy.mean, visited, mean).mode)
             loss += self.regularisation * jnp.mean(rows.trust[n:] * away)
             metrics["clone_distance"] = jnp.mean(away)
         return loss, metrics

@@ -33,7 +33,8 @@ class ModelRollouts(Extension):
     """Give batches transitions of the learner offline, from a linear model of the dynamics. For discrete actions and
     observations of one vector.
 
-    Particles act with the learner's policy in the model. The batch holds every action of every particle. A particle
+    Particles act with the learner's policy in the model. The batch holds every action of every particle, so with the
+    form `inverse` the value term averages over all actions, not over those of the policy. A particle
     starts near a state of the expert, and starts again after a while or when it is far off. A new start is no end of an
     episode: a penalty on leaving the expert's neighbourhood would teach survival instead of imitation.
     """

@@ -156,7 +156,8 @@ class ContinuousSoftQ(eqx.Module):
     def v(self, obs: Obs) -> Float[Array, " n"]:
         """V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)], over two actions one standard deviation on either side of the mean.
 
-        The two sides are the same for every row. The estimate is exact as far as Q is linear in the action.
+        The two actions have the same offset in every row, so that equal states have equal values. The estimate has a
+        bias where Q − τ·log π is curved in the action.
         """
         inputs = self.encoder(obs)
         policy = self.policy(inputs)

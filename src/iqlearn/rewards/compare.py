@@ -71,10 +71,10 @@ def refitted(
         raise InputError("The run names no environment to meet others in; expected one trained with --env.")
     played = rollouts(environment, policy, OTHERS, episodes, FITTED_ON + seed)
     others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
-    expert = expert.placeholders(reward.spec) if kind == "state" and expert.act is None else expert
-    told = reward.refit(expert, others, kind, seed=seed)
-    told.save(out / f"{REFIT.format(kind)}.safetensors")
-    return told
+    expert = expert.with_placeholders(reward.spec) if kind == "state" else expert
+    fitted = reward.refit(expert, others, kind, seed=seed)
+    fitted.save(out / f"{REFIT.format(kind)}.safetensors")
+    return fitted
 
 
 def compare(

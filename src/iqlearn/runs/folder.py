@@ -13,16 +13,22 @@ refit-KIND.json, .png, .safetensors                the same with --refit
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from iqlearn.errors import InputError
-from iqlearn.files import read_json, write_tree
+from iqlearn.files import read_json
 from iqlearn.rewards.base import DISTILLED, REFIT, REWARD
 
 CONFIG, METRICS, RESULT, CURVES = "config.json", "metrics.csv", "result.json", "curves.png"
 MODEL, BEST, CHECKPOINT = "model.safetensors", "best.safetensors", "checkpoint.safetensors"
+JUDGED = tuple(
+    stem.format(kind) + suffix
+    for stem in (REWARD, DISTILLED, REFIT)
+    for kind in ("state", "state-action")
+    for suffix in (".json", ".png", ".safetensors")
+)
+"""What `iqlearn reward` writes."""
 
 
 def claim(folder: Path, overwrite: bool) -> None:
@@ -32,15 +38,11 @@ def claim(folder: Path, overwrite: bool) -> None:
         InputError: it exists and is not empty (unless `overwrite`), it is a file, or it cannot be written.
     """
     vacant(folder, overwrite)
-    stems = (REWARD, *(stem.format(kind) for stem in (DISTILLED, REFIT) for kind in ("state", "state-action")))
-    judged = (stem + suffix for stem in stems for suffix in (".json", ".png", ".safetensors"))
+    names = (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *JUDGED)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *judged)
         for old in (part / name for part in (folder, *seeds_in(folder)) for name in names):
             old.unlink(missing_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); expected a folder for the run, choose another --out."
@@ -89,18 +91,8 @@ def runs_in(folder: Path) -> list[Path]:
 def unfinished(folder: Path) -> bool:
     """Whether a run in the folder, or one of several seeds, was not completed."""
     for part in (folder, *seeds_in(folder)):
-        try:
-            if (
-                read_json(part / RESULT).get("status") in ("running", "interrupted", "stopped", "failed")
-                and (part / CHECKPOINT).is_file()
-            ):
+        with suppress(InputError):
+            status = read_json(part / RESULT).get("status")
+            if status not in ("completed", "diverged") and (part / CHECKPOINT).is_file():
                 return True
-        except InputError:
-            continue
     return False
-
-
-def write_checkpoint(folder: Path, state: Any, source: Any, done: int) -> None:
-    """Write what a run needs to be resumed: its state, what its source holds, and the steps done (environment steps
-    online, updates offline)."""
-    write_tree(folder / CHECKPOINT, {"state": state, "source": source, "done": done})

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 
 from iqlearn.algorithms import ALGORITHMS
+from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment, Vectorization
 from iqlearn.errors import InputError, require, require_not_negative, require_positive, require_types
 from iqlearn.extensions import EXTENSIONS
@@ -66,16 +67,21 @@ class Interaction:
         require_types(self)
         require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
         require_not_negative(self, "random_steps")
-        object.__setattr__(self, "round_steps", -(-self.round_steps // self.num_envs) * self.num_envs)
-        require(self.replay >= self.round_steps, "replay", self.replay, f"room for a round, {self.round_steps} steps")
+        room = f"room for a round, {self.steps_per_round} steps"
+        require(self.replay >= self.steps_per_round, "replay", self.replay, room)
+
+    @property
+    def steps_per_round(self) -> int:
+        """`round_steps`, rounded up to a multiple of `num_envs`."""
+        return -(-self.round_steps // self.num_envs) * self.num_envs
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a run learnt from."""
 
-    env: dict[str, Any] | None
-    """The environment (see `Environment.to_dict`); none where there is none."""
+    environment: Environment | None
+    """Where the policy is evaluated, and online also acts; none where there is none."""
     demos: str | None
     """Where the demonstrations came from; none for an expert."""
     path: str | None = None
@@ -97,10 +103,17 @@ class Origin:
         """The environment, else the demonstrations, for people."""
         return str(self.demos) if self.environment is None else self.environment.name
 
-    @property
-    def environment(self) -> Environment | None:
-        """The environment, if there is one."""
-        return None if self.env is None else Environment.from_dict(self.env)
+    @classmethod
+    def of(cls, environment: Environment | None, demos: Demos) -> Origin:
+        """The environment, and demonstrations as the learner sees them."""
+        facts = demos.source, demos.path, demos.selection, demos.sha256(), len(demos), demos.episodes
+        return cls(environment, *facts, int(demos.term.sum()))
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Origin:
+        """What `to_dict` wrote."""
+        env = plain["environment"]
+        return build(cls, plain | {"environment": None if env is None else Environment.from_dict(env)})
 
 
 def versions() -> dict[str, str]:
@@ -114,6 +127,8 @@ def to_dict(settings: Any) -> dict[str, Any]:
     """A dataclass of settings as plain JSON values, the name of an algorithm or extension first."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Environment):
+            return value.to_dict()
         if is_dataclass(value):
             return to_dict(value)
         return [plain(item) for item in value] if isinstance(value, tuple | list) else value

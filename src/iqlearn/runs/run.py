@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -43,7 +44,7 @@ class Run:
     schedule: Schedule
     origin: Origin
     task: TaskSpec
-    model: Any
+    model: Any = None
     """The model that acts and judges, a `SoftQ`; none before training begins."""
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
@@ -64,10 +65,13 @@ class Run:
         # Training draws from keys of the seed itself.
         return Policy(self.model, reset_seed("evaluate", self.schedule.seed))
 
-    @property
-    def played(self) -> Act:
-        """The policy as evaluations play it: most likely actions, or samples (`Schedule.sampled`), always the same."""
-        return partial(replace(self).policy, deterministic=not self.schedule.sampled)
+    def player(self, sampled: bool | None = None) -> Act:
+        """The policy as evaluations play it, the same in each: samples of it, or its most likely actions.
+
+        By default as in training.
+        """
+        sampled = self.schedule.sampled if sampled is None else sampled
+        return partial(Policy(self.model, reset_seed("evaluate", self.schedule.seed)), deterministic=not sampled)
 
     @property
     def reward(self) -> RecoveredReward:
@@ -84,12 +88,16 @@ class Run:
         return RecoveredReward(implied.model, ends, self.task, implied.limit)
 
     @property
+    def distances(self) -> list[float]:
+        """The occupancy distance of each evaluation that has one."""
+        return [d for row in self.rows if (d := row.get("occupancy_distance")) is not None]
+
+    @property
     def drift(self) -> float:
         """The occupancy distance of the last policy divided by that of the best one (`Run.load(DIR, best=True)`)."""
-        distances = [d for row in self.rows if (d := row.get("occupancy_distance")) is not None]
-        if len(distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
+        if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
             return 1.0
-        return float(max(distances[-1], CLOSEST) / max(min(distances), CLOSEST))
+        return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
 
     def environment(self, env: Any = None) -> Environment:
         """The given environment, else the run's.
@@ -101,8 +109,8 @@ class Run:
         found = own if env is None else Environment.of(env)
         if found is None:
             raise InputError("The run names no environment; expected one, give it with --env (in Python env=...).")
-        if own is not None and own.source is None and callable(found.source) and not found.kwargs:
-            # No file holds a function. It is given again, and the keyword arguments are those of the run.
+        if own is not None and not own.named and not found.named and not found.kwargs:
+            # A function is given again, because no file holds it. The keyword arguments are those of the run.
             found = replace(found, kwargs=own.kwargs)
         if found.task != self.task:
             raise InputError(f"{found.name} has {found.task}; expected {self.task}, as the run was trained on.")
@@ -122,12 +130,8 @@ class Run:
         Raises:
             InputError: no environment is known, or it is of another task.
         """
-        evaluator = Evaluator(self.environment(env))
-        try:
-            schedule = self.schedule if sampled is None else replace(self.schedule, sampled=sampled)
-            return evaluator.returns(replace(self, schedule=schedule).played, episodes, reset_seed("evaluate", seed))
-        finally:
-            evaluator.close()
+        with closing(Evaluator(self.environment(env))) as evaluator:
+            return evaluator.returns(self.player(sampled), episodes, reset_seed("evaluate", seed))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the run folder, without a checkpoint.
@@ -181,7 +185,7 @@ class Run:
         config = read_json(folder / run_folder.CONFIG)
         try:
             settings, task = settings_of(config["settings"]), spec_from_dict(config["task"])
-            schedule, origin = build(Schedule, config["schedule"]), build(Origin, config["origin"])
+            schedule, origin = build(Schedule, config["schedule"]), Origin.from_dict(config["origin"])
             acting = config["interaction"]
             interaction = None if acting is None else build(Interaction, acting)
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -38,8 +38,8 @@ class Training(Protocol):
         """Updates a second of all runs together."""
         ...
 
-    def checkpoints(self) -> Sequence[tuple[Any, Any, int]]:
-        """State, saved source and steps done of each run, as of now."""
+    def checkpoints(self) -> Sequence[dict[str, Any]]:
+        """What each run needs to be resumed, as of now."""
         ...
 
 
@@ -131,7 +131,7 @@ class RunFolder(Callback):
         checkpoints = training.checkpoints()
         for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
             run.write(folder)
-            run_folder.write_checkpoint(folder, *checkpoint)
+            write_tree(folder / run_folder.CHECKPOINT, checkpoint)
 
 
 class DriftWarning(Callback):

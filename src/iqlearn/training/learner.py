@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,15 +17,16 @@ from iqlearn.algorithms.base import Algorithm, Behaviour, Now, TrainState
 from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Replay, empty_replay
 from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
-from iqlearn.envs.gym import Environment, Step, Stepper, random_observations
+from iqlearn.envs.gym import Step, Stepper, random_observations
+from iqlearn.errors import InputError
+from iqlearn.files import read_tree
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import compiled
-from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.runs.provenance import Interaction
 from iqlearn.runs.run import Run
 from iqlearn.training.streams import Streams
-from iqlearn.types import Obs, PRNGKey, RewardFunction, TaskSpec, Transitions, rows
+from iqlearn.types import Obs, PRNGKey, RewardFunction, Transitions, rows
 
 RANDOM_OBSERVATIONS = 2_000
 """Observations of a random policy that scale an expert's networks."""
@@ -38,7 +40,6 @@ class Learner:
         self,
         run: Run,
         demos: Demos | None,
-        environment: Environment | None,
         reward: RewardFunction | None = None,
         room: tuple[int, int] | None = None,
     ) -> None:
@@ -47,51 +48,52 @@ class Learner:
         Args:
             run: the run; its model and figures are not read.
             demos: what the learner may see of the demonstrations; none for an expert.
-            environment: the environment to act in, if there is one.
             reward: a reward that an expert learns from instead of the environment's.
             room: transitions and episodes that demonstrations are padded to, so that runs can be stacked.
         """
-        self.run, self.demos, self.environment, self.reward = run, demos, environment, reward
+        self.run, self.demos, self.reward = run, demos, reward
         self.algorithm, self.task = run.settings, run.task
         self.streams = Streams.of(run.schedule.seed)
         self.extensions = self.algorithm.extensions
         self.done = 0
         """Steps done: of the environment online, updates offline."""
-        self.known: Any = None if demos is None else Demonstrations.of(demos, *(room or ()))
+        self.demonstrations: Any = None if demos is None else Demonstrations.of(demos, *(room or ()))
         self.state = self.initial()
         self.source: Any = self.initial_source()
         self.stepper: Stepper | None = None
-        self.phase, self.first = steps_before_updates(self.algorithm, run.interaction or Interaction())
+        self.figures: dict[str, float] = {}
+        """Figures of extensions since the last evaluation."""
+        self.phase, self.first_update = steps_before_updates(self.algorithm, run.interaction or Interaction())
 
     def initial(self) -> TrainState:
         """The state before preparation, with that of each extension."""
         if self.demos is not None:
             seen = jax.tree.map(lambda *x: np.concatenate(x), self.demos.obs, self.demos.next_obs)
         else:
-            assert self.environment is not None
-            seen = random_observations(self.environment, RANDOM_OBSERVATIONS, self.streams.reset_seed(0))
+            assert self.run.origin.environment is not None
+            seen = random_observations(self.run.origin.environment, RANDOM_OBSERVATIONS, self.streams.reset_seed(0))
         encoder = encoders.fit(self.task.obs, seen, self.algorithm.scaling, self.algorithm.saturation)
         begun = encoder, self.streams.weights
-        state = compiled(_initial, (self.algorithm, self.task), *begun)(*begun)
+        state = compiled(type(self.algorithm).init, (self.algorithm, self.task), *begun)(*begun)
         for i, extension in reversed(list(enumerate(self.extensions))):  # the first keeps copies of the others' states
             key = jr.fold_in(self.streams.begin, i)
-            part = extension.begin(self.task, self.algorithm, state, self.known, key)
+            part = extension.begin(self.task, self.algorithm, state, self.demonstrations, key)
             state = replace(state, aux=state.aux | {extension.name: part})
         return state
 
     def initial_source(self) -> Source:
         """An empty replay, half demonstrations and half replay, or the demonstrations alone."""
         if self.run.interaction is None:
-            assert self.known is not None
-            return self.known
+            assert self.demonstrations is not None
+            return self.demonstrations
         replay = self.new_replay()
-        return RewardedReplay(replay) if self.known is None else Experience(self.known, replay)
+        return RewardedReplay(replay) if self.demonstrations is None else Experience(self.demonstrations, replay)
 
     def new_replay(self) -> Replay:
         """An empty replay, as large as it can be filled."""
         interaction = self.run.interaction or Interaction()
-        capacity = min(interaction.replay, self.run.schedule.steps + interaction.round_steps)
-        return empty_replay(self.task, capacity, interaction.num_envs / interaction.round_steps)
+        capacity = min(interaction.replay, self.run.schedule.steps + interaction.steps_per_round)
+        return empty_replay(self.task, capacity, interaction.num_envs / interaction.steps_per_round)
 
     def now(self, extension: int, stream: PRNGKey, labelled: bool = True, tell: Tell = lambda text: None) -> Now:
         """Where this run stands, for one of its extensions."""
@@ -103,7 +105,7 @@ class Learner:
                 state, demos, others, jr.fold_in(self.streams.rounds, len(self.extensions)), True, tell
             )
 
-        known, source = self.known, self.source
+        known, source = self.demonstrations, self.source
         return Now(
             self.task, self.algorithm, known, self.state, source, key, labelled, self.done, self.phase, again, tell
         )
@@ -125,9 +127,9 @@ class Learner:
 
     def prepare(self, tell: Tell) -> None:
         """Prepare every extension, before the first update of a new run."""
-        if self.known is not None:
+        if self.demonstrations is not None:
             labelled, which = not self.algorithm.state_only, range(len(self.extensions))
-            self.state = self.prepared(self.state, self.known, which, self.streams.preparation, labelled, tell)
+            self.state = self.prepared(self.state, self.demonstrations, which, self.streams.preparation, labelled, tell)
 
     def connect(self) -> None:
         """Let the extensions change what updates draw from."""
@@ -137,7 +139,7 @@ class Learner:
     def behaviour(self, state: TrainState) -> Behaviour:
         """How to act now: as an extension says, else with the policy, at random before the first update."""
         assert self.run.interaction is not None
-        model = state.model if self.known is None else self.algorithm.policy(state)
+        model = state.model if self.demonstrations is None else self.algorithm.policy(state)
         for extension in self.extensions:
             found = extension.behaviour(state.aux[extension.name], model, self.done)
             if found is not None:
@@ -149,8 +151,9 @@ class Learner:
         if self.run.interaction is None:
             return
         if self.stepper is None:
-            assert self.environment is not None
-            self.stepper = Stepper(self.environment, self.run.interaction.num_envs, self.run.interaction.vectorization)
+            environment, acting = self.run.origin.environment, self.run.interaction
+            assert environment is not None
+            self.stepper = Stepper(environment, acting.num_envs, acting.vectorization)
         seed = self.streams.reset_seed(self.done + 1)
         self.stepper.reset(seed)
         self.stepper.seed_actions(seed)
@@ -168,16 +171,35 @@ class Learner:
             taken.append(self.stepper.step(action))
         return taken if self.reward is None else paid(taken, self.reward)
 
-    def after_round(self, before: int) -> dict[str, float]:
+    def after_round(self, before: int) -> None:
         """Let the extensions that wake after the steps from `before` to `done` change state and source."""
-        figures: dict[str, float] = {}
         for i, extension in enumerate(self.extensions):
             if extension.wakes(before, self.done, self.phase):
                 self.state, self.source, more = extension.after_round(self.now(i, self.streams.rounds))
-                figures |= more
+                self.figures |= more
         if before < self.phase <= self.done and any(extension.empties_replay for extension in self.extensions):
             self.source = replace(self.source, replay=self.new_replay())
-        return figures
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the run needs to be resumed."""
+        return {"state": self.state, "source": self.source.saved(), "done": self.done}
+
+    def restore(self, path: Path) -> None:
+        """Go to where a checkpoint stands.
+
+        Raises:
+            InputError: it is damaged, or of another run.
+        """
+        self.state = read_tree(path, self.state, "['state']")
+        self.done = int(read_tree(path, np.int32(0), "['done']"))
+        self.connect()
+        try:
+            saved = read_tree(path, self.source.saved(), "['source']", any_shape=True)
+            self.source = self.source.restored(saved)
+        except ValueError as error:
+            raise InputError(f"{path} holds another replay ({error}); expected the run's own.") from error
+        rows = [row for row in self.run.rows if (row["step"] or 0) <= self.done]
+        self.run = replace(self.run, rows=rows, state=self.state)
 
     def close(self) -> None:
         """Close the environment."""
@@ -189,12 +211,8 @@ def steps_before_updates(algorithm: Algorithm, interaction: Interaction) -> tupl
     """Environment steps of the extensions' phase, and before the first update."""
     phase = max((extension.phase for extension in algorithm.extensions), default=0)
     if any(extension.empties_replay for extension in algorithm.extensions):
-        return phase, phase + max(interaction.random_steps, interaction.round_steps)
+        return phase, phase + max(interaction.random_steps, interaction.steps_per_round)
     return phase, max(phase, interaction.random_steps)
-
-
-def _initial(algorithm: Algorithm, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-    return algorithm.init(task, encoder, key)
 
 
 @partial(jax.jit, static_argnames="deterministic")
@@ -219,7 +237,7 @@ def on_processor(model: SoftQ) -> SoftQ:
 
 def paid(steps: Sequence[Step], reward: RewardFunction) -> list[Step]:
     """The same steps with another reward than the environment's."""
-    names = "obs", "action", "next_obs", "terminal"
-    columns = ([getattr(step, name) for step in steps] for name in names)
-    told = reward(Transitions(*(jax.tree.map(lambda *x: np.concatenate(x), *column) for column in columns)))
-    return [step._replace(reward=row) for step, row in zip(steps, told.reshape(len(steps), -1), strict=True)]
+    parts = [(step.obs, step.action, step.next_obs, step.terminal) for step in steps]
+    rows: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    judged = reward(Transitions(*rows)).reshape(len(steps), -1)
+    return [step._replace(reward=row) for step, row in zip(steps, judged, strict=True)]

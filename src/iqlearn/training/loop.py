@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,76 +17,59 @@ from iqlearn.data.sources import Source
 from iqlearn.networks.descent import compiled
 from iqlearn.types import Metrics, PRNGKey
 
-
-class Program(NamedTuple):
-    """The compiled loop for one algorithm and arrays of certain shapes."""
-
-    run: Any
-    moving: tuple[bool, ...]
-    """Whether an update changes each array of the source. The others are not copied."""
-
-    def __call__(self, state: Any, source: Any, key: Any, updates: int) -> tuple[Any, Any, Any]:
-        """The state and the source after so many updates, and the mean of their figures."""
-        state, moved, metrics = self.run(state, source, key, jnp.int32(updates))
-        leaves, structure = jax.tree.flatten(source)
-        new = iter(moved)
-        return (
-            state,
-            structure.unflatten([next(new) if m else x for m, x in zip(self.moving, leaves, strict=True)]),
-            metrics,
-        )
+Program = Callable[[Any, Any, Any, int], tuple[Any, Any, Any]]
+"""The state and the source after so many updates, and the mean of their figures, from state, source, key and number."""
 
 
 def program(algorithm: Algorithm, state: Any, source: Any, key: Any, runs: int) -> Program:
-    """The loop for these arrays; with several runs they have a leading axis of runs."""
-    moving: list[bool] = []
+    """The compiled loop for arrays like these; with several runs they have a leading axis of runs.
+
+    Arrays of the source that no update changes stay outside of what the loop carries, because it would copy them.
+    """
+    fixed: list[Any] = []
 
     def probe(state: TrainState, source: Source, key: PRNGKey) -> int:
         drawn = source.draw(state, key, algorithm.batch_size)[1]
-        moving.extend(a is not b for a, b in zip(*map(jax.tree.leaves, (source, drawn)), strict=True))
+        fixed.append(jax.tree.map(lambda before, after: before is after, source, drawn))
         return 0
 
     jax.eval_shape(probe if runs == 1 else jax.vmap(probe), state, source, key)
-    static = algorithm, tuple(moving)
-    return Program(compiled(_train if runs == 1 else _train_each, static, state, source, key, jnp.int32(1)), static[1])
+    train = _train if runs == 1 else _train_each
+    begun = state, *eqx.partition(source, fixed[0]), key, jnp.int32(1)
+    loop = compiled(train, (algorithm,), *begun)
+
+    def run(state: Any, source: Any, key: Any, updates: int) -> tuple[Any, Any, Any]:
+        kept, moved = eqx.partition(source, fixed[0])
+        state, moved, metrics = loop(state, kept, moved, key, jnp.int32(updates))
+        return state, eqx.combine(kept, moved), metrics
+
+    return run
 
 
 def _train(
-    algorithm: Algorithm,
-    moving: tuple[bool, ...],
-    state: TrainState,
-    source: Source,
-    key: PRNGKey,
-    steps: Int[Array, ""],
-) -> tuple[TrainState, list[Array], Metrics]:
+    algorithm: Algorithm, state: TrainState, kept: Any, moved: Any, key: PRNGKey, steps: Int[Array, ""]
+) -> tuple[TrainState, Any, Metrics]:
     """`steps` updates. Each folds its number into the key. `steps` is no constant, so that chunks share a program."""
-    leaves, structure = jax.tree.flatten(source)
+    moves = jax.tree.map(lambda x: x is not None, moved, is_leaf=lambda x: x is None)
 
-    def update(state: TrainState, moved: list[Array]) -> tuple[TrainState, list[Array], Metrics]:
-        new = iter(moved)
-        source = structure.unflatten([next(new) if m else x for m, x in zip(moving, leaves, strict=True)])
+    def update(state: TrainState, moved: Any) -> tuple[TrainState, Any, Metrics]:
         sample_key, loss_key = jr.split(jr.fold_in(key, state.step))
-        batch, source = source.draw(state, sample_key, algorithm.batch_size)
+        batch, source = eqx.combine(kept, moved).draw(state, sample_key, algorithm.batch_size)
         state, metrics = algorithm.update(state, batch, loss_key)
-        return state, [x for m, x in zip(moving, jax.tree.leaves(source), strict=True) if m], metrics
+        return state, eqx.filter(source, moves), metrics
 
-    def body(
-        _: Int[Array, ""], carry: tuple[TrainState, list[Array], Metrics]
-    ) -> tuple[TrainState, list[Array], Metrics]:
+    def body(_: Int[Array, ""], carry: tuple[TrainState, Any, Metrics]) -> tuple[TrainState, Any, Metrics]:
         state, moved, metrics = update(*carry[:2])
         return state, moved, jax.tree.map(jnp.add, carry[2], metrics)
 
-    moved = [x for m, x in zip(moving, leaves, strict=True) if m]
     nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(update, state, moved)[2])
     state, moved, total = jax.lax.fori_loop(0, steps, body, (state, moved, nothing))
     return state, moved, jax.tree.map(lambda x: x / steps, total)
 
 
-def _train_each(
-    algorithm: Algorithm, moving: tuple[bool, ...], states: Any, sources: Any, keys: Any, steps: Any
-) -> Any:
+def _train_each(algorithm: Algorithm, states: Any, kept: Any, moved: Any, keys: Any, steps: Any) -> Any:
     """`_train` for several runs."""
-    return jax.vmap(partial(_train, algorithm, moving), in_axes=(0, 0, 0, None))(states, sources, keys, steps)
+    return jax.vmap(partial(_train, algorithm), in_axes=(0, 0, 0, 0, None))(states, kept, moved, keys, steps)
 
 
 def join(trees: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +17,7 @@ import numpy as np
 
 from iqlearn.data.replay import NewTransitions, Replay
 from iqlearn.evaluation.occupancy import ExpertStates
-from iqlearn.evaluation.returns import Episode, Evaluator, normalised, reset_seed
+from iqlearn.evaluation.returns import Evaluator, normalised, reset_seed
 from iqlearn.files import Row
 from iqlearn.networks.policy import Policy
 from iqlearn.runs.run import Run
@@ -31,11 +31,7 @@ Figures = dict[str, float]
 
 
 class Diverged(Exception):
-    """A loss was not finite between two steps, in some of the runs."""
-
-    def __init__(self, first: int, last: int, which: Iterable[bool]) -> None:
-        super().__init__(first, last)
-        self.first, self.last, self.which = first, last, list(which)
+    """A loss was not finite: between which steps, and in which runs."""
 
 
 class Group:
@@ -47,20 +43,19 @@ class Group:
         self.updates = int(learners[0].state.step)
         self.program: Program | None = None
         self.figures: list[tuple[int, Any]] = []
-        self.woken: list[Figures] = [{} for _ in learners]
-        self.take_in()
+        self.stack()
 
     @property
     def done(self) -> int:
         """Steps done by each learner."""
         return self.learners[0].done
 
-    def take_in(self) -> None:
+    def stack(self) -> None:
         """Stack the learners' states and sources."""
         self.states = join([learner.state for learner in self.learners])
         self.sources = join([learner.source for learner in self.learners])
 
-    def hand_out(self) -> None:
+    def unstack(self) -> None:
         """Give each learner its state and source."""
         parts = split(self.states, self.n), split(self.sources, self.n)
         for learner, state, source in zip(self.learners, *parts, strict=True):
@@ -72,31 +67,28 @@ class Group:
             first = self.learners[0].algorithm
             self.program = program(first, self.states, self.sources, self.keys, self.n)
 
-    def round(self, target: int) -> Diverged | None:
-        """A round of at most so many steps: act and update online, only update offline."""
+    def round(self, target: int) -> list[bool]:
+        """A round of at most so many steps: act and update online, only update offline. Gives which runs diverged."""
         interaction, done, begun = self.learners[0].run.interaction, self.done, len(self.figures)
         if interaction is None:
             self.update(target - done)
             n, taken = target - done, []
         else:
-            each = -(-min(interaction.round_steps, target - done) // interaction.num_envs)
+            each = -(-min(interaction.steps_per_round, target - done) // interaction.num_envs)
             n = each * interaction.num_envs
             states = split(self.states, self.n)
             behaviours = [learner.behaviour(state) for learner, state in zip(self.learners, states, strict=True)]
-            due = int(interaction.update_ratio * max(done - self.learners[0].first, 0)) - self.updates
+            due = int(interaction.update_ratio * max(done - self.learners[0].first_update, 0)) - self.updates
             if due > 0:  # dispatched, not awaited: the device updates while the environments below are stepped
                 self.update(due)
             pairs = zip(self.learners, behaviours, strict=True)
             taken = [learner.act(behaviour, each) for learner, behaviour in pairs]
-        if len(self.figures) > begun:
-            which = [not finite(figures) for figures in split(self.figures[-1][1], self.n)]
-            if any(which):
-                return Diverged(done, done + n, which)
+        new = [split(figures, self.n) for _, figures in self.figures[begun:]]
         if taken:
             self.sources = replace(self.sources, replay=remember(self.sources.replay, taken))
         for learner in self.learners:
             learner.done += n
-        return None
+        return [any(not np.isfinite(x).all() for part in new for x in part[i].values()) for i in range(self.n)]
 
     def update(self, updates: int) -> None:
         """Call the compiled loop."""
@@ -109,23 +101,23 @@ class Group:
         """Let extensions that wake change the learners."""
         first = self.learners[0]
         if any(extension.wakes(before, first.done, first.phase) for extension in first.extensions):
-            self.hand_out()
-            self.woken = [
-                a | b for a, b in zip(self.woken, [x.after_round(before) for x in self.learners], strict=True)
-            ]
-            self.take_in()
+            self.unstack()
+            for learner in self.learners:
+                learner.after_round(before)
+            self.stack()
 
     def metrics(self) -> list[Figures]:
         """The mean figures of each learner since the last call."""
-        found, woken = self.figures, self.woken
-        self.figures, self.woken = [], [{} for _ in self.learners]
-        if not found:
-            return woken
-        total = sum(updates for updates, _ in found)
-        fetched = [(updates, jax.device_get(figures)) for updates, figures in found]
-        means = {name: sum(updates * f[name] for updates, f in fetched) / total for name in fetched[0][1]}
-        each = ({name: float(x) for name, x in figures.items()} for figures in split(means, self.n))
-        return [figures | more for figures, more in zip(each, woken, strict=True)]
+        found, self.figures, each = self.figures, [], [{} for _ in self.learners]
+        if found:
+            total = sum(updates for updates, _ in found)
+            fetched = [(updates, jax.device_get(figures)) for updates, figures in found]
+            means = {name: sum(updates * f[name] for updates, f in fetched) / total for name in fetched[0][1]}
+            each = [{name: float(x) for name, x in figures.items()} for figures in split(means, self.n)]
+        for figures, learner in zip(each, self.learners, strict=True):
+            figures |= learner.figures
+            learner.figures = {}
+        return each
 
 
 class Trainer:
@@ -138,10 +130,10 @@ class Trainer:
         self.steps, self.done = first.schedule.steps, learners[0].done
         """Steps in all and done: environment steps online, updates offline."""
         self.learners = learners
-        self.groups = [Group(learners[a:b]) for a, b in pairwise(_bounds(len(learners), first.interaction is None))]
+        self.groups = [Group(part) for part in together(learners, first.interaction is None)]
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
         self._stopped = False
-        environment = learners[0].environment
+        environment = first.origin.environment
         self._evaluator = None if environment is None else Evaluator(environment)
         self._familiar = [
             None if learner.demos is None else ExpertStates(learner.demos.obs, learner.task.obs) for learner in learners
@@ -168,23 +160,23 @@ class Trainer:
         except KeyboardInterrupt:
             self._settle([{"status": "interrupted"}] * len(self.runs))
         except Diverged as error:
-            lost = {"status": "diverged", "diverged_between": [error.first, error.last]}
-            self._settle([lost if it else {"status": "interrupted"} for it in error.which])
+            first, last, which = error.args
+            lost = {"status": "diverged", "diverged_between": [first, last]}
+            self._settle([lost if it else {"status": "interrupted"} for it in which])
         except BaseException:
             self._settle([{"status": "failed"}] * len(self.runs))
-            self._call("on_end")
             raise
         finally:
             for closed in (*self.learners, *([self._evaluator] if self._evaluator else [])):
                 closed.close()
-        self._call("on_end")
+            self._call("on_end")
         return self.runs
 
-    def checkpoints(self) -> list[tuple[Any, Any, int]]:
-        """State, saved source and steps done of each run, as of now."""
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """What each run needs to be resumed, as of now."""
         for group in self.groups:
-            group.hand_out()
-        return [(learner.state, learner.source.saved(), learner.done) for learner in self.learners]
+            group.unstack()
+        return [learner.checkpoint() for learner in self.learners]
 
     def _advance(self, pool: ThreadPoolExecutor, target: int) -> None:
         """Do rounds until so many steps are done.
@@ -198,11 +190,9 @@ class Trainer:
             group.compile()
         while self.done < target and not self._stopped:
             started, before = time.perf_counter(), sum(group.updates * group.n for group in self.groups)
-            lost = self._each(pool, partial(Group.round, target=target))
+            lost = list(chain.from_iterable(self._each(pool, partial(Group.round, target=target))))
             if any(lost):
-                which = [error.which if error else [False] * g.n for error, g in zip(lost, self.groups, strict=True)]
-                at = next(error for error in lost if error)
-                raise Diverged(at.first, at.last, chain.from_iterable(which))
+                raise Diverged(self.done, self.groups[0].done, lost)
             for group in self.groups:
                 group.after_round(self.done)
             self._busy += time.perf_counter() - started
@@ -227,41 +217,32 @@ class Trainer:
         """Add a row to each run: the mean figures since the last evaluation, and the returns of its policy."""
         figures = [of_run for group in self.groups for of_run in group.metrics()]
         for group in self.groups:
-            group.hand_out()
-        found = []
-        for i, (run, learner) in enumerate(zip(self.runs, self.learners, strict=True)):
-            model, updates = run.settings.policy(learner.state), int(learner.state.step)
-            row: Row = {"step": self.done}
-            if run.interaction is not None:
-                row["updates"] = updates
-            returns = np.zeros(0)
-            if self._evaluator is not None:
-                seed = reset_seed("evaluation", run.schedule.seed)
-                act = partial(Policy(model, seed), deterministic=not run.schedule.sampled)
-                played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
-                returns = np.array([episode.rew.sum() for episode in played])
-                row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
-                row |= self._distance(i, played)
-            row |= figures[i]
-            result = {**run.result, **self._result(i, returns, updates)}
-            run = replace(run, model=model, state=learner.state, rows=[*run.rows, row], result=result)
-            found.append(with_best(run))
-        self.runs = found  # only now, so that an interrupted evaluation leaves all as it was
+            group.unstack()
+        each = zip(self.runs, self.learners, self._familiar, figures, strict=True)
+        self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
 
-    def _distance(self, i: int, played: Sequence[Episode]) -> Row:
-        """The occupancy distance of the states in these episodes."""
-        familiar = self._familiar[i]
-        if familiar is None:
-            return {}
-        visited = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in played))
-        return {"occupancy_distance": round(familiar.distance(visited), 6)}  # as `metrics.csv` keeps it
-
-    def _result(self, i: int, returns: np.ndarray, updates: int) -> dict[str, Any]:
-        mean, learner = float(returns.mean()) if len(returns) else None, self.learners[i]
-        if self._evaluator is not None and self._random is None:
-            self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, reset_seed("evaluation", 0)).mean())
+    def _evaluated(self, run: Run, learner: Learner, familiar: ExpertStates | None, figures: Figures) -> Run:
+        """The run with the row of this evaluation."""
+        model, updates = run.settings.policy(learner.state), int(learner.state.step)
+        row: Row = {"step": self.done}
+        if run.interaction is not None:
+            row["updates"] = updates
+        returns = np.zeros(0)
+        if self._evaluator is not None:
+            seed = reset_seed("in_training", run.schedule.seed)
+            if self._random is None:
+                first = reset_seed("in_training", 0)
+                self._random = float(self._evaluator.random_returns(RANDOM_EPISODES, first).mean())
+            act = partial(Policy(model, seed), deterministic=not run.schedule.sampled)
+            played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
+            returns = np.array([episode.rew.sum() for episode in played])
+            row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
+            if familiar is not None:
+                visited = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in played))
+                row["occupancy_distance"] = round(familiar.distance(visited), 6)  # as `metrics.csv` keeps it
+        mean = float(returns.mean()) if len(returns) else None
         expert = None if learner.demos is None else learner.demos.expert_return
-        return {
+        result = run.result | {
             "status": "running",
             "returns": returns.tolist(),
             "mean_return": mean,
@@ -269,11 +250,15 @@ class Trainer:
             "expert_return": expert,
             "random_return": self._random,
             "updates": updates,
-            "env_steps": 0 if learner.run.interaction is None else self.done,
+            "env_steps": 0 if run.interaction is None else self.done,
             "seconds": self._before + time.perf_counter() - self._started,
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),
         }
+        run = replace(run, model=model, state=learner.state, rows=[*run.rows, row | figures], result=result)
+        if "occupancy_distance" in row and row["occupancy_distance"] == min(run.distances):
+            run.result["best_step"] = self.done
+        return run
 
     def _settle(self, facts: Sequence[dict[str, Any]]) -> None:
         self.runs = [replace(r, result={**r.result, **more}) for r, more in zip(self.runs, facts, strict=True)]
@@ -281,14 +266,6 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
             self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
-
-
-def with_best(run: Run) -> Run:
-    """The run with `best_step`, if its last row has the least occupancy distance so far."""
-    distances = [d for row in run.rows if (d := row.get("occupancy_distance")) is not None]
-    if not distances or run.rows[-1].get("occupancy_distance") != min(distances):
-        return run
-    return replace(run, result={**run.result, "best_step": run.rows[-1]["step"]})
 
 
 def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
@@ -303,13 +280,9 @@ _extend = jax.jit(Replay.extend, donate_argnums=0)
 _extend_each = jax.jit(jax.vmap(Replay.extend), donate_argnums=0)
 
 
-def finite(figures: Mapping[str, Any]) -> bool:
-    """Whether every figure is a number."""
-    return all(np.all(np.isfinite(value)) for value in figures.values())
-
-
-def _bounds(n: int, offline: bool) -> list[int]:
-    """Where to cut runs into groups. On a GPU there is one group; else online one a run, offline one a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def together(learners: Sequence[Learner], offline: bool) -> list[Sequence[Learner]]:
+    """The learners by group. On a GPU there is one group; else online one for each run, offline one for each core."""
+    n, cores = len(learners), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     groups = 1 if jax.default_backend() != "cpu" else min(n, cores) if offline else n
-    return np.linspace(0, n, groups + 1).round().astype(int).tolist()
+    bounds = np.linspace(0, n, groups + 1).round().astype(int).tolist()
+    return [learners[a:b] for a, b in pairwise(bounds)]
