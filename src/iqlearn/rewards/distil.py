@@ -45,9 +45,9 @@ class DistilledReward:
         Raises:
             InputError: the transitions are of another task.
         """
-        told = of_task(transitions, self.spec, "the reward")
-        step = in_blocks(lambda batch: _judge(self.net, Seen(batch.obs, batch.action)), told)
-        return step if absorbing else self.ends.paid(step, np.asarray(told.terminal))
+        batch = of_task(transitions, self.spec, "the reward")
+        step = in_blocks(lambda block: _judge(self.net, Seen(block.obs, block.action)), batch)
+        return step if absorbing else self.ends.paid(step, np.asarray(batch.terminal))
 
     def at_discount(self, gamma: float) -> DistilledReward:
         """As `RecoveredReward.at_discount`."""

@@ -54,8 +54,8 @@ def canonical(
     here, there, everywhere = (
         mean_rewards(reward, states, coverage) for states in (transitions.obs, transitions.next_obs, coverage.state)
     )
-    told = np.asarray(reward(transitions), np.float64)
-    return told + gamma * follows * there - here - gamma * everywhere.mean()
+    own = np.asarray(reward(transitions), np.float64)
+    return own + gamma * follows * there - here - gamma * everywhere.mean()
 
 
 def mean_rewards(reward: RewardFunction, states: Obs, coverage: Coverage) -> Float[np.ndarray, " n"]:

@@ -92,11 +92,11 @@ class RecoveredReward:
         batch = self._of(transitions)
         if (n := rows(batch)) < ENOUGH:
             raise InputError(f"{n} transitions to distil from; expected at least {ENOUGH}.")
-        told = self(batch, absorbing=True)
+        target = self(batch, absorbing=True)
         init_key, fit_key = jr.split(jr.key(seed))
         encoder = encoders.fit(self.spec.obs, batch.obs, "standard", SATURATION)
-        net = RewardNet(self.spec, encoder, kind == "state-action", float(np.abs(told).max()), init_key)
-        return DistilledReward(fit_to(net, batch, jnp.asarray(told), fit_key, updates), self.spec, self.ends)
+        net = RewardNet(self.spec, encoder, kind == "state-action", float(np.abs(target).max()), init_key)
+        return DistilledReward(fit_to(net, batch, jnp.asarray(target), fit_key, updates), self.spec, self.ends)
 
     def refit(
         self,
