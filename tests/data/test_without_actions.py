@@ -62,8 +62,9 @@ def test_the_task_cannot_be_told_from_observations(watched):
     ("actions", "shape", "dtype"), [(3, (15,), np.int64), (Bounds((-1.0, 0.0), (1.0, 2.0)), (15, 2), np.float32)]
 )
 def test_placeholders_are_zeros_of_the_tasks_kind(watched, counting, actions, shape, dtype):
-    for demos in (watched, counting):
-        filled = demos.placeholders(TaskSpec(ArraySpec((2,)), actions))
-        assert (filled.actions.shape, filled.actions.dtype) == (shape, dtype)
-        assert not filled.actions.any()
-        assert filled.transitions.action.shape == shape
+    task = TaskSpec(ArraySpec((2,)), actions)
+    filled = watched.with_placeholders(task)
+    assert (filled.actions.shape, filled.actions.dtype) == (shape, dtype)
+    assert not filled.actions.any()
+    assert filled.transitions.action.shape == shape
+    assert counting.with_placeholders(task) is counting, "actions that are there stay"
