@@ -123,13 +123,13 @@ def learn(
         Run(settings, replace(schedule, seed=s), Origin.of(environment, part), task, interaction=acting)
         for s, part in zip(several, parts, strict=True)
     ]
-    return begin(runs, parts, None, callbacks, folder, overwrite, quiet, seeds is not None)
+    return begin(runs, parts, [None] * len(runs), callbacks, folder, overwrite, quiet, seeds is not None)
 
 
 def begin(
     runs: Sequence[Run],
     parts: Sequence[Demos | None],
-    reward: RewardFunction | None,
+    rewards: Sequence[RewardFunction | None],
     callbacks: Callbacks,
     folder: Path | None,
     overwrite: bool,
@@ -144,7 +144,7 @@ def begin(
     first = runs[0]
     check_callbacks(callbacks, first.origin)
     check(first.settings, first.task, first.interaction, first.schedule.steps)
-    learners = learners_of(runs, parts, reward)
+    learners = learners_of(runs, parts, rewards)
     with working("preparing …", quiet) as tell:
         for learner in learners:
             name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
@@ -162,12 +162,14 @@ def begin(
 
 
 def learners_of(
-    runs: Sequence[Run], parts: Sequence[Demos | None], reward: RewardFunction | None = None
+    runs: Sequence[Run], parts: Sequence[Demos | None], rewards: Sequence[RewardFunction | None]
 ) -> list[Learner]:
-    """A learner for each run, with demonstrations that are padded to the size of the largest."""
+    """A learner for each run. Their demonstrations are padded to the size of the largest."""
     room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
-    known = (part and part.with_placeholders(run.task) for run, part in zip(runs, parts, strict=True))
-    return [Learner(run, part, reward, room) for run, part in zip(runs, known, strict=True)]
+    return [
+        Learner(run, None if part is None else part.with_placeholders(run.task), reward, room)
+        for run, part, reward in zip(runs, parts, rewards, strict=True)
+    ]
 
 
 def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
@@ -228,7 +230,7 @@ def train_expert(
         paid = found.at_discount(settings.gamma)
         origin = replace(origin, reward=str(path.resolve()), reward_sha256=digest)
     run = Run(settings, schedule, origin, task, interaction=interaction or Interaction())
-    return begin([run], [None], paid, callbacks, folder, overwrite, quiet, False)
+    return begin([run], [None], [paid], callbacks, folder, overwrite, quiet, False)
 
 
 def resume(
@@ -259,7 +261,7 @@ def resume(
     if len(given) != len(folders):
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
-    runs, parts, paid = [Run.load(path) for path in folders], [], None
+    runs, parts, rewards = [Run.load(path) for path in folders], [], []
     for i, (path, part) in enumerate(zip(folders, given, strict=True)):
         if not (path / run_folder.CHECKPOINT).is_file():
             told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
@@ -269,8 +271,8 @@ def resume(
             run = runs[i] = replace(run, origin=replace(run.origin, environment=run.environment(env)))
         check_callbacks(callbacks, run.origin)
         parts.append(None if run.origin.demos is None else demos_of(run, path, part))
-        paid = None if run.origin.reward is None else same_reward(run, path)
-    learners = learners_of(runs, parts, paid)
+        rewards.append(None if run.origin.reward is None else same_reward(run, path))
+    learners = learners_of(runs, parts, rewards)
     for learner, path in zip(learners, folders, strict=True):
         learner.restore(path / run_folder.CHECKPOINT)
     # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on alone.

@@ -205,3 +205,18 @@ def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cart
         start = ("expert", "--env", "Pendulum-v1", "--reward", reward, *SHORT, *NETWORKS)
         assert "holds the reward" in sentence(*start, "--out", out, "--overwrite")
         assert reward.exists()
+
+
+def test_each_expert_of_a_folder_goes_on_with_its_own_reward(trained, tmp_path, monkeypatch) -> None:
+    for seed, reward in enumerate((("--reward", trained), ())):
+        out = tmp_path / f"seed-{seed}"
+        iqlearn("expert", "--env", "Pendulum-v1", *reward, "--seed", seed, "--out", out, *SHORT, *NETWORKS)
+    resumed = []
+
+    def train(learners, *_: Any) -> list[Run]:
+        resumed.extend(learners)
+        return [learner.run for learner in learners]
+
+    monkeypatch.setattr(api, "train", train)
+    api.resume(tmp_path)
+    assert [learner.reward is None for learner in resumed] == [False, True]

@@ -135,7 +135,7 @@ class Trainer:
         self._stopped = False
         environment = first.origin.environment
         self._evaluator = None if environment is None else Evaluator(environment)
-        self._familiar = [
+        self._expert_states = [
             None if learner.demos is None else ExpertStates(learner.demos.obs, learner.task.obs) for learner in learners
         ]
         self._random: float | None = None
@@ -218,10 +218,10 @@ class Trainer:
         figures = [of_run for group in self.groups for of_run in group.metrics()]
         for group in self.groups:
             group.unstack()
-        each = zip(self.runs, self.learners, self._familiar, figures, strict=True)
+        each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
 
-    def _evaluated(self, run: Run, learner: Learner, familiar: ExpertStates | None, figures: Figures) -> Run:
+    def _evaluated(self, run: Run, learner: Learner, states: ExpertStates | None, figures: Figures) -> Run:
         """The run with the row of this evaluation."""
         model, updates = run.settings.policy(learner.state), int(learner.state.step)
         row: Row = {"step": self.done}
@@ -237,9 +237,9 @@ class Trainer:
             played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
             returns = np.array([episode.rew.sum() for episode in played])
             row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
-            if familiar is not None:
+            if states is not None:
                 visited = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in played))
-                row["occupancy_distance"] = round(familiar.distance(visited), 6)  # as `metrics.csv` keeps it
+                row["occupancy_distance"] = round(states.distance(visited), 6)  # as `metrics.csv` keeps it
         mean = float(returns.mean()) if len(returns) else None
         expert = None if learner.demos is None else learner.demos.expert_return
         result = run.result | {
