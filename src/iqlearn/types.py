@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+SMALL = 0.1
+"""Actions whose range is a smaller share of the bounds are scaled by their range."""
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""
@@ -82,6 +84,24 @@ class TaskSpec:
     def action_shape(self) -> tuple[int, ...]:
         """Shape of a single action."""
         return () if self.discrete else (len(self.bounds.low),)
+
+    def narrowed(self, actions: Any) -> TaskSpec:
+        """The task with narrower bounds where these actions use a small part of the bounds.
+
+        A coordinate whose range is below a tenth of its bounds gets that range, half as wide again on either side, for
+        its bounds. A coordinate that is constant keeps its bounds.
+
+        Args:
+            actions: actions of the task, (n, act); none, or discrete ones, change nothing.
+        """
+        if actions is None or self.discrete:
+            return self
+        bounds, actions = np.array(self.bounds, np.float64), np.asarray(actions, np.float64)
+        seen = np.array([actions.min(axis=0), actions.max(axis=0)])
+        width = seen[1] - seen[0]
+        small = (width > 0.0) & (width < SMALL * (bounds[1] - bounds[0]))
+        wider = np.clip(seen + 0.5 * width * np.array([[-1.0], [1.0]]), *bounds)
+        return replace(self, actions=Bounds(*map(tuple, np.where(small, wider, bounds).tolist())))
 
 
 def in_words(obs: ObsSpec) -> str:

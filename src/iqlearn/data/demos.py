@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -149,6 +150,11 @@ class Demos:
     def lengths(self) -> Int[np.ndarray, " episodes"]:
         """Rows of each episode."""
         return np.unique(self.ep, return_counts=True)[1]
+
+    @property
+    def every(self) -> int:
+        """Steps of the environment between two rows of an episode, as `subsample` made it."""
+        return math.prod(step[1] for step in self.selection if step[0] == "subsample")
 
     @property
     def discrete(self) -> bool:

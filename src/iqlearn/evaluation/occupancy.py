@@ -1,9 +1,14 @@
 """How close a policy comes to the expert, measured without a reward: the states of one beside those of the other."""
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
+from iqlearn.data.demos import Demos
 from iqlearn.networks import encoders
 from iqlearn.types import Obs, ObsSpec, rows
 
@@ -11,39 +16,84 @@ SAMPLE = 1_000
 """States that are compared on each side."""
 SATURATION = 10.0
 """Standardised coordinates are clipped to ±10."""
+NOISE = 0.02
+"""Distances below this share of the expert's own spread are alike."""
+
+
+class Visited(NamedTuple):
+    """The states of episodes, one episode after another."""
+
+    obs: Obs
+    lengths: Int[np.ndarray, " episodes"]
+    """Rows of each episode."""
+    ended: Bool[np.ndarray, " episodes"]
+    """Whether each episode truly ended; a time limit is no end."""
+    every: int = 1
+    """Steps of the environment between two rows."""
+
+    @classmethod
+    def states(cls, obs: Obs) -> Visited:
+        """States alone, as of one episode that did not end."""
+        return cls(obs, np.array([rows(obs)]), np.array([False]))
+
+    @classmethod
+    def demonstrated(cls, demos: Demos) -> Visited:
+        """The states of demonstrations."""
+        last = np.cumsum(demos.lengths) - 1
+        return cls(demos.obs, demos.lengths, demos.term[last], demos.every)
 
 
 class ExpertStates:
     """The states of an expert, and how far the states of a policy are from them.
 
+    After a true end an episode stays in one absorbing state up to the horizon, so that a policy that ends its episodes
+    too early, or too late, is far from the expert.
+
     Args:
-        obs: the expert's states, a batch.
+        expert: the expert's states.
         spec: what a single state is.
+        horizon: steps of an episode that meets its time limit; 0 leaves true ends out.
     """
 
-    def __init__(self, obs: Obs, spec: ObsSpec) -> None:
-        self._encoder = encoders.fit(spec, obs, "standard", SATURATION)
-        self._expert = self._inputs(obs)
+    def __init__(self, expert: Visited, spec: ObsSpec, horizon: int = 0) -> None:
+        self._encoder, self._horizon = encoders.fit(spec, expert.obs, "standard", SATURATION), horizon
+        self._expert = self._inputs(expert)
         self._within = mean_distance(self._expert, self._expert)
 
-    def distance(self, obs: Obs) -> float:
+    @property
+    def noise(self) -> float:
+        """A distance that means little: a fiftieth of the mean distance between two of the expert's states."""
+        return NOISE * self._within
+
+    def distance(self, visited: Visited) -> float:
         """Energy distance between these states and the expert's, in standardised coordinates: 0 if they agree.
 
         2·E|X − Y| − E|X − X'| − E|Y − Y'| (Székely & Rizzo, 2013) of at most 1,000 states a side, evenly spread.
         """
-        visited = self._inputs(obs)
-        between = 2.0 * mean_distance(visited, self._expert)
-        return max(between - self._within - mean_distance(visited, visited), 0.0)
+        inputs = self._inputs(visited)
+        between = 2.0 * mean_distance(inputs, self._expert)
+        return max(between - self._within - mean_distance(inputs, inputs), 0.0)
 
-    def _inputs(self, obs: Obs) -> Float[np.ndarray, "n inputs"]:
-        return np.asarray(self._encoder(thinned(obs)))
+    def _inputs(self, visited: Visited) -> Float[np.ndarray, "n inputs"]:
+        """Standardised states, with a coordinate that only the absorbing state has: as far from the mean state as two
+        random states are from each other."""
+        after = np.maximum(self._horizon // visited.every - visited.lengths, 0) * visited.ended
+        row = timeline(visited.lengths, after)
+        inputs = np.asarray(self._encoder(jax.tree.map(lambda part: part[np.maximum(row, 0)], visited.obs)))
+        absorbed = (row < 0)[:, None]
+        far = np.sqrt(2.0 * inputs.shape[1])
+        return np.hstack([np.where(absorbed, 0.0, inputs), np.where(absorbed, far, 0.0)])
 
 
-def thinned(obs: Obs) -> Obs:
-    """At most `SAMPLE` of the rows, evenly spread."""
-    n = rows(obs)
-    index = np.linspace(0, n - 1, min(n, SAMPLE)).astype(int)
-    return jax.tree.map(lambda part: part[index], obs)
+def timeline(
+    lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]
+) -> Int[np.ndarray, " n"]:
+    """At most `SAMPLE` steps, evenly spread over all episodes: their rows, −1 in the `after` steps past an end."""
+    sizes = lengths + after
+    step = np.linspace(0, sizes.sum() - 1, min(sizes.sum(), SAMPLE)).astype(int)
+    episode = np.searchsorted(np.cumsum(sizes), step, side="right")
+    offset = step - (np.cumsum(sizes) - sizes)[episode]
+    return np.where(offset < lengths[episode], (np.cumsum(lengths) - lengths)[episode] + offset, -1)
 
 
 def mean_distance(a: Float[np.ndarray, "n inputs"], b: Float[np.ndarray, "m inputs"]) -> float:

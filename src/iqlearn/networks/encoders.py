@@ -20,8 +20,9 @@ Scaling = Literal["none", "standard", "whiten"]
 SHRINKAGE = 0.03
 """Added to each eigenvalue of the correlation matrix, so that directions of little variance are amplified at most
 6-fold."""
-CONSTANT = 1e-4
-"""A coordinate with a smaller standard deviation counts as constant. It is not scaled."""
+CONSTANT = 1e-6
+"""A coordinate counts as constant, and is not scaled, where its standard deviation is a smaller share of its largest
+absolute value: float32 keeps no more than that."""
 LARGEST = 1024
 """Inputs that can be whitened in reasonable time."""
 
@@ -116,7 +117,7 @@ def width(spec: ArraySpec) -> int:
 def spread(flat: np.ndarray) -> np.ndarray:
     """The standard deviation of each column, 1 where it is constant."""
     std = flat.std(axis=0)
-    return np.where(std < CONSTANT, 1.0, std)
+    return np.where(std <= CONSTANT * np.abs(flat).max(axis=0), 1.0, std)
 
 
 def whitening(flat: np.ndarray) -> np.ndarray:

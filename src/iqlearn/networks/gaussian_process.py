@@ -12,7 +12,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 JITTER = 1e-4
-"""Variance of the noise that is always assumed, so that the covariance stays positive definite."""
+"""Variance of the noise that is always assumed, as a share of the outputs' own variance, so that the covariance stays
+positive definite."""
 ITERATIONS = 20
 """Iterations of the search for the covariance."""
 SEARCHED = 1_000
@@ -107,6 +108,9 @@ class GaussianProcess:
     x: Rows
     weights: Outputs
     covariance: Covariance
+    """Of outputs divided by `scale`, like the weights."""
+    scale: float
+    """Standard deviation of the outputs: the root of their mean variance; 1 where all are constant."""
 
     @classmethod
     def fit(cls, x: Rows, y: Outputs, rng: np.random.Generator) -> GaussianProcess:
@@ -115,40 +119,39 @@ class GaussianProcess:
         An output at a bound is censored: the function may have any value from the bound outwards.
         """
         few = rng.permutation(len(x))[:SEARCHED]
+        scale = float(np.sqrt(y.var(axis=0).mean())) or 1.0
+        y, bound = y / scale, 1.0 / scale
         covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 1.0, 0.1, 1e-4)
         targets = weights = y
         for _ in range(ROUNDS):
             covariance = most_likely(covariance, x[few], targets[few])
-            targets, weights = cls._censored(covariance, x, y)
-        return cls(x, weights, covariance)
-
-    @staticmethod
-    def _censored(covariance: Covariance, x: Rows, y: Outputs) -> tuple[Outputs, Outputs]:
-        """Targets of the censored outputs at the function's own values, and the weights of the rows for them."""
-        known = covariance.between(x, x)
-        factor = cho_factor(known + (covariance.noise + JITTER) * np.eye(len(x)), lower=True, check_finite=False)
-        targets = y
-        for _ in range(CENSORING):
-            mean = known @ cho_solve(factor, targets, check_finite=False)
-            targets = np.where(y >= 1.0, np.maximum(mean, 1.0), np.where(y <= -1.0, np.minimum(mean, -1.0), y))
-        return targets, cho_solve(factor, targets, check_finite=False)
+            known = covariance.between(x, x)
+            factor = cho_factor(known + (covariance.noise + JITTER) * np.eye(len(x)), lower=True, check_finite=False)
+            targets = y
+            for _ in range(CENSORING):
+                fitted = known @ cho_solve(factor, targets, check_finite=False)
+                outwards = np.maximum(fitted * np.sign(y), bound) * np.sign(y)
+                targets = np.where(np.abs(y) >= bound, outwards, y)
+            weights = cho_solve(factor, targets, check_finite=False)
+        return cls(x, weights, covariance, scale)
 
     def leave_one_out_error(self) -> float:
-        """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise.
+        """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise,
+        as a share of the outputs' standard deviation.
 
         Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. A noisy expert that is predicted as
         well as its noise allows has 0.
         """
-        noise = self.covariance.noise + JITTER
+        noise, bound = self.covariance.noise + JITTER, 1.0 / self.scale
         known = self.covariance.between(self.x, self.x) + noise * np.eye(len(self.x))
         targets = known @ self.weights
         factor = cho_factor(known, lower=True, check_finite=False)
         alone = targets - self.weights / np.diag(cho_solve(factor, np.eye(len(self.x)), check_finite=False))[:, None]
-        squared = np.mean((np.clip(alone, -1.0, 1.0) - np.clip(targets, -1.0, 1.0)) ** 2)
+        squared = np.mean((np.clip(alone, -bound, bound) - np.clip(targets, -bound, bound)) ** 2)
         return float(np.sqrt(max(squared - noise, 0.0)))
 
     def __call__(self, x: Rows) -> Outputs:
         """The mean at x, within [−1, 1]."""
         parts = np.array_split(x, -(-len(x) // BLOCK))
         mean = np.concatenate([self.covariance.between(part, self.x) @ self.weights for part in parts])
-        return np.clip(mean, -1.0, 1.0)
+        return np.clip(self.scale * mean, -1.0, 1.0)

@@ -52,7 +52,10 @@ class Learner:
             room: transitions and episodes that demonstrations are padded to, so that runs can be stacked.
         """
         self.run, self.demos, self.reward = run, demos, reward
-        self.algorithm, self.task = run.settings, run.task
+        self.algorithm = run.settings
+        narrow = demos is not None and self.algorithm.scaling != "none"
+        self.task = run.task.narrowed(demos.act) if narrow else run.task
+        """The task as the networks see it: with `scaling`, actions are scaled too."""
         self.streams = Streams.of(run.schedule.seed)
         self.extensions = self.algorithm.extensions
         self.done = 0
@@ -163,13 +166,22 @@ class Learner:
         assert self.stepper is not None
         model, taken = on_processor(behaviour.model), []
         for i in range(self.done, self.done + steps):
-            action = self.stepper.random_actions() if behaviour.random > 0.0 else np.zeros(0)
+            action = self.random_actions() if behaviour.random > 0.0 else np.zeros(0)
             if behaviour.random < 1.0:
                 numbers = self.streams.acting, self.streams.exploration, i, behaviour.random
                 chosen, strays = _choose(model, self.stepper.obs, *numbers, deterministic=behaviour.deterministic)
                 action = np.where(strays, action, chosen) if behaviour.random > 0.0 else np.asarray(chosen)
             taken.append(self.stepper.step(action))
         return taken if self.reward is None else paid(taken, self.reward)
+
+    def random_actions(self) -> Shaped[np.ndarray, "n *act"]:
+        """Actions drawn uniformly within the bounds of `task`, one a copy of the environment."""
+        assert self.stepper is not None
+        drawn = self.stepper.random_actions()
+        if self.task == self.run.task:
+            return drawn
+        (low, high), (least, most) = (np.array(task.bounds) for task in (self.task, self.run.task))
+        return low + (high - low) * (drawn - least) / (most - least)
 
     def after_round(self, before: int) -> None:
         """Let the extensions that wake after the steps from `before` to `done` change state and source."""
