@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iqlearn.evaluation.occupancy import SAMPLE, ExpertStates, mean_distance, thinned
+from iqlearn.evaluation.occupancy import SAMPLE, ExpertStates, Visited, alone, mean_distance, timeline
 from iqlearn.types import ArraySpec
 
 SPEC = ArraySpec((3,))
@@ -13,8 +13,17 @@ def states(n: int = 400, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).normal(size=(n, 3)) * [1.0, 20.0, 0.1]).astype(np.float32)
 
 
-def familiar_with(expert: np.ndarray) -> ExpertStates:
-    return ExpertStates(expert, SPEC)
+class Familiar:
+    """Distances to an expert's states, no episode of which ended."""
+
+    def __init__(self, expert, spec=SPEC) -> None:
+        self._states = ExpertStates(alone(expert), spec, 10_000)
+
+    def distance(self, obs) -> float:
+        return self._states.distance(alone(obs))
+
+
+familiar_with = Familiar
 
 
 def test_the_same_states_are_no_distance_apart():
@@ -45,14 +54,38 @@ def test_it_repeats_and_is_never_negative():
     assert familiar.distance(obs) >= 0.0
 
 
-def test_many_states_are_thinned_evenly():
-    rows = np.arange(10 * SAMPLE)[:, None]
-    few = thinned(rows)
+def test_many_steps_are_thinned_evenly():
+    few = timeline(np.array([6 * SAMPLE, 4 * SAMPLE]), np.array([0, 0]))
     assert len(few) == SAMPLE
-    assert (few[0, 0], few[-1, 0]) == (0, 10 * SAMPLE - 1)
-    assert np.ptp(np.diff(few[:, 0])) <= 1
-    assert thinned(rows[:5]).tolist() == rows[:5].tolist()
-    assert {part.shape for part in thinned({"a": rows, "b": rows[:, 0]}).values()} == {(SAMPLE, 1), (SAMPLE,)}
+    assert (few[0], few[-1]) == (0, 10 * SAMPLE - 1)
+    assert np.ptp(np.diff(few)) <= 1
+    assert timeline(np.array([2, 3]), np.array([0, 0])).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_steps_past_a_true_end_are_in_the_absorbing_state():
+    assert timeline(np.array([2, 3, 1]), np.array([2, 0, 1])).tolist() == [0, 1, -1, -1, 2, 3, 4, 5, -1]
+
+
+@pytest.mark.parametrize("expert_ends", [False, True])
+def test_episodes_that_end_too_early_or_too_late_are_far_from_the_expert(expert_ends):
+    """The states are the same, so that only the ends tell them apart."""
+    obs = np.tile(states(50), (8, 1))
+
+    def played(length: int, ended: bool) -> Visited:
+        return Visited(obs, np.full(400 // length, length), np.full(400 // length, ended))
+
+    expert = ExpertStates(played(50 if expert_ends else 200, expert_ends), SPEC, 200)
+    distances = [expert.distance(played(*kind)) for kind in ((50, True), (100, True), (200, False))]
+    order = np.argsort(distances).tolist()
+    assert order == ([0, 1, 2] if expert_ends else [2, 1, 0])
+    assert min(distances) == pytest.approx(0.0, abs=0.02)
+    assert sorted(distances)[1] > 0.2
+
+
+def test_rows_of_subsampled_episodes_stand_for_more_steps():
+    whole = Visited(states(100), np.array([100]), np.array([True]))
+    few = Visited(states(100)[::10], np.array([10]), np.array([True]), 10)
+    assert ExpertStates(few, SPEC, 200).distance(whole) < 0.1 < ExpertStates(few._replace(every=1), SPEC, 200).distance(whole)
 
 
 def test_mean_distance_by_hand():
@@ -64,7 +97,7 @@ def test_mean_distance_by_hand():
 def test_trees_and_categories_are_measured_too():
     spec = {"cell": ArraySpec((), "int32", 4), "place": SPEC}
     obs = {"cell": np.arange(400, dtype=np.int32) % 2, "place": states()}
-    familiar = ExpertStates(obs, spec)
+    familiar = Familiar(obs, spec)
     assert familiar.distance(obs) == pytest.approx(0.0, abs=1e-3)
     assert familiar.distance({**obs, "place": states() + 1.0}) > 0.1
     assert familiar.distance({**obs, "cell": obs["cell"] + 2}) > 0.1

@@ -87,13 +87,19 @@ def test_a_blank_encoder_has_the_shapes_and_the_structure_of_a_fitted_one(spec, 
     assert blank.size == fitted.size
 
 
-def test_saturation_clips_scaled_observations_and_0_does_not():
-    obs = observations()
-    limited, free = (encoded(SPEC, obs, "standard", saturation) for saturation in (0.5, 0.0))
-    assert np.abs(free).max() > 0.5
-    np.testing.assert_allclose(limited, np.clip(free, -0.5, 0.5), atol=1e-6)
-    encoder = encoders.fit(ArraySpec((1,)), np.array([[-1.0], [1.0]], np.float32), "standard", 10.0)
-    assert float(encoder(jnp.array([[1e6]]))[0, 0]) == 10.0
+def test_saturation_clips_what_is_far_from_all_observations_and_0_does_not():
+    scale = np.array([[-1.0], [1.0]], np.float32)
+    far = jnp.array([[1.5], [-30.0]])
+    for saturation, clipped in ((10.0, [1.5, -10.0]), (0.5, [1.5, -2.0]), (0.0, [1.5, -30.0])):
+        encoder = encoders.fit(ArraySpec((1,)), scale, "standard", saturation)
+        np.testing.assert_allclose(encoder(far)[:, 0], clipped, rtol=1e-6)
+
+
+def test_observations_that_scale_the_encoder_are_not_clipped():
+    obs = np.zeros((500, 1), np.float32)
+    obs[0] = 1.0  # 22 standard deviations from the mean
+    encoder = encoders.fit(ArraySpec((1,)), obs, "standard", 10.0)
+    assert float(encoder(obs[:1])[0, 0]) > 20.0
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from iqlearn.data.demos import Demos
@@ -34,6 +35,8 @@ class TrainState(eqx.Module):
     """Updates done."""
     aux: dict[str, Any]
     """The state of each extension, by its name."""
+    rate: Scalar = eqx.field(default_factory=lambda: jnp.ones(()))
+    """Share of the learning rates that the guard has left."""
 
 
 class Implied(NamedTuple):
@@ -61,7 +64,8 @@ class Algorithm:
     """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
     correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     saturation: float = 0.0
-    """Clip scaled observations to this many standard deviations on either side; 0 does not clip."""
+    """Clip scaled observations to this many standard deviations on either side, or to twice the largest one in the
+    demonstrations where that is more; 0 does not clip."""
     reason: str = field(default="", compare=False)
     """Why `recommended` chose these settings; empty where it did not."""
 
@@ -194,6 +198,11 @@ class Extension:
     def phase(self) -> int:
         """Environment steps before the first update that belong to the extension."""
         return 0
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether `prepare` makes a policy. Training is guarded against ending worse than that policy."""
+        return False
 
     @property
     def round_steps(self) -> int | None:

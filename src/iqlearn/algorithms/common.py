@@ -101,7 +101,7 @@ def descend(
 
     (value, metrics), gradient = jax.value_and_grad(of_part, has_aux=True)(part(state.model))
     optimiser = optimizer(s.learning_rate, s.weight_decay)
-    net, opt_state = step_down(optimiser, gradient, part(state.model), state.opt_state, share)
+    net, opt_state = step_down(optimiser, gradient, part(state.model), state.opt_state, share * state.rate)
     state = replace(state, model=eqx.tree_at(part, state.model, net), opt_state=opt_state, step=state.step + 1)
     return state, {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradient)}
 
@@ -242,7 +242,7 @@ def next_value(
 
 def descend_actor_critic(s: ActorCritic, state: TrainState, loss: Loss) -> tuple[TrainState, Metrics]:
     """The state after one gradient step of critics, actor and temperature, and of their slow copies."""
-    model, slow, share = state.model, state.target, rate_left(s.decay_after, state.step)
+    model, slow, share = state.model, state.target, rate_left(s.decay_after, state.step) * state.rate
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(model)
     steps = zip(optimisers(s), parts(gradient), parts(model), state.opt_state, strict=True)
     moved = [step_down(optimiser, grad, part, opt, share) for optimiser, grad, part, opt in steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from iqlearn.data.demos import Demos
+from iqlearn.evaluation.returns import Episode
 from iqlearn.networks import encoders
 from iqlearn.types import Obs, ObsSpec, rows
 
@@ -31,16 +33,22 @@ class Visited(NamedTuple):
     every: int = 1
     """Steps of the environment between two rows."""
 
-    @classmethod
-    def states(cls, obs: Obs) -> Visited:
-        """States alone, as of one episode that did not end."""
-        return cls(obs, np.array([rows(obs)]), np.array([False]))
 
-    @classmethod
-    def demonstrated(cls, demos: Demos) -> Visited:
-        """The states of demonstrations."""
-        last = np.cumsum(demos.lengths) - 1
-        return cls(demos.obs, demos.lengths, demos.term[last], demos.every)
+def alone(obs: Obs) -> Visited:
+    """States as of one episode that did not end."""
+    return Visited(obs, np.array([rows(obs)]), np.array([False]))
+
+
+def demonstrated(demos: Demos) -> Visited:
+    """The states of demonstrations."""
+    return Visited(demos.obs, demos.lengths, demos.term[np.cumsum(demos.lengths) - 1], demos.every)
+
+
+def visited(episodes: Sequence[Episode]) -> Visited:
+    """The states of episodes that were played."""
+    obs = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in episodes))
+    lengths, ended = zip(*((len(episode.rew), episode.terminated) for episode in episodes), strict=True)
+    return Visited(obs, np.array(lengths), np.array(ended))
 
 
 class ExpertStates:

@@ -19,7 +19,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Buffer, filled
 from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import InputError, require, require_not_negative, require_positive
-from iqlearn.evaluation.occupancy import ExpertStates, Visited
+from iqlearn.evaluation.occupancy import ExpertStates, alone
 from iqlearn.networks.descent import fit, hyperbolic
 from iqlearn.networks.distributions import ClippedGaussian
 from iqlearn.networks.encoders import FlatEncoder
@@ -146,8 +146,8 @@ class ActionInference(Extension):
         if now.done >= 2 * self.round_steps:  # a guess has acted
             visited = now.source.replay.newest(self.round_steps).obs
             judged = jax.tree.map(lambda x: np.asarray(x)[self.round_steps // 2 :], visited)
-            expert = ExpertStates(Visited.states(now.demos.expert().obs), now.task.obs)
-            distance = expert.distance(Visited.states(judged))
+            expert = ExpertStates(alone(now.demos.expert().obs), now.task.obs)
+            distance = expert.distance(alone(judged))
             newest = newest._replace(distance=jnp.float32(distance))
             best = newest if distance < float(best.distance) else best
             figures["guess_distance"] = distance

@@ -57,6 +57,11 @@ class Cloning(Extension):
         regularised = self.updates > 0 or self.regularisation == 0.0
         require(regularised, "cloning.regularisation", self.regularisation, "0 without cloning.updates")
 
+    @property
+    def pretrains(self) -> bool:
+        """Whether there are updates of behavioural cloning."""
+        return self.updates > 0
+
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
         super().check(algorithm, online, steps)

@@ -21,8 +21,9 @@ from iqlearn.networks.reward import SATURATION, RewardNet, Seen, contrast
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import ActionScale, PRNGKey, TaskSpec, Transitions
 
-ERROR_LIMIT = 0.07
-"""Leave-one-out error of the expert's actions, in [−1, 1], up to which `recommended` trusts a clone."""
+ERROR_LIMIT = 0.1
+"""Leave-one-out error of the expert's actions, as a share of their standard deviation, up to which `recommended` trusts
+a clone."""
 MOST = 20_000
 """Transitions from which on a clone is trusted without asking the Gaussian process."""
 
@@ -81,7 +82,7 @@ class RewardRegression(Extension):
         error = leave_one_out_error(demos, task)
         if error is None:
             return None, f"no reward_regression, because there are more than {MOST:,} transitions"
-        told = f"the leave-one-out error of the expert's actions is {error:.3f} (actions scaled to [-1, 1])"
+        told = f"the leave-one-out error of the expert's actions is {error:.3f} of their standard deviation"
         if error <= ERROR_LIMIT:
             return None, f"no reward_regression, because {told}, at most {ERROR_LIMIT}"
         if not enough:
@@ -119,7 +120,8 @@ class RewardRegression(Extension):
 
 
 def leave_one_out_error(demos: Demos, task: TaskSpec) -> float | None:
-    """The error of each of the expert's actions, in [−1, 1], when a Gaussian process predicts it from the others.
+    """The error of each of the expert's actions when a Gaussian process predicts it from the others, as a share of the
+    actions' standard deviation.
 
     None where there are too many transitions to ask.
     """

@@ -23,6 +23,8 @@ SHRINKAGE = 0.03
 CONSTANT = 1e-6
 """A coordinate counts as constant, and is not scaled, where its standard deviation is a smaller share of its largest
 absolute value: float32 keeps no more than that."""
+FARTHER = 2.0
+"""Saturation leaves room for observations this many times as far from the mean as those that scale the encoder."""
 LARGEST = 1024
 """Inputs that can be whitened in reasonable time."""
 
@@ -36,8 +38,8 @@ class FlatEncoder(eqx.Module):
     mean: Float[Array, " inputs"]
     transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
     """A matrix, or a factor for each input."""
-    saturation: float = eqx.field(static=True)
-    """Inputs are clipped to ±saturation; 0 does not clip."""
+    limit: Float[Array, " inputs"] | None
+    """Inputs are clipped to ±limit; none does not clip."""
     leaves: tuple[ArraySpec, ...] = eqx.field(static=True)
     structure: Any = eqx.field(static=True)
 
@@ -55,10 +57,10 @@ class FlatEncoder(eqx.Module):
         """Network inputs of a batch of observations."""
         arrays = zip(self.leaves, jax.tree.leaves(obs), strict=True)
         flat = jnp.concatenate([_flat(spec, jnp.asarray(array), jnp) for spec, array in arrays], axis=1)
-        mean, transform = jax.lax.stop_gradient((self.mean, self.transform))
+        mean, transform, limit = jax.lax.stop_gradient((self.mean, self.transform, self.limit))
         centred = flat - mean
         inputs = centred @ transform if transform.ndim == 2 else centred * transform
-        return jnp.clip(inputs, -self.saturation, self.saturation) if self.saturation > 0.0 else inputs
+        return inputs if limit is None else jnp.clip(inputs, -limit, limit)
 
 
 def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
@@ -71,7 +73,8 @@ def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> F
             correlations: x ↦ (x − mean)·D⁻¹·(C + 0.03·I)^(−1/2), with D the standard deviations and C the correlations.
             A feedback controller's observations are strongly correlated, and its action often depends on a direction
             of small variance that scaling each coordinate alone hides.
-        saturation: inputs are clipped to ±saturation; 0 does not clip.
+        saturation: inputs are clipped to ±saturation, or to twice the largest of these observations where that is
+            more; 0 does not clip.
 
     Raises:
         InputError: there are too many inputs to whiten.
@@ -87,13 +90,10 @@ def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> F
         transform = 1.0 / np.where(category, 1.0, spread(flat))
     else:
         mean, transform = flat.mean(axis=0), whitening(flat)
-    return FlatEncoder(
-        jnp.asarray(mean, jnp.float32),
-        jnp.asarray(transform, jnp.float32),
-        float(saturation),
-        leaves,
-        jax.tree.structure(spec),
-    )
+    inputs = (flat - mean) @ transform if transform.ndim == 2 else (flat - mean) * transform
+    limit = np.maximum(saturation, FARTHER * np.abs(inputs).max(axis=0)) if saturation > 0.0 else None
+    parts = (None if part is None else jnp.asarray(part, jnp.float32) for part in (mean, transform, limit))
+    return FlatEncoder(*parts, leaves, jax.tree.structure(spec))
 
 
 def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
@@ -101,7 +101,8 @@ def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncod
     leaves = tuple(jax.tree.leaves(spec))
     size = sum(width(s) for s in leaves)
     transform = jnp.eye(size) if scaling == "whiten" else jnp.asarray(unscaled(leaves), jnp.float32)
-    return FlatEncoder(jnp.zeros(size), transform, float(saturation), leaves, jax.tree.structure(spec))
+    limit = jnp.full(size, saturation) if saturation > 0.0 else None
+    return FlatEncoder(jnp.zeros(size), transform, limit, leaves, jax.tree.structure(spec))
 
 
 def unscaled(leaves: tuple[ArraySpec, ...]) -> np.ndarray:

@@ -121,7 +121,7 @@ class GaussianProcess:
         few = rng.permutation(len(x))[:SEARCHED]
         scale = float(np.sqrt(y.var(axis=0).mean())) or 1.0
         y, bound = y / scale, 1.0 / scale
-        covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 1.0, 0.1, 1e-4)
+        covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 16.0, 0.1, 1e-4)
         targets = weights = y
         for _ in range(ROUNDS):
             covariance = most_likely(covariance, x[few], targets[few])

@@ -45,7 +45,10 @@ class Run:
     origin: Origin
     task: TaskSpec
     model: Any = None
-    """The model that acts and judges, a `SoftQ`; none before training begins."""
+    """The model that acts and judges, a `SoftQ`; none before training begins. It is that of the evaluation with the least
+    occupancy distance, where there is one, else the last one."""
+    last: Any = field(default=None, repr=False)
+    """The model of the last evaluation."""
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
     rows: list[Row] = field(default_factory=list)

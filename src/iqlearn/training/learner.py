@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
@@ -25,6 +26,7 @@ from iqlearn.networks.descent import compiled
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.runs.provenance import Interaction
 from iqlearn.runs.run import Run
+from iqlearn.training import guard
 from iqlearn.training.streams import Streams
 from iqlearn.types import Obs, PRNGKey, RewardFunction, Transitions, rows
 
@@ -66,6 +68,8 @@ class Learner:
         self.stepper: Stepper | None = None
         self.figures: dict[str, float] = {}
         """Figures of extensions since the last evaluation."""
+        self.best: TrainState | None = None
+        """The state at the evaluation whose policy is kept; none where no evaluation has an occupancy distance."""
         self.phase, self.first_update = steps_before_updates(self.algorithm, run.interaction or Interaction())
 
     def initial(self) -> TrainState:
@@ -192,9 +196,20 @@ class Learner:
         if before < self.phase <= self.done and any(extension.empties_replay for extension in self.extensions):
             self.source = replace(self.source, replay=self.new_replay())
 
+    def keep(self) -> None:
+        """Keep the state as the best one."""
+        self.best = jax.tree.map(jnp.copy, self.state)
+
+    def go_back(self) -> None:
+        """Go back to the best networks, with smaller learning rates. What extensions learnt since stays."""
+        assert self.best is not None
+        found, now = jax.tree.map(jnp.copy, self.best), self.state
+        self.state = replace(found, aux=now.aux, step=now.step, rate=guard.CAUTION * now.rate)
+
     def checkpoint(self) -> dict[str, Any]:
         """What the run needs to be resumed."""
-        return {"state": self.state, "source": self.source.saved(), "done": self.done}
+        kept = {} if self.best is None else {"best": self.best}
+        return {"state": self.state, "source": self.source.saved(), "done": self.done} | kept
 
     def restore(self, path: Path) -> None:
         """Go to where a checkpoint stands.
@@ -204,6 +219,8 @@ class Learner:
         """
         self.state = read_tree(path, self.state, "['state']")
         self.done = int(read_tree(path, np.int32(0), "['done']"))
+        if self.run.distances:
+            self.best = read_tree(path, self.state, "['best']")
         self.connect()
         try:
             saved = read_tree(path, self.source.saved(), "['source']", any_shape=True)

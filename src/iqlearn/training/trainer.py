@@ -16,11 +16,12 @@ import jax
 import numpy as np
 
 from iqlearn.data.replay import NewTransitions, Replay
-from iqlearn.evaluation.occupancy import ExpertStates
+from iqlearn.evaluation.occupancy import ExpertStates, demonstrated, visited
 from iqlearn.evaluation.returns import Evaluator, normalised, reset_seed
 from iqlearn.files import Row
 from iqlearn.networks.policy import Policy
 from iqlearn.runs.run import Run
+from iqlearn.training import guard
 from iqlearn.training.callbacks import Callback, EachEvaluation
 from iqlearn.training.learner import Learner
 from iqlearn.training.loop import Program, join, program, split
@@ -135,9 +136,12 @@ class Trainer:
         self._stopped = False
         environment = first.origin.environment
         self._evaluator = None if environment is None else Evaluator(environment)
+        horizon = (environment and environment.time_limit) or 0
         self._expert_states = [
-            None if learner.demos is None else ExpertStates(learner.demos.obs, learner.task.obs) for learner in learners
+            None if learner.demos is None else ExpertStates(demonstrated(learner.demos), learner.task.obs, horizon)
+            for learner in learners
         ]
+        self._guarded = self._evaluator is not None and any(part.pretrains for part in learners[0].extensions)
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
         self._updates, self._busy = 0, 0.0
@@ -152,6 +156,9 @@ class Trainer:
         self._call("on_start")
         try:
             with ThreadPoolExecutor(len(self.groups)) as pool:
+                if self._guarded and not self.runs[0].rows:
+                    self.evaluate()
+                    self._call("on_evaluation")
                 while self.done < self.steps and not self._stopped:
                     self._advance(pool, min(self.done + self.runs[0].schedule.chunk, self.steps))
                     self.evaluate()
@@ -220,6 +227,8 @@ class Trainer:
             group.unstack()
         each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
+        for group in self.groups:
+            group.stack()  # the guard may have gone back
 
     def _evaluated(self, run: Run, learner: Learner, states: ExpertStates | None, figures: Figures) -> Run:
         """The run with the row of this evaluation."""
@@ -238,15 +247,12 @@ class Trainer:
             returns = np.array([episode.rew.sum() for episode in played])
             row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
             if states is not None:
-                visited = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in played))
-                row["occupancy_distance"] = round(states.distance(visited), 6)  # as `metrics.csv` keeps it
+                row["occupancy_distance"] = round(states.distance(visited(played)), 6)  # as `metrics.csv` keeps it
         mean = float(returns.mean()) if len(returns) else None
         expert = None if learner.demos is None else learner.demos.expert_return
+        earned = {"mean_return": mean, "normalised_return": normalised(mean, expert, self._random)}
         result = run.result | {
             "status": "running",
-            "returns": returns.tolist(),
-            "mean_return": mean,
-            "normalised_return": normalised(mean, expert, self._random),
             "expert_return": expert,
             "random_return": self._random,
             "updates": updates,
@@ -254,11 +260,22 @@ class Trainer:
             "seconds": self._before + time.perf_counter() - self._started,
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),
+            **{f"last_{name}": value for name, value in earned.items()},
         }
-        run = replace(run, model=model, state=learner.state, rows=[*run.rows, row | figures], result=result)
-        if "occupancy_distance" in row and row["occupancy_distance"] == min(run.distances):
-            run.result["best_step"] = self.done
-        return run
+        run = replace(run, last=model, state=learner.state, rows=[*run.rows, row | figures])
+        if "occupancy_distance" not in row:
+            return replace(run, model=model, result=result | earned | {"returns": returns.tolist()})
+        assert states is not None
+        if guard.best(run.rows, states.noise) == len(run.rows) - 1:
+            learner.keep()
+            kept = earned | {"returns": returns.tolist(), "best_step": self.done}
+            return replace(run, model=model, result=result | kept)
+        back = run.result.get("guard", [])
+        wrong = guard.trouble(run.rows, states.noise, limit_of(run)) if self._guarded else None
+        if wrong is not None and len(back) < guard.RETURNS:
+            learner.go_back()
+            result["guard"] = [*back, {"step": self.done, "because": wrong}]
+        return replace(run, result=result)
 
     def _settle(self, facts: Sequence[dict[str, Any]]) -> None:
         self.runs = [replace(r, result={**r.result, **more}) for r, more in zip(self.runs, facts, strict=True)]
@@ -266,6 +283,12 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
             self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
+
+
+def limit_of(run: Run) -> float:
+    """r_max; infinite where no reward is learnt."""
+    implied = run.settings.reward(run.last)
+    return float("inf") if implied is None else implied.limit
 
 
 def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
