@@ -34,9 +34,10 @@ def test_it_stops_within_a_round_and_waits_for_the_environments(pendulum, monkey
         if len(rounds) in (3, 4):
             os.kill(os.getpid(), signal.SIGINT)
         playing.append(threading.current_thread())
-        taken = act(self, *arguments)
-        playing.pop()
-        return taken
+        try:
+            return act(self, *arguments)
+        finally:
+            playing.pop()
 
     def closing(self):
         alive.extend(playing)
