@@ -439,9 +439,7 @@ def arguments(o: Namespace, settings: Any, name: str) -> dict[str, Any]:
 
     if o.overwrite and o.out is None:
         raise InputError("--overwrite has no effect without --out; name the folder with the run to replace.")
-    stem = re.sub(
-        r'[<>:"/\\|?*\s]+', "-", Path(name.rpartition(":")[2]).stem
-    )  # not all of these are allowed in Windows
+    stem = re.sub(r'[<>:"/\\|?*\s]+', "-", Path(name.rpartition(":")[2]).stem)  # Windows forbids these
     out = o.out or fresh(Path("runs"), f"{stem}-{settings.name}")
     callbacks = [] if o.tensorboard is None else [iq.TensorBoard(o.tensorboard)]
     return {"steps": o.steps, "out": out, "overwrite": o.overwrite, "callbacks": callbacks}

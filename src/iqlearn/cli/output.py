@@ -38,9 +38,8 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
         if run.result["status"] == "diverged":
             first, last = run.result["diverged_between"]
             kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
-            raise InputError(
-                f"Losses or weights were not finite between steps {first:.0f} and {last}; {kept}, lower --learning-rate."
-            )
+            told = f"A loss or a weight was not finite between steps {first:.0f} and {last}"
+            raise InputError(f"{told}; {kept}, lower --learning-rate.")
     return 130 if stopped else 0
 
 
