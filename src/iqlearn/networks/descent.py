@@ -29,6 +29,7 @@ ends a process that has none left. A process that trains many times must therefo
 
 def compiled(function: Callable[..., Any], static: tuple[Hashable, ...], *args: Any) -> Callable[..., Any]:
     """`function(*static, *args)` as a program that takes arrays of the shapes of `args`. The last 32 are kept."""
+    interrupts.check()
     leaves, structure = jax.tree.flatten(args)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     return _program(function, static, structure, shapes).lower(*args).compile()

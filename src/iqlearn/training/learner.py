@@ -13,7 +13,6 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from iqlearn import interrupts
 from iqlearn.algorithms.base import Algorithm, Behaviour, Now, TrainState
 from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Replay, empty_replay
@@ -122,7 +121,6 @@ class Learner:
     ) -> TrainState:
         """The state after the preparation of some extensions."""
         for i in which:
-            interrupts.check()
             now = self.now(i, stream, labelled, tell)._replace(state=state, demos=demos)
             state = self.extensions[i].prepare(now)
         return state
