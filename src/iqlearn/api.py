@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import jax
 
-from iqlearn import algorithms
+from iqlearn import algorithms, interrupts
 from iqlearn.algorithms.base import Algorithm
 from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment, EnvSource
+from iqlearn.envs.modules import Untrusted
 from iqlearn.errors import InputError, require
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.files import sha256
@@ -34,6 +35,7 @@ SHORT, LONG = 10_000, 100_000
 Callbacks = Sequence[Callback | Callable[[Trainer], Any]]
 
 
+@interrupts.listening()
 def learn(
     settings: Any,
     demos: Demos | Sequence[Demos],
@@ -105,14 +107,14 @@ def learn(
         run_folder.vacant(folder, overwrite)
     mode = mode_of(settings, env is not None, mode, interaction)
     environment, error = environment_of(parts[0], env, env_kwargs)
-    if mode == "online" and environment is None:
+    if isinstance(error, Untrusted) or (mode == "online" and environment is None):
         wanted = (
             "Learning online needs an environment; expected a Gymnasium id, give it with --env (in Python env=...)."
         )
         raise error or InputError(wanted)
     if error is not None:
         told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
-        warnings.warn(told, stacklevel=2)
+        warnings.warn(told, stacklevel=3)
     acting = None if mode == "offline" else interaction or Interaction()
     schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
     parts = [visible(settings, part) for part in parts]
@@ -179,10 +181,11 @@ def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], qu
     for run in runs:
         if run.result["status"] not in ("completed", "stopped"):
             at = run.rows[-1]["step"] if run.rows else 0
-            warnings.warn(f"Ended before its time, after step {at:.0f}: {run!r}.", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"Ended before its time, after step {at:.0f}: {run!r}.", RuntimeWarning, stacklevel=5)
     return runs if several else runs[0]
 
 
+@interrupts.listening()
 def train_expert(
     env: EnvSource | Environment,
     settings: Any = None,
@@ -233,6 +236,7 @@ def train_expert(
     return begin([run], [None], [paid], callbacks, folder, overwrite, quiet, False)
 
 
+@interrupts.listening()
 def resume(
     folder: str | Path,
     demos: Demos | Sequence[Demos] | None = None,
@@ -240,6 +244,7 @@ def resume(
     env: EnvSource | Environment | None = None,
     callbacks: Callbacks = (),
     quiet: bool = False,
+    trust: bool = False,
 ) -> Any:
     """Go on with a run that was stopped, to the same result as if it had never stopped.
 
@@ -248,6 +253,7 @@ def resume(
         demos: the demonstrations, one set for each seed; by default those that the folder names.
         env: the environment, where it was made by a function.
         callbacks, quiet: as in `learn`.
+        trust: as in `Run.load`.
 
     Returns:
         As `learn`: a list of runs for a folder of several seeds.
@@ -261,7 +267,7 @@ def resume(
     if len(given) != len(folders):
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
-    runs, parts, rewards = [Run.load(path) for path in folders], [], []
+    runs, parts, rewards = [Run.load(path, trust=trust) for path in folders], [], []
     for i, (path, part) in enumerate(zip(folders, given, strict=True)):
         if not (path / run_folder.CHECKPOINT).is_file():
             told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
@@ -375,9 +381,11 @@ def default_steps(settings: Algorithm, mode: Mode) -> int:
 
 
 def environment_of(
-    demos: Demos, env: EnvSource | Environment | None, kwargs: Mapping[str, Any] | None = None
+    demos: Demos, env: EnvSource | Environment | None, kwargs: Mapping[str, Any] | None = None, trust: bool = False
 ) -> tuple[Environment | None, InputError | None]:
     """The environment that is given, else the one that the demonstrations name. Why the latter cannot be made, if so.
+
+    With `trust` a module that the demonstrations name is imported.
 
     Raises:
         InputError: keyword arguments are given without an environment.
@@ -390,7 +398,7 @@ def environment_of(
         )
     if demos.env is None:
         return None, None
-    environment = Environment.of(demos.env)
+    environment = Environment(demos.env, {}, demos.env, None if trust else Path(demos.path or demos.source))
     try:
         _ = environment.task
     except InputError as error:

@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     _require(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}; expected JSON written by iqlearn train.") from error
     if not isinstance(content, dict):
@@ -78,7 +78,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     _require(path)
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file, restval="-")]
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error

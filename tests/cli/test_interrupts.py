@@ -4,11 +4,15 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
 import iqlearn as iq
+from iqlearn import cli, interrupts
 from iqlearn.cli.output import finish
 from iqlearn.evaluation.returns import Evaluator, reset_seed
+from iqlearn.training import trainer
 from iqlearn.training.learner import Learner
 
 SMALL = iq.Network(hidden=(4,))
@@ -34,9 +38,10 @@ def test_it_stops_within_a_round_and_waits_for_the_environments(pendulum, monkey
         if len(rounds) in (3, 4):
             os.kill(os.getpid(), signal.SIGINT)
         playing.append(threading.current_thread())
-        taken = act(self, *arguments)
-        playing.pop()
-        return taken
+        try:
+            return act(self, *arguments)
+        finally:
+            playing.pop()
 
     def closing(self):
         alive.extend(playing)
@@ -71,9 +76,7 @@ def test_all_of_several_seeds_that_are_stopped_go_on_together(cartpole_file, tmp
             quiet=True,
         )
     folders = [out / f"seed-{i}" for i in range(2)]
-    with pytest.raises(SystemExit) as caught:
-        finish(stopped, folders)
-    assert caught.value.code == 130
+    assert finish(stopped, folders) == 130
     assert f"Go on with: iqlearn resume {out}\n" in capsys.readouterr().out
     resumed = iq.resume(out, quiet=True)
     assert [run.result["status"] for run in resumed] == ["completed"] * 2
@@ -104,3 +107,84 @@ def test_an_interrupted_evaluation_leaves_every_seed_as_it_was(cartpole, tmp_pat
         evaluator = Evaluator("CartPole-v1")
         assert evaluator.returns(run.player(), 1, reset_seed("in_training", seed)).tolist() == run.result["returns"]
         evaluator.close()
+
+
+class Signals(iq.Callback):
+    """Sends a signal at the n-th call of a hook."""
+
+    def __init__(self, hook: str, n: int) -> None:
+        self.left = n
+        setattr(self, hook, self.send)
+
+    def send(self, _) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("hook", "at", "rows", "status"),
+    [
+        ("on_start", 1, 0, "interrupted"),
+        ("on_round", 1, 0, "interrupted"),
+        ("on_evaluation", 1, 1, "interrupted"),
+        ("on_round", 2, 1, "interrupted"),
+        ("on_evaluation", 2, 2, "completed"),
+        ("on_end", 1, 2, "completed"),
+    ],
+)
+def test_only_what_is_left_to_do_can_be_interrupted(cartpole, recwarn, hook, at, rows, status):
+    """A run of two evaluations, with a round before each. After the second one nothing is left."""
+    settings = iq.IQLearn(network=SMALL, batch_size=4)
+    more = {"steps": 4, "evaluations": 2, "eval_episodes": 1, "quiet": True, "callbacks": [Signals(hook, at)]}
+    run = iq.learn(settings, cartpole, env="CartPole-v1", **more)
+    assert (len(run.rows), run.result["status"]) == (rows, status)
+    assert len(recwarn) == (status == "interrupted")
+
+
+class Hanging(CartPoleEnv):
+    """Hangs in the first step, and asks to stop."""
+
+    freed = threading.Event()
+
+    def step(self, action):
+        if not self.freed.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            self.freed.wait(600)
+        return super().step(action)
+
+
+@pytest.mark.parametrize("seeds", [None, range(2)])
+def test_an_environment_that_hangs_does_not_keep_a_run_from_stopping(cartpole, monkeypatch, seeds):
+    """Side by side each hangs in a thread of its own, which is left behind."""
+    monkeypatch.setattr(trainer, "GRACE", 0.1)
+    monkeypatch.setattr(Hanging, "freed", threading.Event())
+    settings, acting = iq.IQLearn(network=SMALL, batch_size=4), iq.Interaction(random_steps=10, round_steps=10)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        iq.learn(settings, cartpole, env=Hanging, interaction=acting, steps=100, seeds=seeds, quiet=True)
+    Hanging.freed.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_ends_in_order(cartpole_file, tmp_path, number):
+    """Exit code 0 where the run is completed, else 130; what is in the folder can be resumed."""
+    words = "--mode online --steps 90 --evaluations 3 --eval-episodes 1 --random-steps 10 --network.hidden 4"
+    for i, moment in enumerate(np.random.default_rng(int(number)).uniform(0.0, 1.0, 4)):
+        out, alarm = tmp_path / str(i), threading.Timer(moment, os.kill, (os.getpid(), number))
+        with interrupts.listening(number):  # a late signal must not reach pytest
+            alarm.start()
+            code = exit_code("train", "--demos", cartpole_file, *words.split(), "--out", out)
+            alarm.join()
+        begun = (out / "config.json").is_file()
+        assert code == 130 or (code == 0 and begun)
+        if begun:
+            assert (code == 0) == (iq.Run.load(out).result["status"] == "completed")
+            assert iq.resume(out, quiet=True).result["status"] == "completed"
+
+
+def exit_code(*words):
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as error:
+        return error.code
+    return 0

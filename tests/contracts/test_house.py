@@ -64,3 +64,16 @@ def test_what_loads_slowly_is_left_until_it_is_used():
     script = f"import sys, iqlearn; iqlearn.learn; print(*(m for m in {slow} if m in sys.modules))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.strip() == ""
+
+
+def test_text_is_read_and_written_in_one_encoding():
+    """UTF-8, whatever the locale: every file of text is opened with a named encoding."""
+    unnamed = []
+    for path, tree in trees():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name, _, method = ast.unparse(call.func).rpartition(".")
+            told = ast.unparse(call)
+            ours = method in ("open", "read_text", "write_text") and name != "os" and "distribution" not in name
+            if ours and "encoding=" not in told and "rb'" not in told and "wb'" not in told:
+                unnamed.append(f"{path}:{call.lineno}")
+    assert unnamed == []

@@ -5,10 +5,13 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import iqlearn as iq
+from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.runs import folder
 from iqlearn.training.callbacks import DriftWarning, Progress, RunFolder, working
 
@@ -336,3 +339,27 @@ def test_settings_are_as_they_were(cartpole):
     run = iq.learn(SETTINGS, cartpole, callbacks=[lambda training: seen.append(training.runs[0])], **PLAYED)
     assert [len(each.rows) for each in seen] == [1, 2, 3, 4]
     assert all(replace(each, result={}).settings is run.settings for each in seen)
+
+
+def test_a_distance_that_is_no_number_does_not_end_the_choice_of_the_best(cartpole, monkeypatch):
+    """It is the first one, which all others would lose against."""
+    found = iter([float("nan"), 0.5, 0.4, float("nan"), 0.6])
+    monkeypatch.setattr(ExpertStates, "distance", lambda *_: next(found))
+    settings = iq.BC(network=iq.Network(hidden=(4,)))
+    run = iq.learn(settings, cartpole, env="CartPole-v1", steps=5, evaluations=5, eval_episodes=1, quiet=True)
+    assert run.distances == [0.5, 0.4, 0.6]
+    assert run.result["best_step"] == 3
+    assert run.drift == pytest.approx(1.5)
+
+
+def test_weights_that_are_no_numbers_end_the_run(cartpole):
+    def spoil(training):
+        if training.done == 2:
+            group = training.groups[0]
+            group.states = jax.tree.map(lambda x: x * jnp.nan if x.dtype == "float32" else x, group.states)
+
+    settings = iq.BC(network=iq.Network(hidden=(4,)))
+    more = {"steps": 4, "evaluations": 4, "eval_episodes": 1, "quiet": True, "callbacks": [spoil]}
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        run = iq.learn(settings, cartpole, **more)
+    assert run.result["diverged_between"] == [2, 3]

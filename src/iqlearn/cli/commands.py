@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Begun(NamedTuple):
     mode: Any
 
 
-def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
+def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     """Learn a policy and a reward from demonstrations, and evaluate them.
 
     Without flags it learns CartPole-v1 offline from every 20th step of one built-in demonstration.
@@ -44,6 +45,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     --env ID  Environment to act and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
     --demos SOURCE  Demonstrations, an .npz file (default: those that ship for the environment).
+    --trust  Import the module that the demonstrations name for their environment, also from elsewhere.
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
     --mode online|offline  Act while learning, or read the demonstrations only (default: online where the
@@ -98,7 +100,9 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
         print(f"iqlearn: {sentence}", file=sys.stderr)
     how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
-    finish(runs, [how["out"] / f"seed-{s}" for s in seeds]) if o.seeds > 1 else finish([runs], [how["out"]])
+    if o.seeds == 1:
+        return finish([runs], [how["out"]])
+    return finish(runs, [how["out"] / f"seed-{s}" for s in seeds])
 
 
 def begin_train(o: Namespace) -> Begun:
@@ -109,7 +113,7 @@ def begin_train(o: Namespace) -> Begun:
         raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
     named = named_env(o)  # a wrong environment is told before anything about demonstrations
     demos = iq.Demos.load(o.demos) if o.demos else iq.Demos.builtin(o.env or DEFAULT_ENV)
-    environment, _ = api.environment_of(demos, named)  # `learn` says where it cannot be made
+    environment, _ = api.environment_of(demos, named, trust=o.trust)  # `learn` says where it cannot be made
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
@@ -147,7 +151,7 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
     return settings
 
 
-def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
+def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     """Make an expert that learns from the environment's own reward, or an agent on a recovered one.
 
     It learns with soft Q-learning (discrete actions) or soft actor-critic (continuous ones).
@@ -171,7 +175,7 @@ def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     settings = changed(default, changes)
     how = arguments(o, settings, environment.name) | times
     run = iq.train_expert(environment, settings, reward=o.reward, interaction=iq.Interaction(**acting), **how)
-    finish([run], [how["out"]])
+    return finish([run], [how["out"]])
 
 
 def begin_expert(o: Namespace) -> Begun:
@@ -183,18 +187,19 @@ def begin_expert(o: Namespace) -> Begun:
     return Begun(algorithms.of(algorithms.EXPERT, environment.task.discrete)(), environment, None, "online")
 
 
-def resume(o: Namespace) -> None:
+def resume(o: Namespace) -> int:
     """Continue a stopped run from its last evaluation, to the same result as without the stop.
 
     --early-stopping and --tensorboard of `iqlearn train` are not continued.
 
     DIR  Run folder, or the folder of several seeds, which go on side by side.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
     """
     from iqlearn.cli.output import finish
     from iqlearn.runs.folder import runs_in
 
-    runs = iq.resume(o.dir)
-    finish(runs if isinstance(runs, list) else [runs], runs_in(o.dir))
+    runs = iq.resume(o.dir, trust=o.trust)
+    return finish(runs if isinstance(runs, list) else [runs], runs_in(o.dir))
 
 
 def evaluate(o: Namespace) -> None:
@@ -206,6 +211,7 @@ def evaluate(o: Namespace) -> None:
     --episodes N [20]  Episodes to play.
     --seed N [0]  Seed of the episodes. They differ from those of training and of iqlearn demos collect.
     --env ID  Another environment of the same task.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
     --best  Use the policy of the evaluation with the least occupancy distance, which reads no reward, not the last one.
@@ -219,7 +225,7 @@ def evaluate(o: Namespace) -> None:
     check_episodes(o)
     if o.sampled and o.deterministic:
         raise InputError("--sampled and --deterministic are both given; expected one of them.")
-    runs = {folder: iq.Run.load(folder, o.best) for folder in runs_in(o.dir)}
+    runs = {folder: iq.Run.load(folder, o.best, o.trust) for folder in runs_in(o.dir)}
     first = next(iter(runs.values()))
     environment, sampled = first.environment(o.env), True if o.sampled else False if o.deterministic else None
     each: dict[str, dict[str, Any]] = {}
@@ -260,6 +266,7 @@ def reward(o: Namespace) -> None:
         +r_max on the run's demonstrations, and to -r_max on new episodes of a random and a noisy policy and on states
         of recombined coordinates. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
     --best  Use policy and reward of the evaluation with the least occupancy distance, not the last ones.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --out DIR  Folder to write to (default: the run folder).
     --json  Print one JSON object.
     """
@@ -277,7 +284,7 @@ def reward(o: Namespace) -> None:
     check_episodes(o)
     if o.distil and o.refit:
         raise InputError("--distil and --refit are both given; expected one of them.")
-    run, kinds = iq.Run.load(o.dir, o.best), [kind for kind in (o.rollouts or "").split(",") if kind]
+    run, kinds = iq.Run.load(o.dir, o.best, o.trust), [kind for kind in (o.rollouts or "").split(",") if kind]
     judged, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
     if demos is None and not kinds:
         if run.origin.title not in BUILTIN:
@@ -338,6 +345,7 @@ def collect(o: Namespace) -> None:
     --episodes N [10]  Episodes to record.
     --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
     --best  Use the policy of the evaluation with the least occupancy distance, not the last one.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --overwrite  Replace the file.
     """
     from iqlearn.cli.output import show
@@ -346,7 +354,7 @@ def collect(o: Namespace) -> None:
     check_episodes(o)
     if o.out.exists() and not o.overwrite:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
-    run = iq.Run.load(o.dir, o.best)
+    run = iq.Run.load(o.dir, o.best, o.trust)
     environment = run.environment()
     with closing(Evaluator(environment)) as evaluator:
         episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
@@ -359,7 +367,7 @@ def collect(o: Namespace) -> None:
     show(demos.summary(), False)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "expert": expert,
     "resume": resume,
@@ -431,7 +439,8 @@ def arguments(o: Namespace, settings: Any, name: str) -> dict[str, Any]:
 
     if o.overwrite and o.out is None:
         raise InputError("--overwrite has no effect without --out; name the folder with the run to replace.")
-    out = o.out or fresh(Path("runs"), f"{Path(name.rpartition(':')[2]).stem}-{settings.name}")
+    stem = re.sub(r'[<>:"/\\|?*\s]+', "-", Path(name.rpartition(":")[2]).stem)  # Windows forbids these
+    out = o.out or fresh(Path("runs"), f"{stem}-{settings.name}")
     callbacks = [] if o.tensorboard is None else [iq.TensorBoard(o.tensorboard)]
     return {"steps": o.steps, "out": out, "overwrite": o.overwrite, "callbacks": callbacks}
 

@@ -10,11 +10,10 @@ import os
 import re
 import signal
 import sys
-import threading
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, wraps
 from pathlib import Path
@@ -23,7 +22,9 @@ from typing import Any, Literal, NoReturn
 
 from iqlearn import __version__
 from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
+from iqlearn.cli.streams import open_streams
 from iqlearn.errors import InputError
+from iqlearn.interrupts import listening
 
 OVERVIEW = """usage: iqlearn COMMAND [flags]
 
@@ -49,38 +50,34 @@ NOT_FLAGS = ("steps", "extensions", "reason")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate."""
+    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate, else 1."""
+    told, code = "", 0
+    if arguments is None:
+        open_streams()
     try:
-        with terminate_as_interrupt(), warnings.catch_warnings():
+        with listening(signal.SIGINT, signal.SIGTERM), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
-            run(list(sys.argv[1:] if arguments is None else arguments))
+            code = run(list(sys.argv[1:] if arguments is None else arguments)) or 0
             sys.stdout.flush()
     except InputError as error:
-        print(f"iqlearn: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        told, code = str(error), 2
     except KeyboardInterrupt:  # training itself ends in order, and says how to go on
-        print("iqlearn: stopped; iqlearn resume goes on with a run folder that is there already.", file=sys.stderr)
-        raise SystemExit(130) from None
-    except BrokenPipeError:  # the reader of a pipe has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        told, code = "stopped; iqlearn resume goes on with a run folder that is there already.", 130
+    except SystemExit as error:
+        told, code = f"Code of the environment ended the program (sys.exit({error.code!r})); expected it to raise.", 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        told, code = "Memory ran out; what was written last is kept. Lower --replay, --num-envs or --batch-size.", 1
+    if told:
+        print(f"iqlearn: {told}", file=sys.stderr)
+    if code:
+        raise SystemExit(code)
 
 
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM, by which services and queues end a program, stops it as Ctrl-C does: a run keeps what it has."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def run(words: list[str]) -> None:
-    """Run the command that the first words name, or print help."""
+def run(words: list[str]) -> int | None:
+    """Run the command that the first words name, or print help. Gives the exit code, if there is one."""
     n = 2 if words[:1] == ["demos"] else 1
     verb, words = " ".join(words[:n]), [dashed(word) for word in words[n:]]
     if verb == "--version":
@@ -92,25 +89,41 @@ def run(words: list[str]) -> None:
     elif verb not in COMMANDS:
         raise InputError(f"No command {verb!r}{nearest(verb, COMMANDS)}; expected one of {', '.join(COMMANDS)}.")
     else:
-        run_command(verb, words)
+        return run_command(verb, words)
 
 
-def run_command(verb: str, words: list[str]) -> None:
+def run_command(verb: str, words: list[str]) -> int | None:
     """Run a command, or print its help. Where it trains, every setting of the algorithm at hand is a flag."""
     parser, command, asked = Parser(verb), COMMANDS[verb], HELP & set(words)
     if verb not in BEGINNINGS:
-        return parser.print_help() if asked else command(parser.read(words))
+        if asked:
+            return parser.print_help()
+        options = parser.read(words)
+        require_device()
+        return command(options)
     options, everything = parser.parse_known_args(words)[0], "--help-all" in words
     own = vars(options)
     if asked and not everything and not (own["env"] or own.get("demos") or own.get("algorithm", "iq") != "iq"):
         parser.add_short([kind for kind in SHORT if kind != "Objective" or verb == "train"])
         return parser.print_help()
+    require_device()
     begun = BEGINNINGS[verb](options)
     parser.add_all(begun.settings, everything or not asked)
     if asked:
         return parser.print_help()
     given = vars(parser.read(words, f" with algorithm {begun.settings.name}"))
     return command(options, begun, {name: given[name] for name in given if name not in own})
+
+
+def require_device() -> None:
+    """Raise `InputError` where JAX is told to use a device that is not there."""
+    import jax
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        told = f"JAX has no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}"
+        raise InputError(f"{told}; expected cpu, or a device of this machine and the extra for it.") from error
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,8 +12,8 @@ from iqlearn.errors import InputError
 from iqlearn.runs.run import Run
 
 
-def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
-    """Print how each run ended, and how to go on. Exit with code 130 if a run was interrupted.
+def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
+    """Print how each run ended, and how to go on. Gives the exit code: 130 if a run was interrupted.
 
     Raises:
         InputError: a run diverged.
@@ -38,11 +38,9 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> None:
         if run.result["status"] == "diverged":
             first, last = run.result["diverged_between"]
             kept = f"the state after step {run.rows[-1]['step']:.0f} is in {folder}" if run.rows else "nothing was kept"
-            raise InputError(
-                f"The loss was not finite between steps {first} and {last}; {kept}, lower --learning-rate."
-            )
-    if stopped:
-        raise SystemExit(130)
+            told = f"A loss or a weight was not finite between steps {first:.0f} and {last}"
+            raise InputError(f"{told}; {kept}, lower --learning-rate.")
+    return 130 if stopped else 0
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

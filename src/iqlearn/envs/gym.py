@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -15,6 +17,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from jaxtyping import Bool, Float, Shaped
 
+from iqlearn import interrupts
+from iqlearn.envs import modules
 from iqlearn.errors import InputError, missing
 from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
@@ -43,6 +47,8 @@ class Environment:
     """Keyword arguments of `gymnasium.make`, or of the function."""
     source: EnvSource | None
     """What the environment is made from; none if it was a function and comes from a file."""
+    file: Path | None = field(default=None, compare=False)
+    """The file that names it, where nobody else did: its module is imported only if it is trusted."""
 
     @staticmethod
     def of(env: EnvSource | Environment, kwargs: Mapping[str, Any] | None = None) -> Environment:
@@ -53,7 +59,7 @@ class Environment:
         """
         given = dict(kwargs or {})
         if isinstance(env, Environment):
-            return Environment(env.name, env.kwargs | given, env.source) if given else env
+            return replace(env, kwargs=env.kwargs | given) if given else env
         if isinstance(env, str | EnvSpec):
             return Environment(env if isinstance(env, str) else env.id, given, env)
         if callable(env):
@@ -77,8 +83,12 @@ class Environment:
 
         Raises:
             InputError: no such environment, it does not take the keyword arguments, a package it needs is not
-                installed, or it came from a file that could not hold its function.
+                installed, or it came from a file that could not hold its function, or that is not trusted.
         """
+        with interrupts.Foreign():
+            return self._made()
+
+    def _made(self) -> Env:
         if self.source is None:
             told = f"{self.name} was a function, which no file holds"
             raise InputError(f"{told}; expected it again, in Python: iq.resume(DIR, env=function).")
@@ -87,7 +97,11 @@ class Environment:
             if not isinstance(env, gym.Env):
                 raise InputError(f"{self.name} returned a {type(env).__name__}; expected a gymnasium.Env.")
             return env
+        if self.file is not None:
+            modules.require_trusted(self.source, self.file)
         try:
+            if isinstance(self.source, str):
+                modules.load(self.source)
             return _build(self.source, self.kwargs)
         except gym.error.DependencyNotInstalled as error:
             for extra in EXTRAS:
@@ -143,12 +157,17 @@ class Environment:
         return {"id": self.name, "kwargs": self.kwargs}
 
     @staticmethod
-    def from_dict(content: Mapping[str, Any]) -> Environment:
-        """The environment that `to_dict` gave. One of which only the name was kept cannot be made again."""
+    def from_dict(content: Mapping[str, Any], file: Path | None = None) -> Environment:
+        """The environment that `to_dict` gave. One of which only the name was kept cannot be made again.
+
+        Args:
+            content: what `to_dict` gave.
+            file: where it stands, unless that is trusted.
+        """
         if "name" in content:
             return Environment(content["name"], dict(content["kwargs"]), None)
         source = content["id"] if "id" in content else EnvSpec.from_json(content["spec"])
-        return Environment.of(source, content["kwargs"])
+        return replace(Environment.of(source, content["kwargs"]), file=file)
 
     def maker(self) -> Callable[[], Env]:
         """A function that makes a copy, also in a process that does not know the id."""
@@ -255,18 +274,21 @@ class Stepper:
         self.task = env.task
         self.copies = copies
         options: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "copy": False}
-        if vectorization == "async":
-            # A fork of a process that computes on several threads may hang.
-            self._envs = AsyncVectorEnv([env.maker()] * copies, context="spawn", **options)
-        else:
-            self._envs = SyncVectorEnv([env.maker()] * copies, **options)
+        with interrupts.Foreign(), interrupts.deaf():
+            if vectorization == "async":
+                # A fork of a process that computes on several threads may hang.
+                self._envs = AsyncVectorEnv([env.maker()] * copies, context="spawn", **options)
+            else:
+                self._envs = SyncVectorEnv([env.maker()] * copies, **options)
         self.obs: Obs = None
         """What each copy shows now, after the first `reset`."""
 
     def reset(self, seeds: int | Sequence[int | None]) -> None:
         """Begin a new episode in every copy, with one reset seed each; an integer s stands for s, s + 1, and so on."""
         each = seeds if isinstance(seeds, Sequence) else range(int(seeds), int(seeds) + self.copies)
-        self.obs = canonical(self._envs.reset(seed=list(each))[0], self.task.obs)
+        with interrupts.Foreign():
+            shown, _ = self._envs.reset(seed=list(each))
+        self.obs = canonical(shown, self.task.obs)
 
     def seed_actions(self, seed: int) -> None:
         """Seed the random actions."""
@@ -289,18 +311,21 @@ class Stepper:
         if isinstance(space, spaces.Box):
             executed = np.clip(executed, space.low, space.high)
         recorded = executed.astype(np.int64 if self.task.discrete else np.float32)  # a copy: the environment may write
-        shown, reward, terminal, truncated, _ = self._envs.step(executed)
+        with interrupts.Foreign():
+            shown, reward, terminal, truncated, _ = self._envs.step(executed)
         obs, next_obs, ended = self.obs, canonical(shown, self.task.obs), terminal | truncated
         self.obs = next_obs
         if ended.any():
             seeds = [next_seeds(i) if next_seeds and ended[i] else None for i in range(self.copies)]
-            shown, _ = self._envs.reset(seed=seeds, options={"reset_mask": ended})
+            with interrupts.Foreign():
+                shown, _ = self._envs.reset(seed=seeds, options={"reset_mask": ended})
             self.obs = canonical(shown, self.task.obs)
         return Step(obs, recorded, next_obs, reward, terminal, ended)
 
     def close(self) -> None:
-        """Close every copy."""
-        self._envs.close()
+        """Close every copy. After a request to stop, one in a process of its own may hang or be gone."""
+        with suppress(EOFError, OSError):
+            self._envs.close(terminate=interrupts.requested())
 
 
 def random_observations(env: Environment, n: int, seed: int) -> Obs:

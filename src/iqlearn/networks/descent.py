@@ -11,6 +11,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int
 
+from iqlearn import interrupts
 from iqlearn.types import PRNGKey, Scalar
 
 Model = TypeVar("Model")
@@ -19,6 +20,8 @@ Rows = TypeVar("Rows")
 """Any tree of arrays with the same number of rows."""
 Decay = Callable[[Int[Array, ""], Int[Array, ""] | int], Scalar]
 """The share of the learning rate that is left after `step` of so many updates."""
+PIECE = 1_000
+"""Updates between two safe points of a regression (`interrupts.check`)."""
 KEPT = 32
 """Compiled programs that are kept. Each takes some 600 of the 65,530 mapped regions that Linux gives a process, and XLA
 ends a process that has none left. A process that trains many times must therefore release old programs."""
@@ -26,6 +29,7 @@ ends a process that has none left. A process that trains many times must therefo
 
 def compiled(function: Callable[..., Any], static: tuple[Hashable, ...], *args: Any) -> Callable[..., Any]:
     """`function(*static, *args)` as a program that takes arrays of the shapes of `args`. The last 32 are kept."""
+    interrupts.check()
     leaves, structure = jax.tree.flatten(args)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     return _program(function, static, structure, shapes).lower(*args).compile()
@@ -85,7 +89,7 @@ def fit(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-4,
 ) -> tuple[Model, float]:
-    """Minimise `loss(net, data, key)` by AdamW in one compiled loop.
+    """Minimise `loss(net, data, key)` by AdamW in a compiled loop.
 
     Args:
         loss: a function of a module, so that the compiled loop is kept; it draws its own minibatches with the key.
@@ -99,10 +103,17 @@ def fit(
 
     Returns:
         The network, and the loss of the last minibatch.
+
+    Raises:
+        KeyboardInterrupt: a signal asked to stop.
     """
-    begun = net, data, key, jnp.int32(updates)
-    net, last = compiled(_fit, (loss, decay, learning_rate, weight_decay), *begun)(*begun)
-    return net, float(last)
+    carry, bounds = (net, optimizer(learning_rate, weight_decay).init(net), jnp.zeros(())), jnp.zeros(3, jnp.int32)
+    run = compiled(_fit, (loss, decay, learning_rate, weight_decay), carry, data, key, bounds)
+    for first in range(0, updates, PIECE):
+        interrupts.check()
+        bounds = jnp.int32([first, min(first + PIECE, updates), updates])
+        carry = jax.block_until_ready(run(carry, data, key, bounds))
+    return carry[0], float(carry[2])
 
 
 def _fit(
@@ -110,20 +121,20 @@ def _fit(
     decay: Decay,
     learning_rate: float,
     weight_decay: float,
-    net: Any,
+    carry: tuple[Any, Any, Scalar],
     data: Any,
     key: PRNGKey,
-    updates: Int[Array, ""],
-) -> tuple[Any, Scalar]:
+    bounds: Int[Array, "3"],
+) -> tuple[Any, Any, Scalar]:
+    """The updates from the first of `bounds` to before the second. The third is their number in all."""
     optimiser = optimizer(learning_rate, weight_decay)
 
     def update(step: Int[Array, ""], carry: tuple[Any, Any, Scalar]) -> tuple[Any, Any, Scalar]:
         net, opt_state, _ = carry
         value, gradient = jax.value_and_grad(loss)(net, data, jr.fold_in(key, step))
-        return *step_down(optimiser, gradient, net, opt_state, decay(step, updates)), value
+        return *step_down(optimiser, gradient, net, opt_state, decay(step, bounds[2])), value
 
-    net, _, last = jax.lax.fori_loop(0, updates, update, (net, optimiser.init(net), jnp.zeros(())))
-    return net, last
+    return jax.lax.fori_loop(bounds[0], bounds[1], update, carry)
 
 
 def polyak(target: Model, model: Model, rate: float) -> Model:

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import typing
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -37,7 +38,7 @@ class Schedule:
     def __post_init__(self) -> None:
         require_types(self)
         require_positive(self, "steps", "evaluations", "eval_episodes")
-        require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "a number of at least 0, below 2**32")
 
     @property
     def chunk(self) -> int:
@@ -110,10 +111,10 @@ class Origin:
         return cls(environment, *facts, int(demos.term.sum()))
 
     @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Origin:
-        """What `to_dict` wrote."""
+    def from_dict(cls, plain: dict[str, Any], file: Path | None = None) -> Origin:
+        """What `to_dict` wrote, in a file that is not trusted if it is named."""
         env = plain["environment"]
-        return build(cls, plain | {"environment": None if env is None else Environment.from_dict(env)})
+        return build(cls, plain | {"environment": None if env is None else Environment.from_dict(env, file)})
 
 
 def versions() -> dict[str, str]:

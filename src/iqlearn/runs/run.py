@@ -92,13 +92,13 @@ class Run:
 
     @property
     def distances(self) -> list[float]:
-        """The occupancy distance of each evaluation that has one."""
-        return [d for row in self.rows if (d := row.get("occupancy_distance")) is not None]
+        """The occupancy distance of each evaluation that has one, a finite number."""
+        return [d for row in self.rows if (d := row.get("occupancy_distance")) is not None and np.isfinite(d)]
 
     @property
     def drift(self) -> float:
         """The occupancy distance of the last policy divided by that of the best one (`Run.load(DIR, best=True)`)."""
-        if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") is None:
+        if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") != self.distances[-1]:
             return 1.0
         return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
 
@@ -172,12 +172,14 @@ class Run:
         }
 
     @classmethod
-    def load(cls, folder: str | Path, best: bool = False) -> Run:
+    def load(cls, folder: str | Path, best: bool = False, trust: bool = False) -> Run:
         """Read a run folder.
 
         Args:
             folder: the run folder.
             best: take the policy of the least occupancy distance instead of the last one.
+            trust: import the module that the folder names for its environment, wherever it is. By default it must lie
+                beside the folder, or have been imported before.
 
         Raises:
             InputError: it is missing or damaged; the message names the file.
@@ -188,7 +190,8 @@ class Run:
         config = read_json(folder / run_folder.CONFIG)
         try:
             settings, task = settings_of(config["settings"]), spec_from_dict(config["task"])
-            schedule, origin = build(Schedule, config["schedule"]), Origin.from_dict(config["origin"])
+            schedule = build(Schedule, config["schedule"])
+            origin = Origin.from_dict(config["origin"], None if trust else folder)
             acting = config["interaction"]
             interaction = None if acting is None else build(Interaction, acting)
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -168,10 +168,9 @@ class EarlyStopping(Callback):
         require_positive(self, "patience")
 
     def on_evaluation(self, training: Training) -> bool:
-        return all(self._settled([row.get("occupancy_distance") for row in run.rows]) for run in training.runs)
+        return all(self._settled(run.distances) for run in training.runs)
 
-    def _settled(self, distances: Sequence[float | None]) -> bool:
-        known = [d for d in distances if d is not None]
+    def _settled(self, known: Sequence[float]) -> bool:
         return len(known) > self.patience and min(known[-self.patience :]) >= min(known[: -self.patience])
 
 

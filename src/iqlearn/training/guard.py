@@ -6,6 +6,7 @@ bound of the implied reward.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from iqlearn.files import Row
@@ -33,13 +34,11 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
         rows: the evaluations.
         noise: a distance that means little.
     """
-    known = [i for i, row in enumerate(rows) if row.get("occupancy_distance") is not None]
-    trained = [i for i in known if not _untrained(rows[i])]
+    known = [i for i, row in enumerate(rows) if math.isfinite(_distance(row))]
+    trained = [i for i in known if rows[i].get("updates", rows[i]["step"])]
     found = min(reversed(trained or known), key=lambda i: _distance(rows[i]), default=None)
-    start = _start(rows)
-    if found is None or start is None or _distance(rows[found]) <= DRIFT * _distance(start) + noise:
-        return found
-    return next(i for i in known if rows[i] is start)
+    drifted = found is not None and _distance(rows[found]) > DRIFT * _start(rows) + noise
+    return 0 if drifted else found
 
 
 def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
@@ -51,10 +50,8 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
         limit: r_max.
     """
     start, row = _start(rows), rows[-1]
-    if start is None or row is start:
-        return None
-    if (row.get("occupancy_distance") or 0.0) > DRIFT * _distance(start) + noise:
-        ratio = _distance(row) / max(_distance(start), noise)
+    if _distance(row) > DRIFT * start + noise:
+        ratio = _distance(row) / max(start, noise)
         return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the pretrained one"
     for name, most, what in (
         ("reward_bound", HIGH * limit, "the bound of the reward"),
@@ -65,17 +62,12 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
     return None
 
 
-def _start(rows: Sequence[Row]) -> Row | None:
-    """The evaluation of the pretrained policy."""
-    return rows[0] if rows and rows[0]["step"] == 0 and rows[0].get("occupancy_distance") is not None else None
-
-
-def _untrained(row: Row) -> bool:
-    """Whether there was no update before an evaluation."""
-    return row.get("updates", row["step"]) == 0
+def _start(rows: Sequence[Row]) -> float:
+    """The distance of the pretrained policy; infinite where there is none."""
+    return _distance(rows[0]) if rows[0]["step"] == 0 else math.inf
 
 
 def _distance(row: Row) -> float:
-    found = row["occupancy_distance"]
-    assert found is not None
-    return found
+    """The occupancy distance; infinite where it is unknown."""
+    found = row.get("occupancy_distance")
+    return math.inf if found is None or math.isnan(found) else found

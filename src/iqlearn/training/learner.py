@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
@@ -196,15 +195,11 @@ class Learner:
         if before < self.phase <= self.done and any(extension.empties_replay for extension in self.extensions):
             self.source = replace(self.source, replay=self.new_replay())
 
-    def keep(self) -> None:
-        """Keep the state as the best one."""
-        self.best = jax.tree.map(jnp.copy, self.state)
-
     def go_back(self) -> None:
         """Go back to the best networks, with smaller learning rates. What extensions learnt since stays."""
         assert self.best is not None
-        found, now = jax.tree.map(jnp.copy, self.best), self.state
-        self.state = replace(found, aux=now.aux, step=now.step, rate=guard.CAUTION * now.rate)
+        rate = guard.CAUTION * self.state.rate
+        self.state = replace(self.best, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:
         """What the run needs to be resumed."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
+from threading import Thread
 from typing import Any
 
 import jax
 import numpy as np
 
+from iqlearn import interrupts
 from iqlearn.data.replay import NewTransitions, Replay
 from iqlearn.evaluation.occupancy import ExpertStates, demonstrated, visited
 from iqlearn.evaluation.returns import Evaluator, normalised, reset_seed
@@ -26,13 +27,17 @@ from iqlearn.training.callbacks import Callback, EachEvaluation
 from iqlearn.training.learner import Learner
 from iqlearn.training.loop import Program, join, program, split
 
+GRACE = 10.0
+"""Seconds that other runs have to stop. An environment that hangs takes longer, and is left behind."""
+ROUND = 1_000
+"""Updates of a round offline."""
 RANDOM_EPISODES = 50
 """Episodes of the random policy that is the zero of the normalised return."""
 Figures = dict[str, float]
 
 
 class Diverged(Exception):
-    """A loss was not finite: between which steps, and in which runs."""
+    """A loss or a weight was not finite: between which steps, and in which runs."""
 
 
 class Group:
@@ -72,8 +77,8 @@ class Group:
         """A round of at most so many steps: act and update online, only update offline. Gives which runs diverged."""
         interaction, done, begun = self.learners[0].run.interaction, self.done, len(self.figures)
         if interaction is None:
-            self.update(target - done)
-            n, taken = target - done, []
+            n, taken = min(target - done, ROUND), []
+            self.update(n)
         else:
             each = -(-min(interaction.steps_per_round, target - done) // interaction.num_envs)
             n = each * interaction.num_envs
@@ -89,7 +94,7 @@ class Group:
             self.sources = replace(self.sources, replay=remember(self.sources.replay, taken))
         for learner in self.learners:
             learner.done += n
-        return [any(not np.isfinite(x).all() for part in new for x in part[i].values()) for i in range(self.n)]
+        return [not all(finite(part[i]) for part in new) for i in range(self.n)]
 
     def update(self, updates: int) -> None:
         """Call the compiled loop."""
@@ -133,7 +138,7 @@ class Trainer:
         self.learners = learners
         self.groups = [Group(part) for part in together(learners, first.interaction is None)]
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
-        self._stopped = False
+        self._stopped = self._hanging = False
         environment = first.origin.environment
         self._evaluator = None if environment is None else Evaluator(environment)
         horizon = (environment and environment.time_limit) or 0
@@ -152,31 +157,33 @@ class Trainer:
         return self._updates / max(self._busy, 1e-9)
 
     def run(self) -> list[Run]:
-        """Train until all steps are done, a callback stops, Ctrl-C, or a loss that is not finite."""
+        """Train until all steps are done, a callback or a signal stops, or a loss or a weight is not finite."""
         self._call("on_start")
         try:
-            with ThreadPoolExecutor(len(self.groups)) as pool:
-                if self._guarded and not self.runs[0].rows:
-                    self.evaluate()
-                    self._call("on_evaluation")
-                while self.done < self.steps and not self._stopped:
-                    self._advance(pool, min(self.done + self.runs[0].schedule.chunk, self.steps))
-                    self.evaluate()
-                    self._call("on_evaluation")
+            if self._guarded and not self.runs[0].rows:
+                self.evaluate()
+                self._call("on_evaluation")
+            while self.done < self.steps and not self._stopped:
+                self._advance(min(self.done + self.runs[0].schedule.chunk, self.steps))
+                self.evaluate()
+                self._call("on_evaluation")
             self._settle([{"status": "completed" if self.done >= self.steps else "stopped"}] * len(self.runs))
-        except KeyboardInterrupt:
-            self._settle([{"status": "interrupted"}] * len(self.runs))
         except Diverged as error:
             first, last, which = error.args
             lost = {"status": "diverged", "diverged_between": [first, last]}
             self._settle([lost if it else {"status": "interrupted"} for it in which])
-        except BaseException:
-            self._settle([{"status": "failed"}] * len(self.runs))
-            raise
+        except BaseException as error:
+            # A signal to all processes of the group ends environments, too.
+            interrupted = isinstance(error, KeyboardInterrupt) or interrupts.requested()
+            self._settle([{"status": "interrupted" if interrupted else "failed"}] * len(self.runs))
+            if not interrupted:
+                raise
         finally:
-            for closed in (*self.learners, *([self._evaluator] if self._evaluator else [])):
-                closed.close()
-            self._call("on_end")
+            try:
+                self._call("on_end")
+            finally:
+                for closed in (*self.learners, *([self._evaluator] if self._evaluator else [])) * (not self._hanging):
+                    closed.close()
         return self.runs
 
     def checkpoints(self) -> list[dict[str, Any]]:
@@ -185,7 +192,7 @@ class Trainer:
             group.unstack()
         return [learner.checkpoint() for learner in self.learners]
 
-    def _advance(self, pool: ThreadPoolExecutor, target: int) -> None:
+    def _advance(self, target: int) -> None:
         """Do rounds until so many steps are done.
 
         Raises:
@@ -196,8 +203,9 @@ class Trainer:
         for group in self.groups:
             group.compile()
         while self.done < target and not self._stopped:
+            interrupts.check()
             started, before = time.perf_counter(), sum(group.updates * group.n for group in self.groups)
-            lost = list(chain.from_iterable(self._each(pool, partial(Group.round, target=target))))
+            lost = list(chain.from_iterable(self._each(partial(Group.round, target=target))))
             if any(lost):
                 raise Diverged(self.done, self.groups[0].done, lost)
             for group in self.groups:
@@ -207,24 +215,31 @@ class Trainer:
             self.done = self.groups[0].done
             self._call("on_round")
 
-    def _each(self, pool: ThreadPoolExecutor, work: Callable[[Group], Any]) -> list[Any]:
-        """`work` of each group, side by side. After Ctrl-C it waits until all are done."""
+    def _each(self, work: Callable[[Group], Any]) -> list[Any]:
+        """`work` of each group, side by side. After a request to stop it waits until all are done, but not for ever."""
         if len(self.groups) == 1:
             return [work(self.groups[0])]
-        futures = [pool.submit(work, group) for group in self.groups]
+        futures = [in_thread(work, group) for group in self.groups]
         try:
-            return [future.result() for future in futures]
+            with interrupts.Foreign():
+                wait(futures)
         except KeyboardInterrupt:
-            while not all(future.done() for future in futures):
-                with suppress(KeyboardInterrupt):
-                    wait(futures)
+            self._hanging = bool(wait(futures, GRACE).not_done)
             raise
+        return [future.result() for future in futures]
 
     def evaluate(self) -> None:
-        """Add a row to each run: the mean figures since the last evaluation, and the returns of its policy."""
+        """Add a row to each run: the mean figures since the last evaluation, and the returns of its policy.
+
+        Raises:
+            Diverged: a weight is not finite.
+        """
         figures = [of_run for group in self.groups for of_run in group.metrics()]
         for group in self.groups:
             group.unstack()
+        lost = [not finite(learner.state.model) for learner in self.learners]
+        if any(lost):
+            raise Diverged(self.runs[0].rows[-1]["step"] if self.runs[0].rows else 0, self.done, lost)
         each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
         for group in self.groups:
@@ -263,13 +278,12 @@ class Trainer:
             **{f"last_{name}": value for name, value in earned.items()},
         }
         run = replace(run, last=model, state=learner.state, rows=[*run.rows, row | figures])
-        if "occupancy_distance" not in row:
-            return replace(run, model=model, result=result | earned | {"returns": returns.tolist()})
+        best = None if states is None else guard.best(run.rows, states.noise)
+        if best is None or best == len(run.rows) - 1:
+            learner.best = None if best is None else learner.state
+            kept = {} if best is None else {"best_step": self.done}
+            return replace(run, model=model, result=result | earned | kept | {"returns": returns.tolist()})
         assert states is not None
-        if guard.best(run.rows, states.noise) == len(run.rows) - 1:
-            learner.keep()
-            kept = earned | {"returns": returns.tolist(), "best_step": self.done}
-            return replace(run, model=model, result=result | kept)
         back = run.result.get("guard", [])
         wrong = guard.trouble(run.rows, states.noise, limit_of(run)) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS:
@@ -289,6 +303,25 @@ def limit_of(run: Run) -> float:
     """r_max; infinite where no reward is learnt."""
     implied = run.settings.reward(run.last)
     return float("inf") if implied is None else implied.limit
+
+
+def finite(tree: Any) -> bool:
+    """Whether every number is."""
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Call a function in a thread that does not keep the process alive."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def remember(replay: Replay, taken: Sequence[Any]) -> Replay:

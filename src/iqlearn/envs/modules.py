@@ -1,0 +1,86 @@
+"""Modules that define environments: imported by name, but not because a file says so."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+import warnings
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from iqlearn.errors import InputError
+
+
+class Untrusted(InputError):
+    """A file names a module that is not trusted."""
+
+
+def load(env_id: str) -> None:
+    """Import the module of `MODULE:ID`.
+
+    Raises:
+        InputError: the module or the id is empty, or the module raises an error of its own.
+        ImportError: there is no such module.
+    """
+    module, colon, name = env_id.partition(":")
+    if not colon:
+        return
+    if not (module and name):
+        raise InputError(f"No environment {env_id!r}; expected a Gymnasium id such as CartPole-v1, or MODULE:ID.")
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"Module {module} of environment {env_id!r} cannot be imported: {place.filename}, line {place.lineno}"
+        raise InputError(f"{told}, raised {type(error).__name__}: {error}; expected a module that imports.") from error
+
+
+def require_trusted(source: str | EnvSpec, file: Path) -> None:
+    """Refuse an environment whose module would be imported because a file that may come from somebody else names it.
+
+    A module is trusted if it was imported before, or if it lies beside the file or above it. The latter is told. An
+    entry point of a specification must moreover be the one that is registered, an environment or a wrapper.
+
+    Args:
+        source: the id or specification.
+        file: the run folder or file of demonstrations that names it.
+
+    Raises:
+        Untrusted: the module is not trusted.
+    """
+    if isinstance(source, str):
+        name, entries = source, [source] if ":" in source else []
+    else:
+        name, known = source.id, gym.registry.get(source.id)
+        entries = [source.entry_point, *(wrapper.entry_point for wrapper in source.additional_wrappers)]
+        entries = [str(entry) for entry in entries if known is None or entry != known.entry_point]
+    for entry in entries:
+        module, _, attribute = entry.partition(":")
+        found = getattr(sys.modules.get(module), attribute, None)
+        if isinstance(source, str) and module in sys.modules:
+            continue
+        if isinstance(found, type) and issubclass(found, gym.Env | gym.Wrapper):
+            continue
+        place = beside(module, file)
+        if place is None:
+            told = f"{file} names environment {name!r}. Its module {module!r} is not imported, because whoever made the"
+            remedy = f"add --trust, or name the environment yourself with --env (in Python env={name!r})"
+            raise Untrusted(f"{told} file chose it; if you trust it, {remedy}.")
+        if module not in sys.modules:
+            warnings.warn(f"{file} names environment {name!r}: {place} is imported.", stacklevel=2)
+
+
+def beside(module: str, file: Path) -> Path | None:
+    """Where the module is, if it lies in the folder of the file or in one above that. Nothing is imported."""
+    spec = PathFinder.find_spec(module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        return None
+    place = Path(spec.origin).resolve()
+    folder = place.parent.parent if spec.submodule_search_locations else place.parent
+    return place if file.resolve().is_relative_to(folder) else None
