@@ -85,7 +85,11 @@ def test_episodes_that_end_too_early_or_too_late_are_far_from_the_expert(expert_
 def test_rows_of_subsampled_episodes_stand_for_more_steps():
     whole = Visited(states(100), np.array([100]), np.array([True]))
     few = Visited(states(100)[::10], np.array([10]), np.array([True]), 10)
-    assert ExpertStates(few, SPEC, 200).distance(whole) < 0.1 < ExpertStates(few._replace(every=1), SPEC, 200).distance(whole)
+    assert (
+        ExpertStates(few, SPEC, 200).distance(whole)
+        < 0.1
+        < ExpertStates(few._replace(every=1), SPEC, 200).distance(whole)
+    )
 
 
 def test_mean_distance_by_hand():

@@ -66,7 +66,7 @@ def test_noise_is_told_from_the_function():
     x = drawn(0, 300)
     noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
     process = fitted(x, smooth(x) + noise)
-    assert 0.05**2 < process.covariance.noise < 0.2**2
+    assert 0.05**2 < process.covariance.noise * process.scale**2 < 0.2**2
     assert np.sqrt(np.mean((process(x) - smooth(x)) ** 2)) < 0.07
 
 
@@ -103,14 +103,14 @@ def test_leave_one_out_is_what_the_other_rows_say():
     process = fitted(x, y)
     covariance, noise = process.covariance, process.covariance.noise + 1e-4
     targets = (covariance.between(x, x) + noise * np.eye(25)) @ process.weights
-    assert np.any(targets > 1.0)
+    assert np.any(process.scale * targets > 1.0)
     errors = []
     for i in range(25):
         others = np.delete(np.arange(25), i)
         known = covariance.between(x[others], x[others]) + noise * np.eye(24)
         told = covariance.between(x[[i]], x[others]) @ np.linalg.solve(known, targets[others])
-        errors.append(np.clip(told[0], -1.0, 1.0) - y[i])
-    expected = np.sqrt(np.mean(np.square(errors)) - noise)
+        errors.append(np.clip(process.scale * told[0], -1.0, 1.0) - y[i])
+    expected = np.sqrt(np.mean(np.square(errors)) / process.scale**2 - noise)
     assert process.leave_one_out_error() == pytest.approx(expected, rel=1e-6)
     assert expected > 0.05
 

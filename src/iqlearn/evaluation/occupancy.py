@@ -93,9 +93,7 @@ class ExpertStates:
         return np.hstack([np.where(absorbed, 0.0, inputs), np.where(absorbed, far, 0.0)])
 
 
-def timeline(
-    lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]
-) -> Int[np.ndarray, " n"]:
+def timeline(lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]) -> Int[np.ndarray, " n"]:
     """At most `SAMPLE` steps, evenly spread over all episodes: their rows, −1 in the `after` steps past an end."""
     sizes = lengths + after
     step = np.linspace(0, sizes.sum() - 1, min(sizes.sum(), SAMPLE)).astype(int)

@@ -45,8 +45,8 @@ class Run:
     origin: Origin
     task: TaskSpec
     model: Any = None
-    """The model that acts and judges, a `SoftQ`; none before training begins. It is that of the evaluation with the least
-    occupancy distance, where there is one, else the last one."""
+    """The model that acts and judges, a `SoftQ`: that of the evaluation with the least occupancy distance, where there is
+    one, else the last one; none before training begins."""
     last: Any = field(default=None, repr=False)
     """The model of the last evaluation."""
     interaction: Interaction | None = None
