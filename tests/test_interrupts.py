@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +65,13 @@ def test_what_blocks_is_left_at_once():
             time.sleep(600)
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
+
+
+def test_a_second_signal_does_not_raise_while_the_region_is_left():
+    with interrupts.listening():
+        with pytest.raises(KeyboardInterrupt), interrupts.Foreign(), closing(SimpleNamespace(close=ask)):
+            ask()
+        assert interrupts.requested()
 
 
 PROGRAM = """

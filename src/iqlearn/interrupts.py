@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from typing import NoReturn
 
 DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 """The handlers that are replaced. A signal that the user handles or ignores stays the user's."""
@@ -24,7 +25,7 @@ _received: list[int] = []  # signals are of the whole process, so this is too
 
 
 class _Thread(threading.local):
-    regions = 0
+    foreign = False
 
 
 _thread = _Thread()
@@ -78,15 +79,12 @@ class Foreign:
     """A region of code that is not ours and may block, such as a step of an environment. A signal raises there."""
 
     def __enter__(self) -> None:
-        try:
-            _thread.regions += 1
-            check()
-        except KeyboardInterrupt:
-            _thread.regions -= 1
-            raise
+        self.outer, _thread.foreign = _thread.foreign, True
+        if _received:
+            _leave()
 
     def __exit__(self, *_: object) -> None:
-        _thread.regions -= 1
+        _thread.foreign = self.outer
 
 
 @contextmanager
@@ -105,8 +103,14 @@ def deaf() -> Iterator[None]:
 
 def _receive(number: int, _: object) -> None:
     _received.append(number)
-    if _thread.regions:
-        raise KeyboardInterrupt
+    if _thread.foreign:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """Raise, once: while the regions are left, another signal must not."""
+    _thread.foreign = False
+    raise KeyboardInterrupt
 
 
 def _count(signals: socket.socket, heeded: frozenset[int]) -> None:

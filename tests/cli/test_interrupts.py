@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -145,7 +146,9 @@ def test_only_what_is_left_to_do_can_be_interrupted(cartpole, recwarn, hook, at,
 class Hanging(CartPoleEnv):
     """Hangs in the first step, and asks to stop."""
 
-    freed = threading.Event()
+    def __init__(self, freed):
+        super().__init__()
+        self.freed = freed
 
     def step(self, action):
         if not self.freed.is_set():
@@ -158,11 +161,13 @@ class Hanging(CartPoleEnv):
 def test_an_environment_that_hangs_does_not_keep_a_run_from_stopping(cartpole, monkeypatch, seeds):
     """Side by side each hangs in a thread of its own, which is left behind."""
     monkeypatch.setattr(trainer, "GRACE", 0.1)
-    monkeypatch.setattr(Hanging, "freed", threading.Event())
+    freed = threading.Event()
     settings, acting = iq.IQLearn(network=SMALL, batch_size=4), iq.Interaction(random_steps=10, round_steps=10)
     with pytest.warns(RuntimeWarning, match="interrupted"):
-        iq.learn(settings, cartpole, env=Hanging, interaction=acting, steps=100, seeds=seeds, quiet=True)
-    Hanging.freed.set()
+        iq.learn(
+            settings, cartpole, env=partial(Hanging, freed), interaction=acting, steps=100, seeds=seeds, quiet=True
+        )
+    freed.set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
