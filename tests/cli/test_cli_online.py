@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn import Run, api, cli, files
+from iqlearn import api, cli, files
 from iqlearn.data.demos import Demos
 from iqlearn.extensions import reward_regression
+from iqlearn.runs import manifest
 
 NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 COLD = ("--cloning.updates", "3")
@@ -155,12 +156,12 @@ def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last
     """Where the kept policy's states were twice as close to the expert's or closer, the way to it is named."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    rows = files.read_rows(folder / "metrics.csv")
-    for row, distance in zip(rows, (0.1, last), strict=True):
+    path = folder / "checkpoint.safetensors"
+    kept = files.read_arrays(path)
+    for row, distance in zip(kept.about["rows"], (0.1, last), strict=True):
         row["occupancy_distance"] = distance
-    files.write_rows(folder / "metrics.csv", rows)
-    files.write_json(folder / "result.json", files.read_json(folder / "result.json") | {"best_step": 20})
-    assert Run.load(folder).drift == pytest.approx(last / 0.1)
+    kept.about["result"]["best_step"] = 20
+    manifest.update(folder, {path.name: files.arrays_bytes(kept.arrays, kept.about)})
     capsys.readouterr()
     iqlearn("resume", folder)
     hint = f"as far from the expert's as after 20 steps; that policy is kept: iqlearn evaluate {folder} --best"
@@ -190,7 +191,7 @@ def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, 
     assert "learns no reward" in sentence("reward", expert, "--demos", path)
 
 
-def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys):
+def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys, same_run):
     out = tmp_path / "expert"
     calls = stop_at(2)
     with pytest.raises(SystemExit) as caught:
@@ -199,8 +200,7 @@ def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, s
     assert caught.value.code == 130
     assert f"iqlearn resume {out}" in capsys.readouterr().out
     iqlearn("resume", out)
-    for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
-        assert (out / name).read_bytes() == (expert / name).read_bytes(), name
+    same_run(out, expert)
 
 
 def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):

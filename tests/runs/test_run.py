@@ -74,29 +74,35 @@ def test_a_file_cut_short_is_one_sentence(whole, tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["settings", "schedule", "origin", "task", "interaction"])
-@pytest.mark.parametrize("change", ["gone", "null", "unknown"])
-def test_a_config_with_a_wrong_part_names_the_file(whole, tmp_path, key, change):
-    path = copied(whole, tmp_path) / "config.json"
-    config = json.loads(path.read_text())
-    part = config.pop(key)
-    if change != "gone":
-        config[key] = None if change == "null" else {**(part or {}), "unknown": 1}
-        if key == "task" and change == "unknown":
-            del config[key]["actions"]
-    path.write_text(json.dumps(config))
-    if (key, change) == ("interaction", "null"):  # as offline
-        iq.Run.load(tmp_path)
-        return
-    with pytest.raises(iq.InputError, match=r"config\.json"):
-        iq.Run.load(tmp_path)
+def places(content: object) -> list[tuple[str | int, ...]]:
+    """The paths to every value of nested JSON."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [path for key, part in items for path in ((key,), *((key, *rest) for rest in places(part)))]
 
 
-def test_metrics_without_a_step_are_damaged(whole, tmp_path):
-    path = copied(whole, tmp_path) / "metrics.csv"
-    path.write_text("step,loss\n3,1\n,2\n")
-    with pytest.raises(iq.InputError, match=r"metrics\.csv is damaged; expected every row with its step"):
-        iq.Run.load(tmp_path)
+WRONG = (None, True, -1, 2.5, "x", [], {}, [[]], {"name": {}}, 10**30)
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, "deleted", "unknown"], ids=repr)
+def test_a_malformed_config_is_one_sentence(whole, wrong):
+    """Each value in turn is of another type, or gone, or has one beside it that nobody knows."""
+    path, taken, told = whole / "config.json", [], []
+    for *way, last in places(json.loads(path.read_text())):
+        config = json.loads(path.read_text())
+        part = functools.reduce(lambda part, key: part[key], way, config)
+        if wrong == "deleted":
+            del part[last]
+        elif wrong == "unknown" and isinstance(part, dict):
+            part["unknown"] = 1
+        else:
+            part[last] = wrong
+        try:
+            iq.Run.of_config(config, path)
+            taken.append(last)
+        except iq.InputError as error:
+            told.append(str(error))
+    assert all(text.startswith(f"{path} is damaged (") and "\n" not in text for text in told)
+    assert not {"settings", "schedule", "origin", "task"} & {*taken}
 
 
 def test_a_run_and_demonstrations_print_as_one_line(demos, whole):

@@ -10,7 +10,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.runs import folder
-from iqlearn.training.callbacks import DriftWarning, Progress, RunFolder, working
+from iqlearn.training.callbacks import DriftWarning, Progress, working
 
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
 LENGTH = {"steps": 8, "evaluations": 4, "eval_episodes": 1, "quiet": True}
@@ -255,14 +255,6 @@ def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
         assert capsys.readouterr() == ("", "")
         tell("fitting a reward …")
     assert capsys.readouterr() == ("", "fitting a reward …\n")
-
-
-def test_a_resumed_folder_is_not_written_again_at_its_start(cartpole, tmp_path):
-    """Else a crash then would lose the rows that the checkpoint has."""
-    run = iq.learn(SETTINGS, cartpole, out=tmp_path / "run", **PLAYED)
-    before = (tmp_path / "run" / folder.RESULT).read_bytes()
-    RunFolder([tmp_path / "run"]).on_start(SimpleNamespace(runs=[run], **STANDS))
-    assert (tmp_path / "run" / folder.RESULT).read_bytes() == before
 
 
 def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):

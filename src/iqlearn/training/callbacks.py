@@ -14,8 +14,6 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
-from iqlearn.files import write_tree
-from iqlearn.runs import folder as run_folder
 from iqlearn.runs.run import Run
 
 DRIFTED = 2.0
@@ -108,30 +106,18 @@ class Progress(Callback):
 
 
 class RunFolder(Callback):
-    """Writes the run folder of each run at the start and at every evaluation, with a checkpoint to resume from."""
+    """Writes the run folder of each run at every evaluation, with a checkpoint to resume from, and at the end."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
 
-    def on_start(self, training: Training) -> None:
-        if not training.runs[0].rows:
-            self._write(training)
-
     def on_evaluation(self, training: Training) -> None:
-        for run, folder in zip(training.runs, self.folders, strict=True):
-            if run.result.get("best_step") == run.rows[-1]["step"]:
-                write_tree(folder / run_folder.BEST, run.model)
-        self._write(training)
+        for run, folder, checkpoint in zip(training.runs, self.folders, training.checkpoints(), strict=True):
+            run.write(folder, checkpoint)
 
     def on_end(self, training: Training) -> None:
         for run, folder in zip(training.runs, self.folders, strict=True):
             run.conclude(folder)
-
-    def _write(self, training: Training) -> None:
-        checkpoints = training.checkpoints()
-        for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
-            run.write(folder)
-            write_tree(folder / run_folder.CHECKPOINT, checkpoint)
 
 
 class DriftWarning(Callback):

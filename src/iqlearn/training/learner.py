@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from iqlearn.data.replay import Replay, empty_replay
 from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
 from iqlearn.envs.gym import Step, Stepper, random_observations
 from iqlearn.errors import InputError
-from iqlearn.files import read_tree
+from iqlearn.files import Arrays
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import compiled
 from iqlearn.networks.soft_q import SoftQ
@@ -181,25 +180,26 @@ class Learner:
             self.source = replace(self.source, replay=self.new_replay())
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the run needs to be resumed."""
-        return {"state": self.state, "source": self.source.saved(), "done": self.done}
+        """What the run needs to be resumed, beside its figures."""
+        return {"state": self.state, "source": self.source.saved(), "done": np.int32(self.done)}
 
-    def restore(self, path: Path) -> None:
+    def restore(self, found: Arrays) -> None:
         """Go to where a checkpoint stands.
 
         Raises:
-            InputError: it is damaged, or of another run.
+            InputError: it is of another run.
         """
-        self.state = read_tree(path, self.state, "['state']")
-        self.done = int(read_tree(path, np.int32(0), "['done']"))
+        self.state = found.tree(self.state, "['state']")
+        self.done = int(found.tree(np.int32(0), "['done']"))
         self.connect()
         try:
-            saved = read_tree(path, self.source.saved(), "['source']", any_shape=True)
+            saved = found.tree(self.source.saved(), "['source']", any_shape=True)
             self.source = self.source.restored(saved)
         except ValueError as error:
-            raise InputError(f"{path} holds another replay ({error}); expected the run's own.") from error
-        rows = [row for row in self.run.rows if (row["step"] or 0) <= self.done]
-        self.run = replace(self.run, rows=rows, state=self.state)
+            raise InputError(f"{found.path} holds another replay ({error}); expected the run's own.") from error
+        best = found.tree(self.run.blank, "['best']") if "best_step" in self.run.result else None
+        model = self.algorithm.policy(self.state)
+        self.run = replace(self.run, model=model, best=best, state=self.state)
 
     def close(self) -> None:
         """Close the environment."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import jax
@@ -130,7 +129,7 @@ class Trainer:
         self.steps, self.done = first.schedule.steps, learners[0].done
         """Steps in all and done: environment steps online, updates offline."""
         self.learners = learners
-        self.groups = [Group(part) for part in together(learners, first.interaction is None)]
+        self.groups = [Group(part) for part in together(learners)]
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
         self._stopped = False
         environment = first.origin.environment
@@ -257,7 +256,7 @@ class Trainer:
         }
         run = replace(run, model=model, state=learner.state, rows=[*run.rows, row | figures], result=result)
         if "occupancy_distance" in row and row["occupancy_distance"] == min(run.distances):
-            run.result["best_step"] = self.done
+            run = replace(run, best=model, result=run.result | {"best_step": self.done})
         return run
 
     def _settle(self, facts: Sequence[dict[str, Any]]) -> None:
@@ -280,9 +279,7 @@ _extend = jax.jit(Replay.extend, donate_argnums=0)
 _extend_each = jax.jit(jax.vmap(Replay.extend), donate_argnums=0)
 
 
-def together(learners: Sequence[Learner], offline: bool) -> list[Sequence[Learner]]:
-    """The learners by group. On a GPU there is one group; else online one for each run, offline one for each core."""
-    n, cores = len(learners), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    groups = 1 if jax.default_backend() != "cpu" else min(n, cores) if offline else n
-    bounds = np.linspace(0, n, groups + 1).round().astype(int).tolist()
-    return [learners[a:b] for a, b in pairwise(bounds)]
+def together(learners: Sequence[Learner]) -> list[Sequence[Learner]]:
+    """The learners by group: one group on a GPU, else one for each run, so that no result depends on the machine's
+    number of cores, or on which seeds are trained together."""
+    return [learners] if jax.default_backend() != "cpu" else [[learner] for learner in learners]
