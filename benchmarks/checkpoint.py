@@ -36,15 +36,16 @@ def main(transitions: int = 1_000_000) -> None:
     random = np.random.default_rng(0)
     filled = jax.tree.map(lambda x: jnp.asarray(random.integers(0, 9, x.shape), x.dtype), replay)
     filled = jax.tree.map(lambda x, n: n if x.ndim == 0 else x, filled, type(replay)(*[jnp.int32(frames)] * 8))
-    data = sum(x.dtype.itemsize * x[0].size for x in (filled.frames, filled.action, filled.reward, filled.terminal))
+    data = transitions * sum(x.dtype.itemsize * x[0].size for x in (filled.frames, *jax.tree.leaves(filled)[2:5]))
+    data += sum(x.nbytes for x in jax.tree.leaves(state))
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as out:
         run.begin(Path(out))
         for _ in range(3):
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             run.write(Path(out), {"state": state, "source": filled.packed(), "done": np.int32(transitions)})
-            pause = time.perf_counter() - started
+            pause, busy = time.perf_counter() - started, time.process_time() - busy
             size = (Path(out) / folder.CHECKPOINT).stat().st_size
-            shown = f"{pause:.2f} s  {size / 2**20:.0f} MiB  {size / (data * transitions):.3f} of the data"
+            shown = f"{pause:.2f} s ({busy:.2f} s of a core)  {size / 2**20:.0f} MiB  {size / data:.3f} of the data"
             print(f"{transitions:,} transitions  write {shown}", flush=True)
         started = time.perf_counter()
         assert newest_checkpoint(Path(out)) is not None

@@ -90,7 +90,7 @@ def test_a_resume_names_it_and_writes_it_again(whole, run, same_run, name, how):
     iq.Run.load(run, best=True)
 
 
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("how", ["flipped", "deleted"])
 def test_without_a_good_checkpoint_the_one_before_is_used(whole, run, same_run, how):
     damage(run / folder.CHECKPOINT, how, whole[1])
     with pytest.warns(UserWarning, match=r"checkpoint\.safetensors.*going on from checkpoint\.previous\.safetensors"):
@@ -177,7 +177,7 @@ def stopped(at: int, monkeypatch, *arguments) -> None:
             iq.learn(*arguments, **LENGTH)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 9, 11, 12, 13, 17, 18])
+@pytest.mark.parametrize("at", [1, 3, 4, 5, 6, 10, 12, 13, 18])
 def test_a_stop_between_any_two_files_loses_nothing(cartpole_file, whole, tmp_path, monkeypatch, same_run, recwarn, at):
     """Of the first three changes of the folder: before training, at its start, at the first evaluation."""
     out, demos = tmp_path / "run", iq.Demos.load(cartpole_file)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from iqlearn.algorithms.base import Algorithm, TrainState
 from iqlearn.envs.gym import Environment
-from iqlearn.errors import InputError
+from iqlearn.errors import InputError, require
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Act, Evaluator, reset_seed
 from iqlearn.files import Arrays, Row, json_bytes, read_arrays, read_json, read_rows, rows_bytes, tree_bytes
@@ -232,9 +232,11 @@ class Run:
             InputError: something in it is missing, unknown or of another type.
         """
         try:
-            settings, task = settings_of(config["settings"]), spec_from_dict(config["task"])
-            schedule, origin = build(Schedule, config["schedule"]), Origin.from_dict(config["origin"])
-            acting = config["interaction"]
+            parts = {name: part for name, part in config.items() if name != "versions"}
+            settings, task = settings_of(parts.pop("settings")), spec_from_dict(parts.pop("task"))
+            schedule, origin = build(Schedule, parts.pop("schedule")), Origin.from_dict(parts.pop("origin"))
+            acting = parts.pop("interaction")
+            require(not parts, "config", parts, "no further part")
             run = cls(settings, schedule, origin, task, None if acting is None else build(Interaction, acting))
             _ = run.blank
         except Exception as error:  # whatever a file may hold is told in one sentence
