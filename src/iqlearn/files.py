@@ -164,8 +164,8 @@ def tree_bytes(tree: Any, about: Mapping[str, Any] | None = None) -> bytes:
 
 def arrays_bytes(arrays: dict[str, np.ndarray], about: Mapping[str, Any] | None = None) -> bytes:
     """Arrays as safetensors. `about` goes to the header as JSON."""
-    about = json.loads(json.dumps(about or {}, default=np.generic.item))  # as it will be read, floats in full
-    return save(arrays, {HEADER: json.dumps(about | {DIGEST: _digest(arrays, about)})})
+    told = json.loads(json.dumps(about or {}, default=np.generic.item))  # as it will be read, floats in full
+    return save(arrays, {HEADER: json.dumps(told | {DIGEST: _digest(arrays, told)})})
 
 
 def write_tree(path: Path, tree: Any, about: Mapping[str, Any] | None = None) -> None:
@@ -230,7 +230,7 @@ def _digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
     kinds = sorted((name, str(array.dtype), array.shape) for name, array in arrays.items())
     digest = hashlib.sha256(json.dumps([about, kinds], sort_keys=True).encode())
     for name, *_ in kinds:
-        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8))
+        digest.update(memoryview(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8)))
     return digest.hexdigest()
 
 

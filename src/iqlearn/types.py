@@ -113,7 +113,8 @@ def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
     def obs(part: dict[str, Any]) -> ObsSpec:
         if "parts" in part:
             return {name: obs(inner) for name, inner in part["parts"].items()}
-        return ArraySpec(**part | {"shape": tuple(part["shape"])})
+        rest = dict(part)
+        return ArraySpec(tuple(rest.pop("shape")), **rest)
 
     actions = content["actions"]
     if isinstance(actions, dict):

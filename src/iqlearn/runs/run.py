@@ -225,7 +225,7 @@ class Run:
         return cls.of_config(read_json(path, content_of(folder, path.name)), path)
 
     @classmethod
-    def of_config(cls, config: dict[str, Any], path: Path) -> Run:
+    def of_config(cls, config: Any, path: Path) -> Run:
         """A run before training, from what `config` gave. `path` is the file that held it.
 
         Raises:
@@ -251,7 +251,7 @@ class Run:
         Raises:
             InputError: as `of_config`.
         """
-        run = cls.of_config(found.about["config"], found.path)
+        run = cls.of_config(found.about.get("config"), found.path)
         return replace(run, rows=found.about["rows"], result=found.about["result"])
 
     @cached_property
