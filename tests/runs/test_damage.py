@@ -73,9 +73,9 @@ def test_what_is_read_is_checked(whole, run, name, how):
         if not (read and changed):
             iq.Run.load(run, best)
             continue
-        name = ".*" if how == "older" and name == folder.MANIFEST else name  # the others are not those that it lists
+        wrong = "" if (name, how) == (folder.MANIFEST, "older") else name  # the others are not those that it lists
         with pytest.raises(
-            iq.InputError, match=rf"{name}.*; expected .*, iqlearn resume {run} writes it again"
+            iq.InputError, match=rf"{wrong}.*; expected .*, iqlearn resume {run} writes it again"
         ) as told:
             iq.Run.load(run, best)
         assert "\n" not in str(told.value)

@@ -74,7 +74,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(cartpole, tmp_path, same_run, hoo
         folder.vacant(tmp_path / "run", overwrite=False)
     after = Log()
     resumed = iq.resume(tmp_path / "run", cartpole, callbacks=[after], quiet=True)
-    assert after.calls[0] == ("start", 4, 2, "stopped")
+    assert after.calls[0] == ("start", 4, 2, "running")
     assert [call[:2] for call in after.calls[1:]] == [
         *(("round", 6), ("evaluation", 6), ("round", 8), ("evaluation", 8)),
         ("end", 8),
