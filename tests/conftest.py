@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import json
 import os
 import pkgutil
 import shutil
@@ -36,11 +37,11 @@ with install_import_hook([f"iqlearn.{name}" for name in CHECKED.split()], "beart
         if module.name != "iqlearn.__main__" and not module.name.startswith("iqlearn.cli"):
             importlib.import_module(module.name)
 
-from iqlearn import cli
+from iqlearn import cli, files
 from iqlearn.data.demos import Demos
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Evaluator, as_arrays
-from iqlearn.files import read_json
+from iqlearn.files import read_arrays, read_json
 from iqlearn.runs import folder
 from iqlearn.training import learner, trainer
 from iqlearn.training.callbacks import Callback
@@ -68,7 +69,15 @@ def programs_of_one_module():
 def pictures_left_out():
     """The picture of each short run would take longer than its training; test_plots.py draws them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "curves", lambda path, *_: path.write_bytes(b""))
+        patch.setattr(plots, "curves", lambda *_: b"")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk_not_awaited():
+    """Tests write thousands of files; test_files.py sees that each is flushed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "flush", lambda path: None)
         yield
 
 
@@ -248,10 +257,17 @@ def same_run():
     """`same_run(a, b)`: two run folders hold the same run, bit for bit, but for clocks."""
 
     def check(a: Path, b: Path) -> None:
-        for name in (folder.MODEL, folder.METRICS, folder.CONFIG, folder.CHECKPOINT):
+        for name in (folder.MODEL, folder.METRICS, folder.CONFIG):
             assert (a / name).read_bytes() == (b / name).read_bytes(), name
-        clock = ("seconds", "updates_per_second")
-        results = [{k: v for k, v in read_json(x / folder.RESULT).items() if k not in clock} for x in (a, b)]
-        assert results[0] == results[1]
+        assert untimed(read_json(a / folder.RESULT)) == untimed(read_json(b / folder.RESULT))
+        ours, theirs = (read_arrays(path / folder.CHECKPOINT) for path in (a, b))
+        assert ours.arrays.keys() == theirs.arrays.keys()
+        for name, array in ours.arrays.items():
+            assert array.tobytes() == theirs.arrays[name].tobytes(), name
+        known, expected = (of.about | {"result": untimed(of.about["result"])} for of in (ours, theirs))
+        assert json.dumps(known) == json.dumps(expected)  # so that NaN equals NaN
+
+    def untimed(result: dict) -> dict:
+        return {k: v for k, v in result.items() if k not in ("seconds", "updates_per_second")}
 
     return check

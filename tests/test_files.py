@@ -1,6 +1,7 @@
 """Files: what is written is read again, whole or not at all, and every damage is one sentence."""
 
 import json
+import os
 from pathlib import Path
 
 import equinox as eqx
@@ -11,6 +12,8 @@ import pytest
 
 from iqlearn import files
 from iqlearn.errors import InputError
+
+REAL_FLUSH = files.flush  # the other tests do not wait for the disk
 
 
 class Scale(eqx.Module):
@@ -38,7 +41,7 @@ def tree() -> dict[str, object]:
 
 def sentence(path: Path, like: object) -> str:
     with pytest.raises(InputError) as caught:
-        files.read_tree(path, like)
+        files.read_arrays(path).tree(like)
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
     assert "expected" in str(caught.value)
@@ -48,7 +51,7 @@ def sentence(path: Path, like: object) -> str:
 def test_a_tree_is_read_bit_for_bit(tmp_path):
     written = tree()
     files.write_tree(tmp_path / "t.safetensors", written)
-    found = files.read_tree(tmp_path / "t.safetensors", jax.eval_shape(lambda: written))
+    found = files.read_arrays(tmp_path / "t.safetensors").tree(jax.eval_shape(lambda: written))
     assert jax.tree.structure(found) == jax.tree.structure(written)
     for new, old in zip(jax.tree.leaves(found), jax.tree.leaves(written), strict=True):
         assert (new.dtype, new.shape) == (old.dtype, old.shape)
@@ -58,7 +61,7 @@ def test_a_tree_is_read_bit_for_bit(tmp_path):
 def test_an_array_that_is_not_contiguous_keeps_its_values(tmp_path):
     written = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3).T}
     files.write_tree(tmp_path / "t.safetensors", written)
-    assert files.read_tree(tmp_path / "t.safetensors", written)["w"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert files.read_arrays(tmp_path / "t.safetensors").tree(written)["w"].tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_equal_trees_are_equal_files(tmp_path):
@@ -146,7 +149,7 @@ def test_missing_json_is_one_sentence(tmp_path):
 
 def test_rows_are_read_as_they_were_written(tmp_path):
     rows = [{"step": 10, "loss": 0.125, "return_mean": None}, {"step": 2_000_000, "loss": -1e-9, "return_mean": 3.0}]
-    files.write_rows(tmp_path / "m.csv", rows)
+    files.write(tmp_path / "m.csv", files.rows_bytes(rows))
     assert files.read_rows(tmp_path / "m.csv") == rows
     assert (tmp_path / "m.csv").read_text().splitlines()[0] == "step,loss,return_mean"
 
@@ -154,20 +157,22 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 def test_rows_written_again_are_the_same_file(tmp_path):
     """A resumed run rewrites the rows it read: they must not drift."""
     rng = np.random.default_rng(0)
-    files.write_rows(tmp_path / "a.csv", [{"step": i, "loss": float(np.float32(rng.normal()))} for i in range(50)])
-    files.write_rows(tmp_path / "b.csv", files.read_rows(tmp_path / "a.csv"))
+    files.write(
+        tmp_path / "a.csv", files.rows_bytes([{"step": i, "loss": float(np.float32(rng.normal()))} for i in range(50)])
+    )
+    files.write(tmp_path / "b.csv", files.rows_bytes(files.read_rows(tmp_path / "a.csv")))
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_float32_metrics_survive_the_text(tmp_path):
     values = np.random.default_rng(0).normal(size=200).astype(np.float32)
-    files.write_rows(tmp_path / "m.csv", [{"loss": float(value)} for value in values])
+    files.write(tmp_path / "m.csv", files.rows_bytes([{"loss": float(value)} for value in values]))
     found = np.array([row["loss"] for row in files.read_rows(tmp_path / "m.csv")], np.float32)
     assert (found == values).all()
 
 
 def test_no_rows_at_all(tmp_path):
-    files.write_rows(tmp_path / "m.csv", [])
+    files.write(tmp_path / "m.csv", files.rows_bytes([]))
     assert files.read_rows(tmp_path / "m.csv") == []
 
 
@@ -210,20 +215,94 @@ def test_a_part_of_a_tree_is_read_alone_and_in_any_shape_where_that_is_asked(tmp
     """A checkpoint holds a replay that is cut to what is filled."""
     path = tmp_path / "t.safetensors"
     files.write_tree(path, {"state": {"w": jnp.ones(3)}, "source": {"rows": jnp.arange(4)}})
-    assert files.read_tree(path, {"w": jnp.zeros(3)}, "['state']")["w"].tolist() == [1, 1, 1]
-    assert files.read_tree(path, {"rows": jnp.zeros(9, int)}, "['source']", any_shape=True)["rows"].shape == (4,)
-    with pytest.raises(InputError, match=r"\['source'\]\['rows'\] has shape \(4,\); expected shape \(9,\)"):
-        files.read_tree(path, {"rows": jnp.zeros(9, int)}, "['source']")
+    found = files.read_arrays(path)
+    assert found.tree({"w": jnp.zeros(3)}, "['state']")["w"].tolist() == [1, 1, 1]
+    assert found.tree({"rows": jnp.zeros(9, int)}, "['source']", any_shape=True)["rows"].shape == (4,)
+    with pytest.raises(
+        InputError, match=r"\['source'\]\['rows'\] is int32 of shape \(4,\); expected int32 of shape \(9,"
+    ):
+        found.tree({"rows": jnp.zeros(9, int)}, "['source']")
 
 
-def test_the_header_of_a_tree_is_kept(tmp_path):
+@pytest.mark.parametrize("kind", [jnp.float16, jnp.int32, bool])
+def test_tree_of_another_dtype(tmp_path, kind):
     path = tmp_path / "t.safetensors"
-    files.write_tree(path, tree(), {"kind": "state"})
-    assert files.read_about(path) == {"kind": "state"}
-    path.write_bytes(b"\xff" * 64)
-    for damaged in (path, tmp_path / "none"):
-        with pytest.raises(InputError, match=r"expected .*written by iqlearn"):
-            files.read_about(damaged)
+    files.write_tree(path, {"w": jnp.zeros(2, kind)})
+    assert f"['w'] is {np.dtype(kind)} of shape (2,); expected float32 of shape (2,)" in sentence(
+        path, {"w": jnp.zeros(2)}
+    )
+
+
+@pytest.mark.parametrize("number", [jnp.nan, jnp.inf, -jnp.inf])
+def test_weights_that_are_not_finite_are_told_where_asked(tmp_path, number):
+    path, net = tmp_path / "t.safetensors", {"w": jnp.array([1.0, number]), "n": jnp.int32(3)}
+    files.write_tree(path, net)
+    files.read_arrays(path).tree(net)
+    with pytest.raises(InputError, match=r"t\.safetensors holds numbers in \['w'\] that are not finite; expected"):
+        files.read_arrays(path).tree(net, finite=True)
+
+
+def test_what_is_said_of_a_tree_is_kept_exactly(tmp_path):
+    path = tmp_path / "t.safetensors"
+    about = {"kind": "state", "rows": [{"loss": 0.1 + 0.2, "best": float("nan"), "step": 3, "none": None}]}
+    files.write_tree(path, tree(), about | {"numpy": np.float64(0.5)})
+    found = files.read_arrays(path).about
+    assert repr(found) == repr(about | {"numpy": 0.5})
+
+
+def test_every_flipped_bit_of_a_tree_is_told(tmp_path):
+    """The header and the arrays carry a digest: the file needs no other one beside it."""
+    path, net = tmp_path / "t.safetensors", {"w": jnp.arange(4.0), "n": jnp.int32(3)}
+    files.write_tree(path, net, {"kind": "state"})
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(InputError, match=r"t\.safetensors is damaged, or of another .*; expected safetensors"):
+            files.read_arrays(path, bytes(flipped))
+    files.read_arrays(path, whole).tree(net)
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    """First the content, then the name, then the name's folder: a power cut leaves the old file or the new one."""
+    done, replace = [], os.replace
+    monkeypatch.setattr(files, "flush", lambda path: done.append(path))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append(new), replace(old, new)))
+    files.write(tmp_path / "r", b"content")
+    partial, name, parent = done
+    assert (partial.parent, name, parent) == (tmp_path, tmp_path / "r", tmp_path)
+    assert partial.name.endswith(files.PARTIAL)
+
+
+def test_files_and_folders_are_flushed(tmp_path):
+    (tmp_path / "r").touch()
+    REAL_FLUSH(tmp_path / "r")
+    REAL_FLUSH(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        REAL_FLUSH(tmp_path / "none")
+
+
+def test_no_two_writers_share_a_name(tmp_path):
+    assert len({files.partial_of(tmp_path / "r") for _ in range(100)}) == 100
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path):
+    files.write(tmp_path / "r.json", '{"a": "χ²"}'.encode())
+    files.write(tmp_path / "m.csv", "χ²\n1\n".encode())
+    assert files.read_json(tmp_path / "r.json") == {"a": "χ²"}
+    assert files.read_rows(tmp_path / "m.csv") == [{"χ²": 1.0}]
+    assert files.rows_bytes([{"χ²": 1}]) == "χ²\n1\n".encode()
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "r.json").write_text("{}")
+
+    def denied(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(InputError, match=r"r\.json cannot be read \(Permission denied\); expected"):
+        files.read_json(tmp_path / "r.json")
 
 
 def test_the_fingerprint_of_a_file_follows_its_content(tmp_path):

@@ -19,13 +19,15 @@ from iqlearn.envs.gym import Environment, EnvSource
 from iqlearn.envs.modules import Untrusted
 from iqlearn.errors import InputError, require
 from iqlearn.extensions import EXTENSIONS
-from iqlearn.files import sha256
+from iqlearn.files import Arrays, sha256
 from iqlearn.rewards.distil import DistilledReward
 from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.runs import folder as run_folder
+from iqlearn.runs.lock import locked
+from iqlearn.runs.manifest import newest_checkpoint
 from iqlearn.runs.provenance import Interaction, Mode, Origin, Schedule
 from iqlearn.runs.run import Run
-from iqlearn.training.callbacks import Callback, DriftWarning, Progress, RunFolder, working
+from iqlearn.training.callbacks import Callback, GuardReport, Progress, RunFolder, working
 from iqlearn.training.learner import Learner, steps_before_updates
 from iqlearn.training.trainer import Trainer
 from iqlearn.types import Bounds, RewardFunction, TaskSpec
@@ -147,20 +149,37 @@ def begin(
     check_callbacks(callbacks, first.origin)
     check(first.settings, first.task, first.interaction, first.schedule.steps)
     learners = learners_of(runs, parts, rewards)
+    own, seeds = [] if folder is None else [folder], tuple(f"seed-{run.schedule.seed}" for run in runs)
+    folders = [part / seed for part in own for seed in seeds] if several else own
+    with locked(*own, *folders):
+        for part in own:
+            run_folder.claim(part, overwrite, seeds if several else ())
+        for run, part in zip(runs, folders, strict=False):
+            run.begin(part)
+        prepare(learners, [None] * len(runs), folders, quiet)
+        return train(learners, callbacks, folders, quiet, several)
+
+
+def prepare(
+    learners: Sequence[Learner], checkpoints: Sequence[Arrays | None], folders: Sequence[Path], quiet: bool
+) -> None:
+    """Bring each run to its first update, or to its checkpoint, and its folder, if it has one, up to date.
+
+    Raises:
+        InputError: a checkpoint is of another run, or a folder cannot be written.
+    """
     with working("preparing …", quiet) as tell:
-        for learner in learners:
-            name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
-            learner.prepare(lambda text, name=name: tell(f"{name}: {text}"))
-            learner.connect()
-            model = learner.algorithm.policy(learner.state)
-            learner.run = replace(learner.run, model=model, state=learner.state, result={"status": "running"})
-    folders = [] if folder is None else [folder]
-    if folder is not None and several:
-        run_folder.claim(folder, overwrite)
-        folders = [folder / f"seed-{run.schedule.seed}" for run in runs]
-    for part in folders:
-        run_folder.claim(part, overwrite)
-    return train(learners, callbacks, folders, quiet, several)
+        for i, (learner, found) in enumerate(zip(learners, checkpoints, strict=True)):
+            if found is None:
+                name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
+                learner.prepare(lambda text, name=name: tell(f"{name}: {text}"))
+                learner.connect()
+                model = learner.algorithm.policy(learner.state)
+                learner.run = replace(learner.run, model=model, state=learner.state, result={"status": "running"})
+            else:
+                learner.restore(found)
+            if folders:
+                learner.run.write(folders[i], learner.checkpoint() if found is None else None)
 
 
 def learners_of(
@@ -176,7 +195,7 @@ def learners_of(
 
 def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
     """Train prepared runs, in their folders if they have any."""
-    own: list[Callback] = [] if quiet else [Progress(), DriftWarning(folders)]
+    own: list[Callback] = [] if quiet else [Progress(), GuardReport()]
     runs = Trainer(learners, [*([RunFolder(folders)] if folders else []), *own, *callbacks]).run()
     for run in runs:
         if run.result["status"] not in ("completed", "stopped"):
@@ -267,30 +286,30 @@ def resume(
     if len(given) != len(folders):
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
-    runs, parts, rewards = [Run.load(path, trust=trust) for path in folders], [], []
-    for i, (path, part) in enumerate(zip(folders, given, strict=True)):
-        if not (path / run_folder.CHECKPOINT).is_file():
-            told = f"No {run_folder.CHECKPOINT} in {path}, and run.save writes none"
-            raise InputError(f"{told}; expected a run that was trained with --out (in Python out=...).")
-        run = runs[i]
-        if env is not None:
-            run = runs[i] = replace(run, origin=replace(run.origin, environment=run.environment(env)))
-        check_callbacks(callbacks, run.origin)
-        parts.append(None if run.origin.demos is None else demos_of(run, path, part))
-        rewards.append(None if run.origin.reward is None else same_reward(run, path))
-    learners = learners_of(runs, parts, rewards)
-    for learner, path in zip(learners, folders, strict=True):
-        learner.restore(path / run_folder.CHECKPOINT)
-    # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on alone.
-    stands: dict[int, dict[Path, Learner]] = {}
-    for path, learner in zip(folders, learners, strict=True):
-        stands.setdefault(learner.done, {})[path] = learner
-    found = dict(zip(folders, runs, strict=True))
-    for part in stands.values():
-        found |= zip(part, train([*part.values()], callbacks, [*part], quiet, True), strict=True)
-        if any(found[path].result["status"] == "interrupted" for path in part):
-            break
-    return [*found.values()] if several else found[folders[0]]
+    with locked(Path(folder), *folders):
+        checkpoints = [newest_checkpoint(path) for path in folders]
+        runs, parts, rewards = [], [], []
+        for path, part, found in zip(folders, given, checkpoints, strict=True):
+            run = Run.begun(path, trust) if found is None else Run.of_checkpoint(found, trust)
+            if env is not None:
+                run = replace(run, origin=replace(run.origin, environment=run.environment(env)))
+            check_callbacks(callbacks, run.origin)
+            runs.append(run)
+            parts.append(None if run.origin.demos is None else demos_of(run, path, part))
+            rewards.append(None if run.origin.reward is None else same_reward(run, path))
+        learners = learners_of(runs, parts, rewards)
+        prepare(learners, checkpoints, folders, quiet)
+        # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on
+        # alone.
+        stands: dict[int, dict[Path, Learner]] = {}
+        for path, learner in zip(folders, learners, strict=True):
+            stands.setdefault(learner.done, {})[path] = learner
+        ended = {path: learner.run for path, learner in zip(folders, learners, strict=True)}
+        for group in stands.values():
+            ended |= zip(group, train([*group.values()], callbacks, [*group], quiet, True), strict=True)
+            if any(ended[path].result["status"] == "interrupted" for path in group):
+                break
+    return [*ended.values()] if several else ended[folders[0]]
 
 
 def recommended(

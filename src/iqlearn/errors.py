@@ -14,6 +14,7 @@ TYPES: dict[Any, tuple[type, str]] = {
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
     bool: (bool, "True or False"),
+    str: (str, "a text"),
 }
 """The class of a setting's value by its annotation, and what messages call it."""
 
@@ -77,7 +78,8 @@ def hints_of(kind: type) -> dict[str, Any]:
 
 
 def require_types(settings: Any) -> None:
-    """Raise `InputError` unless every setting is of its type: a named choice, a whole number, a number, a flag.
+    """Raise `InputError` unless every setting is of its type: a named choice, a whole number, a number, a flag, a text,
+    settings of their own, or a tuple of these.
 
     Numbers of NumPy become Python's.
     """
@@ -92,3 +94,10 @@ def require_types(settings: Any) -> None:
             kind, expected = TYPES[hint]
             require(isinstance(value, kind) and isinstance(value, bool) == (hint is bool), name, value, expected)
             object.__setattr__(settings, name, typing.cast(Any, hint)(value))
+        elif typing.get_origin(hint) is tuple:
+            of = kinds[0] if isinstance(kinds[0], type) and dataclasses.is_dataclass(kinds[0]) else object
+            fits = isinstance(value, tuple | list) and all(isinstance(item, of) for item in value)
+            require(fits, name, value, "several values" if of is object else f"objects of {of.__name__}")
+        elif dataclasses.is_dataclass(hint):
+            kind = typing.cast(type, hint)
+            require(isinstance(value, kind), name, value, f"an object of {kind.__name__}")

@@ -4,167 +4,234 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from iqlearn.errors import InputError
 
 Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
 """A row of a table: column names to numbers."""
+PARTIAL = ".partial"
+"""Suffix of files that are being written. A process that was killed leaves them behind."""
+HEADER, DIGEST = "iqlearn", "sha256"
+"""Key of what is said about the arrays in the header of safetensors, and in there the key of a digest of the rest."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to. Afterwards it takes the place of `path`, so that a stop leaves the old file or the new one.
+    """A path to write to. Afterwards it takes the place of `path`. A power cut leaves the old file or the new one.
 
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
+    partial = partial_of(path)
+    with writing(path, partial):
         yield partial
+        flush(partial)
         os.replace(partial, path)
+        flush(path.parent)
+
+
+@contextmanager
+def writing(path: Path, *partials: Path) -> Iterator[None]:
+    """Delete partial files afterwards, also after an error. An `OSError` becomes an `InputError` that names `path`."""
+    try:
+        yield
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written ({error.strerror}); expected a folder to write to, with room. What was there "
             "is as it was."
         ) from error
+    finally:
+        for partial in partials:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON. Numbers that are not finite become null."""
-    _write(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+def partial_of(path: Path) -> Path:
+    """A new name beside `path`, which no other process uses."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        InputError: the file is missing, or holds something else.
-    """
-    _require(path)
+def flush(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; expected JSON written by iqlearn train.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged; expected a JSON object written by iqlearn train.")
-    return content
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a table with a column for every name that any row has. A cell is empty where a row lacks the name."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [",".join(columns)] if rows else []
-    lines += [",".join("" if row.get(c) is None else f"{row[c]:.9g}" for c in columns) for row in rows]
-    _write(path, "\n".join(lines) + "\n")
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read what `write_rows` wrote.
+def write(path: Path, content: bytes) -> None:
+    """Write a file.
 
     Raises:
-        InputError: the file is missing, or a cell is no number.
+        InputError: it cannot be written.
     """
-    _require(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file, restval="-")]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
-def write_tree(path: Path, tree: Any, about: Mapping[str, str] | None = None) -> None:
-    """Write the arrays of a tree as safetensors, each named by its path in the tree. `about` goes to the header."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    arrays = {jax.tree_util.keystr(where): np.asarray(leaf, order="C") for where, leaf in leaves}
-    _write(path, save(arrays, None if about is None else dict(about)))
-
-
-def read_tree(path: Path, like: Tree, part: str = "", any_shape: bool = False) -> Tree:
-    """Read what `write_tree` wrote.
-
-    Args:
-        path: the file.
-        like: a tree of the same structure, of arrays or their shapes.
-        part: path of the tree within the tree that was written.
-        any_shape: take arrays in whatever shapes they have.
+def read(path: Path) -> bytes:
+    """Read a file.
 
     Raises:
-        InputError: the file is missing, damaged, or of another model.
-    """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [part + jax.tree_util.keystr(where) for where, _ in leaves]
-    _require(path)
-    with _tensors(path) as file:
-        there = set(file.keys())
-        arrays = [file.get_tensor(name) if name in there else None for name in names]
-    found = []
-    for name, (_, leaf), array in zip(names, leaves, arrays, strict=True):
-        if array is None or (not any_shape and array.shape != leaf.shape):
-            has = "is missing" if array is None else f"has shape {array.shape}"
-            raise InputError(f"{path} is of another model: array {name} {has}; expected shape {leaf.shape}.")
-        found.append(jax.numpy.asarray(array, leaf.dtype))
-    return jax.tree_util.tree_unflatten(structure, found)
-
-
-def read_about(path: Path) -> dict[str, str]:
-    """Read the header that `write_tree` wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
+        InputError: it is missing, or cannot be read.
     """
     if not path.is_file():
-        raise InputError(f"No file {path}; expected one written by iqlearn.")
-    with _tensors(path) as file:
-        return dict(file.metadata() or {})
+        raise InputError(
+            f"No {path.name} in {path.parent}: expected a run folder, written by iqlearn train or iqlearn expert."
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); expected a file that may be read.") from error
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        InputError: it is missing.
+        InputError: it is missing, or cannot be read.
     """
-    _require(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(read(path)).hexdigest()
 
 
-@contextmanager
-def _tensors(path: Path) -> Iterator[Any]:
-    """An open file of safetensors.
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Strict JSON. Numbers that are not finite become null."""
+    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON."""
+    write(path, json_bytes(content))
+
+
+def read_json(path: Path, content: bytes | None = None) -> dict[str, Any]:
+    """Read a JSON object from a file, or from its content.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is missing, or holds something else.
     """
+    content = read(path) if content is None else content
     try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
+        found = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}; expected JSON written by iqlearn train.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged; expected a JSON object written by iqlearn train.")
+    return found
+
+
+def rows_bytes(rows: Sequence[Row]) -> bytes:
+    """A table with a column for every name that any row has. A cell is empty where a row lacks the name."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [",".join(columns)] if rows else []
+    lines += [",".join("" if row.get(c) is None else f"{row[c]:.9g}" for c in columns) for row in rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def read_rows(path: Path, content: bytes | None = None) -> list[Row]:
+    """Read a table from a file, or from its content.
+
+    Raises:
+        InputError: the file is missing, or a cell is no number.
+    """
+    content = read(path) if content is None else content
+    try:
+        lines = csv.DictReader(content.decode().splitlines(), restval="-")
+        return [{k: float(v) if v else None for k, v in row.items()} for row in lines]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged; expected a table of numbers written by iqlearn train.") from error
+
+
+def tree_bytes(tree: Any, about: Mapping[str, Any] | None = None) -> bytes:
+    """The arrays of a tree as safetensors, each named by its path in the tree. `about` goes to the header as JSON."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return arrays_bytes({jax.tree_util.keystr(where): np.asarray(leaf, order="C") for where, leaf in leaves}, about)
+
+
+def arrays_bytes(arrays: dict[str, np.ndarray], about: Mapping[str, Any] | None = None) -> bytes:
+    """Arrays as safetensors. `about` goes to the header as JSON."""
+    told = json.loads(json.dumps(about or {}, default=np.generic.item))  # as it will be read, floats in full
+    return save(arrays, {HEADER: json.dumps(told | {DIGEST: _digest(arrays, told)})})
+
+
+def write_tree(path: Path, tree: Any, about: Mapping[str, Any] | None = None) -> None:
+    """Write the arrays of a tree as safetensors."""
+    write(path, tree_bytes(tree, about))
+
+
+class Arrays(NamedTuple):
+    """What a file of safetensors holds."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    """The arrays by their path in the tree that was written."""
+    about: dict[str, Any]
+    """What was said about them."""
+
+    def tree(self, like: Tree, part: str = "", any_shape: bool = False, finite: bool = False) -> Tree:
+        """The tree that was written, or a part of it.
+
+        Args:
+            like: a tree of the same structure, of arrays or their shapes.
+            part: path of the tree within the tree that was written.
+            any_shape: take arrays in whatever shapes they have.
+            finite: refuse numbers that are not finite.
+
+        Raises:
+            InputError: the file is of another model, or a number is not finite.
+        """
+        leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+        found = []
+        for where, leaf in leaves:
+            name = part + jax.tree_util.keystr(where)
+            array, expected = self.arrays.get(name), f"{leaf.dtype} of shape {leaf.shape}"
+            if array is None or array.dtype != leaf.dtype or (not any_shape and array.shape != leaf.shape):
+                has = "is missing" if array is None else f"is {array.dtype} of shape {array.shape}"
+                raise InputError(f"{self.path} is of another model: array {name} {has}; expected {expected}.")
+            if finite and not np.isfinite(array).all():
+                raise InputError(f"{self.path} holds numbers in {name} that are not finite; expected a trained model.")
+            found.append(jax.numpy.asarray(array))
+        return jax.tree_util.tree_unflatten(structure, found)
+
+
+def read_arrays(path: Path, content: bytes | None = None) -> Arrays:
+    """Read what `write_tree` wrote from a file, or from its content.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    content = read(path) if content is None else content
+    try:
+        arrays = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = dict(json.loads(header["__metadata__"][HEADER]))
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is damaged, or of another kind; expected safetensors written by iqlearn.") from error
+    if about.pop(DIGEST, None) != _digest(arrays, about):
+        raise InputError(f"{path} is damaged, or of another version; expected safetensors as iqlearn wrote them.")
+    return Arrays(path, arrays, about)
 
 
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(
-            f"No {path.name} in {path.parent}: expected a run folder, written by iqlearn train or iqlearn expert."
-        )
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+def _digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
+    kinds = sorted((name, str(array.dtype), array.shape) for name, array in arrays.items())
+    digest = hashlib.sha256(json.dumps([about, kinds], sort_keys=True).encode())
+    for name, *_ in kinds:
+        digest.update(memoryview(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8)))
+    return digest.hexdigest()
 
 
 def _finite(value: Any) -> Any:

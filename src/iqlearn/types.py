@@ -133,11 +133,12 @@ def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
     def obs(part: dict[str, Any]) -> ObsSpec:
         if "parts" in part:
             return {name: obs(inner) for name, inner in part["parts"].items()}
-        return ArraySpec(tuple(part["shape"]), part["dtype"], part["choices"])
+        rest = dict(part)
+        return ArraySpec(tuple(rest.pop("shape")), **rest)
 
     actions = content["actions"]
     if isinstance(actions, dict):
-        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
+        actions = Bounds(**{side: tuple(values) for side, values in actions.items()})
     return TaskSpec(obs(content["obs"]), actions)
 
 

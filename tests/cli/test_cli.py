@@ -27,7 +27,10 @@ FILES = {
     "model.safetensors",
     "best.safetensors",
     "checkpoint.safetensors",
+    "checkpoint.previous.safetensors",
     "curves.png",
+    "manifest.json",
+    ".lock",
 }
 
 
@@ -174,7 +177,7 @@ def test_behavioural_cloning_trains_and_has_no_reward(cartpole_file, tmp_path, p
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", cartpole_file)
 
 
-def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path, stop_at, capsys):
+def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path, stop_at, capsys, same_run):
     calls = stop_at(2)
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
@@ -184,11 +187,10 @@ def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path
     assert files.read_json(out / "result.json")["status"] == "interrupted"
     iqlearn("resume", out)
     assert calls == [3, 6, 6]
-    for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
-        assert (out / name).read_bytes() == (trained / name).read_bytes(), name
+    same_run(out, trained)
 
 
-def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys):
+def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys, same_run):
     """Also where a seed that has gone on alone is ahead."""
     train = ("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, *SHORT, "--out")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -205,8 +207,7 @@ def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path
         out = capsys.readouterr().out
         assert f"{parts / 'seed-0'}: completed after" in out
         for seed in ("seed-0", "seed-1"):
-            for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
-                assert (parts / seed / name).read_bytes() == (whole / seed / name).read_bytes(), name
+            same_run(parts / seed, whole / seed)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(cartpole_file, tmp_path, capsys):

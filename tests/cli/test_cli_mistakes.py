@@ -207,12 +207,6 @@ def test_a_folder_of_several_seeds_is_not_one_run(cartpole_run, tmp_path, senten
         assert f"holds the runs of 2 seeds; expected one, such as {tmp_path}/seed-0" in sentence(*command, tmp_path)
 
 
-def test_without_a_policy_beside_the_last_one_best_is_one_sentence(cartpole_file, tmp_path, sentence):
-    run = iq.learn(iq.BC(), iq.Demos.load(cartpole_file), steps=1, quiet=True)
-    run.save(tmp_path / "run")
-    assert "keeps no policy beside the last one" in sentence("evaluate", tmp_path / "run", "--best")
-
-
 def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
     arrays = iq.Demos.builtin("CartPole-v1").take(1).subsample(20).arrays()
     demos = iq.Demos.from_arrays(arrays)

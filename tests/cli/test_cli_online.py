@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn import Run, api, cli, files
+from iqlearn import api, cli, files
 from iqlearn.data.demos import Demos
 from iqlearn.extensions import reward_regression
+from iqlearn.runs import manifest
 
 NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 COLD = ("--cloning.updates", "3")
@@ -138,16 +139,15 @@ def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
     iqlearn("evaluate", out, "--episodes", 1)
 
 
-def test_evaluate_the_last_policy_or_the_best(trained, expert, capsys, sentence):
+def test_evaluate_the_last_policy_or_the_best(trained, capsys):
     found = []
-    for more in ((), ("--best",)):
+    for more in ((), ("--last",)):
         capsys.readouterr()
         iqlearn("evaluate", trained, "--episodes", 2, "--json", *more)
         found.append(json.loads(capsys.readouterr().out))
     assert all(np.isfinite(facts["mean_return"]) and facts["env"] == "Pendulum-v1" for facts in found)
     result = files.read_json(trained / "result.json")
     assert (found[0]["returns"] == found[1]["returns"]) == (result["best_step"] == 40)
-    assert "best.safetensors" in sentence("evaluate", expert, "--best")
 
 
 @pytest.mark.parametrize(("last", "told"), [(0.3, True), (0.15, False), (0.1, False)])
@@ -155,15 +155,15 @@ def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last
     """Where the kept policy's states were twice as close to the expert's or closer, the way to it is named."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
-    rows = files.read_rows(folder / "metrics.csv")
-    for row, distance in zip(rows, (0.1, last), strict=True):
+    path = folder / "checkpoint.safetensors"
+    kept = files.read_arrays(path)
+    for row, distance in zip(kept.about["rows"], (0.1, last), strict=True):
         row["occupancy_distance"] = distance
-    files.write_rows(folder / "metrics.csv", rows)
-    files.write_json(folder / "result.json", files.read_json(folder / "result.json") | {"best_step": 20})
-    assert Run.load(folder).drift == pytest.approx(last / 0.1)
+    kept.about["result"]["best_step"] = 20
+    manifest.update(folder, {path.name: files.arrays_bytes(kept.arrays, kept.about)})
     capsys.readouterr()
     iqlearn("resume", folder)
-    hint = f"as far from the expert's as after 20 steps; that policy is kept: iqlearn evaluate {folder} --best"
+    hint = "as far from the expert's as after 20 steps; the run returns the policy of that step"
     assert (f"3.0 times {hint}" in capsys.readouterr().err) == told
 
 
@@ -190,7 +190,7 @@ def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, 
     assert "learns no reward" in sentence("reward", expert, "--demos", path)
 
 
-def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys):
+def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys, same_run):
     out = tmp_path / "expert"
     calls = stop_at(2)
     with pytest.raises(SystemExit) as caught:
@@ -199,8 +199,7 @@ def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, s
     assert caught.value.code == 130
     assert f"iqlearn resume {out}" in capsys.readouterr().out
     iqlearn("resume", out)
-    for name in ("checkpoint.safetensors", "model.safetensors", "metrics.csv", "config.json"):
-        assert (out / name).read_bytes() == (expert / name).read_bytes(), name
+    same_run(out, expert)
 
 
 def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):

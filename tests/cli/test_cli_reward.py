@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
     """The transitions in the replay of an expert's run, and what each was paid."""
     run = Run.load(folder)
     learner = Learner(run, None)
-    learner.restore(folder / "checkpoint.safetensors")
+    learner.restore(files.read_arrays(folder / "checkpoint.safetensors"))
     replay: Any = learner.source
     found = replay.replay._rows(jnp.arange(int(replay.replay.size)))
     return jax.tree.map(np.asarray, found.transitions), np.asarray(found.reward)
@@ -178,7 +179,7 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
     origin = Run.load(out).origin
     if source == "run":
         run = Run.load(path)
-        files.write_tree(path / "model.safetensors", jax.tree.map(lambda x: x + 1, run.model))
+        replace(run, model=jax.tree.map(lambda x: x + 1, run.model)).save(path, overwrite=True)
     else:
         DistilledReward.load(path).at_discount(0.5).save(path)
     text = sentence("resume", out)

@@ -7,10 +7,38 @@ from iqlearn.files import write_json
 from iqlearn.runs import folder
 
 
-def test_claim_makes_the_folder_and_its_parents(tmp_path):
-    folder.claim(tmp_path / "a" / "b", overwrite=False)
-    assert (tmp_path / "a" / "b").is_dir()
-    folder.claim(tmp_path / "a" / "b", overwrite=False)  # empty: free
+def test_claim_takes_an_empty_folder(tmp_path):
+    folder.claim(tmp_path, overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+    folder.claim(tmp_path, overwrite=False, seeds=("seed-0", "seed-1"))
+    assert [path.name for path in tmp_path.iterdir()] == [folder.MANIFEST]
+
+
+NOTHING_LEARNT: dict[str, tuple[str, ...]] = {
+    "a lock": (".lock",),
+    "a file that was being written": (".lock", "manifest.json.0123.partial"),
+    "a run before its first checkpoint": (".lock", "manifest.json", "config.json"),
+    "seeds before their first checkpoints": (".lock", "manifest.json", "seed-0/.lock", "seed-0/config.json"),
+}
+
+
+@pytest.mark.parametrize("names", NOTHING_LEARNT.values(), ids=NOTHING_LEARNT)
+def test_claim_takes_a_folder_in_which_a_run_was_stopped_before_it_learnt_anything(tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folder.claim(tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "model.safetensors", "seed-0/checkpoint.safetensors", "seed-0/x", "seed-1"]
+)
+def test_claim_refuses_it_with_anything_else_in_it(tmp_path, name):
+    (tmp_path / "seed-0").mkdir()
+    for there in (".lock", "seed-0/.lock", "config.json", name):
+        (tmp_path / there).touch()
+    with pytest.raises(InputError, match=r"not empty.*--out.*--overwrite"):
+        folder.claim(tmp_path, overwrite=False)
 
 
 @pytest.mark.parametrize("name", [folder.CONFIG, folder.CHECKPOINT, "notes.txt", ".hidden"])
@@ -22,8 +50,8 @@ def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
 
 
 def test_claim_with_overwrite_removes_the_run_and_nothing_else(tmp_path):
-    run = [getattr(folder, name) for name in ("CONFIG", "METRICS", "RESULT", "MODEL", "BEST", "CHECKPOINT", "CURVES")]
-    for name in [*run, "notes.txt"]:
+    names = "CONFIG", "METRICS", "RESULT", "MODEL", "BEST", "CHECKPOINT", "PREVIOUS", "CURVES", "MANIFEST"
+    for name in [*(getattr(folder, name) for name in names), "notes.txt"]:
         (tmp_path / name).write_text("old")
     (tmp_path / "folder").mkdir()
     folder.claim(tmp_path, overwrite=True)
@@ -100,6 +128,21 @@ def test_the_runs_in_a_folder_are_its_own_or_those_of_its_seeds_in_order(tmp_pat
     assert folder.runs_in(tmp_path / "seed-2") == [tmp_path / "seed-2"]
     with pytest.raises(InputError, match=r"No config\.json in"):
         folder.runs_in(tmp_path / "nowhere")
+
+
+def test_a_seed_that_is_gone_is_told(tmp_path):
+    """Else the mean over the seeds would be another one, silently."""
+    folder.claim(tmp_path, overwrite=False, seeds=("seed-1", "seed-2"))
+    for seed in (1, 2, 3):
+        (tmp_path / f"seed-{seed}").mkdir()
+        write_json(tmp_path / f"seed-{seed}" / folder.CONFIG, {})
+    assert [part.name for part in folder.runs_in(tmp_path)] == ["seed-1", "seed-2"]
+    (tmp_path / "seed-2" / folder.CONFIG).unlink()
+    with pytest.raises(InputError, match=r"No run in .*seed-2; expected one of each seed that .*manifest\.json lists"):
+        folder.runs_in(tmp_path)
+    (tmp_path / folder.MANIFEST).write_text("{}")
+    with pytest.warns(UserWarning, match=r"manifest\.json is damaged; going on with the 2 seeds there"):
+        assert [part.name for part in folder.runs_in(tmp_path)] == ["seed-1", "seed-3"]
 
 
 def test_looking_at_a_folder_touches_nothing(tmp_path):

@@ -74,29 +74,37 @@ def test_a_file_cut_short_is_one_sentence(whole, tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["settings", "schedule", "origin", "task", "interaction"])
-@pytest.mark.parametrize("change", ["gone", "null", "unknown"])
-def test_a_config_with_a_wrong_part_names_the_file(whole, tmp_path, key, change):
-    path = copied(whole, tmp_path) / "config.json"
-    config = json.loads(path.read_text())
-    part = config.pop(key)
-    if change != "gone":
-        config[key] = None if change == "null" else {**(part or {}), "unknown": 1}
-        if key == "task" and change == "unknown":
-            del config[key]["actions"]
-    path.write_text(json.dumps(config))
-    if (key, change) == ("interaction", "null"):  # as offline
-        iq.Run.load(tmp_path)
-        return
-    with pytest.raises(iq.InputError, match=r"config\.json"):
-        iq.Run.load(tmp_path)
+def places(content: object) -> list[tuple[str | int, ...]]:
+    """The paths to every value of nested JSON."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [path for key, part in items for path in ((key,), *((key, *rest) for rest in places(part)))]
 
 
-def test_metrics_without_a_step_are_damaged(whole, tmp_path):
-    path = copied(whole, tmp_path) / "metrics.csv"
-    path.write_text("step,loss\n3,1\n,2\n")
-    with pytest.raises(iq.InputError, match=r"metrics\.csv is damaged; expected every row with its step"):
-        iq.Run.load(tmp_path)
+WRONG = [None, 2.5, "x", {"name": {}}, [[]], "deleted", "unknown"]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_a_malformed_config_is_one_sentence(whole, wrong):
+    """A value is of another type, or gone, or one that nobody knows is beside it: each part, a share of the rest."""
+    path, taken, told = whole / "config.json", [], []
+    everything = places(json.loads(path.read_text()))
+    share = everything[WRONG.index(wrong) :: len(WRONG)]
+    for *way, last in [place for place in everything if len(place) == 1 or place in share]:
+        config = json.loads(path.read_text())
+        part = functools.reduce(lambda part, key: part[key], way, config)
+        if wrong == "deleted":
+            del part[last]
+        elif wrong == "unknown" and isinstance(part, dict):
+            part["unknown"] = 1
+        else:
+            part[last] = wrong
+        try:
+            iq.Run.of_config(config, path)
+            taken.append(last)
+        except iq.InputError as error:
+            told.append(str(error))
+    assert all(text.startswith(f"{path} is damaged (") and "\n" not in text for text in told)
+    assert not {"settings", "origin", "task"} & {*taken}
 
 
 def test_a_run_and_demonstrations_print_as_one_line(demos, whole):
@@ -111,9 +119,9 @@ def test_a_folder_of_several_seeds_is_no_run(demos, tmp_path):
         iq.Run.load(tmp_path / "runs")
 
 
-def test_without_an_environment_no_best_policy_is_kept(whole):
-    with pytest.raises(iq.InputError, match=r"keeps no policy beside the last one; expected best\.safetensors"):
-        iq.Run.load(whole, best=True)
+def test_without_an_environment_the_last_policy_is_the_one_returned(whole):
+    for a, b in zip(*(jax.tree.leaves(iq.Run.load(whole, last=last).model) for last in (False, True)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +137,7 @@ def test_the_best_policy_is_that_of_the_least_occupancy_distance(cartpole, playe
     best = distances.index(min(distances))
     assert run.result["best_step"] == run.rows[best]["step"]
     assert run.drift == pytest.approx(distances[-1] / min(distances))
-    loaded = iq.Run.load(out, best=True)
+    loaded = iq.Run.load(out)
     short = (
         iq.learn(
             SETTINGS,

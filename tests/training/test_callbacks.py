@@ -13,7 +13,7 @@ import pytest
 import iqlearn as iq
 from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.runs import folder
-from iqlearn.training.callbacks import DriftWarning, Progress, RunFolder, working
+from iqlearn.training.callbacks import GuardReport, Progress, working
 
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
 LENGTH = {"steps": 8, "evaluations": 4, "eval_episodes": 1, "quiet": True}
@@ -77,7 +77,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(cartpole, tmp_path, same_run, hoo
         folder.vacant(tmp_path / "run", overwrite=False)
     after = Log()
     resumed = iq.resume(tmp_path / "run", cartpole, callbacks=[after], quiet=True)
-    assert after.calls[0] == ("start", 4, 2, "stopped")
+    assert after.calls[0] == ("start", 4, 2, "running")
     assert [call[:2] for call in after.calls[1:]] == [
         *(("round", 6), ("evaluation", 6), ("round", 8), ("evaluation", 8)),
         ("end", 8),
@@ -204,12 +204,12 @@ def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
     for distances, told in (([3.0, 1.0, 2.5, 2.5], True), ([3.0, 2.0, 2.5, 2.5], False)):
         each = iter(distances)
         monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.distance", lambda *_, each=each: next(each))
-        run = iq.learn(SETTINGS, cartpole, callbacks=[DriftWarning()], **PLAYED)
+        run = iq.learn(SETTINGS, cartpole, callbacks=[GuardReport()], **PLAYED)
         out, err = capsys.readouterr()
         assert out == ""
         assert (run.drift > 2.0) == told
         if told:
-            assert "of the last policy are 2.5 times as far from the expert's as after 4 steps" in err
+            assert "of the last policy are 2.5 times as far from the expert's as after 4 steps; the run returns" in err
         else:
             assert err == ""
 
@@ -258,14 +258,6 @@ def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
         assert capsys.readouterr() == ("", "")
         tell("fitting a reward …")
     assert capsys.readouterr() == ("", "fitting a reward …\n")
-
-
-def test_a_resumed_folder_is_not_written_again_at_its_start(cartpole, tmp_path):
-    """Else a crash then would lose the rows that the checkpoint has."""
-    run = iq.learn(SETTINGS, cartpole, out=tmp_path / "run", **PLAYED)
-    before = (tmp_path / "run" / folder.RESULT).read_bytes()
-    RunFolder([tmp_path / "run"]).on_start(SimpleNamespace(runs=[run], **STANDS))
-    assert (tmp_path / "run" / folder.RESULT).read_bytes() == before
 
 
 def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):

@@ -65,7 +65,7 @@ def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, who
     folders = tmp_path / "run", whole(task)
     steps = [read_json(path / folder.RESULT)["best_step"] for path in folders]
     assert steps[0] == steps[1]
-    assert (folders[0] / folder.BEST).read_bytes() == (folders[1] / folder.BEST).read_bytes()
+    assert (folders[0] / folder.LAST).read_bytes() == (folders[1] / folder.LAST).read_bytes()
 
 
 def test_a_run_counts_steps_and_updates(whole):

@@ -109,25 +109,13 @@ def test_the_same_seed_repeats_and_another_differs(demos, whole):
 def test_without_its_checkpoint_a_run_still_acts_and_judges_but_does_not_go_on(demos, whole, tmp_path):
     """Who ships a policy need not ship what training needs, online the whole replay."""
     for path in whole.iterdir():
-        if path.name != folder.CHECKPOINT:
+        if path.name not in (folder.CHECKPOINT, folder.PREVIOUS):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     run, shipped = iq.Run.load(whole), iq.Run.load(tmp_path)
     np.testing.assert_array_equal(shipped.policy(demos.obs), run.policy(demos.obs))
     np.testing.assert_array_equal(shipped.reward(demos), run.reward(demos))
     assert len(shipped.rows) == len(run.rows)
     with pytest.raises(
-        iq.InputError, match=r"No checkpoint\.safetensors in .*expected a run that was trained with --out"
+        iq.InputError, match=r"checkpoint\.safetensors.* missing in .*expected a run that was trained with --out"
     ):
         iq.resume(tmp_path, demos, quiet=True)
-
-
-def test_a_damaged_checkpoint_is_one_sentence(demos, whole, tmp_path):
-    for path in whole.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    path = tmp_path / folder.CHECKPOINT
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(
-        iq.InputError, match=r"checkpoint\.safetensors is damaged, or of another kind; expected"
-    ) as caught:
-        iq.resume(tmp_path, demos, quiet=True)
-    assert "\n" not in str(caught.value)

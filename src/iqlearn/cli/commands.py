@@ -214,7 +214,7 @@ def evaluate(o: Namespace) -> None:
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
-    --best  Use the policy of the evaluation with the least occupancy distance, which reads no reward, not the last one.
+    --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
     --json  Print one JSON object.
     """
     from iqlearn.cli.output import show, tabulate
@@ -225,7 +225,7 @@ def evaluate(o: Namespace) -> None:
     check_episodes(o)
     if o.sampled and o.deterministic:
         raise InputError("--sampled and --deterministic are both given; expected one of them.")
-    runs = {folder: iq.Run.load(folder, o.best, o.trust) for folder in runs_in(o.dir)}
+    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
     first = next(iter(runs.values()))
     environment, sampled = first.environment(o.env), True if o.sampled else False if o.deterministic else None
     each: dict[str, dict[str, Any]] = {}
@@ -265,7 +265,7 @@ def reward(o: Namespace) -> None:
     --refit state|state-action  Fit a new reward for training other agents, and judge it instead. It is regressed to
         +r_max on the run's demonstrations, and to -r_max on new episodes of a random and a noisy policy and on states
         of recombined coordinates. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
-    --best  Use policy and reward of the evaluation with the least occupancy distance, not the last ones.
+    --last  Use policy and reward of the last evaluation, not those with the least occupancy distance.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --out DIR  Folder to write to (default: the run folder).
     --json  Print one JSON object.
@@ -284,7 +284,7 @@ def reward(o: Namespace) -> None:
     check_episodes(o)
     if o.distil and o.refit:
         raise InputError("--distil and --refit are both given; expected one of them.")
-    run, kinds = iq.Run.load(o.dir, o.best, o.trust), [kind for kind in (o.rollouts or "").split(",") if kind]
+    run, kinds = iq.Run.load(o.dir, o.last, o.trust), [kind for kind in (o.rollouts or "").split(",") if kind]
     judged, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
     if demos is None and not kinds:
         if run.origin.title not in BUILTIN:
@@ -344,7 +344,7 @@ def collect(o: Namespace) -> None:
     --out FILE [required]  The .npz file to write.
     --episodes N [10]  Episodes to record.
     --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
-    --best  Use the policy of the evaluation with the least occupancy distance, not the last one.
+    --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --overwrite  Replace the file.
     """
@@ -354,7 +354,7 @@ def collect(o: Namespace) -> None:
     check_episodes(o)
     if o.out.exists() and not o.overwrite:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
-    run = iq.Run.load(o.dir, o.best, o.trust)
+    run = iq.Run.load(o.dir, o.last, o.trust)
     environment = run.environment()
     with closing(Evaluator(environment)) as evaluator:
         episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))

@@ -1,5 +1,6 @@
 """Pictures of a run and of its reward. Matplotlib is imported when the first one is drawn."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from iqlearn.files import Row, replacing
+from iqlearn.files import Row, write
 from iqlearn.types import Obs
 
 RANGE = ("return_std", "return_min", "return_max")
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) -> None:
-    """The return with its range and the expert's as a dashed line, then one panel a metric, over the steps."""
+def curves(rows: Sequence[Row], expert: float | None, title: str) -> bytes:
+    """The return with its range and the expert's as a dashed line, then one panel a metric, over the steps, as PNG."""
     from matplotlib.figure import Figure
 
     found = dict.fromkeys(name for row in rows for name in row)  # some metrics begin late, or end early
@@ -49,7 +50,7 @@ def curves(path: Path, rows: Sequence[Row], expert: float | None, title: str) ->
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     figure.suptitle(title)
-    keep(figure, path)
+    return png(figure)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
     for panel in panels[:3]:
         panel.grid(alpha=0.3)
     figure.suptitle(title)
-    keep(figure, path)
+    write(path, png(figure))
 
 
 def along(panel: "Axes", name: str, judged: Judged) -> None:
@@ -118,7 +119,8 @@ def along(panel: "Axes", name: str, judged: Judged) -> None:
     panel.set(title=f"along the first episode of {name}", xlabel="step")
 
 
-def keep(figure: "Figure", path: Path) -> None:
-    """Write the picture at once or not at all."""
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+def png(figure: "Figure") -> bytes:
+    """The picture as PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
+    return content.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -56,7 +55,7 @@ class DistilledReward:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file with the task in its header."""
         about = {"kind": self.kind, "ends": asdict(self.ends), "spec": spec_to_dict(self.spec)}
-        files.write_tree(Path(path), self.net, about={"iqlearn": json.dumps(about)})
+        files.write_tree(Path(path), self.net, about)
 
     @classmethod
     def load(cls, path: str | Path) -> DistilledReward:
@@ -67,14 +66,14 @@ class DistilledReward:
         """
         path = Path(path)
         try:
-            about = json.loads(files.read_about(path)["iqlearn"])
-            spec, kind, ends = spec_from_dict(about["spec"]), about["kind"], Ends(**about["ends"])
+            found = files.read_arrays(path)
+            spec, kind, ends = spec_from_dict(found.about["spec"]), found.about["kind"], Ends(**found.about["ends"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is no distilled reward; expected one written by iqlearn reward --distil or --refit."
             ) from error
         like = jax.eval_shape(lambda: blank(spec, kind, 1.0, jr.key(0)))
-        return cls(files.read_tree(path, like), spec, ends)
+        return cls(found.tree(like, finite=True), spec, ends)
 
 
 def check_kind(kind: str) -> None:

@@ -1,27 +1,34 @@
-"""Run folders: their files, and how a folder is claimed, written and read. Files are whole, nothing is pickled.
+"""Run folders: their files, and how a folder is claimed and looked at. Files are whole, nothing is pickled.
 
 config.json            every setting, seed and version, SHA-256 of demonstrations or reward
 metrics.csv            one row for each evaluation
 result.json            returns of the final policy, counts and times
-model.safetensors      the model that acts and judges
-best.safetensors       the same, at the evaluation with the least occupancy distance
-checkpoint.safetensors the whole state of training, to resume from
+model.safetensors      the model that acts and judges, of the evaluation with the least occupancy distance
+last.safetensors       the model of the last evaluation
+checkpoint.safetensors the whole state of training with all of the above, to resume from
+checkpoint.previous.safetensors   the checkpoint before it
 curves.png             the metrics as pictures
+manifest.json          SHA-256 of every file above; of several seeds their folders
+.lock                  held by the process that trains
 reward.json, reward.png, reward-KIND.safetensors   written by `iqlearn reward`
 refit-KIND.json, .png, .safetensors                the same with --refit
+
+A resume reads a checkpoint only. It writes the files above it again.
 """
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 from iqlearn.errors import InputError
-from iqlearn.files import read_json
+from iqlearn.files import PARTIAL, read, read_json
 from iqlearn.rewards.base import DISTILLED, REFIT, REWARD
+from iqlearn.runs.lock import LOCK
+from iqlearn.runs.manifest import CHECKPOINT, CONFIG, MANIFEST, MODEL, PREVIOUS, Manifest, enlist, listed
 
-CONFIG, METRICS, RESULT, CURVES = "config.json", "metrics.csv", "result.json", "curves.png"
-MODEL, BEST, CHECKPOINT = "model.safetensors", "best.safetensors", "checkpoint.safetensors"
+METRICS, RESULT, CURVES, LAST = "metrics.csv", "result.json", "curves.png", "last.safetensors"
 JUDGED = tuple(
     stem.format(kind) + suffix
     for stem in (REWARD, DISTILLED, REFIT)
@@ -31,37 +38,56 @@ JUDGED = tuple(
 """What `iqlearn reward` writes."""
 
 
-def claim(folder: Path, overwrite: bool) -> None:
-    """Make the folder for a run and delete the files of old runs in it, those of several seeds too.
+def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
+    """Make a locked folder ready for a run and delete the files of old runs in it, those of several seeds too.
+
+    Args:
+        folder: the folder.
+        overwrite: delete what was learnt in it.
+        seeds: the folders of several seeds that it will hold.
 
     Raises:
-        InputError: it exists and is not empty (unless `overwrite`), it is a file, or it cannot be written.
+        InputError: it is not empty (unless `overwrite`), or it cannot be written.
     """
     vacant(folder, overwrite)
-    names = (CONFIG, METRICS, RESULT, MODEL, BEST, CHECKPOINT, CURVES, *JUDGED)
+    names = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, *JUDGED)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for old in (part / name for part in (folder, *seeds_in(folder)) for name in names):
             old.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); expected a folder for the run, choose another --out."
         ) from error
+    if seeds:
+        enlist(folder, Manifest(seeds=seeds))
 
 
 def vacant(folder: Path, overwrite: bool) -> None:
     """Make sure that no run would be lost in the folder. Nothing is touched.
 
     Raises:
-        InputError: the folder exists and is not empty (unless `overwrite`), or it is a file.
+        InputError: the folder exists and something was learnt in it or is not of a run (unless `overwrite`), or it is a
+            file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; expected a folder for the run, choose another --out.")
-    if overwrite or not folder.is_dir() or not any(folder.iterdir()):
+    if overwrite or not folder.is_dir() or _blank(folder):
         return
     raise InputError(
         f"{folder} exists and is not empty; {f'go on with iqlearn resume {folder}, ' if unfinished(folder) else ''}"
         "choose another --out, or add --overwrite (in Python overwrite=True) to replace the run in it."
+    )
+
+
+def _blank(folder: Path) -> bool:
+    """Whether the folder is empty, or a run began in it that has learnt nothing yet."""
+    found = [path for path in folder.iterdir() if path.suffix != PARTIAL]
+    own = (LOCK, MANIFEST, CONFIG)
+    return not found or (
+        (folder / LOCK).is_file()
+        and all(
+            path.name in own or (path.name.startswith("seed-") and path.is_dir() and _blank(path)) for path in found
+        )
     )
 
 
@@ -71,21 +97,33 @@ def fresh(parent: Path, stem: str) -> Path:
     return next(parent / name for name in names if not (parent / name).exists())
 
 
+def begun(folder: Path) -> bool:
+    """Whether there is a run in the folder, be it damaged."""
+    return any((folder / name).is_file() for name in (CONFIG, CHECKPOINT, PREVIOUS))
+
+
 def seeds_in(folder: Path) -> list[Path]:
     """The run folders of several seeds in a folder, in the order of the seeds."""
-    return sorted((path.parent for path in folder.glob(f"seed-*/{CONFIG}")), key=lambda p: (len(p.name), p.name))
+    return sorted(filter(begun, folder.glob("seed-*")), key=lambda path: (len(path.name), path.name))
 
 
 def runs_in(folder: Path) -> list[Path]:
     """The folder itself, or the run folders of several seeds in it.
 
     Raises:
-        InputError: there is no run.
+        InputError: there is no run, or that of a seed is missing.
     """
-    if not (folder / CONFIG).is_file() and (inside := seeds_in(folder)):
-        return inside
-    read_json(folder / CONFIG)
-    return [folder]
+    inside, manifest = seeds_in(folder), listed(folder)
+    seeds = inside if manifest is None else [folder / name for name in manifest.seeds]
+    if begun(folder) or not seeds:
+        if not begun(folder):
+            read(folder / CONFIG)
+        return [folder]
+    if manifest is None and (folder / MANIFEST).is_file():
+        warnings.warn(f"{folder / MANIFEST} is damaged; going on with the {len(seeds)} seeds there.", stacklevel=2)
+    for lost in sorted({*seeds} - {*inside}):
+        raise InputError(f"No run in {lost}; expected one of each seed that {folder / MANIFEST} lists.")
+    return seeds
 
 
 def unfinished(folder: Path) -> bool:

@@ -99,6 +99,9 @@ class Origin:
     """The recovered reward that an expert learnt from instead of the environment's: a run folder or a file."""
     reward_sha256: str = ""
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
     @property
     def title(self) -> str:
         """The environment, else the demonstrations, for people."""
@@ -158,7 +161,12 @@ def _named(plain: dict[str, Any], registry: dict[str, Any], what: str) -> Any:
 
 
 def build(kind: type[Any], plain: dict[str, Any]) -> Any:
-    """A dataclass from its plain fields, with nested dataclasses and tuples."""
+    """A dataclass from its plain fields, with nested dataclasses and tuples.
+
+    Raises:
+        InputError: a field is unknown, or of another type.
+    """
+    require(isinstance(plain, dict), kind.__name__, plain, "an object with its fields")
     hints = typing.get_type_hints(kind)
     known = {f.name for f in fields(kind)}
     values = {}

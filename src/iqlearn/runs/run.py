@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -15,16 +17,18 @@ from jaxtyping import Float
 
 from iqlearn.algorithms.base import Algorithm, TrainState
 from iqlearn.envs.gym import Environment
-from iqlearn.errors import InputError
+from iqlearn.errors import InputError, require
 from iqlearn.evaluation import plots
 from iqlearn.evaluation.returns import Act, Evaluator, reset_seed
-from iqlearn.files import Row, read_json, read_rows, read_tree, write_json, write_rows, write_tree
+from iqlearn.files import Arrays, Row, json_bytes, read_arrays, read_json, read_rows, rows_bytes, tree_bytes
 from iqlearn.networks import encoders
 from iqlearn.networks.policy import Policy
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.rewards.base import Ends
 from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.runs import folder as run_folder
+from iqlearn.runs.lock import locked
+from iqlearn.runs.manifest import content_of, listed, update
 from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settings_of, to_dict, versions
 from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
 
@@ -44,13 +48,13 @@ class Run:
     schedule: Schedule
     origin: Origin
     task: TaskSpec
+    interaction: Interaction | None = None
+    """How the learner acted; none offline."""
     model: Any = None
     """The model that acts and judges, a `SoftQ`: that of the evaluation with the least occupancy distance, where there is
     one, else the last one; none before training begins."""
     last: Any = field(default=None, repr=False)
-    """The model of the last evaluation."""
-    interaction: Interaction | None = None
-    """How the learner acted; none offline."""
+    """The model of the last evaluation; none in a run that was loaded."""
     rows: list[Row] = field(default_factory=list)
     """The metrics, one row for each evaluation."""
     result: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +101,7 @@ class Run:
 
     @property
     def drift(self) -> float:
-        """The occupancy distance of the last policy divided by that of the best one (`Run.load(DIR, best=True)`)."""
+        """The occupancy distance of the last policy divided by that of the best one."""
         if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") != self.distances[-1]:
             return 1.0
         return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
@@ -142,23 +146,37 @@ class Run:
         Raises:
             InputError: the folder exists and is not empty, unless `overwrite`.
         """
-        run_folder.claim(Path(folder), overwrite)
-        self.write(Path(folder))
-        self.conclude(Path(folder))
+        run_folder.vacant(Path(folder), overwrite)
+        with locked(Path(folder)):
+            run_folder.claim(Path(folder), overwrite)
+            self.write(Path(folder))
+            self.conclude(Path(folder))
 
-    def write(self, folder: Path) -> None:
-        """Bring the run folder up to date, file by file. A stop leaves each file old or new."""
-        write_tree(folder / run_folder.MODEL, self.model)
-        write_json(folder / run_folder.CONFIG, self.config())
-        write_rows(folder / run_folder.METRICS, self.rows)
-        write_json(folder / run_folder.RESULT, self.result)
+    def begin(self, folder: Path) -> None:
+        """Write what the run will be, so that it can be resumed from its start."""
+        update(folder, {run_folder.CONFIG: json_bytes(self.config())})
+
+    def write(self, folder: Path, checkpoint: Mapping[str, Any] | None = None) -> None:
+        """Bring the run folder up to date, as one change. Training gives a checkpoint to resume from."""
+        config, contents = self.config(), {}
+        if checkpoint is not None:  # the first to take its name: where it is not there yet, nothing is
+            facts = {"config": config, "rows": self.rows, "result": self.result}
+            contents[run_folder.CHECKPOINT] = tree_bytes(checkpoint, facts)
+        contents |= {run_folder.CONFIG: json_bytes(config), run_folder.METRICS: rows_bytes(self.rows)}
+        contents |= {run_folder.RESULT: json_bytes(self.result), run_folder.MODEL: tree_bytes(self.model)}
+        contents |= {} if self.last is None else {run_folder.LAST: tree_bytes(self.last)}
+        update(folder, contents)
 
     def conclude(self, folder: Path) -> None:
-        """Write how the run ended, and draw its curves."""
-        write_json(folder / run_folder.RESULT, self.result)
+        """Write how the run ended, and draw its curves. A run without a picture is complete."""
+        update(folder, {run_folder.RESULT: json_bytes(self.result)})
         if self.rows:
             title = f"{self.origin.title} · {self.settings.name} · seed {self.schedule.seed}"
-            plots.curves(folder / run_folder.CURVES, self.rows, self.result.get("expert_return"), title)
+            try:
+                picture = plots.curves(self.rows, self.result.get("expert_return"), title)
+                update(folder, {run_folder.CURVES: picture})
+            except Exception as error:
+                warnings.warn(f"{folder / run_folder.CURVES} was not drawn: {error}", stacklevel=2)
 
     def config(self) -> dict[str, Any]:
         """Every setting, as `config.json` holds it."""
@@ -172,12 +190,12 @@ class Run:
         }
 
     @classmethod
-    def load(cls, folder: str | Path, best: bool = False, trust: bool = False) -> Run:
+    def load(cls, folder: str | Path, last: bool = False, trust: bool = False) -> Run:
         """Read a run folder.
 
         Args:
             folder: the run folder.
-            best: take the policy of the least occupancy distance instead of the last one.
+            last: take the model of the last evaluation instead of the best one.
             trust: import the module that the folder names for its environment, wherever it is. By default it must lie
                 beside the folder, or have been imported before.
 
@@ -185,33 +203,63 @@ class Run:
             InputError: it is missing or damaged; the message names the file.
         """
         folder = Path(folder)
-        if not (folder / run_folder.CONFIG).is_file() and (inside := run_folder.seeds_in(folder)):
+        if not run_folder.begun(folder) and (inside := run_folder.seeds_in(folder)):
             raise InputError(f"{folder} holds the runs of {len(inside)} seeds; expected one, such as {inside[0]}.")
-        config = read_json(folder / run_folder.CONFIG)
+        run = cls.begun(folder, trust)
+        result = read_json(folder / run_folder.RESULT, content_of(folder, run_folder.RESULT))
+        rows = read_rows(folder / run_folder.METRICS, content_of(folder, run_folder.METRICS))
+        name = run_folder.LAST if last else run_folder.MODEL
+        model = read_arrays(folder / name, content_of(folder, name)).tree(run.blank, finite=True)
+        return replace(run, model=model, rows=rows, result=result)
+
+    @classmethod
+    def begun(cls, folder: Path, trust: bool = False) -> Run:
+        """A run that has learnt nothing yet, from what `begin` wrote.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = folder / run_folder.CONFIG
+        return cls.of_config(read_json(path, content_of(folder, path.name)), path, trust)
+
+    @classmethod
+    def of_config(cls, config: Any, path: Path, trust: bool) -> Run:
+        """A run before training, from what `config` gave. `path` is the file that held it.
+
+        Raises:
+            InputError: something in it is missing, unknown or of another type.
+        """
         try:
-            settings, task = settings_of(config["settings"]), spec_from_dict(config["task"])
-            schedule = build(Schedule, config["schedule"])
-            origin = Origin.from_dict(config["origin"], None if trust else folder)
-            acting = config["interaction"]
-            interaction = None if acting is None else build(Interaction, acting)
-        except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{folder / run_folder.CONFIG} is damaged ({error}); expected it as iqlearn train wrote it."
-            ) from error
-        result, rows = read_json(folder / run_folder.RESULT), read_rows(folder / run_folder.METRICS)
-        if any(row.get("step") is None for row in rows):
-            raise InputError(f"{folder / run_folder.METRICS} is damaged; expected every row with its step.")
-        path = folder / (run_folder.BEST if best else run_folder.MODEL)
-        if best and not path.is_file():
-            raise InputError(
-                f"{folder} keeps no policy beside the last one; expected {run_folder.BEST}, which training writes "
-                "where an environment is named; leave --best (in Python best=True) out."
-            )
-        model = read_tree(path, jax.eval_shape(lambda: blank_model(settings, task)))
-        return cls(settings, schedule, origin, task, model, interaction, rows, result)
+            parts = {name: part for name, part in config.items() if name != "versions"}
+            settings, task = settings_of(parts.pop("settings")), spec_from_dict(parts.pop("task"))
+            schedule = build(Schedule, parts.pop("schedule"))
+            origin = Origin.from_dict(parts.pop("origin"), None if trust else path.parent)
+            acting = parts.pop("interaction")
+            require(not parts, "config", parts, "no further part")
+            run = cls(settings, schedule, origin, task, None if acting is None else build(Interaction, acting))
+            _ = run.blank
+        except Exception as error:  # whatever a file may hold is told in one sentence
+            what = " ".join(f"{type(error).__name__}: {error}".split()) if not isinstance(error, InputError) else error
+            raise InputError(f"{path} is damaged ({what}); expected it as iqlearn train wrote it.") from error
+        return run
+
+    @classmethod
+    def of_checkpoint(cls, found: Arrays, trust: bool = False) -> Run:
+        """The run as of a checkpoint, without what `Learner.restore` reads.
+
+        Raises:
+            InputError: as `of_config`.
+        """
+        run = cls.of_config(found.about.get("config"), found.path, trust)
+        return replace(run, rows=found.about["rows"], result=found.about["result"])
+
+    @cached_property
+    def blank(self) -> SoftQ:
+        """The shapes of its model."""
+        return jax.eval_shape(partial(_blank, self.settings, self.task))
 
 
-def blank_model(settings: Algorithm, task: TaskSpec) -> SoftQ:
+def _blank(settings: Algorithm, task: TaskSpec) -> SoftQ:
     """A model of the shapes that a run with these settings has."""
     encoder = encoders.blank(task.obs, settings.scaling, settings.saturation)
     return settings.policy(settings.init(task, encoder, jr.key(0)))

@@ -14,12 +14,10 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
-from iqlearn.files import write_tree
-from iqlearn.runs import folder as run_folder
 from iqlearn.runs.run import Run
 
 DRIFTED = 2.0
-"""Ratio of occupancy distances, of the last policy to the best one, from which `DriftWarning` speaks."""
+"""Ratio of occupancy distances, of the last policy to the best one, from which `GuardReport` speaks."""
 
 
 @runtime_checkable
@@ -108,50 +106,38 @@ class Progress(Callback):
 
 
 class RunFolder(Callback):
-    """Writes the run folder of each run at the start and at every evaluation, with a checkpoint to resume from."""
+    """Writes the run folder of each run at every evaluation, with a checkpoint to resume from, and at the end."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
 
-    def on_start(self, training: Training) -> None:
-        if not training.runs[0].rows:
-            self._write(training)
-
     def on_evaluation(self, training: Training) -> None:
-        for run, folder in zip(training.runs, self.folders, strict=True):
-            if run.result.get("best_step") == run.rows[-1]["step"]:
-                write_tree(folder / run_folder.BEST, run.model)
-        self._write(training)
+        for run, folder, checkpoint in zip(training.runs, self.folders, training.checkpoints(), strict=True):
+            run.write(folder, checkpoint)
 
     def on_end(self, training: Training) -> None:
         for run, folder in zip(training.runs, self.folders, strict=True):
             run.conclude(folder)
 
-    def _write(self, training: Training) -> None:
-        checkpoints = training.checkpoints()
-        for run, folder, checkpoint in zip(training.runs, self.folders, checkpoints, strict=True):
-            run.write(folder)
-            write_tree(folder / run_folder.CHECKPOINT, checkpoint)
 
+class GuardReport(Callback):
+    """Says why training went back to an earlier state, and at the end where the last policy is not the one returned."""
 
-class DriftWarning(Callback):
-    """Says at the end where the last policy's states are much farther from the expert's than the best policy's.
-
-    Args:
-        folders: the run folder of each run, if there are any.
-    """
-
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self.folders = folders
+    def on_evaluation(self, training: Training) -> None:
+        for run in training.runs:
+            back = run.result.get("guard", [])
+            if back and back[-1]["step"] == training.done:
+                told = f"{back[-1]['because']}. Training goes back to step {run.result['best_step']}"
+                self._tell(run, f"{told}, with smaller learning rates")
 
     def on_end(self, training: Training) -> None:
-        for i, run in enumerate(training.runs):
+        for run in training.runs:
             if run.drift > DRIFTED:
-                step, kept = run.result["best_step"], ""
-                if self.folders:
-                    kept = f"; that policy is kept: iqlearn evaluate {self.folders[i]} --best"
                 told = f"the states of the last policy are {run.drift:.1f} times as far from the expert's as after"
-                print(f"iqlearn: seed {run.schedule.seed}: {told} {step:.0f} steps{kept}", file=sys.stderr)
+                self._tell(run, f"{told} {run.result['best_step']} steps; the run returns the policy of that step")
+
+    def _tell(self, run: Run, what: str) -> None:
+        print(f"iqlearn: seed {run.schedule.seed}: {what}.", file=sys.stderr)
 
 
 class EarlyStopping(Callback):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from iqlearn.data.replay import Replay, empty_replay
 from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
 from iqlearn.envs.gym import Step, Stepper, random_observations
 from iqlearn.errors import InputError
-from iqlearn.files import read_tree
+from iqlearn.files import Arrays
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import compiled
 from iqlearn.networks.soft_q import SoftQ
@@ -202,28 +201,28 @@ class Learner:
         self.state = replace(self.best, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the run needs to be resumed."""
+        """What the run needs to be resumed, beside its figures."""
         kept = {} if self.best is None else {"best": self.best}
-        return {"state": self.state, "source": self.source.saved(), "done": self.done} | kept
+        return {"state": self.state, "source": self.source.saved(), "done": np.int32(self.done)} | kept
 
-    def restore(self, path: Path) -> None:
+    def restore(self, found: Arrays) -> None:
         """Go to where a checkpoint stands.
 
         Raises:
-            InputError: it is damaged, or of another run.
+            InputError: it is of another run.
         """
-        self.state = read_tree(path, self.state, "['state']")
-        self.done = int(read_tree(path, np.int32(0), "['done']"))
-        if self.run.distances:
-            self.best = read_tree(path, self.state, "['best']")
+        self.state = found.tree(self.state, "['state']")
+        self.done = int(found.tree(np.int32(0), "['done']"))
         self.connect()
         try:
-            saved = read_tree(path, self.source.saved(), "['source']", any_shape=True)
+            saved = found.tree(self.source.saved(), "['source']", any_shape=True)
             self.source = self.source.restored(saved)
         except ValueError as error:
-            raise InputError(f"{path} holds another replay ({error}); expected the run's own.") from error
-        rows = [row for row in self.run.rows if (row["step"] or 0) <= self.done]
-        self.run = replace(self.run, rows=rows, state=self.state)
+            raise InputError(f"{found.path} holds another replay ({error}); expected the run's own.") from error
+        self.best = found.tree(self.state, "['best']") if "best_step" in self.run.result else None
+        last = self.algorithm.policy(self.state)
+        model = last if self.best is None else self.algorithm.policy(self.best)
+        self.run = replace(self.run, model=model, last=last, state=self.state)
 
     def close(self) -> None:
         """Close the environment."""

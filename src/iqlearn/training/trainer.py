@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from threading import Thread
 from typing import Any
 
@@ -136,7 +135,7 @@ class Trainer:
         self.steps, self.done = first.schedule.steps, learners[0].done
         """Steps in all and done: environment steps online, updates offline."""
         self.learners = learners
-        self.groups = [Group(part) for part in together(learners, first.interaction is None)]
+        self.groups = [Group(part) for part in together(learners)]
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
         self._stopped = self._hanging = False
         environment = first.origin.environment
@@ -336,9 +335,7 @@ _extend = jax.jit(Replay.extend, donate_argnums=0)
 _extend_each = jax.jit(jax.vmap(Replay.extend), donate_argnums=0)
 
 
-def together(learners: Sequence[Learner], offline: bool) -> list[Sequence[Learner]]:
-    """The learners by group. On a GPU there is one group; else online one for each run, offline one for each core."""
-    n, cores = len(learners), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    groups = 1 if jax.default_backend() != "cpu" else min(n, cores) if offline else n
-    bounds = np.linspace(0, n, groups + 1).round().astype(int).tolist()
-    return [learners[a:b] for a, b in pairwise(bounds)]
+def together(learners: Sequence[Learner]) -> list[Sequence[Learner]]:
+    """The learners by group: one group on a GPU, else one for each run, so that no result depends on the machine's
+    number of cores, or on which seeds are trained together."""
+    return [learners] if jax.default_backend() != "cpu" else [[learner] for learner in learners]

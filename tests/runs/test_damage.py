@@ -1,0 +1,249 @@
+"""A run folder in which something is damaged: the file is named, and a resume ends in the run that never stopped."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import iqlearn as iq
+from iqlearn.files import json_bytes, tree_bytes
+from iqlearn.runs import folder, manifest
+from iqlearn.training.learner import Learner
+
+SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
+LENGTH = {"env": "CartPole-v1", "seed": 2, "steps": 20, "evaluations": 4, "eval_episodes": 2, "quiet": True}
+LOADED = (folder.CONFIG, folder.METRICS, folder.RESULT, folder.MODEL, folder.MANIFEST)
+EVERY = (*LOADED, folder.BEST, folder.CHECKPOINT, folder.PREVIOUS, folder.CURVES)
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes, bytes], bytes | None]] = {
+    "truncated": lambda content, _: content[: len(content) // 2],
+    "emptied": lambda *_: b"",
+    "zeroed": lambda content, _: bytes(len(content)),
+    "flipped": lambda content, _: flipped(content),
+    "older": lambda _, older: older,
+    "deleted": lambda *_: None,
+}
+
+
+def damage(path: Path, how: str, older: Path) -> bool:
+    """Damage a file. Whether it is another one now."""
+    before = path.read_bytes()
+    content = DAMAGES[how](before, (older / path.name).read_bytes())
+    path.unlink() if content is None else path.write_bytes(content)
+    return content != before
+
+
+@pytest.fixture(scope="module")
+def whole(cartpole_file, tmp_path_factory) -> tuple[Path, Path]:
+    """A run folder, and the same after its second evaluation."""
+    parent = tmp_path_factory.mktemp("damage")
+
+    def copy(training) -> None:
+        if training.done == 10:
+            shutil.copytree(parent / "whole", parent / "older")
+            (parent / "older" / folder.CURVES).write_bytes(b"older")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("iqlearn.evaluation.plots.curves", lambda *_: b"a picture")
+        iq.learn(SETTINGS, iq.Demos.load(cartpole_file), out=parent / "whole", callbacks=[copy], **LENGTH)
+    return parent / "whole", parent / "older"
+
+
+@pytest.fixture
+def run(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole[0], tmp_path / "run"))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_read_is_checked(whole, run, name, how):
+    changed = damage(run / name, how, whole[1])
+    for best in (False, True):
+        read = name in LOADED if not best else name in {*LOADED, folder.BEST} - {folder.MODEL}
+        if not (read and changed):
+            iq.Run.load(run, best)
+            continue
+        wrong = "" if (name, how) == (folder.MANIFEST, "older") else name  # the others are not those that it lists
+        with pytest.raises(
+            iq.InputError, match=rf"{wrong}.*; expected .*, iqlearn resume {run} writes it again"
+        ) as told:
+            iq.Run.load(run, best)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("name", "how"), [(name, [*DAMAGES][i % len(DAMAGES)]) for i, name in enumerate(EVERY, 1)])
+def test_a_resume_names_it_and_writes_it_again(whole, run, same_run, name, how):
+    damage(run / name, how, whole[1])
+    with pytest.warns(UserWarning, match=rf"{name}.* damaged, missing or replaced; going on from checkpoint"):
+        iq.resume(run, quiet=True)
+    same_run(run, whole[0])
+    iq.Run.load(run, best=True)
+
+
+@pytest.mark.parametrize("how", ["flipped", "deleted"])
+def test_without_a_good_checkpoint_the_one_before_is_used(whole, run, same_run, how):
+    damage(run / folder.CHECKPOINT, how, whole[1])
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors.*going on from checkpoint\.previous\.safetensors"):
+        resumed = iq.resume(run, quiet=True)
+    assert [row["step"] for row in resumed.rows] == [5, 10, 15, 20]
+    same_run(run, whole[0])
+
+
+def test_the_manifest_alone_may_be_older(whole, run, same_run):
+    """As where a backup was put back in part."""
+    shutil.copy(whole[1] / folder.MANIFEST, run)
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors.*damaged, missing or replaced"):
+        iq.resume(run, quiet=True)
+    same_run(run, whole[0])
+
+
+def test_without_any_good_checkpoint_nothing_goes_on(whole, run):
+    for name in (folder.CHECKPOINT, folder.PREVIOUS):
+        damage(run / name, "flipped", whole[1])
+    with pytest.raises(iq.InputError, match=r"checkpoint\.previous\.safetensors damaged.*no checkpoint.*begin it anew"):
+        iq.resume(run, quiet=True)
+    iq.Run.load(run)
+
+
+def test_the_table_of_metrics_decides_nothing(whole, run, same_run):
+    """Neither the step, nor the rows, nor which policy is the best one."""
+    shutil.copytree(whole[1], run, dirs_exist_ok=True)
+    manifest.update(run, {folder.METRICS: b"\n", folder.RESULT: b"{}\n"})
+    iq.resume(run, quiet=True)
+    same_run(run, whole[0])
+    assert (run / folder.BEST).read_bytes() == (whole[0] / folder.BEST).read_bytes()
+
+
+def test_a_file_of_a_newer_version_says_so(run):
+    content = json.loads((run / folder.MANIFEST).read_text()) | {"format": 2}
+    del content["sha256"]
+    content["sha256"] = manifest._digest(content)
+    (run / folder.MANIFEST).write_bytes(json_bytes(content))
+    for read in (iq.Run.load, iq.resume):
+        with pytest.raises(
+            iq.InputError, match=r"written by a newer version of iqlearn, in format 2; .*, update iqlearn"
+        ):
+            read(run)
+
+
+def test_weights_that_are_not_numbers_are_told(run):
+    nan = jax.tree.map(lambda x: x * jnp.nan, iq.Run.load(run).model)
+    manifest.update(run, {folder.MODEL: tree_bytes(nan)})
+    with pytest.raises(iq.InputError, match=r"model\.safetensors holds numbers in .* that are not finite"):
+        iq.Run.load(run)
+
+
+def test_a_reader_beside_a_run_that_trains_sees_a_whole_folder(run, monkeypatch):
+    """Files that are replaced between its look at the manifest and its look at them are read again."""
+    listed, seen = manifest.listed, []
+
+    def slow(path: Path) -> manifest.Manifest | None:
+        found = listed(path)
+        seen.append(path)
+        if len(seen) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(manifest, "listed", listed)
+                manifest.update(run, {folder.RESULT: b'{"status": "running"}\n'})
+        return found
+
+    monkeypatch.setattr(manifest, "listed", slow)
+    assert manifest.content_of(run, folder.RESULT) == b'{"status": "running"}\n'
+    assert len(seen) == 3
+
+
+def stopped(at: int, monkeypatch, *arguments) -> None:
+    """Let training end as by a power cut before a file takes its name for so many times."""
+    replace, seen = manifest.os.replace, []
+
+    def stop(old: Path, new: Path) -> None:
+        seen.append(new)
+        if len(seen) >= at:
+            raise SystemExit
+        replace(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest.os, "replace", stop)
+        with pytest.raises(SystemExit):
+            iq.learn(*arguments, **LENGTH)
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 5, 6, 10, 12, 13, 18])
+def test_a_stop_between_any_two_files_loses_nothing(cartpole_file, whole, tmp_path, monkeypatch, same_run, recwarn, at):
+    """Of the first three changes of the folder: before training, at its start, at the first evaluation."""
+    out, demos = tmp_path / "run", iq.Demos.load(cartpole_file)
+    with monkeypatch.context() as patch:
+        patch.setitem(LENGTH, "out", out)
+        stopped(at, monkeypatch, SETTINGS, demos)
+        if at > 3:
+            iq.resume(out, quiet=True)
+        else:  # the folder says nothing of the run yet: it is free
+            iq.learn(SETTINGS, demos, **LENGTH)
+    same_run(out, whole[0])
+    assert [str(warning.message) for warning in recwarn if "damaged" in str(warning.message)] == []
+    assert not list(out.glob("*.partial"))
+
+
+def test_a_stop_amid_pretraining_goes_on_to_the_same_run(cartpole_file, tmp_path, monkeypatch, same_run):
+    """The seed that was prepared is not prepared again, the others begin anew."""
+    demos, prepare, begun = iq.Demos.load(cartpole_file), Learner.prepare, []
+    arguments = {"seeds": [0, 1], "steps": 4, "evaluations": 2, "quiet": True}
+    iq.learn(SETTINGS, demos, out=tmp_path / "whole", **arguments)
+
+    def stopping(self, tell) -> None:
+        begun.append(self.run.schedule.seed)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        prepare(self, tell)
+
+    monkeypatch.setattr(Learner, "prepare", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        iq.learn(SETTINGS, demos, out=tmp_path / "run", **arguments)
+    assert [run.result["status"] for run in iq.resume(tmp_path / "run", quiet=True)] == ["completed"] * 2
+    assert begun == [0, 1, 1]
+    for seed in range(2):
+        same_run(tmp_path / "run" / f"seed-{seed}", tmp_path / "whole" / f"seed-{seed}")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), ValueError("no font")])
+def test_a_run_without_its_picture_is_complete(cartpole_file, tmp_path, monkeypatch, error):
+    def failing(*_) -> bytes:
+        raise error
+
+    monkeypatch.setattr("iqlearn.evaluation.plots.curves", failing)
+    with pytest.warns(UserWarning, match=r"curves\.png was not drawn"):
+        run = iq.learn(SETTINGS, iq.Demos.load(cartpole_file), out=tmp_path / "run", **LENGTH)
+    assert run.result["status"] == iq.Run.load(tmp_path / "run").result["status"] == "completed"
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_keeps_the_one_before(
+    cartpole_file, whole, tmp_path, monkeypatch, same_run
+):
+    write, room = Path.write_bytes, []
+
+    def filling(self: Path, content: bytes) -> int:
+        room.append(self)
+        if len(room) > 20:
+            write(self, content[:10])
+            raise OSError(28, "No space left on device")
+        return write(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", filling)
+        with pytest.raises(
+            iq.InputError, match=r"run.* cannot be written \(No space left on device\); expected"
+        ) as told:
+            iq.learn(SETTINGS, iq.Demos.load(cartpole_file), out=tmp_path / "run", **LENGTH)
+    assert "\n" not in str(told.value)
+    iq.Run.load(tmp_path / "run")
+    iq.resume(tmp_path / "run", quiet=True)
+    same_run(tmp_path / "run", whole[0])
