@@ -28,7 +28,7 @@ from iqlearn.rewards.base import Ends
 from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.runs import folder as run_folder
 from iqlearn.runs.lock import locked
-from iqlearn.runs.manifest import content_of, listed, update
+from iqlearn.runs.manifest import content_of, update
 from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settings_of, to_dict, versions
 from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
 
@@ -51,8 +51,8 @@ class Run:
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
     model: Any = None
-    """The model that acts and judges, a `SoftQ`: that of the evaluation with the least occupancy distance, where there is
-    one, else the last one; none before training begins."""
+    """The model that acts and judges, a `SoftQ`: that of the evaluation with the least occupancy distance, where one has
+    it, else the last one; none before training begins."""
     last: Any = field(default=None, repr=False)
     """The model of the last evaluation; none in a run that was loaded."""
     rows: list[Row] = field(default_factory=list)
