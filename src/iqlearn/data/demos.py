@@ -65,14 +65,19 @@ class Demos:
         return len(self.ep)
 
     @classmethod
-    def load(cls, path: str | Path) -> Demos:
+    def load(cls, path: str | Path, max_gib: float | None = None) -> Demos:
         """Read an `.npz` file of the documented format. Nothing is unpickled.
 
+        Args:
+            path: the file.
+            max_gib: the size in GiB to which the file may unpack; by default 0.25, or 100 times its own size where that
+                is more.
+
         Raises:
-            InputError: the file is missing, damaged or not of the format; names file, field and index.
+            InputError: the file is missing, damaged, too large or not of the format; names file, field and index.
         """
         path = Path(path)
-        return replace(cls.from_arrays(formats.read(path), source=path.name), path=str(path.resolve()))
+        return replace(cls.from_arrays(formats.read(path, max_gib), source=path.name), path=str(path.resolve()))
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
@@ -90,14 +95,20 @@ class Demos:
             return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
 
     @classmethod
-    def find(cls, source: str, path: str | None, selection: Sequence[Sequence[Any]] = ()) -> Demos:
-        """The demonstrations with this `source`, `path` and `selection`, read again.
+    def find(
+        cls,
+        source: str,
+        path: str | None,
+        selection: Sequence[Sequence[Any]] = (),
+        max_gib: float | None = None,
+    ) -> Demos:
+        """The demonstrations with this `source`, `path` and `selection`, read again, with the limit of `load`.
 
         Raises:
             InputError: the file is gone or damaged, or the demonstrations were put together in Python.
         """
         if path is not None:
-            return cls.load(path).select(selection)
+            return cls.load(path, max_gib).select(selection)
         if source.startswith("builtin:"):
             return cls.builtin(source.removeprefix("builtin:")).select(selection)
         raise InputError(
@@ -116,7 +127,7 @@ class Demos:
             InputError: as `load`.
         """
         a = fields.check(arrays, source)
-        first = np.flatnonzero(np.diff(a["ep"], prepend=a["ep"][0] - 1))
+        first = np.unique(a["ep"], return_index=True)[1]
         obs, initial = fields.nested(a, "obs"), fields.nested(a, "initial_obs")
         rew, returns = a.get("rew"), a.get("episode_return")
         if rew is not None and returns is None:
