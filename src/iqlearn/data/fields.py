@@ -102,8 +102,19 @@ def require(names: Iterable[str], source: str) -> None:
             )
 
 
-def check(arrays: Mapping[str, Any], source: str) -> Arrays:
-    """The fields in their canonical dtypes, others left out. Dictionaries of arrays are taken apart.
+def taken_apart(arrays: Mapping[str, Any], source: str) -> Arrays:
+    """The fields as they are given. Dictionaries of arrays are taken apart, other fields left out.
+
+    Raises:
+        InputError: a field is missing, or is no array.
+    """
+    given = {name: leaf for top in arrays for name, leaf in flat(top, arrays[top]).items()}
+    require(given, source)
+    return {name: _as_array(source, name, leaf) for name, leaf in given.items() if known(name)}
+
+
+def check(given: Arrays, source: str) -> Arrays:
+    """The fields in their canonical dtypes.
 
     Observations are float32, uint8 or int32; actions int64 or float32. Integers of shape (n,) are the categories of a
     `Discrete` observation.
@@ -111,9 +122,7 @@ def check(arrays: Mapping[str, Any], source: str) -> Arrays:
     Raises:
         InputError: one sentence for the first fault: file, field, index, what was expected.
     """
-    given = {name: _as_array(source, name, leaf) for top in arrays for name, leaf in flat(top, arrays[top]).items()}
-    require(given, source)
-    checked = {name: _as_dtype(source, name, array) for name, array in given.items() if known(name)}
+    checked = {name: _as_dtype(source, name, array) for name, array in given.items()}
     _check_shapes(source, checked)
     for name, array in checked.items():
         if array.dtype.kind == "f":

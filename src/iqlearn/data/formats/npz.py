@@ -102,8 +102,9 @@ def parsing(path: Path, name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        short = "takes more memory than there is, " if isinstance(error, MemoryError) else ""
         raise InputError(
-            f"{path} is damaged ({name}), or no .npz archive; expected one written by numpy.savez."
+            f"{path} {short}is damaged ({name}), or no .npz archive; expected one written by numpy.savez."
         ) from error
 
 
