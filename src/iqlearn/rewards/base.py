@@ -83,19 +83,15 @@ def of_task(transitions: Transitions | Demos, spec: TaskSpec, whose: str) -> Tra
         transitions.check_task(spec, whose)
         return transitions.transitions
     action = ArraySpec((), "int32", spec.choices) if spec.discrete else ArraySpec(spec.action_shape)
-    specs = Transitions(spec.obs, action, spec.obs, ArraySpec((), "bool"))
-    arrays = Transitions(
-        *(
-            as_arrays(values, part, f"Transitions: {name}")
-            for name, values, part in zip(Transitions._fields, transitions, specs, strict=True)
-        )
-    )
-    n = next(iter(map(np.shape, jax.tree.leaves(arrays.obs))), ())[:1] or (0,)
-    if spec.discrete and np.shape(arrays.action) == (*n, 1):
-        arrays = arrays._replace(action=np.ravel(arrays.action))
-    for name, part, values, given in zip(Transitions._fields, specs, arrays, transitions, strict=True):
+    names, specs = Transitions._fields, (spec.obs, action, spec.obs, ArraySpec((), "bool"))
+    given = zip(names, transitions, specs, strict=True)
+    arrays: list[Any] = [as_arrays(values, part, f"Transitions: {name}") for name, values, part in given]
+    n = next(iter(map(np.shape, jax.tree.leaves(arrays[0]))), ())[:1] or (0,)
+    if spec.discrete and np.shape(arrays[1]) == (*n, 1):
+        arrays[1] = np.ravel(arrays[1])
+    for name, part, array, values in zip(names, specs, arrays, transitions, strict=True):
         shape = jax.tree.map(lambda one: (*n, *one.shape), part)
-        if values is None or jax.tree.map(np.shape, values) != shape:
-            has = jax.tree.map(np.shape, given if values is None else values)
+        if array is None or jax.tree.map(np.shape, array) != shape:
+            has = jax.tree.map(np.shape, values if array is None else array)
             raise InputError(f"Transitions: {name} has shape {has}; expected {shape}, as {whose} has.")
-    return arrays
+    return Transitions(*arrays)
