@@ -112,7 +112,7 @@ def loaded(run: iq.Run) -> bytes:
 
 def facts(run: Path) -> dict[str, bytes]:
     """What is left of a run: figures, models and the last state, without clocks."""
-    names = (folder.MODEL, folder.BEST, folder.CHECKPOINT)
+    names = (folder.MODEL, folder.LAST, folder.CHECKPOINT)
     arrays = {name: files.read_arrays(run / name).arrays for name in names}
     each = {f"{name} {key}": array.tobytes() for name in names for key, array in arrays[name].items()}
     return each | {name: (run / name).read_bytes() for name in (folder.CONFIG, folder.METRICS)}

@@ -34,6 +34,7 @@ from iqlearn.types import Bounds, RewardFunction, TaskSpec
 
 SHORT, LONG = 10_000, 100_000
 """Default `steps`: `LONG` online with continuous actions, else `SHORT`; environment steps online, updates offline."""
+MOVED = " If that was moved, name it with --{0} (in Python {0}=...)."
 Callbacks = Sequence[Callback | Callable[[Trainer], Any]]
 
 
@@ -149,6 +150,8 @@ def begin(
     check_callbacks(callbacks, first.origin)
     check(first.settings, first.task, first.interaction, first.schedule.steps)
     learners = learners_of(runs, parts, rewards)
+    for told in dict.fromkeys(f"{part.source}: {remark}" for part in parts if part for remark in part.remarks()):
+        warnings.warn(told, stacklevel=4)
     own, seeds = [] if folder is None else [folder], tuple(f"seed-{run.schedule.seed}" for run in runs)
     folders = [part / seed for part in own for seed in seeds] if several else own
     with locked(*own, *folders):
@@ -258,9 +261,11 @@ def train_expert(
 @interrupts.listening()
 def resume(
     folder: str | Path,
-    demos: Demos | Sequence[Demos] | None = None,
+    demos: Demos | Sequence[Demos] | str | Path | None = None,
     *,
+    reward: str | Path | None = None,
     env: EnvSource | Environment | None = None,
+    max_gib: float | None = None,
     callbacks: Callbacks = (),
     quiet: bool = False,
     trust: bool = False,
@@ -269,7 +274,10 @@ def resume(
 
     Args:
         folder: a run folder, or the folder of several seeds, which go on side by side.
-        demos: the demonstrations, one set for each seed; by default those that the folder names.
+        demos: the demonstrations, one set for each seed, or the file that holds them now, of which the same part is
+            taken; by default the file that the folder names.
+        reward: the run folder or file that holds the reward now; by default the one that the folder names.
+        max_gib: the size in GiB to which the file of demonstrations may unpack (see `Demos.load`).
         env: the environment, where it was made by a function.
         callbacks, quiet: as in `learn`.
         trust: as in `Run.load`.
@@ -282,7 +290,7 @@ def resume(
     """
     folders = run_folder.runs_in(Path(folder))
     several = folders != [Path(folder)]
-    given = [demos] * len(folders) if demos is None or isinstance(demos, Demos) else list(demos)
+    given = [*demos] if isinstance(demos, Sequence) and not isinstance(demos, str) else [demos] * len(folders)
     if len(given) != len(folders):
         told = f"{len(given)} demonstrations for the {len(folders)} runs in {folder}; expected one set for each."
         raise InputError(told)
@@ -294,9 +302,15 @@ def resume(
             if env is not None:
                 run = replace(run, origin=replace(run.origin, environment=run.environment(env)))
             check_callbacks(callbacks, run.origin)
-            runs.append(run)
-            parts.append(None if run.origin.demos is None else demos_of(run, path, part))
-            rewards.append(None if run.origin.reward is None else same_reward(run, path))
+            for name, value, known in (("demos", part, run.origin.demos), ("reward", reward, run.origin.reward)):
+                if value is not None and known is None:
+                    raise InputError(f"--{name} has no effect, because {path} learns from none; leave it out.")
+            known = None if run.origin.demos is None else demos_of(run, path, part, max_gib, MOVED.format("demos"))
+            parts.append(known)
+            rewards.append(None if run.origin.reward is None else same_reward(run, path, reward))
+            moved = {"path": known.path} if known is not None and known.path else {}
+            moved |= {} if reward is None else {"reward": str(Path(reward).resolve())}
+            runs.append(replace(run, origin=replace(run.origin, **moved)))
         learners = learners_of(runs, parts, rewards)
         prepare(learners, checkpoints, folders, quiet)
         # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on
@@ -494,18 +508,23 @@ def visible(settings: Algorithm, demos: Demos) -> Demos:
     return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
 
 
-def demos_of(run: Run, folder: Path, demos: Demos | None = None) -> Demos:
-    """The demonstrations that a run saw: those given, else read again from where they came.
+def demos_of(
+    run: Run, folder: Path, demos: Demos | str | Path | None = None, max_gib: float | None = None, hint: str = ""
+) -> Demos:
+    """The demonstrations that a run saw: those given, those of the file given, else read again from where they came.
+
+    `hint` ends the message where they are gone.
 
     Raises:
         InputError: they are gone, or they are others.
     """
     origin = run.origin
-    if demos is None:
+    if not isinstance(demos, Demos):
+        path = origin.path if demos is None else str(demos)
         try:
-            demos = Demos.find(str(origin.demos), origin.path, origin.selection)
+            demos = Demos.find(str(origin.demos), path, origin.selection, max_gib)
         except InputError as error:
-            raise InputError(f"{folder} learns from demonstrations: {error}") from error
+            raise InputError(f"{folder} learns from demonstrations: {error}{hint}") from error
     demos = visible(run.settings, demos)
     require_same(demos.source, folder, origin.sha256, demos.sha256())
     return demos
@@ -537,13 +556,17 @@ def load_reward(path: str | Path, task: TaskSpec) -> tuple[RecoveredReward | Dis
     return reward, sha256(path / run_folder.MODEL if path.is_dir() else path)
 
 
-def same_reward(run: Run, folder: Path) -> RecoveredReward | DistilledReward:
-    """The reward that an expert began with.
+def same_reward(run: Run, folder: Path, path: str | Path | None = None) -> RecoveredReward | DistilledReward:
+    """The reward that an expert began with, in the run folder or file where it is now.
 
     Raises:
         InputError: it is gone, or another one.
     """
-    reward, found = load_reward(str(run.origin.reward), run.task)
+    path = str(run.origin.reward) if path is None else path
+    try:
+        reward, found = load_reward(path, run.task)
+    except InputError as error:
+        raise InputError(f"{folder} learns from a reward: {error}{MOVED.format('reward')}") from error
     remedy = "; put the old one back, or begin anew with iqlearn expert"
-    require_same(f"The reward at {run.origin.reward}", folder, run.origin.reward_sha256, found, remedy)
+    require_same(f"The reward at {path}", folder, run.origin.reward_sha256, found, remedy)
     return reward.at_discount(cast(Any, run.settings).gamma)

@@ -3,17 +3,20 @@
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import damage_demos
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iqlearn.data.demos import Demos
+from iqlearn.data.formats import npz
 from iqlearn.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -93,7 +96,7 @@ FAULTS = {
     "term in two dimensions": (replaced("term", lambda a: a[:, None]), "term", "(15, 1)"),
     "ep in two dimensions": (replaced("ep", lambda a: a[:, None]), "ep", "(15, 1)"),
     "ep is one number": (replaced("ep", lambda a: a[0]), "ep", "()"),
-    "integer act in two dimensions": (replaced("act", lambda a: a[:, None]), "act", "(15, 1)"),
+    "integer act in two dimensions": (replaced("act", lambda a: np.stack([a, a], 1)), "act", "(15, 2)"),
     "float act in one dimension": (replaced("act", lambda a: a.astype(np.float32)), "act", "(15,)"),
     "float act of zero features": (replaced("act", lambda a: np.zeros((len(a), 0))), "act", "(15, 0)"),
     **{f"length of {name}": (replaced(name, lambda a: a[:-1]), name, "(14") for name in ("act", "next_obs", "term")},
@@ -103,7 +106,7 @@ FAULTS = {
     "NaN in obs": (at("obs", (4, 1), np.nan), "obs", "index [4, 1] is nan"),
     "infinite next_obs": (at("next_obs", (14, 0), -np.inf), "next_obs", "index [14, 0] is -inf"),
     "NaN in rew": (at("rew", 3, np.nan), "rew", "index 3 is nan"),
-    "too great for float32": (at("obs", (2, 0), 1e300, np.float64), "obs", "index [2, 0] is inf"),
+    "too great for float32": (at("obs", (2, 0), 1e300, np.float64), "obs", "index [2, 0] is 1e+300"),
     "NaN in float act": (
         replaced("act", lambda a: np.where(np.arange(30).reshape(15, 2) == 7, np.nan, 0.5)),
         "act",
@@ -320,3 +323,41 @@ def test_noise_in_a_header_never_ends_in_another_error(tmp_path, good, header):
         for name in source.namelist():
             target.writestr(name, npy(header, bytes(48)) if name == "act.npy" else source.read(name))
     loads_or_complains(path, path.read_bytes())
+
+
+def test_damaged_and_hostile_files_are_refused_in_a_sentence_and_never_executed(tmp_path):
+    """The short version of benchmarks/damage_demos.py."""
+    trap = tmp_path / "sprung"
+    damage_demos.write(tmp_path, 90, 0, trap, 0.005)
+    sound, *_ = files = sorted(tmp_path.glob("*.npz"))
+    same = Demos.load(sound).sha256()
+    found = [(path.stem, damage_demos.outcome(path, same)) for path in files]
+    assert {"refused", "read"} <= {result for _, result in found} <= {"refused", "read", "read, other data"}
+    assert all("swapped" in name for name, result in found if result == "read, other data")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("kind", ["bomb", "bomb whose directory lies", "long string", "long header", "many members"])
+def test_a_small_file_takes_no_large_memory(kind, tmp_path):
+    """20 MiB of zeros, which the sizes of an archive allow, or pretend to."""
+    good = damage_demos.sound(True)
+    for content in (content for name, content in damage_demos.large(good, tmp_path, 0.02) if name == kind):
+        (tmp_path / "small.npz").write_bytes(content)
+        tracemalloc.start()
+        sentence(tmp_path / "small.npz")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 8 * damage_demos.MIB
+
+
+def test_what_a_file_unpacks_to_is_limited_and_the_limit_can_be_raised(counting_arrays, tmp_path, monkeypatch):
+    path, wide = tmp_path / "wide.npz", np.zeros((15, 30_000), np.float32)
+    np.savez_compressed(path, **{**counting_arrays, "obs": wide, "next_obs": wide})
+    Demos.load(path)
+    monkeypatch.setattr(npz, "ROOM", 0.001)
+    assert "unpacks to 0.00335 GiB; expected at most 0.001, allow more with --max-demos-gib" in sentence(path)
+    with pytest.raises(InputError, match=r"expected at most 0\.003,"):
+        Demos.load(path, max_gib=0.003)
+    assert Demos.load(path, max_gib=0.0034).obs.shape == (15, 30_000)
+    monkeypatch.setattr(npz, "RATIO", 1_100)
+    Demos.load(path)

@@ -217,15 +217,15 @@ def test_there_are_two_kinds_of_rewards() -> None:
     ("change", "told"),
     [
         ({"obs": np.zeros(3, np.float32)}, "obs has shape"),
-        ({"action": np.zeros((4, 1), np.float32)}, "action has shape"),
-        ({"action": np.full(4, 7)}, "actions are 7 to 7; expected 0 to 1, as the run has"),
+        ({"action": np.zeros((4, 2), np.float32)}, "action has shape"),
+        ({"action": np.full(4, 7)}, "action: values are 7 to 7; expected 0 to 1"),
         ({"terminal": np.zeros(2, bool)}, "terminal has shape"),
     ],
 )
 def test_transitions_of_another_task_are_told(change, told) -> None:
     """Indices that are out of bounds would else be taken for others, in silence."""
     good = Transitions(np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, bool))
-    assert of_task(good, TaskSpec(ArraySpec((3,)), 2), "the run") is good
+    assert of_task(good, TaskSpec(ArraySpec((3,)), 2), "the run").action.dtype == np.int32
     with pytest.raises(InputError, match=told):
         of_task(good._replace(**change), TaskSpec(ArraySpec((3,)), 2), "the run")
 
@@ -276,7 +276,7 @@ def test_parts_of_another_task_are_told(of_parts) -> None:
         ({"next_obs": {**good.obs, "image": good.obs["image"][:, :2]}}, "next_obs has shape"),
         (
             {"obs": {**good.obs, "at": {**good.obs["at"], "cell": np.full(4, 5)}}},
-            "observations are 5 to 5; expected 0 to 4",
+            "obs: values are 5 to 5; expected 0 to 4",
         ),
     ):
         with pytest.raises(InputError, match=told):

@@ -17,7 +17,7 @@ from iqlearn.training.learner import Learner
 SETTINGS = iq.IQLearn(network=iq.Network((8,)), batch_size=4)
 LENGTH = {"env": "CartPole-v1", "seed": 2, "steps": 20, "evaluations": 4, "eval_episodes": 2, "quiet": True}
 LOADED = (folder.CONFIG, folder.METRICS, folder.RESULT, folder.MODEL, folder.MANIFEST)
-EVERY = (*LOADED, folder.BEST, folder.CHECKPOINT, folder.PREVIOUS, folder.CURVES)
+EVERY = (*LOADED, folder.LAST, folder.CHECKPOINT, folder.PREVIOUS, folder.CURVES)
 
 
 def flipped(content: bytes) -> bytes:
@@ -69,7 +69,7 @@ def run(whole, tmp_path) -> Path:
 def test_what_is_read_is_checked(whole, run, name, how):
     changed = damage(run / name, how, whole[1])
     for best in (False, True):
-        read = name in LOADED if not best else name in {*LOADED, folder.BEST} - {folder.MODEL}
+        read = name in LOADED if not best else name in {*LOADED, folder.LAST} - {folder.MODEL}
         if not (read and changed):
             iq.Run.load(run, best)
             continue
@@ -121,7 +121,7 @@ def test_the_table_of_metrics_decides_nothing(whole, run, same_run):
     manifest.update(run, {folder.METRICS: b"\n", folder.RESULT: b"{}\n"})
     iq.resume(run, quiet=True)
     same_run(run, whole[0])
-    assert (run / folder.BEST).read_bytes() == (whole[0] / folder.BEST).read_bytes()
+    assert (run / folder.LAST).read_bytes() == (whole[0] / folder.LAST).read_bytes()
 
 
 def test_a_file_of_a_newer_version_says_so(run):

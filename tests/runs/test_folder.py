@@ -50,7 +50,7 @@ def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
 
 
 def test_claim_with_overwrite_removes_the_run_and_nothing_else(tmp_path):
-    names = "CONFIG", "METRICS", "RESULT", "MODEL", "BEST", "CHECKPOINT", "PREVIOUS", "CURVES", "MANIFEST"
+    names = "CONFIG", "METRICS", "RESULT", "MODEL", "LAST", "CHECKPOINT", "PREVIOUS", "CURVES", "MANIFEST"
     for name in [*(getattr(folder, name) for name in names), "notes.txt"]:
         (tmp_path / name).write_text("old")
     (tmp_path / "folder").mkdir()

@@ -46,6 +46,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
     --demos SOURCE  Demonstrations, an .npz file (default: those that ship for the environment).
     --trust  Import the module that the demonstrations name for their environment, also from elsewhere.
+    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --actions N  Number of discrete actions, where no environment says it (default: as many as the file shows).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
     --mode online|offline  Act while learning, or read the demonstrations only (default: online where the
@@ -95,9 +97,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     how = arguments(o, settings, name)
     if o.early_stopping is not None:
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
-    told = [*(f"{demos.source}: {remark}" for remark in demos.remarks()), settings.reason]
-    for sentence in filter(None, told):  # now that nothing is refused any more
-        print(f"iqlearn: {sentence}", file=sys.stderr)
+    if settings.reason:  # now that nothing is refused any more
+        print(f"iqlearn: {settings.reason}", file=sys.stderr)
     how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
     if o.seeds == 1:
@@ -112,7 +113,8 @@ def begin_train(o: Namespace) -> Begun:
     if o.algorithm not in algorithms.imitators():
         raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
     named = named_env(o)  # a wrong environment is told before anything about demonstrations
-    demos = iq.Demos.load(o.demos) if o.demos else iq.Demos.builtin(o.env or DEFAULT_ENV)
+    demos = named_demos(o) or iq.Demos.builtin(o.env or DEFAULT_ENV)
+    demos = demos if o.actions is None else demos.with_choices(o.actions)
     environment, _ = api.environment_of(demos, named, trust=o.trust)  # `learn` says where it cannot be made
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
@@ -194,38 +196,74 @@ def resume(o: Namespace) -> int:
 
     DIR  Run folder, or the folder of several seeds, which go on side by side.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --demos FILE  Where the file of demonstrations is now. Its SHA-256 must be the same.
+    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --reward REWARD  Where the run folder or file of the reward is now, for an agent on a recovered reward.
     """
     from iqlearn.cli.output import finish
     from iqlearn.runs.folder import runs_in
 
-    runs = iq.resume(o.dir, trust=o.trust)
+    runs = iq.resume(o.dir, o.demos, reward=o.reward, max_gib=o.max_demos_gib, trust=o.trust)
     return finish(runs if isinstance(runs, list) else [runs], runs_in(o.dir))
 
 
 def evaluate(o: Namespace) -> None:
-    """Play episodes with the policy of a run, and report the returns.
+    """Play episodes with the policy of a run, and report the returns; or predict an expert's actions.
 
-    Of several seeds it reports the mean over the seeds, with its 95 % confidence interval.
+    Of several seeds it reports the mean over the seeds, with its 95 % confidence interval. With --demos no environment
+    is needed: it reports how far the most likely actions are from the expert's, in the actions' units and beside the
+    spread of the expert's (continuous), or how often they agree (discrete), and the mean log-likelihood.
 
     DIR  Run folder, or the folder of several seeds.
-    --episodes N [20]  Episodes to play.
-    --seed N [0]  Seed of the episodes. They differ from those of training and of iqlearn demos collect.
+    --episodes N  Episodes to play (default: 20).
+    --seed N  Seed of the episodes (default: 0). They differ from those of training and of iqlearn demos collect.
     --env ID  Another environment of the same task.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
+    --demos FILE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
+    --trajectories K  The first K of the episodes that are left (default: all).
+    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
     --json  Print one JSON object.
     """
     from iqlearn.cli.output import show, tabulate
-    from iqlearn.evaluation.returns import normalised
     from iqlearn.evaluation.statistics import mean_interval
     from iqlearn.runs.folder import runs_in
 
+    idle = (
+        ("trajectories", "max_demos_gib")
+        if o.demos is None
+        else ("episodes", "seed", "env", "sampled", "deterministic")
+    )
+    for name in idle:
+        if getattr(o, name) not in (None, False):
+            raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
+    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
+    facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
+    if o.dir in runs:
+        return show(facts | each[o.dir.name], o.json, ("returns",))
+    for name in filter(next(iter(each.values())).__contains__, MEANS):
+        values = [one[name] for one in each.values() if one[name] is not None]
+        mean, *interval = mean_interval(values) if values else (None, None, None)
+        facts |= {name: mean, f"{name}_interval": interval}
+    show(facts | {"seeds": each}, o.json, ("seeds",))
+    if not o.json:
+        tabulate({seed: {name: one[name] for name in one if name != "returns"} for seed, one in each.items()})
+
+
+MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relative_error", "log_likelihood")
+"""What `evaluate` averages over seeds."""
+
+
+def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The returns of episodes: what is the same for all runs, and the figures of each."""
+    from iqlearn.evaluation.returns import normalised
+
+    o.episodes, o.seed = 20 if o.episodes is None else o.episodes, o.seed or 0
     check_episodes(o)
     if o.sampled and o.deterministic:
         raise InputError("--sampled and --deterministic are both given; expected one of them.")
-    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
     first = next(iter(runs.values()))
     environment, sampled = first.environment(o.env), True if o.sampled else False if o.deterministic else None
     each: dict[str, dict[str, Any]] = {}
@@ -235,16 +273,21 @@ def evaluate(o: Namespace) -> None:
         ends = (run.result.get(f"{name}_return") if same else None for name in ("expert", "random"))
         share = {"normalised_return": normalised(spread["mean_return"], *ends)}
         each[folder.name] = spread | share | {"returns": returns.tolist()}
-    facts: dict[str, Any] = {"env": environment.name, "episodes": o.episodes, "seed": o.seed}
-    if o.dir in runs:
-        return show(facts | each[o.dir.name], o.json, ("returns",))
-    for name in ("mean_return", "normalised_return"):
-        values = [one[name] for one in each.values() if one[name] is not None]
-        mean, *interval = mean_interval(values) if values else (None, None, None)
-        facts |= {name: mean, f"{name}_interval": interval}
-    show(facts | {"seeds": each}, o.json, ("seeds",))
-    if not o.json:
-        tabulate({seed: {name: one[name] for name in one if name != "returns"} for seed, one in each.items()})
+    return {"env": environment.name, "episodes": o.episodes, "seed": o.seed}, each
+
+
+def predicted(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """How well policies predict an expert's actions: what is the same for all runs, and the figures of each."""
+    demos, each = iq.Demos.load(o.demos, o.max_demos_gib), {}
+    for folder, run in runs.items():
+        held_out = run.held_out(demos)
+        if held_out is None:
+            print(f"iqlearn: {folder} learnt from every episode of {demos.source}; none is held out.", file=sys.stderr)
+        part = demos if held_out is None else held_out
+        part = part if o.trajectories is None else part.take(o.trajectories)
+        counts = {"episodes": part.episodes, "transitions": len(part), "held_out": held_out is not None}
+        each[folder.name] = run.imitation(part) | counts
+    return {"demos": demos.source}, each
 
 
 def reward(o: Namespace) -> None:
@@ -256,6 +299,7 @@ def reward(o: Namespace) -> None:
 
     DIR  Run folder.
     --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
+    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
     --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
         random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
     --episodes N  Episodes of each kind of rollouts (default: 20).
@@ -285,7 +329,7 @@ def reward(o: Namespace) -> None:
     if o.distil and o.refit:
         raise InputError("--distil and --refit are both given; expected one of them.")
     run, kinds = iq.Run.load(o.dir, o.last, o.trust), [kind for kind in (o.rollouts or "").split(",") if kind]
-    judged, environment, demos = run.reward, run.origin.environment, iq.Demos.load(o.demos) if o.demos else None
+    judged, environment, demos = run.reward, run.origin.environment, named_demos(o)
     if demos is None and not kinds:
         if run.origin.title not in BUILTIN:
             raise InputError(f"No demonstrations ship for {run.origin.title}; give --demos FILE or --rollouts KINDS.")
@@ -319,21 +363,31 @@ def reward(o: Namespace) -> None:
 
 
 def inspect(o: Namespace) -> None:
-    """Check a file of demonstrations, and tell what is in it.
+    """Check a file of demonstrations, and tell what is in it. It refuses what `iqlearn train` refuses.
 
     FILE  An .npz file.
-    --env ID  Compare with the spaces of this environment too.
+    --env ID  Compare with the spaces of this environment (default: the one that the file names).
+    --actions N  Number of discrete actions, where no environment says it.
+    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
     --json  Print one JSON object.
     """
+    from iqlearn import api
     from iqlearn.cli.output import show
-    from iqlearn.envs.gym import Environment
 
-    demos = iq.Demos.load(o.file)
+    demos = iq.Demos.load(o.file, o.max_demos_gib)
+    demos = demos if o.actions is None else demos.with_choices(o.actions)
+    environment, error = api.environment_of(demos, o.env)
+    if environment is not None:
+        demos.check_task(environment.task, environment.name)
+    elif demos.act is not None:
+        demos.task_spec()
     facts = demos.summary()
-    if o.env is not None:
-        demos.check_task(Environment.of(o.env).task, o.env)
-        if demos.env not in (None, o.env):
-            facts["remarks"].append(f"the file names another environment, {demos.env}")
+    if error is not None:
+        facts["remarks"].append(f"the file names an environment that cannot be made, so nothing is compared: {error}")
+    if demos.act is None:
+        facts["remarks"].append("no actions: train with --state-only and --env")
+    if o.env is not None and demos.env not in (None, o.env):
+        facts["remarks"].append(f"the file names another environment, {demos.env}")
     show(facts, o.json)
 
 
@@ -390,6 +444,13 @@ def named_env(o: Namespace) -> Any:
     if environment is not None:
         _ = environment.task  # made once: what cannot be made is told now
     return environment
+
+
+def named_demos(o: Namespace) -> Any:
+    """The demonstrations of --demos; none without."""
+    if o.demos is None and o.max_demos_gib is not None:
+        raise InputError("--max-demos-gib has no effect without --demos; leave it out.")
+    return None if o.demos is None else iq.Demos.load(o.demos, o.max_demos_gib)
 
 
 def parse_assignment(word: str) -> tuple[str, Any]:

@@ -60,20 +60,29 @@ class Demos:
     path: str | None = None
     """Absolute path of the file they were loaded from."""
     selection: tuple[tuple[Any, ...], ...] = ()
-    """What `take` and `subsample` did since: ("take", n, seed) and ("subsample", every, offset, seed)."""
+    """What was done since: ("take", n, seed), ("subsample", every, offset, seed) and ("leave_out", *numbers)."""
+    choices: int | None = None
+    """Number of discrete actions, where it is stated (`with_choices`)."""
+    blurred: tuple[str, ...] = ()
+    """Remarks on coordinates that lose their values in float32."""
 
     def __len__(self) -> int:
         return len(self.ep)
 
     @classmethod
-    def load(cls, path: str | Path) -> Demos:
+    def load(cls, path: str | Path, max_gib: float | None = None) -> Demos:
         """Read an `.npz` file of the documented format. Nothing is unpickled.
 
+        Args:
+            path: the file.
+            max_gib: the size in GiB to which the file may unpack; by default 0.25, or 100 times its own size where that
+                is more.
+
         Raises:
-            InputError: the file is missing, damaged or not of the format; names file, field and index.
+            InputError: the file is missing, damaged, too large or not of the format; names file, field and index.
         """
         path = Path(path)
-        return replace(cls.from_arrays(formats.read(path), source=path.name), path=str(path.resolve()))
+        return replace(cls.from_arrays(formats.read(path, max_gib), source=path.name), path=str(path.resolve()))
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
@@ -91,14 +100,20 @@ class Demos:
             return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
 
     @classmethod
-    def find(cls, source: str, path: str | None, selection: Sequence[Sequence[Any]] = ()) -> Demos:
-        """The demonstrations with this `source`, `path` and `selection`, read again.
+    def find(
+        cls,
+        source: str,
+        path: str | None,
+        selection: Sequence[Sequence[Any]] = (),
+        max_gib: float | None = None,
+    ) -> Demos:
+        """The demonstrations with this `source`, `path` and `selection`, read again, with the limit of `load`.
 
         Raises:
             InputError: the file is gone or damaged, or the demonstrations were put together in Python.
         """
         if path is not None:
-            return cls.load(path).select(selection)
+            return cls.load(path, max_gib).select(selection)
         if source.startswith("builtin:"):
             return cls.builtin(source.removeprefix("builtin:")).select(selection)
         raise InputError(
@@ -116,8 +131,9 @@ class Demos:
         Raises:
             InputError: as `load`.
         """
-        a = fields.check(arrays, source)
-        first = np.flatnonzero(np.diff(a["ep"], prepend=a["ep"][0] - 1))
+        given = fields.taken_apart(arrays, source)
+        a = fields.check(given, source)
+        first = np.unique(a["ep"], return_index=True)[1]
         obs, initial = fields.nested(a, "obs"), fields.nested(a, "initial_obs")
         rew, returns = a.get("rew"), a.get("episode_return")
         if rew is not None and returns is None:
@@ -130,6 +146,7 @@ class Demos:
             expert_return=None if returns is None else float(returns.mean()),
             env=str(a["env"]) if "env" in a else None,
             source=source,
+            blurred=inspection.blurred(given),
         )
 
     def save(self, path: str | Path) -> None:
@@ -194,6 +211,19 @@ class Demos:
         action = self.actions.astype(np.int32 if self.discrete else np.float32)
         return Transitions(*jax.tree.map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
 
+    def with_choices(self, n: int) -> Demos:
+        """The same demonstrations of a task with `n` discrete actions, where no environment says how many there are.
+
+        Raises:
+            InputError: actions are continuous, or the expert took one that is none of them.
+        """
+        if n < 1 or (self.act is not None and not self.discrete):
+            wanted = "a number of at least 1" if n < 1 else f"none, because the actions of {self.source} are continuous"
+            raise InputError(f"--actions is {n}; expected {wanted}.")
+        if self.act is not None:
+            inspection.check_choices(self.act, n, f"{self.source}: field 'act'", "as --actions says")
+        return replace(self, choices=n)
+
     def without_actions(self) -> Demos:
         """What is left where the expert could only be watched."""
         return replace(self, act=None)
@@ -217,12 +247,20 @@ class Demos:
                 f"expected a number from 1 to {self.episodes}."
             )
         order = np.arange(self.episodes) if seed is None else np.random.default_rng(seed).permutation(self.episodes)
-        chosen = np.sort(order[:n])
-        return replace(
-            self._rows(np.isin(self.ep, np.unique(self.ep)[chosen]), "take", n, seed),
-            initial_obs=jax.tree.map(lambda x: x[chosen], self.initial_obs),
-            episode_return=None if self.episode_return is None else self.episode_return[chosen],
-        )
+        return self._episodes(np.sort(order[:n]), "take", n, seed)
+
+    def leave_out(self, *numbers: int) -> Demos:
+        """All episodes but those with these numbers (`ep`).
+
+        Raises:
+            InputError: no other is left.
+        """
+        others = np.flatnonzero(~np.isin(np.unique(self.ep), numbers))
+        if len(others) == 0:
+            raise InputError(
+                f"{self.source} holds no other episodes than {numbers}; expected one more, leave fewer out."
+            )
+        return self._episodes(others, "leave_out", *numbers)
 
     def subsample(self, every: int, offset: int = 0, seed: int | None = None) -> Demos:
         """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state. A
@@ -253,11 +291,11 @@ class Demos:
         """The part that the steps of another's `selection` give, one after the other.
 
         Raises:
-            InputError: as `take` and `subsample`.
+            InputError: as `take`, `subsample` and `leave_out`.
         """
         part = self
         for name, *arguments in selection:
-            part = {"take": part.take, "subsample": part.subsample}[name](*arguments)
+            part = {"take": part.take, "subsample": part.subsample, "leave_out": part.leave_out}[name](*arguments)
         return part
 
     def check_task(self, spec: TaskSpec, env: str) -> None:
@@ -271,11 +309,11 @@ class Demos:
     def task_spec(self) -> TaskSpec:
         """The task as far as the demonstrations show, where no environment is named.
 
-        As many choices as were seen; continuous actions are taken to be in [−1, 1], or in the range that was seen
-        where that is wider.
+        As many choices as are stated, else as were seen; continuous actions are taken to be in [−1, 1], or in the range
+        that was seen where that is wider.
 
         Raises:
-            InputError: there are no actions, so the task's are unknown.
+            InputError: there are no actions, so the task's are unknown, or there seem to be thousands of choices.
         """
         return inspection.task(self)
 
@@ -292,7 +330,8 @@ class Demos:
 
     def remarks(self) -> list[str]:
         """What no rule forbids but a loop that records seldom means: rows that do not follow one another, episodes
-        without an end, one-hot actions."""
+        without an end (neither where rows were left out here), one-hot actions, coordinates that are constant or nearly
+        so, absurd values."""
         return inspection.remarks(self)
 
     def summary(self) -> dict[str, Any]:
@@ -301,6 +340,15 @@ class Demos:
 
     def _fields(self, *names: str) -> fields.Arrays:
         return {field: array for name in names for field, array in fields.flat(name, getattr(self, name)).items()}
+
+    def _episodes(self, chosen: Int[np.ndarray, " k"], name: str, *arguments: int | None) -> Demos:
+        part = self._rows(np.isin(self.ep, np.unique(self.ep)[chosen]), name, *arguments)
+        initial = jax.tree.map(lambda x: x[chosen], self.initial_obs)
+        return replace(
+            part,
+            initial_obs=initial,
+            episode_return=None if self.episode_return is None else self.episode_return[chosen],
+        )
 
     def _rows(self, keep: Bool[np.ndarray, " n"], name: str, *arguments: int | None) -> Demos:
         step = (name, *(None if argument is None else int(argument) for argument in arguments))

@@ -22,9 +22,13 @@ KINDS = {
     **dict.fromkeys(("term", "trunc"), ("b", "bool")),
     "ep": ("iu", "integers"),
     **dict.fromkeys(("rew", "episode_return"), ("iuf", "numbers")),
-    "env": ("U", "one string"),
+    "env": ("U", "one printable string"),
 }
 """The kinds of dtype that each field may have, in NumPy's letters and in words."""
+LONGEST = 4_096
+"""Largest number of bytes of one value: that of a string of 1,024 characters."""
+DEEPEST = 16
+"""Largest number of dictionaries inside one another."""
 Arrays = dict[str, np.ndarray]
 Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
 """Numbers of choices, or vectors."""
@@ -73,9 +77,13 @@ def require(names: Iterable[str], source: str) -> None:
     """
     found = sorted(names)
     fields = [name for name in found if known(name)]
+    for name in found:
+        if not name.isprintable() or name.count("/") > DEEPEST:
+            wanted = f"printable characters, and at most {DEEPEST} dictionaries inside one another"
+            raise InputError(f"{source}: field {name[:80]!a} is no name; expected {wanted}.")
     for name in FIELDS:
         if name != "act" and name not in map(root, fields):
-            has = f"it has {', '.join(found)}; " if found else ""
+            has = f"it has {', '.join(found[:20])}; " if found else ""
             raise InputError(f"{source}: field {name!r} is missing; {has}expected the fields {', '.join(FIELDS)}.")
     for name in fields:
         inner = next((other for other in fields if other.startswith(f"{name}/")), None)
@@ -94,8 +102,19 @@ def require(names: Iterable[str], source: str) -> None:
             )
 
 
-def check(arrays: Mapping[str, Any], source: str) -> Arrays:
-    """The fields in their canonical dtypes, others left out. Dictionaries of arrays are taken apart.
+def taken_apart(arrays: Mapping[str, Any], source: str) -> Arrays:
+    """The fields as they are given. Dictionaries of arrays are taken apart, other fields left out.
+
+    Raises:
+        InputError: a field is missing, or is no array.
+    """
+    given = {name: leaf for top in arrays for name, leaf in flat(top, arrays[top]).items()}
+    require(given, source)
+    return {name: _as_array(source, name, leaf) for name, leaf in given.items() if known(name)}
+
+
+def check(given: Arrays, source: str) -> Arrays:
+    """The fields in their canonical dtypes.
 
     Observations are float32, uint8 or int32; actions int64 or float32. Integers of shape (n,) are the categories of a
     `Discrete` observation.
@@ -103,9 +122,7 @@ def check(arrays: Mapping[str, Any], source: str) -> Arrays:
     Raises:
         InputError: one sentence for the first fault: file, field, index, what was expected.
     """
-    given = {name: np.asarray(leaf) for top in arrays for name, leaf in flat(top, arrays[top]).items()}
-    require(given, source)
-    checked = {name: _as_dtype(source, name, array) for name, array in given.items() if known(name)}
+    checked = {name: _as_dtype(source, name, array) for name, array in given.items()}
     _check_shapes(source, checked)
     for name, array in checked.items():
         if array.dtype.kind == "f":
@@ -117,18 +134,29 @@ def check(arrays: Mapping[str, Any], source: str) -> Arrays:
     return checked
 
 
+def _as_array(source: str, name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{source}: field {name!r} has rows of several lengths; expected an array.") from error
+
+
 def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
+    """A copy in the canonical dtype, in rows (C order) and in this machine's byte order."""
     kind, (kinds, expected) = array.dtype.kind, KINDS[root(name)]
-    if kind not in kinds or (name == "env" and array.ndim):
+    if kind not in kinds or (name == "env" and (array.ndim or not str(array).isprintable())):
         raise InputError(f"{source}: field {name!r} has dtype {array.dtype}; expected {expected}.")
+    if name in ("term", "trunc", "env") or (root(name) in OBSERVED and array.dtype == np.uint8 and array.ndim > 1):
+        return np.array(array, order="C")
     if kind == "f" or name in ("rew", "episode_return"):
-        with np.errstate(over="ignore"):  # what overflows becomes inf, and the check for finite numbers names it
-            return array.astype(np.float32)
-    if root(name) in OBSERVED and (array.dtype != np.uint8 or array.ndim < 2):
-        narrow = array.astype(np.int32)
-        _forbid(source, name, narrow != array, "an integer of 32 bits", array)
-        return narrow
-    return array.astype(np.int64) if name in ("act", "ep") else array
+        dtype, limits, expected = np.float32, np.finfo(np.float32), "a finite number of 32 bits"
+    else:
+        bits = 64 if name == "ep" else 32
+        dtype = np.int64 if name in ("act", "ep") else np.int32
+        limits, expected = np.iinfo(f"int{bits}"), f"an integer of {bits} bits"
+    _forbid(source, name, (array < limits.min) | (array > limits.max), expected, array)
+    narrow = np.array(array, dtype, order="C")
+    return narrow[:, 0] if name == "act" and dtype == np.int64 and array.shape[1:] == (1,) else narrow
 
 
 def _check_shapes(source: str, a: Arrays) -> None:
@@ -190,14 +218,14 @@ def _check_actions(source: str, act: np.ndarray, n: int) -> None:
 
 def _check_episodes(source: str, a: Arrays) -> None:
     ep = a["ep"]
-    back = np.diff(ep, prepend=ep[0]) < 0
+    back = np.append(False, ep[1:] < ep[:-1])
     _forbid(source, "ep", back, "episode numbers that never fall (each episode's rows together)", ep)
     inside = np.append(ep[1:] == ep[:-1], False)
     for name in ("term", "trunc"):
         _forbid(source, name, a[name] & inside, "false, because the episode goes on in the next row", a[name])
 
 
-def _forbid(source: str, name: str, bad: np.ndarray, expected: str, array: np.ndarray) -> None:
+def _forbid(source: str, name: str, bad: np.ndarray | np.bool_, expected: str, array: np.ndarray) -> None:
     if np.any(bad):
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         place = index[0] if len(index) == 1 else list(index)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from iqlearn.data.fields import OBSERVED, Actions, flat
+from iqlearn.data.fields import OBSERVED, Actions, Arrays, flat, root
 from iqlearn.errors import InputError
 from iqlearn.types import ArraySpec, Bounds, ObsSpec, TaskSpec, in_words
 
@@ -16,6 +17,12 @@ Demos = Any
 """The `Demos` of demos.py, which imports this module."""
 BOUND_SLACK = 1e-3
 """How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
+MOST_SHOWN = 1_000
+"""Largest number of choices that the data may show by themselves: networks have an input or output for each."""
+FEW_STEPS = 4_096
+"""A coordinate that moves by fewer steps of float32 than these hardly moves beside its size."""
+ABSURD = 1e6
+"""A value is absurd that is so many times as far from the median as nine in ten others."""
 
 
 def check(demos: Demos, spec: TaskSpec, env: str) -> None:
@@ -33,6 +40,8 @@ def check(demos: Demos, spec: TaskSpec, env: str) -> None:
         has, expected = ("integers", "vectors") if demos.discrete else ("vectors", "integers")
         kind = "discrete" if spec.discrete else "continuous"
         raise InputError(f"{source}: field 'act' holds {has}; expected {expected}, {env} has {kind} actions.")
+    if demos.choices not in (None, spec.actions):
+        raise InputError(f"--actions is {demos.choices}; expected {spec.choices} as {env} has, leave --actions out.")
     if isinstance(spec.actions, Bounds):
         check_bounds(act, spec.actions, source, env)
     else:
@@ -87,14 +96,30 @@ def observed(demos: Demos) -> ObsSpec:
     return jax.tree.map(part, *(getattr(demos, field) for field in OBSERVED))
 
 
+def check_shown(demos: Demos, name: str, values: Shaped[np.ndarray, " n"], remedy: str) -> None:
+    """Whether the data show few enough choices to be believed."""
+    for index in np.flatnonzero(values >= MOST_SHOWN)[:1]:
+        raise InputError(
+            f"{demos.source}: field {name!r} at index {index} is {values[index]}; expected numbers from 0 up, below "
+            f"{MOST_SHOWN:,} where nothing states how many choices there are; {remedy}."
+        )
+
+
 def task(demos: Demos) -> TaskSpec:
     """What `Demos.task_spec` gives."""
+    for field in OBSERVED:
+        for name, values in flat(field, getattr(demos, field)).items():
+            if values.ndim == 1:
+                check_shown(demos, name, values, "name the environment with --env (in Python env=...)")
+    if demos.choices is not None:
+        return TaskSpec(observed(demos), demos.choices)
     if demos.act is None:
         raise InputError(
             f"{demos.source}: the actions of the task are unknown, because field 'act' is missing or state_only hides "
             "it; expected an environment, give it with --env (in Python env=...)."
         )
     if demos.discrete:
+        check_shown(demos, "act", demos.act, "give their number with --actions (in Python demos.with_choices)")
         return TaskSpec(observed(demos), int(demos.act.max()) + 1)
     low, high = np.minimum(demos.act.min(axis=0), -1.0), np.maximum(demos.act.max(axis=0), 1.0)
     return TaskSpec(observed(demos), Bounds(tuple(low.tolist()), tuple(high.tolist())))
@@ -129,7 +154,15 @@ def summary(demos: Demos) -> dict[str, Any]:
 
 
 def remarks(demos: Demos) -> list[str]:
-    """What no rule forbids but a loop that records seldom means."""
+    """What `Demos.remarks` gives."""
+    found = [] if any(name == "subsample" for name, *_ in demos.selection) else _of_order(demos)
+    if demos.act is not None and one_hot(demos.act):
+        found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
+    return found + _of_numbers(demos) + [*demos.blurred]
+
+
+def _of_order(demos: Demos) -> list[str]:
+    """Remarks on rows that do not follow one another, and on episodes without an end."""
     found, follows = [], following(demos)
     inside = demos.ep[1:] == demos.ep[:-1]
     broken = np.flatnonzero(inside & ~follows) + 1
@@ -142,9 +175,53 @@ def remarks(demos: Demos) -> list[str]:
     going_on = int((last & ~demos.term & ~demos.trunc).sum())
     if going_on:
         found.append(f"{going_on} of {demos.episodes} episodes neither end (term) nor meet a time limit (trunc)")
-    if demos.act is not None and one_hot(demos.act):
-        found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
     return found
+
+
+def _of_numbers(demos: Demos) -> list[str]:
+    """Remarks on coordinates that are constant, and on values that are absurd beside the others."""
+    found = []
+    arrays = flat("obs", demos.obs) | flat("next_obs", demos.next_obs) | flat("act", demos.act)
+    for name, columns in measured(arrays) if len(demos) > 1 else ():
+        if root(name) != "next_obs":
+            found += counted(name, columns.min(axis=0) == columns.max(axis=0), "constant")
+        away = np.abs(columns - np.median(columns, axis=0).astype(np.float64))
+        most = np.quantile(away, 0.9, axis=0, method="lower")
+        if (absurd := (most > 0.0) & (away.max(axis=0) / ABSURD > most)).any():
+            row, column = np.argwhere((away == away.max(axis=0)) & absurd)[0]
+            found.append(
+                f"field {name!r} at row {row}, coordinate {column} is {columns[row, column]:g}, which is absurd beside "
+                "the others and hides them from networks; leave the episode out, or clip the value"
+            )
+    return found
+
+
+def blurred(given: Arrays) -> tuple[str, ...]:
+    """Remarks on coordinates that move by a few steps of float32 only, from the arrays as they were given.
+
+    Their values differ, but become equal or nearly so: times of day, for instance, counted from 1970.
+    """
+    found: list[str] = []
+    for name, columns in measured({name: array for name, array in given.items() if root(name) in ("obs", "act")}):
+        low, high = columns.min(axis=0).astype(np.float64), columns.max(axis=0).astype(np.float64)
+        step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32))
+        few = "nearly constant beside their size, which float32 blurs: subtract an offset, in the environment too"
+        found += counted(name, (high > low) & (high - low < FEW_STEPS * step), few)
+    return tuple(found)
+
+
+def measured(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """The coordinates of each field that holds measurements, one a column: not bytes, flags, categories or choices."""
+    for name, array in arrays.items():
+        number = array.dtype.kind in "iu" and array.ndim > 1 and array.dtype != np.uint8 and name != "act"
+        if array.dtype.kind == "f" or number:
+            yield name, array.reshape(len(array), -1)
+
+
+def counted(name: str, which: Bool[np.ndarray, " columns"], what: str) -> list[str]:
+    """A remark on some coordinates of a field, if there are any."""
+    n, first = int(which.sum()), int(which.argmax())
+    return [f"{n} of {len(which)} coordinates of field {name!r} are {what} (the first is {first})"] if n else []
 
 
 def one_hot(act: Actions) -> bool:

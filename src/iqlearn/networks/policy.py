@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from iqlearn.errors import InputError
+from iqlearn.networks.host import as_arrays, in_blocks
 from iqlearn.networks.soft_q import SoftQ
-from iqlearn.types import ArraySpec, Obs, ObsSpec, PRNGKey, in_words
+from iqlearn.types import Obs, ObsSpec, PRNGKey, in_words
 
 Actions = Shaped[np.ndarray, "*n"]
 
@@ -37,18 +38,17 @@ class Policy:
 
         Args:
             obs: an array of shape `(*obs_shape)` or `(n, *obs_shape)`, or a dictionary (or tuple) of such arrays.
+                Arrays of every kind and lists are taken.
             deterministic: the most likely actions instead of samples.
 
         Returns:
             An action, or (n, ...) actions, in the environment's units.
 
         Raises:
-            InputError: the observations have another structure or shape.
+            InputError: the observations have another structure or shape, or values that their dtype cannot hold.
         """
-        spec = self.model.encoder.spec
-        batch, single = as_batch(obs, spec)
-        key = None if deterministic else self._next_key()
-        actions = np.asarray(_act(self.model, batch, key))
+        batch, single = as_batch(obs, self.model.encoder.spec)
+        actions = in_blocks(lambda block: _act(self.model, block, None if deterministic else self._next_key()), batch)
         actions = actions.astype(np.int64) if actions.ndim == 1 else actions
         return actions[0, ...] if single else actions
 
@@ -68,25 +68,14 @@ def as_batch(obs: Any, spec: ObsSpec) -> tuple[Obs, bool]:
     """Observations as a batch of the right dtypes, and whether a single one was given.
 
     Raises:
-        InputError: they have another structure or shape.
+        InputError: they have another structure or shape, or values that their dtype cannot hold.
     """
-    found = _matched(obs, spec)
-    leading = set() if found is None else {a.shape[: max(a.ndim - len(s.shape), 0)] for s, a in found}
-    single = leading == {()}
-    fits = found is not None and all(a.shape[a.ndim - len(s.shape) :] == s.shape for s, a in found)
-    if found is None or not fits or len(leading) != 1 or max(map(len, leading)) > 1:
-        has = jax.tree.map(np.shape, obs) if found is None or not isinstance(spec, ArraySpec) else np.shape(obs)
+    arrays = as_arrays(obs, spec, "Observations")
+    pairs = [] if arrays is None else [*zip(jax.tree.leaves(arrays), jax.tree.leaves(spec), strict=True)]
+    leading = {a.shape[: max(a.ndim - len(s.shape), 0)] for a, s in pairs}
+    fits = all(a.shape[a.ndim - len(s.shape) :] == s.shape for a, s in pairs)
+    if not fits or len(leading) != 1 or max(map(len, leading)) > 1:
+        has = jax.tree.map(np.shape, obs if arrays is None else arrays)
         raise InputError(f"Observations have shape {has}; expected {in_words(spec)}, or rows of that shape.")
-    arrays = [np.asarray(a[None] if single else a, s.dtype) for s, a in found]
-    return jax.tree.unflatten(jax.tree.structure(spec), arrays), single
-
-
-def _matched(obs: Any, spec: ObsSpec) -> list[tuple[ArraySpec, np.ndarray]] | None:
-    """Each array beside its specification, in the order of the tree; none where the structure is another."""
-    if isinstance(spec, ArraySpec):
-        return None if isinstance(obs, dict) else [(spec, np.asarray(obs))]
-    parts = dict(zip(map(str, range(len(obs))), obs, strict=True)) if isinstance(obs, tuple) else obs
-    if not isinstance(parts, dict) or parts.keys() != spec.keys():
-        return None
-    found = [_matched(parts[name], spec[name]) for name in sorted(spec)]
-    return None if any(part is None for part in found) else [pair for part in found if part for pair in part]
+    single = leading == {()}
+    return (jax.tree.map(lambda a: a[None], arrays) if single else arrays), single

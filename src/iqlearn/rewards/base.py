@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +12,12 @@ from jaxtyping import Array, Bool, Float
 
 from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
-from iqlearn.types import TaskSpec, Transitions
+from iqlearn.networks.host import as_arrays
+from iqlearn.types import ArraySpec, TaskSpec, Transitions
 
 REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
 """Names of the files in a run folder, without their suffixes."""
 Rewards = Float[np.ndarray, " n"]
-BLOCK = 16_384
-"""Largest number of rows in a compiled call. Smaller calls are padded to a power of two: few shapes are compiled."""
 
 
 @dataclass(frozen=True)
@@ -67,46 +65,33 @@ class Ends:
         return replace(self, discount=gamma)
 
 
-def in_blocks(judge: Callable[[Transitions], Float[Array, " n"]], transitions: Transitions) -> Rewards:
-    """`judge` on all transitions in blocks of limited size. The last block is padded with its last row."""
-    host, n = rows_at(transitions, slice(None)), len(transitions.terminal)
-    block = min(BLOCK, 1 << max(n - 1, 0).bit_length())
-    rewards = np.empty(n, np.float32)
-    for start in range(0, n, block):
-        index = np.minimum(np.arange(start, start + block), n - 1)
-        rewards[start : start + block] = judge(rows_at(host, index))[: n - start]
-    return rewards
-
-
 def rows_at(tree: Any, index: Any) -> Any:
     """The rows `index` (numbers or a mask) of every array of a tree, on the host."""
     return jax.tree.map(lambda x: np.asarray(x)[index], tree)
 
 
 def of_task(transitions: Transitions | Demos, spec: TaskSpec, whose: str) -> Transitions:
-    """The transitions after a check that they belong to the task `spec` of `whose`, for instance "the run".
+    """The transitions as arrays of the task `spec` of `whose`, for instance "the run".
+
+    Arrays of every kind are taken, and discrete actions of shape (n, 1).
 
     Raises:
-        InputError: a shape differs, or a discrete action or observation is none of the task's.
+        InputError: a shape differs, values are none of its dtype, or a discrete action or observation is none of the
+            task's.
     """
     if isinstance(transitions, Demos):
         transitions.check_task(spec, whose)
         return transitions.transitions
-    first: Any = next(iter(jax.tree.leaves(transitions.obs)), 0)
-    n = len(first) if np.ndim(first) else 0
-    obs = jax.tree.map(lambda part: (n, *part.shape), spec.obs)
-    shapes = obs, (n, *spec.action_shape), obs, (n,)
-    for name, array, shape in zip(Transitions._fields, transitions, shapes, strict=True):
-        if (has := jax.tree.map(np.shape, array)) != shape:
+    action = ArraySpec((), "int32", spec.choices) if spec.discrete else ArraySpec(spec.action_shape)
+    names, specs = Transitions._fields, (spec.obs, action, spec.obs, ArraySpec((), "bool"))
+    given = zip(names, transitions, specs, strict=True)
+    arrays: list[Any] = [as_arrays(values, part, f"Transitions: {name}") for name, values, part in given]
+    n = next(iter(map(np.shape, jax.tree.leaves(arrays[0]))), ())[:1] or (0,)
+    if spec.discrete and np.shape(arrays[1]) == (*n, 1):
+        arrays[1] = np.ravel(arrays[1])
+    for name, part, array, values in zip(names, specs, arrays, transitions, strict=True):
+        shape = jax.tree.map(lambda one: (*n, *one.shape), part)
+        if array is None or jax.tree.map(np.shape, array) != shape:
+            has = jax.tree.map(np.shape, values if array is None else array)
             raise InputError(f"Transitions: {name} has shape {has}; expected {shape}, as {whose} has.")
-    parts = jax.tree.leaves((spec.obs, spec.obs))
-    for part, array in zip(parts, jax.tree.leaves((transitions.obs, transitions.next_obs)), strict=True):
-        _check_choices("observations", array, part.choices, whose)
-    _check_choices("actions", transitions.action, spec.choices if spec.discrete else 0, whose)
-    return transitions
-
-
-def _check_choices(what: str, array: Any, choices: int, whose: str) -> None:
-    if choices and np.size(array) and not 0 <= np.min(array) <= np.max(array) < choices:
-        has = f"{np.min(array)} to {np.max(array)}"
-        raise InputError(f"Transitions: {what} are {has}; expected 0 to {choices - 1}, as {whose} has.")
+    return Transitions(*arrays)

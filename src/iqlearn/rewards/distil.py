@@ -15,8 +15,9 @@ from iqlearn import files
 from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 from iqlearn.networks import encoders
+from iqlearn.networks.host import in_blocks
 from iqlearn.networks.reward import SATURATION, RewardNet, Seen
-from iqlearn.rewards.base import Ends, Rewards, in_blocks, of_task
+from iqlearn.rewards.base import Ends, Rewards, of_task
 from iqlearn.types import PRNGKey, TaskSpec, Transitions, spec_from_dict, spec_to_dict
 
 Kind = Literal["state", "state-action"]

@@ -14,10 +14,11 @@ from jaxtyping import Array, Float
 from iqlearn.data.demos import Demos
 from iqlearn.errors import InputError
 from iqlearn.networks import encoders
+from iqlearn.networks.host import in_blocks
 from iqlearn.networks.reward import SATURATION, RewardNet, Seen, contrast, fit_to
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.objectives import SoftValues, discounted, implied_reward
-from iqlearn.rewards.base import Ends, Rewards, in_blocks, of_task
+from iqlearn.rewards.base import Ends, Rewards, of_task
 from iqlearn.rewards.distil import DistilledReward, Kind, blank, check_kind
 from iqlearn.types import TaskSpec, Transitions, rows
 

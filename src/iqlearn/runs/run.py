@@ -16,9 +16,11 @@ import numpy as np
 from jaxtyping import Float
 
 from iqlearn.algorithms.base import Algorithm, TrainState
+from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError, require
 from iqlearn.evaluation import plots
+from iqlearn.evaluation.imitation import imitation
 from iqlearn.evaluation.returns import Act, Evaluator, reset_seed
 from iqlearn.files import Arrays, Row, json_bytes, read_arrays, read_json, read_rows, rows_bytes, tree_bytes
 from iqlearn.networks import encoders
@@ -30,7 +32,7 @@ from iqlearn.runs import folder as run_folder
 from iqlearn.runs.lock import locked
 from iqlearn.runs.manifest import content_of, update
 from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settings_of, to_dict, versions
-from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
+from iqlearn.types import Bounds, TaskSpec, spec_from_dict, spec_to_dict
 
 CLOSEST = 1e-6
 """Occupancy distances below this are alike: `metrics.csv` keeps six digits."""
@@ -51,7 +53,7 @@ class Run:
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
     model: Any = None
-    """The model that acts and judges, a `SoftQ`: that of the evaluation with the least occupancy distance, where one has
+    """The model that acts and judges, a `SoftQ`: that of the evaluation of least occupancy distance, where one has
     it, else the last one; none before training begins."""
     last: Any = field(default=None, repr=False)
     """The model of the last evaluation; none in a run that was loaded."""
@@ -139,6 +141,34 @@ class Run:
         """
         with closing(Evaluator(self.environment(env))) as evaluator:
             return evaluator.returns(self.player(sampled), episodes, reset_seed("evaluate", seed))
+
+    def held_out(self, demos: Demos) -> Demos | None:
+        """The episodes that the run did not learn from; none if it learnt from all of them.
+
+        Demonstrations that the run began with are told by their SHA-256.
+        """
+        try:
+            learnt = demos.select(self.origin.selection)
+        except InputError:  # there are fewer episodes than the run learnt from
+            return demos
+        seen = learnt.without_actions() if self.settings.state_only else learnt
+        if seen.sha256() != self.origin.sha256:
+            return demos
+        return None if learnt.episodes == demos.episodes else demos.leave_out(*np.unique(learnt.ep).tolist())
+
+    def imitation(self, demos: Demos) -> dict[str, float | None]:
+        """How well the policy predicts the expert's actions (`iqlearn.evaluation.imitation`). It needs no environment.
+
+        Actions may be outside of the run's bounds, which are those that it saw if it knew no environment.
+
+        Raises:
+            InputError: the demonstrations are of another task, or hold no actions.
+        """
+        free = self.task.actions
+        if isinstance(free, Bounds):
+            free = Bounds(*((end,) * len(free.low) for end in (-np.inf, np.inf)))
+        demos.check_task(replace(self.task, actions=free), "the run")
+        return imitation(self.model, demos)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the run folder, without a checkpoint.

@@ -6,14 +6,14 @@ from pathlib import Path
 from iqlearn.data.fields import Arrays
 from iqlearn.data.formats import npz
 
-READERS: dict[str, Callable[[Path], Arrays]] = {".npz": npz.read}
+READERS: dict[str, Callable[[Path, float | None], Arrays]] = {".npz": npz.read}
 """The reader of each kind of file, by its suffix. Another file is read as `.npz`."""
 
 
-def read(path: Path) -> Arrays:
-    """The arrays of a file of demonstrations.
+def read(path: Path, max_gib: float | None = None) -> Arrays:
+    """The arrays of a file of demonstrations, which may unpack to `max_gib` GiB.
 
     Raises:
-        InputError: the file is missing, damaged or not of its format.
+        InputError: the file is missing, damaged, too large or not of its format.
     """
-    return READERS.get(path.suffix, npz.read)(path)
+    return READERS.get(path.suffix, npz.read)(path, max_gib)

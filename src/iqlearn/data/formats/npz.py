@@ -1,49 +1,120 @@
-"""The `.npz` format: one plain array a field. Nothing is ever unpickled."""
+"""The `.npz` format: one plain array a field. Sizes are judged before anything is unpacked; nothing is unpickled."""
 
-import tokenize
+import io
+import math
+import warnings
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from iqlearn.data import fields
 from iqlearn.data.fields import Arrays
 from iqlearn.errors import InputError
 from iqlearn.files import replacing
 
-DAMAGE = (zipfile.BadZipFile, OSError, EOFError, zlib.error, MemoryError, OverflowError, RuntimeError)
-"""What `zipfile` and `numpy.load` raise where bytes are wrong."""
+GIB = 2**30
+ROOM, RATIO = 0.25, 100
+"""An archive may unpack to so many GiB, or to 100 times its own size where that is more."""
+MEMBERS = 1_000
+"""Largest number of arrays in an archive."""
+HEADER = 2**17
+"""Bytes at the beginning of an array that are read to find its header."""
+DIRECTORY = 2**20
+"""Largest number of bytes that are read from the file at once. `zipfile` reads the directory of an archive at once."""
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+"""What reads the header of an array, by its version. Plain arrays have no other versions."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How `numpy.savez` and `numpy.savez_compressed` pack. Other methods unpack whole blocks, however large."""
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path, max_gib: float | None = None) -> Arrays:
     """The fields of an `.npz` file, unchecked but free of objects. Other arrays are not read.
 
+    Args:
+        path: the file.
+        max_gib: the size to which it may unpack; by default 256 MiB, or 100 times its own size where that is more.
+
     Raises:
-        InputError: the file is missing, not an `.npz` archive, or holds something other than plain arrays.
+        InputError: the file is missing, not an `.npz` archive, unpacks to more, or holds something other than plain
+            arrays.
     """
     if not path.is_file():
         what = f"{path} is a folder" if path.is_dir() else f"No demonstrations at {path}"
         raise InputError(f"{what}: expected an .npz file; check the path.")
-    arrays: Arrays = {}
-    name = "archive"
+    with ExitStack() as stack:
+        with parsing(path, "archive"):
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(Guarded(path))))
+        members = archive.infolist()
+        found = {member.filename.removesuffix(".npy"): member for member in members}
+        if len(members) > MEMBERS or len(found) < len(members):
+            what = f"{len(members)} arrays" if len(members) > MEMBERS else "two arrays of one name"
+            raise InputError(f"{path} holds {what}; expected at most {MEMBERS}, one for each field.")
+        fields.require(found, str(path))
+        read = {name: member for name, member in found.items() if fields.known(name)}
+        size = sum(member.file_size for member in read.values()) / GIB
+        limit = max(ROOM, RATIO * path.stat().st_size / GIB) if max_gib is None else max_gib
+        if size > limit:
+            raise InputError(
+                f"{path} unpacks to {size:.3g} GiB; expected at most {limit:.3g}, allow more with --max-demos-gib (in "
+                "Python max_gib=...) if you trust the file."
+            )
+        return {name: array(path, name, archive, member) for name, member in read.items()}
+
+
+def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an archive. Its header says beforehand how large it is, and that it holds no objects.
+
+    Raises:
+        InputError: it is damaged, or no plain array.
+    """
+    with parsing(path, name):
+        if member.compress_type not in METHODS:
+            raise ValueError("packed by a method that NumPy does not use")
+        with archive.open(member) as file:
+            head = io.BytesIO(file.read(HEADER))
+        shape, _, dtype = HEADERS[npy.read_magic(head)](head)
+        if dtype.hasobject or dtype.itemsize > fields.LONGEST:
+            raise InputError(
+                f"{path}: field {name!r} is no plain array (Python objects are never unpickled); "
+                "expected numbers, save it with a numeric dtype."
+            )
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != member.file_size - head.tell():
+            raise ValueError("the array is of another size than its header says")
+        with archive.open(member) as file:
+            return npy.read_array(file, allow_pickle=False)
+
+
+@contextmanager
+def parsing(path: Path, name: str) -> Iterator[None]:
+    """Tell every error of the parsers of `zipfile` and NumPy in one sentence. They raise some ten kinds of errors.
+
+    Raises:
+        InputError: there was one.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [n.removesuffix(".npy") for n in archive.namelist()]
-        fields.require(names, str(path))
-        with np.load(path, allow_pickle=False) as archive:
-            for name in filter(fields.known, names):
-                arrays[name] = archive[name]
-    except (*DAMAGE, SyntaxError, tokenize.TokenError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that are nearly right
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        short = "takes more memory than there is, " if isinstance(error, MemoryError) else ""
         raise InputError(
-            f"{path} is damaged ({name}), or no .npz archive; expected one written by numpy.savez."
+            f"{path} {short}is damaged ({name}), or no .npz archive; expected one written by numpy.savez."
         ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path}: field {name!r} is no plain array (Python objects are never unpickled); "
-            "expected numbers, save it with a numeric dtype."
-        ) from error
-    return arrays
+
+
+class Guarded(io.FileIO):
+    """A file to read, of which a directory that claims to be huge does not take the memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > DIRECTORY:
+            raise zipfile.BadZipFile("more than a directory can have")
+        return super().read(size)
 
 
 def write(path: Path, arrays: Arrays) -> None:
