@@ -68,16 +68,16 @@ def run(whole, tmp_path) -> Path:
 @pytest.mark.parametrize("name", EVERY)
 def test_what_is_read_is_checked(whole, run, name, how):
     changed = damage(run / name, how, whole[1])
-    for best in (False, True):
-        read = name in LOADED if not best else name in {*LOADED, folder.LAST} - {folder.MODEL}
+    for last in (False, True):
+        read = name in LOADED if not last else name in {*LOADED, folder.LAST} - {folder.MODEL}
         if not (read and changed):
-            iq.Run.load(run, best)
+            iq.Run.load(run, last)
             continue
         wrong = "" if (name, how) == (folder.MANIFEST, "older") else name  # the others are not those that it lists
         with pytest.raises(
             iq.InputError, match=rf"{wrong}.*; expected .*, iqlearn resume {run} writes it again"
         ) as told:
-            iq.Run.load(run, best)
+            iq.Run.load(run, last)
         assert "\n" not in str(told.value)
 
 
@@ -87,7 +87,7 @@ def test_a_resume_names_it_and_writes_it_again(whole, run, same_run, name, how):
     with pytest.warns(UserWarning, match=rf"{name}.* damaged, missing or replaced; going on from checkpoint"):
         iq.resume(run, quiet=True)
     same_run(run, whole[0])
-    iq.Run.load(run, best=True)
+    iq.Run.load(run, last=True)
 
 
 @pytest.mark.parametrize("how", ["flipped", "deleted"])
