@@ -41,6 +41,15 @@ class Bounds(NamedTuple):
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    whole: bool = False
+    """Whether actions are whole numbers."""
+
+    def clip(self, action: Float[np.ndarray, "*n act"]) -> Float[np.ndarray, "*n act"]:
+        """Actions as an environment takes them, float32: rounded if they are whole numbers, and within the bounds."""
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        low = np.where(low < self.low, np.nextafter(low, np.float32(np.inf)), low)  # not one rounding outside
+        high = np.where(high > self.high, np.nextafter(high, np.float32(-np.inf)), high)
+        return np.clip(np.rint(action) if self.whole else action, low, high)
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,9 @@ def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
             return {"shape": list(obs.shape), "dtype": obs.dtype, "choices": obs.choices}
         return {"parts": {name: plain(part) for name, part in obs.items()}}
 
-    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
+    actions = spec.actions
+    if isinstance(actions, Bounds):
+        actions = {"low": list(actions.low), "high": list(actions.high)} | ({"whole": True} if actions.whole else {})
     return {"obs": plain(spec.obs), "actions": actions}
 
 
@@ -117,7 +128,7 @@ def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
 
     actions = content["actions"]
     if isinstance(actions, dict):
-        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]))
+        actions = Bounds(tuple(actions["low"]), tuple(actions["high"]), actions.get("whole", False))
     return TaskSpec(obs(content["obs"]), actions)
 
 
@@ -158,14 +169,18 @@ class ActionScale(eqx.Module):
 
     centre: Float[Array, " act"]
     half: Float[Array, " act"]
+    """Half the width; 0 of a coordinate that is fixed, whose value in [−1, 1] is 0."""
+    bounds: Bounds = eqx.field(static=True)
 
     def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
         low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
         self.centre, self.half = (low + high) / 2, (high - low) / 2
 
     def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
         """Environment units → [−1, 1]. The scale itself has no gradient."""
-        return (action - jax.lax.stop_gradient(self.centre)) / jax.lax.stop_gradient(self.half)
+        half = jax.lax.stop_gradient(jnp.where(self.half > 0.0, self.half, 1.0))
+        return (action - jax.lax.stop_gradient(self.centre)) / half
 
     def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
         """[−1, 1] → environment units."""

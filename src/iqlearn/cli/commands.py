@@ -71,8 +71,11 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> None:
     acting, times = pop_fields(changes, Interaction), pop_fields(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
-    played = [name for name in ("eval_episodes", "sampled") if name in times]
+    played = [name for name in ("eval_episodes", "sampled", "eval_envs") if name in times]
     played += [] if o.early_stopping is None else ["early_stopping"]
+    if played and times.get("evaluations") == 0:
+        raise InputError(f"{as_flag(played[0])} has no effect with --evaluations 0; leave it out.")
+    played += ["max_episode_steps"] if "max_episode_steps" in times else []
     if played and environment is None and demos.env is None:
         raise InputError(f"{as_flag(played[0])} has no effect without an environment; name one with --env.")
     steps = api.default_steps(default, mode) if o.steps is None else o.steps

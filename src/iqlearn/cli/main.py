@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn
 
 from iqlearn import __version__
 from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
-from iqlearn.errors import InputError
+from iqlearn.errors import EnvironmentFault, InputError
 
 OVERVIEW = """usage: iqlearn COMMAND [flags]
 
@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"iqlearn: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except EnvironmentFault as error:
+        print(f"iqlearn: {error} iqlearn resume goes on with the last evaluation in the run folder.", file=sys.stderr)
+        raise SystemExit(3) from None
     except KeyboardInterrupt:  # training itself ends in order, and says how to go on
         print("iqlearn: stopped; iqlearn resume goes on with a run folder that is there already.", file=sys.stderr)
         raise SystemExit(130) from None

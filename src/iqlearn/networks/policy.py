@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from iqlearn.errors import InputError
-from iqlearn.networks.soft_q import SoftQ
+from iqlearn.networks.soft_q import DiscreteSoftQ, SoftQ
 from iqlearn.types import ArraySpec, Obs, ObsSpec, PRNGKey, in_words
 
 Actions = Shaped[np.ndarray, "*n"]
@@ -40,7 +40,8 @@ class Policy:
             deterministic: the most likely actions instead of samples.
 
         Returns:
-            An action, or (n, ...) actions, in the environment's units.
+            An action, or (n, ...) actions, in the environment's units and within its bounds: int64, or float32 (whole
+            numbers, where the environment's actions are).
 
         Raises:
             InputError: the observations have another structure or shape.
@@ -49,7 +50,10 @@ class Policy:
         batch, single = as_batch(obs, spec)
         key = None if deterministic else self._next_key()
         actions = np.asarray(_act(self.model, batch, key))
-        actions = actions.astype(np.int64) if actions.ndim == 1 else actions
+        if isinstance(self.model, DiscreteSoftQ):
+            actions = actions.astype(np.int64)
+        else:
+            actions = self.model.actions.bounds.clip(actions)
         return actions[0, ...] if single else actions
 
     def predict(

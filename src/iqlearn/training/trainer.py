@@ -134,7 +134,12 @@ class Trainer:
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
         self._stopped = False
         environment = first.origin.environment
-        self._evaluator = None if environment is None else Evaluator(environment)
+        self._evaluator: Evaluator | None = None
+        if environment is not None and first.schedule.evaluations:
+            lanes, acting = first.schedule.eval_envs, first.interaction
+            if acting is not None and acting.vectorization == "async":
+                lanes = min(lanes, acting.num_envs)  # as many processes as the learner has
+            self._evaluator = Evaluator(environment, lanes, **({} if acting is None else acting.stepping))
         self._expert_states = [
             None if learner.demos is None else ExpertStates(learner.demos.obs, learner.task.obs) for learner in learners
         ]
@@ -153,8 +158,12 @@ class Trainer:
         try:
             with ThreadPoolExecutor(len(self.groups)) as pool:
                 while self.done < self.steps and not self._stopped:
-                    self._advance(pool, min(self.done + self.runs[0].schedule.chunk, self.steps))
-                    self.evaluate()
+                    begun, target = self.done, min(self.done + self.runs[0].schedule.chunk, self.steps)
+                    try:
+                        self._advance(pool, target)
+                        self.evaluate()
+                    except FloatingPointError as error:  # the action of a policy is not finite
+                        raise Diverged(begun, target, self._not_finite()) from error
                     self._call("on_evaluation")
             self._settle([{"status": "completed" if self.done >= self.steps else "stopped"}] * len(self.runs))
         except KeyboardInterrupt:
@@ -199,6 +208,13 @@ class Trainer:
             self._updates += sum(group.updates * group.n for group in self.groups) - before
             self.done = self.groups[0].done
             self._call("on_round")
+
+    def _not_finite(self) -> list[bool]:
+        """Which policies have weights that are not finite."""
+        for group in self.groups:
+            group.unstack()
+        policies = [learner.algorithm.policy(learner.state) for learner in self.learners]
+        return [any(not np.isfinite(x).all() for x in jax.tree.leaves(policy)) for policy in policies]
 
     def _each(self, pool: ThreadPoolExecutor, work: Callable[[Group], Any]) -> list[Any]:
         """`work` of each group, side by side. After Ctrl-C it waits until all are done."""
@@ -251,6 +267,7 @@ class Trainer:
             "random_return": self._random,
             "updates": updates,
             "env_steps": 0 if run.interaction is None else self.done,
+            "env_restarts": learner.restarts + (self._evaluator.restarts if self._evaluator else 0),
             "seconds": self._before + time.perf_counter() - self._started,
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),
