@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from iqlearn.envs.stepper import Stepper
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.returns import Evaluator
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that processes need not import it
 OBS = np.zeros(2, np.float32)
 SHAPE = gym.spaces.Box(-9.0, 9.0, (2,), np.float32)
 PARTS = gym.spaces.Dict({"a": SHAPE, "b": gym.spaces.Discrete(3)})
@@ -217,34 +219,34 @@ def test_actions_that_are_not_finite_are_no_fault_of_the_environment():
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("raises", "step raised ZeroDivisionError: division by zero"),
-        ("ends the program", "step raised SystemExit: 0"),
-        ("ends its process", "its process ended with exit code 0"),
         ("crashes", f"its process ended by signal {signal.SIGSEGV.name}"),
-        ("hangs", "it gave no answer within 2 seconds"),
+        ("ends its process", "its process ended with exit code 0"),
+        ("hangs", "it gave no answer within 1 seconds"),
     ],
 )
-def test_a_process_that_fails_is_told_and_leaves_nothing(how, told, tmp_path):
-    """And made again, where faults are to be survived; then it heals."""
-    environment = Environment.of(lambda: Failing(how, LATE, heal=tmp_path / "healed"))
-    (tmp_path / "healed").touch()
-    _ = environment.facts
-    for faults in ("stop", "restart"):
-        (tmp_path / "healed").unlink()
-        stepper = Stepper(environment, 1, "async", faults, timeout=60.0)
-        stepper.reset(40)
-        stepper._handles[0]._timeout = 2.0 if how == "hangs" else 60.0
-        if faults == "stop":
-            with pytest.raises(EnvironmentFault, match=rf"copy 0, reset seed 40, step {LATE}: {told}") as caught:
-                steps(stepper, LATE)
-            sentence(caught)
-        else:
-            seen = steps(stepper, LATE + 7)
-            assert [bool(step.lost[0]) for step in seen] == [False] * (LATE - 1) + [True] + [False] * 7
-            assert [bool(step.ended[0]) for step in seen] == [False] * (LATE + 6) + [True]
-            assert stepper.restarts == 1
-        stepper.close()
-        assert multiprocessing.active_children() == []
+def test_a_process_that_fails_is_told_and_leaves_nothing(how, told):
+    stepper = Stepper(Environment.of(Failing, {"how": how, "at": LATE}), 1, "async")
+    stepper.reset(40)
+    stepper._handles[0]._timeout = 1.0 if how == "hangs" else 60.0
+    with pytest.raises(EnvironmentFault, match=rf"copy 0, reset seed 40, step {LATE}: {told}") as caught:
+        steps(stepper, LATE)
+    sentence(caught)
+    stepper.close()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("how", ["raises", "ends its process"])
+def test_a_process_that_fails_is_made_again(how, tmp_path):
+    """The rows of the step that is lost are no transition; the next one begins an episode."""
+    environment = Environment.of(Failing, {"how": how, "at": LATE, "heal": tmp_path / "healed"})
+    stepper = Stepper(environment, 1, "async", "restart")
+    stepper.reset(40)
+    seen = steps(stepper, LATE + 7)
+    assert [bool(step.lost[0]) for step in seen] == [False] * (LATE - 1) + [True] + [False] * 7
+    assert [bool(step.ended[0]) for step in seen] == [False] * (LATE + 6) + [True]
+    assert stepper.restarts == 1
+    stepper.close()
+    assert multiprocessing.active_children() == []
 
 
 class Flaky(gym.Env):

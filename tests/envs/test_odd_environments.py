@@ -1,8 +1,10 @@
 """The same policy through an odd environment and through a plain one: the same returns, and the same record."""
 
+import sys
 from collections import OrderedDict, UserDict
 from functools import partial, reduce
 
+import cloudpickle
 import gymnasium as gym
 import jax
 import numpy as np
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from iqlearn.envs.gym import Environment
 from iqlearn.envs.stepper import Stepper
 from iqlearn.evaluation.returns import Evaluator
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that processes need not import it
 
 
 class Plain(gym.Env):
@@ -115,11 +119,11 @@ def typed(dtype):
 
 
 def rewarded(form):
-    return partial(Odd, result=lambda obs, reward, *rest: (obs, form(reward), *rest))
+    return partial(Odd, result=lambda obs, reward, *rest: (obs, form(float(np.ravel(reward)[0])), *rest))
 
 
 def ended(form):
-    return partial(Odd, result=lambda o, r, ended, cut, info: (o, r, form(ended), form(cut), info))
+    return partial(Odd, result=lambda o, r, *ends: (o, r, *(form(bool(np.ravel(e)[0])) for e in ends[:2]), ends[2]))
 
 
 PARTS = Dict({"place": Plain.observation_space, "zero": Discrete(3)})
