@@ -351,7 +351,7 @@ def collect(o: Namespace) -> None:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
     run = iq.Run.load(o.dir, o.best)
     environment = run.environment()
-    with closing(Evaluator(environment)) as evaluator:
+    with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
         episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
     plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
     demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))

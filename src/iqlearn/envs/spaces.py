@@ -14,6 +14,8 @@ from iqlearn.envs.worker import brief, one_line
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
+PLAIN = (bool, np.bool_, float)
+"""Types of rewards and flags as they should be."""
 COUNTED = (
     "gymnasium.wrappers.TransformAction(env, lambda a: a + env.action_space.start, "
     "gymnasium.spaces.Discrete(env.action_space.n))"
@@ -127,7 +129,7 @@ def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
             raise EnvironmentFault(f"{what} has shape {found.shape}; expected {spec.shape}, as in its space")
         found = found.reshape(spec.shape)
     if found.dtype.kind == "f":
-        if not np.isfinite(found).all():
+        if not np.logical_and.reduce(np.isfinite(found), axis=None):  # np.all takes twice as long
             raise EnvironmentFault(f"{what} has values that are not finite: {brief(found)}; expected finite float32")
     elif given.dtype != found.dtype and not np.array_equal(found.ravel(), given.ravel()):
         raise EnvironmentFault(f"{what} is {brief(obs)} ({given.dtype}); expected whole numbers that fit {spec.dtype}")
@@ -142,6 +144,8 @@ def number(value: Any, what: str) -> Any:
     Raises:
         EnvironmentFault: it is none.
     """
+    if isinstance(value, PLAIN) and math.isfinite(value):
+        return value
     given = np.asarray(value)
     if given.dtype.kind not in "biuf" or given.size != 1 or not np.isfinite(given).all():
         raise EnvironmentFault(f"the {what} is {brief(value)}; expected one finite number")
@@ -154,7 +158,7 @@ def executed(space: gym.Space[Any], action: Any) -> Any:
     if not isinstance(space, spaces.Box):
         return np.array(action, space.dtype)
     given = np.rint(action) if np.issubdtype(space.dtype, np.integer) else np.asarray(action, space.dtype)
-    return np.clip(given, space.low, space.high).astype(space.dtype)
+    return np.minimum(np.maximum(given, space.low), space.high).astype(space.dtype)  # np.clip takes three times as long
 
 
 def stacked(rows: list[Any]) -> Obs:

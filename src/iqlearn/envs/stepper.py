@@ -124,7 +124,7 @@ class Stepper:
         Raises:
             FloatingPointError: an action is not finite.
         """
-        if not np.isfinite(action).all():
+        if not self.task.discrete and not np.isfinite(action).all():
             raise FloatingPointError("an action is not finite")
         taken = executed(self._space, action)
         recorded = taken.astype(np.int64 if self.task.discrete else np.float32)  # a copy: the environment may write

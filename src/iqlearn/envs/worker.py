@@ -20,6 +20,7 @@ from gymnasium.wrappers import TimeLimit
 
 from iqlearn.errors import EnvironmentFault
 
+SEQUENCE = (tuple, list)
 GRACE = 5.0
 """Seconds that a process has to close its environment before it is ended."""
 
@@ -58,7 +59,7 @@ class Copy:
         """The first observation of an episode."""
         self._env = self._env or self._make()
         result = self._env.reset(seed=seed)
-        if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], Mapping)):
+        if not (isinstance(result, SEQUENCE) and len(result) == 2 and isinstance(result[1], Mapping)):
             raise EnvironmentFault(f"reset returned {brief(result)}; expected (observation, info)")
         return result[0]
 
@@ -66,8 +67,8 @@ class Copy:
         """Observation, reward, and whether the episode terminated or was truncated."""
         assert self._env is not None
         result: Any = self._env.step(action)
-        if not (isinstance(result, tuple | list) and len(result) == 5):
-            size = f"{len(result)} values" if isinstance(result, tuple | list) else brief(result)
+        if not (isinstance(result, SEQUENCE) and len(result) == 5):
+            size = f"{len(result)} values" if isinstance(result, SEQUENCE) else brief(result)
             raise EnvironmentFault(f"step returned {size}; expected (observation, reward, terminated, truncated, info)")
         obs, reward, terminated, truncated, _ = result
         return obs, reward, terminated, truncated
