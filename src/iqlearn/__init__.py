@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from iqlearn.api import resume as resume
     from iqlearn.api import train_expert as train_expert
     from iqlearn.data.demos import Demos as Demos
+    from iqlearn.errors import EnvironmentFault as EnvironmentFault
     from iqlearn.errors import InputError as InputError
     from iqlearn.extensions import *
     from iqlearn.networks.mlp import Network as Network
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("learn", "recommended", "resume", "train_expert"),
     "data.demos": ("Demos",),
-    "errors": ("InputError",),
+    "errors": ("EnvironmentFault", "InputError"),
     "networks.mlp": ("Network",),
     "networks.policy": ("Policy",),
     "rewards.distil": ("DistilledReward",),

@@ -50,6 +50,8 @@ def learn(
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
     sampled: bool = Schedule.sampled,
+    eval_envs: int = Schedule.eval_envs,
+    max_episode_steps: int | None = None,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     interaction: Interaction | None = None,
@@ -72,7 +74,7 @@ def learn(
             given.
         steps: environment steps online, updates offline; by default 100,000 online with continuous
             actions, else 10,000.
-        evaluations, eval_episodes, sampled: see `Schedule`.
+        evaluations, eval_episodes, sampled, eval_envs, max_episode_steps: see `Schedule`.
         seed: seed of all random numbers.
         seeds: train several seeds side by side instead.
         interaction: how to act online.
@@ -118,8 +120,10 @@ def learn(
     if error is not None:
         told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
         warnings.warn(told, stacklevel=3)
+    environment = environment and environment.capped(max_episode_steps)
     acting = None if mode == "offline" else interaction or Interaction()
-    schedule = Schedule(default_steps(settings, mode) if steps is None else steps, evaluations, eval_episodes, sampled)
+    total = default_steps(settings, mode) if steps is None else steps
+    schedule = Schedule(total, evaluations, eval_episodes, sampled, 0, eval_envs, max_episode_steps)
     parts = [visible(settings, part) for part in parts]
     task = joint(part.task_spec() for part in parts) if environment is None else environment.task
     for part in parts:
@@ -147,7 +151,7 @@ def begin(
         InputError: settings or callbacks have no effect or do not fit the task, or the folder is taken.
     """
     first = runs[0]
-    check_callbacks(callbacks, first.origin)
+    check_callbacks(callbacks, first)
     check(first.settings, first.task, first.interaction, first.schedule.steps)
     learners = learners_of(runs, parts, rewards)
     for told in dict.fromkeys(f"{part.source}: {remark}" for part in parts if part for remark in part.remarks()):
@@ -218,6 +222,8 @@ def train_expert(
     evaluations: int = Schedule.evaluations,
     eval_episodes: int = Schedule.eval_episodes,
     sampled: bool = Schedule.sampled,
+    eval_envs: int = Schedule.eval_envs,
+    max_episode_steps: int | None = None,
     seed: int = 0,
     interaction: Interaction | None = None,
     callbacks: Callbacks = (),
@@ -231,12 +237,13 @@ def train_expert(
         env, env_kwargs: the environment, as in `learn`.
         settings: `iq.SoftQLearning()` or `iq.SAC()`; by default the one for the actions of the environment.
         reward: a run folder, or a file of a distilled reward, to learn from instead of the environment's reward.
-        steps, evaluations, eval_episodes, sampled, seed, interaction, callbacks, out, overwrite, quiet: as in `learn`.
+        steps, evaluations, eval_episodes, sampled, eval_envs, max_episode_steps, seed, interaction, callbacks, out,
+            overwrite, quiet: as in `learn`.
 
     Raises:
         InputError: settings, environment and reward do not go together, or `out` is taken.
     """
-    environment, folder = Environment.of(env, env_kwargs), None if out is None else Path(out)
+    environment, folder = Environment.of(env, env_kwargs).capped(max_episode_steps), None if out is None else Path(out)
     if folder is not None:
         run_folder.vacant(folder, overwrite)
     task = environment.task
@@ -245,7 +252,7 @@ def train_expert(
         told = f"settings is {type(settings).__name__}, which learns from demonstrations"
         raise InputError(f"{told}; expected iq.SoftQLearning() or iq.SAC(), or call iq.learn.")
     steps = default_steps(settings, "online") if steps is None else steps
-    schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed)
+    schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed, eval_envs, max_episode_steps)
     origin, paid = Origin(environment, None), None
     if reward is not None:
         path = Path(reward)
@@ -301,7 +308,7 @@ def resume(
             run = Run.begun(path, trust) if found is None else Run.of_checkpoint(found, trust)
             if env is not None:
                 run = replace(run, origin=replace(run.origin, environment=run.environment(env)))
-            check_callbacks(callbacks, run.origin)
+            check_callbacks(callbacks, run)
             for name, value, known in (("demos", part, run.origin.demos), ("reward", reward, run.origin.reward)):
                 if value is not None and known is None:
                     raise InputError(f"--{name} has no effect, because {path} learns from none; leave it out.")
@@ -439,16 +446,19 @@ def environment_of(
     return environment, None
 
 
-def check_callbacks(callbacks: Callbacks, origin: Origin) -> None:
+def check_callbacks(callbacks: Callbacks, run: Run) -> None:
     """Refuse callbacks that read the occupancy distance where there is none.
 
     Raises:
         InputError: there is one.
     """
+    origin, times = run.origin, run.schedule.evaluations
+    parts = {"demonstrations": origin.demos, "an environment": origin.environment, "evaluations": times or None}
+    lacking = [what for what, part in parts.items() if part is None]
     for callback in callbacks:
-        if getattr(callback, "needs_distance", False) and (origin.demos is None or origin.environment is None):
-            lacking = "demonstrations" if origin.demos is None else "an environment"
-            raise InputError(f"{type(callback).__name__} has no effect without {lacking}; expected none, leave it out.")
+        if getattr(callback, "needs_distance", False) and lacking:
+            told = f"{type(callback).__name__} has no effect without {lacking[0]}"
+            raise InputError(f"{told}; expected none, leave it out.")
 
 
 def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
@@ -459,7 +469,7 @@ def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
     obs = jax.tree.map(lambda *parts: replace(parts[0], choices=max(p.choices for p in parts)), *(t.obs for t in found))
     if first.discrete or any(task.discrete for task in others):
         return TaskSpec(obs, max(task.choices for task in found if task.discrete))
-    lows, highs = ([task.bounds[side] for task in found] for side in (0, 1))
+    lows, highs = zip(*((task.bounds.low, task.bounds.high) for task in found), strict=True)
     return TaskSpec(obs, Bounds(tuple(map(min, *lows, lows[0])), tuple(map(max, *highs, highs[0]))))
 
 

@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and the checks of settings that raise it."""
+"""The error that a user can cause, the one that an environment can cause, and checks of settings."""
 
 import dataclasses
 import json
@@ -23,6 +23,14 @@ class InputError(Exception):
     """Input that cannot be used. The message says what is wrong, where, what was expected and what to do.
 
     The command line prints the message and exits with code 2.
+    """
+
+
+class EnvironmentFault(Exception):
+    """An environment raised, hung, died or returned what it must not, after a first look had found nothing.
+
+    The message names environment, copy, reset seed and step. A run keeps its last checkpoint. The command line prints
+    the message and exits with code 3.
     """
 
 

@@ -43,6 +43,15 @@ class Bounds(NamedTuple):
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    whole: bool = False
+    """Whether actions are whole numbers."""
+
+    def inside(self) -> Float[np.ndarray, "2 act"]:
+        """Lower and upper bounds as float32, neither of them rounded outwards."""
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        low = np.where(low < self.low, np.nextafter(low, np.float32(np.inf)), low)
+        high = np.where(high > self.high, np.nextafter(high, np.float32(-np.inf)), high)
+        return np.stack([low, high])
 
 
 @dataclass(frozen=True)
@@ -96,12 +105,13 @@ class TaskSpec:
         """
         if actions is None or self.discrete:
             return self
-        bounds, actions = np.array(self.bounds, np.float64), np.asarray(actions, np.float64)
+        bounds, actions = np.array(self.bounds[:2], np.float64), np.asarray(actions, np.float64)
         seen = np.array([actions.min(axis=0), actions.max(axis=0)])
         width = seen[1] - seen[0]
         small = (width > 0.0) & (width < SMALL * (bounds[1] - bounds[0]))
         wider = np.clip(seen + 0.5 * width * np.array([[-1.0], [1.0]]), *bounds)
-        return replace(self, actions=Bounds(*map(tuple, np.where(small, wider, bounds).tolist())))
+        low, high = map(tuple, np.where(small, wider, bounds).tolist())
+        return replace(self, actions=self.bounds._replace(low=low, high=high))
 
 
 def in_words(obs: ObsSpec) -> str:
@@ -123,7 +133,9 @@ def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
             return {"shape": list(obs.shape), "dtype": obs.dtype, "choices": obs.choices}
         return {"parts": {name: plain(part) for name, part in obs.items()}}
 
-    actions = spec.actions._asdict() if isinstance(spec.actions, Bounds) else spec.actions
+    actions = spec.actions
+    if isinstance(actions, Bounds):
+        actions = {"low": list(actions.low), "high": list(actions.high)} | ({"whole": True} if actions.whole else {})
     return {"obs": plain(spec.obs), "actions": actions}
 
 
@@ -138,7 +150,8 @@ def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
 
     actions = content["actions"]
     if isinstance(actions, dict):
-        actions = Bounds(**{side: tuple(values) for side, values in actions.items()})
+        sides = {side: tuple(values) for side, values in actions.items() if side != "whole"}
+        actions = Bounds(**sides, whole=actions.get("whole", False))
     return TaskSpec(obs(content["obs"]), actions)
 
 
@@ -179,18 +192,30 @@ class ActionScale(eqx.Module):
 
     centre: Float[Array, " act"]
     half: Float[Array, " act"]
+    """Half the width; 0 of a coordinate that is fixed, whose value in [−1, 1] is 0."""
+    limits: Float[Array, "2 act"]
+    """The bounds, neither of them rounded outwards."""
+    whole: bool = eqx.field(static=True)
+    """Whether actions are whole numbers."""
 
     def __init__(self, bounds: Bounds) -> None:
+        self.whole = bounds.whole
+        self.limits = jnp.asarray(bounds.inside())
         low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
         self.centre, self.half = (low + high) / 2, (high - low) / 2
 
     def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
         """Environment units → [−1, 1]. The scale itself has no gradient."""
-        return (action - jax.lax.stop_gradient(self.centre)) / jax.lax.stop_gradient(self.half)
+        half = jax.lax.stop_gradient(jnp.where(self.half > 0.0, self.half, 1.0))
+        return (action - jax.lax.stop_gradient(self.centre)) / half
 
     def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
         """[−1, 1] → environment units."""
         return jax.lax.stop_gradient(self.centre) + jax.lax.stop_gradient(self.half) * unit
+
+    def executed(self, action: Float[np.ndarray, "n act"]) -> Float[np.ndarray, "n act"]:
+        """Actions as an environment takes them: rounded if they are whole numbers, and within the bounds."""
+        return np.clip(np.rint(action) if self.whole else action, *np.asarray(self.limits))
 
 
 def rows(tree: Any) -> int:

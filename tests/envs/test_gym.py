@@ -1,6 +1,7 @@
 """What an environment is to a learner: how it is named, its spaces, and each fault in one sentence."""
 
 import json
+import re
 from functools import partial
 
 import gymnasium as gym
@@ -9,7 +10,8 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, OneOf, Text, Tuple
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
-from iqlearn.envs.gym import Environment, canonical, obs_spec
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.spaces import canonical, executed, obs_spec
 from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.envs.worlds.maze import PointMaze
 from iqlearn.errors import InputError
@@ -20,10 +22,20 @@ PAIR = ArraySpec((2,))
 
 
 class Bare(gym.Env):
-    """Spaces and nothing else."""
+    """Draws what it shows from its space, and keeps the actions that it is given."""
 
     def __init__(self, observations: gym.Space, actions: gym.Space) -> None:
         self.observation_space, self.action_space = observations, actions
+        self.taken = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.taken.append(action)
+        return self.observation_space.sample(), 0.0, False, False, {}
 
 
 @pytest.fixture
@@ -71,24 +83,58 @@ def test_each_coordinate_has_its_own_bounds(spec_of):
     assert spec_of(SMALL, actions) == TaskSpec(PAIR, Bounds((-2.0, 0.0), (1.0, 5.0)))
 
 
+def wrapped(env: gym.Env, message: str) -> gym.Env:
+    """The environment, wrapped as a message says."""
+    code = re.search(r"wrap it as (gymnasium\.wrappers\.\w+\(.*\))", message)
+    return eval(code[1], {"gymnasium": gym, "numpy": np, "env": env})
+
+
 @pytest.mark.parametrize(
-    "actions",
+    ("actions", "first"),
     [
-        Box(-np.inf, np.inf, (2,)),
-        Box(np.array([-1.0, -1.0], np.float32), np.array([1.0, np.inf], np.float32)),
-        Box(-1.0, 1.0, (2, 2)),
-        Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)),
-        Tuple([Discrete(2), SMALL]),
-        Dict({"a": SMALL}),
-        MultiDiscrete([2, 3]),
-        Discrete(3, start=1),
+        (Box(-np.inf, np.inf, (2,)), [0.5, 0.5]),
+        (Box(np.array([-1.0, -1.0], np.float32), np.array([1.0, np.inf], np.float32)), [0.5, 0.5]),
+        (Box(-1.0, 1.0, (2, 2)), [[0.5, 0.5], [0.5, 0.5]]),
+        (Box(np.zeros((1, 2)), np.array([[1.0, 3.0]]), dtype=np.float64), [[0.5, 0.5]]),
+        (Box(0, 9, (2, 1), np.uint8), [[0], [0]]),
+        (MultiDiscrete([2, 3]), [1, 2]),
+        (MultiDiscrete([[2, 3], [1, 2]]), None),
+        (MultiBinary(3), [1, 0, 1]),
+        (Discrete(6, start=3), 8),
     ],
-    ids=["unbounded", "half bounded", "a matrix", "a point", "a tuple", "a dict", "several choices", "from 1 up"],
+    ids=str,
 )
-def test_actions_that_are_not_supported_are_one_sentence(spec_of, actions):
+def test_the_remedy_for_actions_works(spec_of, actions, first):
+    with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
+        spec_of(SMALL, actions)
+    if first is None:
+        return
+    env = wrapped(Bare(SMALL, actions), sentence(caught))
+    task = Environment.of(lambda: env).task
+    env.step(5 if task.discrete else executed(env.action_space, np.full(task.action_shape, 0.5)))
+    assert env.unwrapped.taken[-1].tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("observations", "spec"), [(Discrete(3, start=1), ArraySpec((), "int32", 3)), (Box(0.0, 1.0, ()), ArraySpec((1,)))]
+)
+def test_the_remedy_for_observations_works(spec_of, observations, spec):
+    with pytest.raises(InputError) as caught:
+        spec_of(observations, SMALL)
+    assert Environment.of(lambda: wrapped(Bare(observations, SMALL), sentence(caught))).task.obs == spec
+
+
+@pytest.mark.parametrize("actions", [Tuple([Discrete(2), SMALL]), Dict({"a": SMALL}), Box(1.0, 1.0, (2,))], ids=str)
+def test_actions_without_a_remedy_are_one_sentence(spec_of, actions):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)
     sentence(caught)
+
+
+def test_a_fixed_coordinate_and_whole_numbers_are_actions(spec_of):
+    actions = Box(np.array([-1.0, 2.0], np.float32), np.array([1.0, 2.0], np.float32))
+    assert spec_of(SMALL, actions).actions == Bounds((-1.0, 2.0), (1.0, 2.0))
+    assert spec_of(SMALL, Box(-2, 9, (1,), np.int16)).actions == Bounds((-2,), (9,), whole=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 
-from iqlearn.envs.gym import Environment, Step, Stepper, random_observations
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.stepper import Step, Stepper, random_observations
 from iqlearn.errors import InputError
 
 LIMIT = 4

@@ -10,7 +10,8 @@ import pytest
 import iqlearn as iq
 from iqlearn.algorithms.base import Extension
 from iqlearn.api import check
-from iqlearn.envs.gym import Environment, Stepper
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.stepper import Stepper
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs.provenance import settings_of, to_dict
 from iqlearn.training.learner import steps_before_updates

@@ -1,15 +1,18 @@
 """The learned reward as an environment's reward, step by step."""
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import DtypeObservation, NormalizeObservation, RescaleAction, TimeLimit, TransformAction
+from gymnasium.wrappers.vector import NormalizeObservation as NormalizeObservations
 
 from iqlearn.errors import InputError
 from iqlearn.rewards.wrappers import RewardWrapper, VectorRewardWrapper
-from iqlearn.types import ArraySpec, TaskSpec, Transitions
+from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 
 
 class Counter(gym.Env[np.ndarray, np.ndarray]):
@@ -88,7 +91,7 @@ def test_what_is_no_reward_of_this_task_is_refused_when_wrapping() -> None:
         lambda: RewardWrapper(gym.make("CartPole-v1"), reward),
         lambda: VectorRewardWrapper(gym.make_vec("CartPole-v1", num_envs=2), reward),
     ):
-        with pytest.raises(InputError, match=r"observations of shape \(3,\); the environment's have \(4,\)"):
+        with pytest.raises(InputError, match=r"observations of shape \(3,\) and .*has observations of shape \(4,\)"):
             wrapped()
 
 
@@ -147,7 +150,7 @@ class ToldOfParts:
 
     spec = TaskSpec(
         {"at": ArraySpec((1,)), "cells": {"0": ArraySpec((), "int32", 9), "1": ArraySpec((1,))}},
-        2,
+        Bounds((-1.0,), (1.0,)),
     )
 
     def __call__(self, rows: Transitions) -> np.ndarray:
@@ -176,5 +179,49 @@ def test_a_reward_that_states_no_task_sees_the_parts_as_they_come() -> None:
 
 
 def test_parts_of_another_task_are_refused_when_wrapping() -> None:
-    with pytest.raises(InputError, match=r"cells: .*the environment's have \(1,\)"):
+    with pytest.raises(InputError, match=r"cells: .*has observations of shape \(1,\)"):
         RewardWrapper(Counter(), ToldOfParts())
+
+
+class ToldOfCounter:
+    """`told`, which states that it is of the counter's task."""
+
+    spec = TaskSpec(ArraySpec((1,)), Bounds((-1.0,), (1.0,)))
+
+    def __call__(self, rows: Transitions) -> np.ndarray:
+        return told(rows)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        partial(RescaleAction, min_action=np.float32(0.0), max_action=np.float32(1.0)),
+        NormalizeObservation,
+        lambda env: TimeLimit(NormalizeObservation(env), 5),
+        partial(TransformAction, func=lambda action: action[0], action_space=gym.spaces.Box(-1.0, 1.0, (2,))),
+        partial(DtypeObservation, dtype=np.int32),
+    ],
+)
+def test_a_reward_outside_of_what_changes_its_inputs_is_refused(changed: Any) -> None:
+    with pytest.raises(InputError, match=r"put .* around the reward's wrapper, not inside\.$"):
+        RewardWrapper(changed(Counter()), ToldOfCounter())
+    with pytest.raises(InputError, match=r"put .* around the reward's wrapper, not inside\.$"):
+        VectorRewardWrapper(SyncVectorEnv([lambda: changed(Counter())]), ToldOfCounter())
+    inside = changed(RewardWrapper(Counter(), ToldOfCounter()))
+    inside.reset()
+    assert inside.step(inside.action_space.sample() * 0)[1] in (10.0, 9.0), "the counter's own units"
+
+
+def test_a_reward_outside_of_normalised_vectors_is_refused() -> None:
+    vectors = NormalizeObservations(SyncVectorEnv([Counter]))
+    with pytest.raises(InputError, match="normalised observations"):
+        VectorRewardWrapper(vectors, ToldOfCounter())
+
+
+def test_whole_numbers_are_judged_as_they_are_rounded() -> None:
+    class Whole(Counter):
+        action_space = gym.spaces.Box(-1, 3, (1,), np.int64)
+
+    env = RewardWrapper(Whole(), told)
+    env.reset()
+    assert env.step(np.array([1.6]))[1] == 12.0

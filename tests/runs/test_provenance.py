@@ -41,7 +41,10 @@ def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
         (lambda: iq.Interaction(random_steps=-1), "random_steps is -1"),
         (lambda: iq.Interaction(update_ratio=0.0), r"update_ratio is 0\.0"),
         (lambda: Schedule(steps=0), "steps is 0"),
-        (lambda: Schedule(evaluations=0), "evaluations is 0"),
+        (lambda: Schedule(evaluations=-1), "evaluations is -1"),
+        (lambda: Schedule(eval_envs=0), "eval_envs is 0"),
+        (lambda: Schedule(max_episode_steps=0), "max_episode_steps is 0"),
+        (lambda: iq.Interaction(env_timeout=5.0), "env_timeout is 5.0; expected vectorization async"),
         (lambda: Schedule(seed=-1), "seed is -1; expected a number of at least 0"),
     ],
 )
@@ -59,6 +62,7 @@ def test_rounds_are_whole_numbers_of_steps_of_all_copies():
 def test_evaluations_are_evenly_spread_and_the_last_one_is_at_the_end():
     assert Schedule(steps=10, evaluations=4).chunk == 3
     assert Schedule(steps=10, evaluations=20).chunk == 1
+    assert Schedule(steps=100, evaluations=0).chunk == 10, "checkpoints go on"
 
 
 MISTAKES = """
@@ -93,7 +97,7 @@ def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
     """In a process of its own: here types are checked already. Numbers of NumPy become Python's."""
     said = subprocess.run([sys.executable, "-c", MISTAKES], capture_output=True, text=True, check=True).stdout
     first, *rest = said.splitlines()
-    assert "seed=3)" in first
+    assert "seed=3," in first
     assert rest == [
         "Setting squash is 'x'; expected one of clip, tanh.",
         "Setting steps is 2.5; expected a whole number.",

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 import iqlearn as iq
 from iqlearn import files
 from iqlearn.algorithms.base import Extension
-from iqlearn.envs.gym import Stepper
+from iqlearn.envs.stepper import Stepper
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs import folder
 from iqlearn.training import trainer

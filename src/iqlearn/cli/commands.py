@@ -75,8 +75,11 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     acting, times = pop_fields(changes, Interaction), pop_fields(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
-    played = [name for name in ("eval_episodes", "sampled") if name in times]
+    played = [name for name in ("eval_episodes", "sampled", "eval_envs") if name in times]
     played += [] if o.early_stopping is None else ["early_stopping"]
+    if played and times.get("evaluations") == 0:
+        raise InputError(f"{as_flag(played[0])} has no effect with --evaluations 0; leave it out.")
+    played += ["max_episode_steps"] if "max_episode_steps" in times else []
     if played and environment is None and demos.env is None:
         raise InputError(f"{as_flag(played[0])} has no effect without an environment; name one with --env.")
     steps = api.default_steps(default, mode) if o.steps is None else o.steps
@@ -410,7 +413,7 @@ def collect(o: Namespace) -> None:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
     run = iq.Run.load(o.dir, o.last, o.trust)
     environment = run.environment()
-    with closing(Evaluator(environment)) as evaluator:
+    with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
         episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
     plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
     demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))

@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn
 from iqlearn import __version__
 from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
 from iqlearn.cli.streams import open_streams
-from iqlearn.errors import InputError
+from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.interrupts import listening
 
 OVERVIEW = """usage: iqlearn COMMAND [flags]
@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
     except InputError as error:
         told, code = str(error), 2
+    except EnvironmentFault as error:
+        told, code = f"{error} iqlearn resume goes on with the last evaluation in the run folder.", 3
     except KeyboardInterrupt:  # training itself ends in order, and says how to go on
         told, code = "stopped; iqlearn resume goes on with a run folder that is there already.", 130
     except SystemExit as error:

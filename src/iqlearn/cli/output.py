@@ -24,7 +24,7 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
         if not run.rows:
             print(f"{folder}: stopped before the first evaluation")
             continue
-        earned = "not evaluated, no environment is named (--env)"
+        earned = "not evaluated" + ("" if run.origin.environment else ", no environment is named (--env)")
         if r.get("mean_return") is not None:
             earned = f"return {r['mean_return']:.1f}"
         if r.get("normalised_return") is not None:

@@ -1,16 +1,18 @@
 """Episodes that a policy plays, and what they pay."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Shaped
 
-from iqlearn.envs.gym import Environment, EnvSource, Step, Stepper
+from iqlearn.envs.gym import Environment, EnvSource
+from iqlearn.envs.stepper import TIMEOUT, Faults, Step, Stepper, Vectorization
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, TaskSpec, rows
 
@@ -52,13 +54,30 @@ class Evaluator:
     """Plays episodes of one environment. Its copies stay open for the next evaluation.
 
     Episode i begins from reset seed `seed + i`, whatever the number of lanes. At most `lanes` episodes are played side
-    by side.
+    by side, each in a copy. With `faults="restart"` an episode whose copy fails is played again.
+
+    Args:
+        env, vectorization, faults, timeout: see `Stepper`.
+        lanes: episodes played side by side at most.
+
+    Raises:
+        EnvironmentFault: as `Stepper`. All methods that play raise it.
     """
 
-    def __init__(self, env: EnvSource | Environment, lanes: int = LANES) -> None:
+    def __init__(
+        self,
+        env: EnvSource | Environment,
+        lanes: int = LANES,
+        vectorization: Vectorization = "sync",
+        faults: Faults = "stop",
+        timeout: float = TIMEOUT,
+    ) -> None:
         self.environment = Environment.of(env)
         self.lanes = lanes
-        self._steppers: dict[int, Stepper] = {}
+        self.restarts = 0
+        """How often a copy was made again."""
+        self._how: Any = vectorization, faults, timeout
+        self._stepper: Stepper | None = None
 
     def returns(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> Float[np.ndarray, " episodes"]:
         """Undiscounted true return of each episode."""
@@ -71,9 +90,16 @@ class Evaluator:
     def play(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> list[Episode]:
         """Play `episodes` episodes. The batch that `act` sees has the same number of rows in every call."""
         lanes = min(lanes or self.lanes, episodes)
-        if lanes not in self._steppers:
-            self._steppers[lanes] = Stepper(self.environment, lanes)
-        stepper = self._steppers[lanes]
+        if self._stepper is None or self._stepper.copies != lanes:
+            self.close()
+            self._stepper = Stepper(self.environment, lanes, *self._how)
+            if self.environment.time_limit is None:
+                warnings.warn(
+                    f"Environment {self.environment.name!r} has no time limit: an episode that does not end by itself "
+                    "is played for ever; set one with --max-episode-steps (in Python max_episode_steps=N).",
+                    stacklevel=2,
+                )
+        stepper, before = self._stepper, self._stepper.restarts
         playing, begun = list(range(lanes)), [0] * lanes  # the episode of each lane, and its first step
         waiting = count(lanes)
         steps: list[Step] = []
@@ -87,17 +113,18 @@ class Evaluator:
         while len(played) < episodes:
             now = list(playing)
             steps.append(stepper.step(act(stepper.obs), next_seed))
-            for lane in np.flatnonzero(steps[-1].ended).tolist():
-                if now[lane] < episodes:
+            for lane in np.flatnonzero(steps[-1].ended | steps[-1].lost).tolist():
+                if now[lane] < episodes and steps[-1].ended[lane]:
                     played[now[lane]] = _episode(steps[begun[lane] :], lane)
                 begun[lane] = len(steps)
+        self.restarts += stepper.restarts - before
         return [played[i] for i in range(episodes)]
 
     def close(self) -> None:
         """Close the environment's copies."""
-        for stepper in self._steppers.values():
-            stepper.close()
-        self._steppers = {}
+        if self._stepper is not None:
+            self._stepper.close()
+        self._stepper = None
 
 
 def _episode(steps: Sequence[Step], lane: int) -> Episode:
@@ -115,8 +142,9 @@ def uniform(task: TaskSpec, seed: int) -> Act:
     if task.discrete:
         space = spaces.Discrete(task.choices, seed=seed)
     else:
-        low, high = (np.array(bound, np.float32) for bound in task.bounds)
-        space = spaces.Box(low, high, seed=seed)
+        low, high, whole = task.bounds
+        kind = np.int64 if whole else np.float32
+        space = spaces.Box(np.array(low, kind), np.array(high, kind), dtype=kind, seed=seed)
     return lambda obs: np.stack([space.sample() for _ in range(rows(obs))])
 
 

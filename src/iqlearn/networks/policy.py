@@ -9,7 +9,7 @@ from jaxtyping import Array, Shaped
 
 from iqlearn.errors import InputError
 from iqlearn.networks.host import as_arrays, in_blocks
-from iqlearn.networks.soft_q import SoftQ
+from iqlearn.networks.soft_q import DiscreteSoftQ, SoftQ
 from iqlearn.types import Obs, ObsSpec, PRNGKey, in_words
 
 Actions = Shaped[np.ndarray, "*n"]
@@ -42,14 +42,18 @@ class Policy:
             deterministic: the most likely actions instead of samples.
 
         Returns:
-            An action, or (n, ...) actions, in the environment's units.
+            An action, or (n, ...) actions, in the environment's units and within its bounds: int64, or float32 (whole
+            numbers, where the environment's actions are).
 
         Raises:
             InputError: the observations have another structure or shape, or values that their dtype cannot hold.
         """
         batch, single = as_batch(obs, self.model.encoder.spec)
         actions = in_blocks(lambda block: _act(self.model, block, None if deterministic else self._next_key()), batch)
-        actions = actions.astype(np.int64) if actions.ndim == 1 else actions
+        if isinstance(self.model, DiscreteSoftQ):
+            actions = actions.astype(np.int64)
+        else:
+            actions = self.model.actions.executed(actions)
         return actions[0, ...] if single else actions
 
     def predict(

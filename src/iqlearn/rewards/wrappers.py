@@ -1,16 +1,20 @@
 """Gymnasium wrappers that pay a learned reward, so that any reinforcement-learning library can train on it."""
 
+from itertools import chain
 from typing import Any
 
 import gymnasium as gym
 import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import NormalizeObservation
+from gymnasium.wrappers.vector import NormalizeObservation as NormalizeObservations
 from jaxtyping import Float
 
-from iqlearn.envs.gym import canonical, obs_spec
+from iqlearn.envs.probe import layers
+from iqlearn.envs.spaces import canonical, executed, task_of
 from iqlearn.errors import InputError
-from iqlearn.types import Obs, RewardFunction, Transitions, in_words
+from iqlearn.types import Obs, RewardFunction, Transitions
 
 TRUE_REWARD = "true_reward"
 """Key of `info` that holds the environment's own reward."""
@@ -28,7 +32,7 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], reward: RewardFunction) -> None:
         super().__init__(env)
-        check_fits(reward, env.observation_space)
+        check_fits(reward, env, env.observation_space, env.action_space)
         self._reward = reward
         self._obs: Obs = np.zeros(0)
 
@@ -38,7 +42,7 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        acted = within(self.env.action_space, action)  # before the environment can change the array
+        acted = executed(self.env.action_space, action)  # before the environment can change the array
         obs, true, terminated, truncated, info = self.env.step(action)
         before, self._obs = self._obs, seen(self._reward, obs)
         row = jax.tree.map(lambda x: np.asarray(x)[None], (before, acted, self._obs, terminated))
@@ -48,6 +52,9 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 class VectorRewardWrapper(gym.vector.VectorWrapper):
     """`RewardWrapper` for vector environments, in each of Gymnasium's autoreset modes.
 
+    With AutoresetMode.SAME_STEP, Gymnasium shows the first observation of the next episode in place of the last one
+    where an environment writes over the array that it returns; the other modes do not.
+
     No transition crosses the border of an episode: at an end s' is the last observation of the episode, and a step
     that only resets pays 0.
 
@@ -56,7 +63,7 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], reward: RewardFunction) -> None:
         super().__init__(env)
-        check_fits(reward, env.single_observation_space)
+        check_fits(reward, env, env.single_observation_space, env.single_action_space)
         self._reward = reward
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._obs: Obs = np.zeros(0)
@@ -71,7 +78,7 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
         return obs, info
 
     def step(self, actions: Any) -> tuple[Any, Float[np.ndarray, " n"], Any, Any, dict[str, Any]]:
-        acted = within(self.single_action_space, actions)
+        acted = executed(self.single_action_space, actions)
         obs, true, terminated, truncated, info = self.env.step(actions)
         before, self._obs = self._obs, seen(self._reward, obs)
         arrived = jax.tree.map(np.copy, self._obs)
@@ -86,8 +93,8 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
         return obs, paid, terminated, truncated, {**info, TRUE_REWARD: np.asarray(true)}
 
 
-def check_fits(reward: RewardFunction, space: gym.Space[Any]) -> None:
-    """Check that a reward can judge the environment's observations, if it states those of its task.
+def check_fits(reward: RewardFunction, env: Any, observations: gym.Space[Any], actions: gym.Space[Any]) -> None:
+    """Check that a reward can judge what an environment shows and takes, if the reward states its task.
 
     Raises:
         InputError: `reward` is no reward, or it is of another task.
@@ -99,11 +106,17 @@ def check_fits(reward: RewardFunction, space: gym.Space[Any]) -> None:
     spec = getattr(reward, "spec", None)
     if spec is None:
         return
-    has = obs_spec(space, "the environment")
-    if jax.tree.map(lambda part: part.shape, has) != jax.tree.map(lambda part: part.shape, spec.obs):
+    has = task_of(observations, actions, "the environment")
+    if has != spec:
         raise InputError(
-            f"The reward is of observations of shape {in_words(spec.obs)}; the environment's have {in_words(has)}, "
-            "expected those of the task that it was learnt from."
+            f"The reward is of {spec}; the environment has {has}, expected those that the reward was learnt from: put "
+            "wrappers that change actions or observations around the reward's wrapper, not inside."
+        )
+    each = chain.from_iterable(map(layers, (env, *getattr(env.unwrapped, "envs", ()))))
+    if any(isinstance(layer, NormalizeObservation | NormalizeObservations) for layer in each):
+        raise InputError(
+            "The reward is given normalised observations; expected those that it was learnt from: put "
+            "NormalizeObservation around the reward's wrapper, not inside."
         )
 
 
@@ -111,8 +124,3 @@ def seen(reward: RewardFunction, obs: Any) -> Obs:
     """A copy of observations, as the arrays of the reward's task if it states one."""
     spec = getattr(reward, "spec", None)
     return jax.tree.map(np.array, obs) if spec is None else canonical(obs, spec.obs)
-
-
-def within(space: gym.Space[Any], action: Any) -> Any:
-    """A copy of the action as the environment will take it: continuous actions are clipped to their bounds."""
-    return np.clip(action, space.low, space.high) if isinstance(space, gym.spaces.Box) else np.array(action)

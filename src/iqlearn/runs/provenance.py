@@ -13,7 +13,8 @@ import jax
 
 from iqlearn.algorithms import ALGORITHMS
 from iqlearn.data.demos import Demos
-from iqlearn.envs.gym import Environment, Vectorization
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.stepper import TIMEOUT, Faults, Vectorization
 from iqlearn.errors import InputError, require, require_not_negative, require_positive, require_types
 from iqlearn.extensions import EXTENSIONS
 
@@ -27,23 +28,30 @@ class Schedule:
     steps: int = 10_000
     """Environment steps online, updates offline."""
     evaluations: int = 10
-    """Evaluations during training at most, evenly spread. The last one is of the final policy."""
+    """Evaluations during training at most, evenly spread. The last one is of the final policy. 0 for none."""
     eval_episodes: int = 20
     """Episodes of an evaluation."""
     sampled: bool = False
     """Evaluate samples of the policy instead of its most likely actions."""
     seed: int = 0
     """Seed of all random numbers."""
+    eval_envs: int = 20
+    """Copies of the environment that an evaluation plays in at most; async at most `num_envs`."""
+    max_episode_steps: int | None = None
+    """Steps after which every episode is truncated, beside the environment's own time limit."""
 
     def __post_init__(self) -> None:
         require_types(self)
-        require_positive(self, "steps", "evaluations", "eval_episodes")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "a number of at least 0, below 2**32")
+        require_positive(self, "steps", "eval_episodes", "eval_envs")
+        require_not_negative(self, "evaluations")
+        if self.max_episode_steps is not None:
+            require_positive(self, "max_episode_steps")
+        require(self.seed >= 0, "seed", self.seed, "a number of at least 0")
 
     @property
     def chunk(self) -> int:
-        """Steps between two evaluations."""
-        return -(-self.steps // self.evaluations)
+        """Steps between two evaluations, or without any between two checkpoints."""
+        return -(-self.steps // (self.evaluations or Schedule.evaluations))
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,11 @@ class Interaction:
     num_envs: int = 1
     """Copies of the environment."""
     vectorization: Vectorization = "sync"
-    """Step the copies in this process (sync), or each in a process of its own (async)."""
+    """Step the copies in this process (sync), or each in a process of its own (async), also to evaluate."""
+    env_faults: Faults = "stop"
+    """What an environment that fails does: stop the run, or lose its step and be made again (restart)."""
+    env_timeout: float = TIMEOUT
+    """Seconds that an async environment has for a step or reset. A sync one cannot be interrupted."""
     random_steps: int = 1_000
     """Environment steps with random actions before the first update (Stable-Baselines3: learning_starts). A pretrained
     policy acts instead. Extensions may add a phase of their own."""
@@ -66,15 +78,22 @@ class Interaction:
 
     def __post_init__(self) -> None:
         require_types(self)
-        require_positive(self, "num_envs", "update_ratio", "round_steps", "replay")
+        require_positive(self, "num_envs", "update_ratio", "round_steps", "replay", "env_timeout")
         require_not_negative(self, "random_steps")
         room = f"room for a round, {self.steps_per_round} steps"
         require(self.replay >= self.steps_per_round, "replay", self.replay, room)
+        idle = self.vectorization == "sync" and self.env_timeout != TIMEOUT
+        require(not idle, "env_timeout", self.env_timeout, "vectorization async, only then a step can be interrupted")
 
     @property
     def steps_per_round(self) -> int:
         """`round_steps`, rounded up to a multiple of `num_envs`."""
         return -(-self.round_steps // self.num_envs) * self.num_envs
+
+    @property
+    def stepping(self) -> dict[str, Any]:
+        """How copies are stepped, as arguments of `Stepper`."""
+        return {"vectorization": self.vectorization, "faults": self.env_faults, "timeout": self.env_timeout}
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class Run:
         Raises:
             InputError: no environment is known, or it is of another task.
         """
-        with closing(Evaluator(self.environment(env))) as evaluator:
+        with closing(Evaluator(self.environment(env), self.schedule.eval_envs)) as evaluator:
             return evaluator.returns(self.player(sampled), episodes, reset_seed("evaluate", seed))
 
     def held_out(self, demos: Demos) -> Demos | None:

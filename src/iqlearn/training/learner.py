@@ -16,7 +16,7 @@ from iqlearn.algorithms.base import Algorithm, Behaviour, Now, TrainState
 from iqlearn.data.demos import Demos
 from iqlearn.data.replay import Replay, empty_replay
 from iqlearn.data.sources import Demonstrations, Experience, RewardedReplay, Source
-from iqlearn.envs.gym import Step, Stepper, random_observations
+from iqlearn.envs.stepper import Step, Stepper, random_observations
 from iqlearn.errors import InputError
 from iqlearn.files import Arrays
 from iqlearn.networks import encoders
@@ -158,22 +158,32 @@ class Learner:
         if self.stepper is None:
             environment, acting = self.run.origin.environment, self.run.interaction
             assert environment is not None
-            self.stepper = Stepper(environment, acting.num_envs, acting.vectorization)
+            self.stepper = Stepper(environment, acting.num_envs, **acting.stepping)
         seed = self.streams.reset_seed(self.done + 1)
         self.stepper.reset(seed)
         self.stepper.seed_actions(seed)
 
+    @property
+    def restarts(self) -> int:
+        """How often a copy of the environment was made again."""
+        return self.run.result.get("env_restarts", 0) + (self.stepper.restarts if self.stepper else 0)
+
     def act(self, behaviour: Behaviour, steps: int) -> list[Step]:
-        """Act `steps` times in every copy of the environment."""
+        """Act `steps` times in every copy of the environment. A step in which a copy fails is taken again by all."""
         assert self.stepper is not None
-        model, taken = on_processor(behaviour.model), []
-        for i in range(self.done, self.done + steps):
+        model, taken, i = on_processor(behaviour.model), [], self.done
+        while len(taken) < steps:
             action = self.random_actions() if behaviour.random > 0.0 else np.zeros(0)
             if behaviour.random < 1.0:
                 numbers = self.streams.acting, self.streams.exploration, i, behaviour.random
                 chosen, strays = _choose(model, self.stepper.obs, *numbers, deterministic=behaviour.deterministic)
                 action = np.where(strays, action, chosen) if behaviour.random > 0.0 else np.asarray(chosen)
-            taken.append(self.stepper.step(action))
+            step = self.stepper.step(action)
+            if not step.lost.any():
+                taken.append(step)
+                i += 1
+            elif taken:  # what follows in the replay is not what followed this step
+                taken[-1].ended[:] = True
         return taken if self.reward is None else paid(taken, self.reward)
 
     def random_actions(self) -> Shaped[np.ndarray, "n *act"]:

@@ -41,8 +41,9 @@ class Streams(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Streams:
-        """The streams of a seed."""
-        return cls(*jr.split(jr.key(seed), len(cls._fields)))
+        """The streams of a seed of any size. JAX would keep the lowest 32 bits of a large one."""
+        word = seed if seed < 2**31 else int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
+        return cls(*jr.split(jr.key(word), len(cls._fields)))
 
     def reset_seed(self, done: int) -> int:
         """The first reset seed of episodes that begin after `done` steps, below `RESET_SEEDS` of evaluations."""

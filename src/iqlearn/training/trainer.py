@@ -139,7 +139,12 @@ class Trainer:
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
         self._stopped = self._hanging = False
         environment = first.origin.environment
-        self._evaluator = None if environment is None else Evaluator(environment)
+        self._evaluator: Evaluator | None = None
+        if environment is not None and first.schedule.evaluations:
+            lanes, acting = first.schedule.eval_envs, first.interaction
+            if acting is not None and acting.vectorization == "async":
+                lanes = min(lanes, acting.num_envs)  # as many processes as the learner has
+            self._evaluator = Evaluator(environment, lanes, **({} if acting is None else acting.stepping))
         horizon = (environment and environment.time_limit) or 0
         self._expert_states = [
             None if learner.demos is None else ExpertStates(demonstrated(learner.demos), learner.task.obs, horizon)
@@ -163,8 +168,12 @@ class Trainer:
                 self.evaluate()
                 self._call("on_evaluation")
             while self.done < self.steps and not self._stopped:
-                self._advance(min(self.done + self.runs[0].schedule.chunk, self.steps))
-                self.evaluate()
+                begun, target = self.done, min(self.done + self.runs[0].schedule.chunk, self.steps)
+                try:
+                    self._advance(target)
+                    self.evaluate()
+                except FloatingPointError as error:  # the action of a policy is not finite
+                    raise Diverged(begun, target, self._not_finite()) from error
                 self._call("on_evaluation")
             self._settle([{"status": "completed" if self.done >= self.steps else "stopped"}] * len(self.runs))
         except Diverged as error:
@@ -214,6 +223,12 @@ class Trainer:
             self.done = self.groups[0].done
             self._call("on_round")
 
+    def _not_finite(self) -> list[bool]:
+        """Which models have weights that are not finite."""
+        for group in self.groups:
+            group.unstack()
+        return [not finite(learner.state.model) for learner in self.learners]
+
     def _each(self, work: Callable[[Group], Any]) -> list[Any]:
         """`work` of each group, side by side. After a request to stop it waits until all are done, but not for ever."""
         if len(self.groups) == 1:
@@ -234,10 +249,7 @@ class Trainer:
             Diverged: a weight is not finite.
         """
         figures = [of_run for group in self.groups for of_run in group.metrics()]
-        for group in self.groups:
-            group.unstack()
-        lost = [not finite(learner.state.model) for learner in self.learners]
-        if any(lost):
+        if any(lost := self._not_finite()):
             raise Diverged(self.runs[0].rows[-1]["step"] if self.runs[0].rows else 0, self.done, lost)
         each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
@@ -271,6 +283,7 @@ class Trainer:
             "random_return": self._random,
             "updates": updates,
             "env_steps": 0 if run.interaction is None else self.done,
+            "env_restarts": learner.restarts + (self._evaluator.restarts if self._evaluator else 0),
             "seconds": self._before + time.perf_counter() - self._started,
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),

@@ -1,0 +1,113 @@
+"""Copies of an environment, in this process or each in one of its own. What they return is checked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.util import Finalize
+from typing import Any, Protocol
+
+import gymnasium as gym
+from gymnasium.vector.utils import CloudpickleWrapper
+
+from iqlearn.envs.spaces import checked, number
+from iqlearn.envs.worker import GRACE, Copy, serve
+from iqlearn.errors import EnvironmentFault
+from iqlearn.types import ObsSpec
+
+Make = Callable[[], gym.Env[Any, Any]]
+
+
+class Handle(Protocol):
+    """A copy that is asked first and answers later, so that several can work at the same time."""
+
+    def ask(self, call: str, argument: Any) -> None:
+        """Ask for `reset` with a seed, or `step` with an action."""
+        ...
+
+    def answer(self) -> Any:
+        """The observation; of a step also the reward, and whether the episode terminated or was truncated.
+
+        Raises:
+            EnvironmentFault: the environment failed, or returned what it must not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the environment."""
+        ...
+
+
+class Local:
+    """A copy in this process. It works when it answers, and nothing can interrupt it."""
+
+    def __init__(self, make: Make, spec: ObsSpec) -> None:
+        self._copy, self._spec = Copy(make), spec
+
+    def ask(self, call: str, argument: Any) -> None:
+        self._asked = call, argument
+
+    def answer(self) -> Any:
+        return arrived(self._copy.do(*self._asked), self._asked[0], self._spec)
+
+    def close(self) -> None:
+        self._copy.close()
+
+
+class Remote:
+    """A copy in a process of its own, which may hang or die.
+
+    Args:
+        timeout: seconds that it has for an answer.
+    """
+
+    def __init__(self, make: Make, spec: ObsSpec, timeout: float) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork of a process that computes on several threads may hang
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, CloudpickleWrapper(make)), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._spec, self._timeout, self._call = spec, timeout, ""
+        self._kill = Finalize(self, self._process.kill, exitpriority=10)  # also where nobody closes it
+
+    def ask(self, call: str, argument: Any) -> None:
+        self._call = call
+        with suppress(OSError):  # `answer` tells that the process has ended
+            self._pipe.send((call, argument))
+
+    def answer(self) -> Any:
+        try:
+            if not self._pipe.poll(self._timeout):
+                raise EnvironmentFault(f"it gave no answer within {self._timeout:g} seconds (env_timeout)")
+            answer = self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            self._process.join(GRACE)
+            code = self._process.exitcode or 0
+            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            raise EnvironmentFault(f"its process ended {how}") from None
+        result = pickle.loads(answer)
+        if isinstance(result, EnvironmentFault):
+            raise result
+        return arrived(result, self._call, self._spec)
+
+    def close(self) -> None:
+        self._pipe.close()  # which ends the process, unless it hangs
+        self._process.join(GRACE)
+        self._kill()
+        self._process.join()
+
+
+def arrived(result: Any, call: str, spec: ObsSpec) -> Any:
+    """What a reset or step returned, as arrays of the specification's types and numbers of Python.
+
+    Raises:
+        EnvironmentFault: it is not what it must be.
+    """
+    if call == "reset":
+        return checked(result, spec)
+    obs, reward, terminated, truncated = result
+    flags = bool(number(terminated, "flag terminated")), bool(number(truncated, "flag truncated"))
+    return checked(obs, spec), float(number(reward, "reward")), *flags

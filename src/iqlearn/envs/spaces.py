@@ -1,0 +1,173 @@
+"""Spaces as arrays: which are supported, how observations are read, and how actions are executed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from iqlearn.envs.worker import brief, one_line
+from iqlearn.errors import EnvironmentFault, InputError
+from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
+
+PLAIN = (bool, np.bool_, float)
+"""Types of rewards and flags as they should be."""
+COUNTED = (
+    "gymnasium.wrappers.TransformAction(env, lambda a: a + env.action_space.start, "
+    "gymnasium.spaces.Discrete(env.action_space.n))"
+)
+COMBINED = (
+    "gymnasium.wrappers.TransformAction(env, lambda a: numpy.array(numpy.unravel_index(a, {sizes})), "
+    "gymnasium.spaces.Discrete({n}))"
+)
+FLATTENED = (
+    "gymnasium.wrappers.TransformAction(env, lambda a: a.reshape(env.action_space.shape), gymnasium.spaces.Box("
+    "env.action_space.low.ravel(), env.action_space.high.ravel(), dtype=env.action_space.dtype))"
+)
+BOUNDED = (
+    "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.Box(-1.0, 1.0, env.action_space.shape, "
+    "env.action_space.dtype))"
+)
+SEEN_FROM_0 = (
+    "gymnasium.wrappers.TransformObservation(env, lambda s: s - env.observation_space.start, "
+    "gymnasium.spaces.Discrete(env.observation_space.n))"
+)
+SEEN_AS_ARRAY = "gymnasium.wrappers.ReshapeObservation(env, (1,))"
+"""Wrappers that make a space one that is supported."""
+
+
+def task_of(observations: gym.Space[Any], actions: gym.Space[Any], name: str) -> TaskSpec:
+    """The task of an environment with these spaces. `name` is what messages call it.
+
+    Raises:
+        InputError: the spaces are not among those that are supported.
+    """
+    obs, remedy = obs_spec(observations, name), ""
+    if isinstance(actions, spaces.Discrete):
+        if actions.start == 0:
+            return TaskSpec(obs, int(actions.n))
+        remedy = f"{COUNTED}, and count the actions of demonstrations from 0"
+    elif isinstance(actions, spaces.MultiDiscrete | spaces.MultiBinary):
+        sizes = np.ravel(getattr(actions, "nvec", np.full(actions.shape, 2))).tolist()
+        remedy = f"{COMBINED.format(sizes=sizes, n=math.prod(sizes))}, and number the actions of demonstrations with "
+        remedy += "numpy.ravel_multi_index"
+    elif isinstance(actions, spaces.Box):
+        if not np.all(actions.high.astype(np.float64) - actions.low < 1e30):
+            remedy = f"{BOUNDED} with the bounds of your actions in place of -1 and 1"
+        elif len(actions.shape) != 1:
+            remedy = f"{FLATTENED}, and flatten the actions of demonstrations"
+        elif np.any(actions.high > actions.low):
+            whole = bool(np.issubdtype(actions.dtype, np.integer))
+            return TaskSpec(obs, Bounds(tuple(actions.low.tolist()), tuple(actions.high.tolist()), whole))
+    told = f"Actions of {name!r} are {one_line(actions)}; expected Discrete ones from 0 up, or a flat Box with bounds"
+    raise InputError(f"{told}: wrap it as {remedy}." if remedy else f"{told} that differ.")
+
+
+def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
+    """The arrays of an observation space. A Tuple becomes a dictionary with the keys "0", "1", and so on.
+
+    uint8 stays uint8, other integers become int32, floating-point numbers float32. `name` is what messages call the
+    environment.
+
+    Raises:
+        InputError: the space, or a part of it, is not supported.
+    """
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return {key: obs_spec(part, name, True) for key, part in sorted(_parts(space.spaces).items())}
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return ArraySpec((), "int32", int(space.n))
+    if isinstance(space, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete) and space.shape:
+        if np.issubdtype(space.dtype, np.floating):
+            return ArraySpec(space.shape, "float32")
+        return ArraySpec(space.shape, "uint8" if space.dtype == np.uint8 else "int32")
+    remedy = "change them with gymnasium.wrappers.TransformObservation"
+    if isinstance(space, spaces.Discrete) and not nested:
+        remedy = f"wrap it as {SEEN_FROM_0}"
+    elif isinstance(space, spaces.Box) and not nested:
+        remedy = f"wrap it as {SEEN_AS_ARRAY}"
+    raise InputError(
+        f"Observations of {name!r} are {one_line(space)}; expected a Box with an axis, a Discrete from 0 up, a "
+        f"MultiBinary, a MultiDiscrete, or a Dict or Tuple of these: {remedy}."
+    )
+
+
+def canonical(obs: Any, spec: ObsSpec) -> Obs:
+    """A copy of observations as arrays of the specification's types; one observation or a batch."""
+    if isinstance(spec, ArraySpec):
+        return np.array(obs, spec.dtype)
+    parts = _parts(obs)
+    return {key: canonical(parts[key], part) for key, part in spec.items()}
+
+
+def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
+    """A copy of what an environment returned as one observation, as arrays of the specification's types.
+
+    A list is as good as an array, an integer as a floating-point number, and a single number as an array of one.
+
+    Raises:
+        EnvironmentFault: another structure or shape, no numbers, not finite, or numbers that the type cannot hold.
+    """
+    if not isinstance(spec, ArraySpec):
+        parts = _parts(obs) if isinstance(obs, Mapping | tuple | list) else {}
+        if parts.keys() != spec.keys():
+            has = f"the parts {', '.join(sorted(parts))}" if parts else brief(obs)
+            raise EnvironmentFault(f"{what} is {has}; expected the parts {', '.join(spec)}, as in its space")
+        return {key: checked(parts[key], part, f"{what}'s part {key}") for key, part in spec.items()}
+    try:
+        given = np.asarray(obs)
+    except ValueError:  # a list of rows of unequal length
+        given = np.array(None)
+    if given.dtype.kind not in "biuf":
+        raise EnvironmentFault(f"{what} is {brief(obs)}; expected numbers of shape {spec.shape}")
+    found = np.array(given, spec.dtype)
+    if found.shape != spec.shape:
+        if not found.size == 1 == np.prod(spec.shape):
+            raise EnvironmentFault(f"{what} has shape {found.shape}; expected {spec.shape}, as in its space")
+        found = found.reshape(spec.shape)
+    if found.dtype.kind == "f":
+        if not np.logical_and.reduce(np.isfinite(found), axis=None):  # np.all takes twice as long
+            raise EnvironmentFault(f"{what} has values that are not finite: {brief(found)}; expected finite float32")
+    elif given.dtype != found.dtype and not np.array_equal(found.ravel(), given.ravel()):
+        raise EnvironmentFault(f"{what} is {brief(obs)} ({given.dtype}); expected whole numbers that fit {spec.dtype}")
+    if spec.choices and not 0 <= found < spec.choices:
+        raise EnvironmentFault(f"{what} is {found}; expected 0 to {spec.choices - 1}")
+    return found
+
+
+def number(value: Any, what: str) -> Any:
+    """The one finite number that an environment returned as `what`: a number or flag, or an array of one.
+
+    Raises:
+        EnvironmentFault: it is none.
+    """
+    if isinstance(value, PLAIN) and math.isfinite(value):
+        return value
+    given = np.asarray(value)
+    if given.dtype.kind not in "biuf" or given.size != 1 or not np.isfinite(given).all():
+        raise EnvironmentFault(f"the {what} is {brief(value)}; expected one finite number")
+    return given.item()
+
+
+def executed(space: gym.Space[Any], action: Any) -> Any:
+    """A copy of an action, or of several, as an environment takes it: those of a Box are rounded where they are whole
+    numbers, clipped to its bounds, and of its type."""
+    if not isinstance(space, spaces.Box):
+        return np.array(action, space.dtype)
+    given = np.rint(action) if np.issubdtype(space.dtype, np.integer) else np.asarray(action, space.dtype)
+    return np.minimum(np.maximum(given, space.low), space.high).astype(space.dtype)  # np.clip takes three times as long
+
+
+def stacked(rows: list[Any]) -> Obs:
+    """Observations as a batch."""
+    if isinstance(rows[0], dict):
+        return {key: stacked([row[key] for row in rows]) for key in rows[0]}
+    return np.array(rows)
+
+
+def _parts(whole: Any) -> dict[str, Any]:
+    """The parts of a dictionary or tuple by name."""
+    return {str(key): part for key, part in (whole.items() if isinstance(whole, Mapping) else enumerate(whole))}

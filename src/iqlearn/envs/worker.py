@@ -1,0 +1,118 @@
+"""One copy of an environment, and the process that it may live in. This module and what it imports load quickly."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import TimeLimit
+
+from iqlearn.errors import EnvironmentFault
+
+SEQUENCE = (tuple, list)
+GRACE = 5.0
+"""Seconds that a process has to close its environment before it is ended."""
+
+
+def build(source: str | EnvSpec | Callable[..., Any], kwargs: dict[str, Any], cap: int | None) -> Any:
+    """An environment, whose episodes are truncated after `cap` steps if that is given."""
+    known = isinstance(source, str | EnvSpec)
+    env: Any = gym.make(source, disable_env_checker=True, **kwargs) if known else source(**kwargs)
+    return env if cap is None else TimeLimit(env, cap)
+
+
+class Copy:
+    """An environment whose failures are all `EnvironmentFault`. It is made at the first reset."""
+
+    def __init__(self, make: Callable[[], gym.Env[Any, Any]]) -> None:
+        self._make = make
+        self._env: gym.Env[Any, Any] | None = None
+
+    def do(self, call: str, argument: Any) -> Any:
+        """What `reset(seed)` or `step(action)` gives.
+
+        Raises:
+            EnvironmentFault: the environment raised, wanted to end the program, or returned something of another form.
+        """
+        try:
+            return getattr(self, call)(argument)
+        except EnvironmentFault:
+            raise
+        except (Exception, SystemExit) as error:
+            told = f"{call} raised {type(error).__name__}: {one_line(error) or 'no message'}"
+            if "to unpack" in str(error):  # in a wrapper
+                told += "; expected that step returns (observation, reward, terminated, truncated, info)"
+            raise EnvironmentFault(told) from error
+
+    def reset(self, seed: int | None) -> Any:
+        """The first observation of an episode."""
+        self._env = self._env or self._make()
+        result = self._env.reset(seed=seed)
+        if not (isinstance(result, SEQUENCE) and len(result) == 2 and isinstance(result[1], Mapping)):
+            raise EnvironmentFault(f"reset returned {brief(result)}; expected (observation, info)")
+        return result[0]
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any]:
+        """Observation, reward, and whether the episode terminated or was truncated."""
+        assert self._env is not None
+        result: Any = self._env.step(action)
+        if not (isinstance(result, SEQUENCE) and len(result) == 5):
+            size = f"{len(result)} values" if isinstance(result, SEQUENCE) else brief(result)
+            raise EnvironmentFault(f"step returned {size}; expected (observation, reward, terminated, truncated, info)")
+        obs, reward, terminated, truncated, _ = result
+        return obs, reward, terminated, truncated
+
+    def close(self) -> None:
+        """Close the environment. One that cannot even be closed is left."""
+        with suppress(Exception, SystemExit):
+            if self._env is not None:
+                self._env.close()
+
+
+def serve(pipe: Connection, make: Any) -> None:
+    """Do what comes through the pipe until its other end is closed, or the program there is gone."""
+    for name in (signal.SIGINT, signal.SIGTERM):  # to the whole group; the program there decides what they mean
+        signal.signal(name, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    copy = Copy(make)
+    with suppress(EOFError, OSError):
+        while True:
+            call, argument = pipe.recv()
+            try:
+                answer = pickle.dumps(copy.do(call, argument))
+            except EnvironmentFault as fault:
+                fault.add_note(traceback.format_exc())
+                answer = pickle.dumps(fault)
+            except Exception as error:
+                answer = pickle.dumps(EnvironmentFault(f"{call} returned what cannot be pickled: {one_line(error)}"))
+            pipe.send_bytes(answer)
+    copy.close()
+
+
+def _end_with(parent: Any) -> None:
+    """End this process, whatever it does, when its parent has ended."""
+    parent.join()
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def brief(value: Any) -> str:
+    """A value in one short line, for messages."""
+    text = one_line(repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_line(what: object) -> str:
+    """Text on one line, without a full stop."""
+    return " ".join(str(what).split()).rstrip(".")
