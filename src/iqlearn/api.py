@@ -438,7 +438,7 @@ def environment_of(
         )
     if demos.env is None:
         return None, None
-    environment = Environment(demos.env, {}, demos.env, None if trust else Path(demos.path or demos.source))
+    environment = Environment(demos.env, {}, demos.env, file=None if trust else Path(demos.path or demos.source))
     try:
         _ = environment.task
     except InputError as error:

@@ -92,8 +92,8 @@ def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> F
         mean, transform = flat.mean(axis=0), whitening(flat)
     inputs = (flat - mean) @ transform if transform.ndim == 2 else (flat - mean) * transform
     limit = np.maximum(saturation, FARTHER * np.abs(inputs).max(axis=0)) if saturation > 0.0 else None
-    parts = (None if part is None else jnp.asarray(part, jnp.float32) for part in (mean, transform, limit))
-    return FlatEncoder(*parts, leaves, jax.tree.structure(spec))
+    mean, transform, limit = jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), (mean, transform, limit))
+    return FlatEncoder(mean, transform, limit, leaves, jax.tree.structure(spec))
 
 
 def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:

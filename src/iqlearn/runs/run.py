@@ -166,7 +166,7 @@ class Run:
         """
         free = self.task.actions
         if isinstance(free, Bounds):
-            free = Bounds(*((end,) * len(free.low) for end in (-np.inf, np.inf)))
+            free = free._replace(low=(-np.inf,) * len(free.low), high=(np.inf,) * len(free.low))
         demos.check_task(replace(self.task, actions=free), "the run")
         return imitation(self.model, demos)
 

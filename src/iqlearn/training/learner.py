@@ -53,8 +53,7 @@ class Learner:
         """
         self.run, self.demos, self.reward = run, demos, reward
         self.algorithm = run.settings
-        narrow = demos is not None and self.algorithm.scaling != "none"
-        self.task = run.task.narrowed(demos.act) if narrow else run.task
+        self.task = run.task if demos is None or run.settings.scaling == "none" else run.task.narrowed(demos.act)
         """The task as the networks see it: with `scaling`, actions are scaled too."""
         self.streams = Streams.of(run.schedule.seed)
         self.extensions = self.algorithm.extensions
