@@ -1,5 +1,7 @@
 """The policy that acts: one observation or a batch, of any structure, NumPy in and NumPy out."""
 
+import gymnasium as gym
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from iqlearn import InputError, Network, Policy
 from iqlearn.networks import encoders
 from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ
-from iqlearn.types import ArraySpec, Bounds, TaskSpec
+from iqlearn.types import ActionScale, ArraySpec, Bounds, TaskSpec
 
 VECTOR = ArraySpec((4,))
 TREE = {"goal": ArraySpec((2,)), "state": {"cell": ArraySpec((), "int32", 3), "image": ArraySpec((2, 2), "uint8")}}
@@ -21,8 +23,8 @@ def discrete(spec=VECTOR, temperature: float = 0.3) -> DiscreteSoftQ:
     return DiscreteSoftQ(task, NETWORK, 1, encoders.blank(spec, "none"), jr.key(0), temperature, 5.0)
 
 
-def continuous(spec=VECTOR) -> ContinuousSoftQ:
-    return ContinuousSoftQ(TaskSpec(spec, BOUNDS), NETWORK, 1, NETWORK, encoders.blank(spec, "none"), jr.key(0))
+def continuous(spec=VECTOR, bounds=BOUNDS) -> ContinuousSoftQ:
+    return ContinuousSoftQ(TaskSpec(spec, bounds), NETWORK, 1, NETWORK, encoders.blank(spec, "none"), jr.key(0))
 
 
 def tree(n: int) -> dict:
@@ -110,3 +112,29 @@ def test_observations_of_another_structure_are_refused(obs):
 def test_a_dictionary_is_refused_where_an_array_is_expected():
     with pytest.raises(InputError, match=r"Observations have shape \{'a': \(4,\)\}; expected \(4,\)"):
         Policy(discrete())({"a": np.zeros(4)})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("low", "high"), [(-1.2, 0.7), (-0.1, 0.3), (1 / 3, 2 / 3), (-1e6, 1e-3), (0.5, 0.5)])
+def test_no_action_is_one_rounding_outside_of_its_bounds(low, high, dtype):
+    space = gym.spaces.Box(np.array([low, -1.0], dtype), np.array([high, 1.0], dtype), dtype=dtype)
+    bounds = Bounds(tuple(space.low.tolist()), tuple(space.high.tolist()))
+    model = continuous(ArraySpec((2,)), bounds)
+    observations = np.float32([[1e4, 0.0], [-1e4, 0.0], [0.0, 1e4], [0.0, -1e4], [0.1, 0.1]])
+    for action in (*Policy(model)(observations), *Policy(model)(observations, deterministic=False)):
+        assert action.dtype == np.float32
+        assert space.contains(action.astype(dtype)), (action, space)
+
+
+def test_whole_actions_are_rounded():
+    bounds = Bounds((-3.0, 0.0), (5.0, 2.0), whole=True)
+    actions = Policy(continuous(ArraySpec((2,)), bounds))(np.eye(2), deterministic=False)
+    assert (actions == np.rint(actions)).all()
+    assert bounds.clip(np.float32([[1.6, -0.4], [-9.0, 9.0]])).tolist() == [[2.0, 0.0], [-3.0, 2.0]]
+
+
+def test_a_fixed_coordinate_has_a_scale():
+    scale = ActionScale(Bounds((-1.0, 2.0), (3.0, 2.0)))
+    unit = scale.to_unit(jnp.float32([[3.0, 2.0], [1.0, 2.0]]))
+    assert unit.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert scale.to_env(jnp.float32([[1.0, 0.7]])).tolist() == [[3.0, 2.0]]
