@@ -230,7 +230,7 @@ def _digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
     kinds = sorted((name, str(array.dtype), array.shape) for name, array in arrays.items())
     digest = hashlib.sha256(json.dumps([about, kinds], sort_keys=True).encode())
     for name, *_ in kinds:
-        digest.update(memoryview(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8)))
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
