@@ -160,7 +160,7 @@ def test_collect_writes_demonstrations(trained, tmp_path, sentence):
 def test_several_seeds_get_a_folder_each(cartpole_file, tmp_path):
     out = tmp_path / "runs"
     iqlearn("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, "--seed", 4, "--out", out, *SHORT)
-    assert {path.name for path in out.iterdir()} == {"seed-4", "seed-5"}
+    assert {path.name for path in out.iterdir()} == {"seed-4", "seed-5", "manifest.json", ".lock"}
     configs = [files.read_json(out / f"seed-{seed}" / "config.json") for seed in (4, 5)]
     assert [config["schedule"]["seed"] for config in configs] == [4, 5]
     assert configs[0]["origin"]["sha256"] != configs[1]["origin"]["sha256"]

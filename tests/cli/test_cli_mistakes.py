@@ -216,7 +216,7 @@ def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
 
 
 def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, sentence):
-    (tmp_path / "reward.json.partial").mkdir()
+    (tmp_path / "reward.json").mkdir()
     text = sentence("reward", cartpole_run, "--rollouts", "random", "--episodes", 1, "--out", tmp_path)
     assert "reward.json cannot be written (Is a directory)" in text
 

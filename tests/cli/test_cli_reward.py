@@ -15,6 +15,7 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 from iqlearn import DistilledReward, RecoveredReward, Run, api, cli, files
+from iqlearn.runs import manifest
 from iqlearn.training.learner import Learner
 from iqlearn.types import Transitions
 
@@ -96,7 +97,7 @@ def test_a_refit_refuses_other_demonstrations_than_the_runs_own(trained, tmp_pat
     shutil.copytree(trained, tmp_path / "run")
     config = files.read_json(tmp_path / "run" / "config.json")
     config["origin"]["sha256"] = "0" * 64
-    files.write_json(tmp_path / "run" / "config.json", config)
+    manifest.update(tmp_path / "run", {"config.json": files.json_bytes(config)})
     words = ("--rollouts", "random", "--episodes", "1", "--refit", "state")
     assert "is not what" in sentence("reward", tmp_path / "run", *words)
 

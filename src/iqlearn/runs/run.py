@@ -235,6 +235,7 @@ class Run:
         folder = Path(folder)
         if not run_folder.begun(folder) and (inside := run_folder.seeds_in(folder)):
             raise InputError(f"{folder} holds the runs of {len(inside)} seeds; expected one, such as {inside[0]}.")
+        run_folder.runs_in(folder)  # raises where there is none
         run = cls.begun(folder, trust)
         result = read_json(folder / run_folder.RESULT, content_of(folder, run_folder.RESULT))
         rows = read_rows(folder / run_folder.METRICS, content_of(folder, run_folder.METRICS))
