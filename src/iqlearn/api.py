@@ -179,7 +179,7 @@ def prepare(
         for i, (learner, found) in enumerate(zip(learners, checkpoints, strict=True)):
             if found is None:
                 name = f"{learner.algorithm.name} · seed {learner.run.schedule.seed}"
-                learner.prepare(lambda text, name=name: tell(f"{name}: {text}"))
+                learner.prepare(lambda text, share, name=name: tell(f"{name}: {text}", share))
                 learner.connect()
                 model = learner.algorithm.policy(learner.state)
                 learner.run = replace(learner.run, model=model, state=learner.state, result={"status": "running"})

@@ -168,8 +168,8 @@ class Now(NamedTuple):
     """Environment steps before the first update that extensions asked for."""
     prepare: Callable[[TrainState, Demonstrations], TrainState] = lambda state, demos: state
     """Prepares the other extensions again, for demonstrations that changed."""
-    tell: Callable[[str], object] = lambda text: None
-    """Says what takes long."""
+    tell: Callable[[str, float], object] = lambda text, share: None
+    """Says what takes long, and what share of it is done."""
 
 
 @dataclass(frozen=True)

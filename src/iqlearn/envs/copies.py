@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 from gymnasium.vector.utils import CloudpickleWrapper
 
+from iqlearn import interrupts
 from iqlearn.envs.spaces import checked, number
 from iqlearn.envs.worker import GRACE, Copy, serve
 from iqlearn.errors import EnvironmentFault
@@ -68,7 +69,8 @@ class Remote:
         context = multiprocessing.get_context("spawn")  # a fork of a process that computes on several threads may hang
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, CloudpickleWrapper(make)), daemon=True)
-        self._process.start()
+        with interrupts.deaf():
+            self._process.start()
         theirs.close()
         self._spec, self._timeout, self._call = spec, timeout, ""
         self._kill = Finalize(self, self._process.kill, exitpriority=10)  # also where nobody closes it

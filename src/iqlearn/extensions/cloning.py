@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -38,7 +39,8 @@ class Cloning(Extension):
     """
 
     updates: int = 20_000
-    """Updates of behavioural cloning before the first update of the method; 0 begins with random weights."""
+    """Updates of behavioural cloning at most, before the first update of the method. They end early when the error on
+    held-out rows stops to fall. 0 begins with random weights."""
     reach: float = 0.5
     """Distance from the expert's states, in standard deviations of each coordinate, up to which the Gaussian process
     gives further examples; 0 clones the expert's own transitions only."""
@@ -88,7 +90,8 @@ class Cloning(Extension):
         """Clone the demonstrations, unless their actions are unknown."""
         if self.updates == 0 or not now.labelled:
             return now.state
-        now.tell(f"cloning the expert first, {self.updates:,} updates (cloning.updates) …")
+        told = f"cloning the expert, at most {self.updates:,} updates (cloning.updates)"
+        now.tell(told, 0.0)
         expert, model = now.demos.expert(), now.state.model
         obs, action = expert.obs, np.asarray(expert.action)
         noise_key, fit_key = jr.split(now.key)
@@ -97,7 +100,7 @@ class Cloning(Extension):
             unit = model.actions.to_unit(jnp.asarray(action))
             process = expert_process(np.asarray(model.encoder(obs)), np.asarray(unit))
             obs, action = self.with_neighbours(model, obs, action, process, rng)
-        actor, _ = clone(model, obs, action, fit_key, self.updates)
+        actor, _ = clone(model, obs, action, fit_key, self.updates, partial(now.tell, told))
         state = with_actor(now.state, actor)
         return replace(state, aux=state.aux | {self.name: {"clone": actor} if self.regularisation > 0.0 else {}})
 

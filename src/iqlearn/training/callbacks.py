@@ -218,13 +218,32 @@ class WandB(Callback):
 
 
 @contextmanager
-def working(what: str, quiet: bool = False) -> Iterator[Callable[[str], object]]:
-    """Shows `what` while something runs: beside a spinner on a terminal, else as a line. Gives a function that shows
-    something else."""
+def working(what: str, quiet: bool = False) -> Iterator[Callable[..., object]]:
+    """Shows `what` while something runs: a bar with the time left on a terminal, else lines on the error stream.
+
+    Gives a function `tell(text, share=None)` that shows something else, and what share of it is done.
+    """
     if quiet:
-        yield lambda text: None
-    elif sys.stderr.isatty():
-        with Console(stderr=True).status(what) as status:
-            yield status.update
-    else:
-        yield partial(print, file=sys.stderr, flush=True)
+        yield lambda text, share=None: None
+        return
+    if not sys.stderr.isatty():
+        told: set[str] = set()
+
+        def line(text: str, share: float | None = None) -> None:
+            for words in (text, *([f"{text}: done"] if share == 1.0 else [])):
+                if words not in told:
+                    print(words, file=sys.stderr, flush=True)
+                told.add(words)
+
+        yield line
+        return
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=12), TimeRemainingColumn(compact=True)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(text: str, share: float | None = None) -> None:
+            if text != bar.tasks[0].description:
+                bar.reset(task, total=None if share is None else 1.0, description=text)
+            bar.update(task, completed=share or 0.0)
+
+        yield show

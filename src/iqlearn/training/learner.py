@@ -30,7 +30,7 @@ from iqlearn.types import Obs, PRNGKey, RewardFunction, Transitions, rows
 
 RANDOM_OBSERVATIONS = 2_000
 """Observations of a random policy that scale an expert's networks."""
-Tell = Callable[[str], object]
+Tell = Callable[[str, float], object]
 
 
 class Learner:
@@ -99,7 +99,7 @@ class Learner:
         capacity = min(interaction.replay, self.run.schedule.steps + interaction.steps_per_round)
         return empty_replay(self.task, capacity, interaction.num_envs / interaction.steps_per_round)
 
-    def now(self, extension: int, stream: PRNGKey, labelled: bool = True, tell: Tell = lambda text: None) -> Now:
+    def now(self, extension: int, stream: PRNGKey, labelled: bool = True, tell: Tell = lambda text, share: None) -> Now:
         """Where this run stands, for one of its extensions."""
         key = jr.fold_in(jr.fold_in(stream, extension), self.done)
 
