@@ -37,7 +37,7 @@ CARTPOLE, PENDULUM = Environment.of("CartPole-v1"), Environment.of("Pendulum-v1"
 def test_seeds_give_a_run_each_that_equals_the_run_alone(cartpole, tmp_path):
     runs = iq.learn(DISCRETE, cartpole, seeds=[3, 1], out=tmp_path / "runs", **SHORT, **TINY)
     assert [run.schedule.seed for run in runs] == [3, 1]
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-1", "seed-3"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".lock", "manifest.json", "seed-1", "seed-3"]
     alone = iq.learn(DISCRETE, cartpole, seed=3, **SHORT, **TINY)
     np.testing.assert_array_equal(alone.policy(cartpole.obs), runs[0].policy(cartpole.obs))
     np.testing.assert_allclose(alone.reward(cartpole), runs[0].reward(cartpole), rtol=1e-5)

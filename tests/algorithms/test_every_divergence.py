@@ -34,7 +34,7 @@ def rows(task: TaskSpec, seed: int) -> Transitions:
     if task.discrete:
         action = jnp.asarray(rng.integers(0, task.choices, 8), jnp.int32)
     else:
-        action = jnp.asarray(rng.uniform(*task.bounds, (8, 2)), jnp.float32)
+        action = jnp.asarray(rng.uniform(*task.bounds[:2], (8, 2)), jnp.float32)
     return Transitions(obs, action, next_obs, jnp.arange(8) == 3)
 
 

@@ -109,7 +109,7 @@ def batch(settings: Any) -> tuple[TaskSpec, Batch]:
 
     def rows() -> Transitions:
         obs, next_obs = (jnp.asarray(rng.normal(1.0, 2.0, (N, 3)), jnp.float32) for _ in range(2))
-        action = rng.integers(0, 3, N) if discrete else rng.uniform(*task.bounds, (N, 2)).astype(np.float32)
+        action = rng.integers(0, 3, N) if discrete else rng.uniform(*task.bounds[:2], (N, 2)).astype(np.float32)
         return Transitions(obs, jnp.asarray(action), next_obs, jnp.arange(N) % 4 == 0)
 
     return task, Batch(rows(), rows(), rows().obs)

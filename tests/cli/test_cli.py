@@ -25,7 +25,7 @@ FILES = {
     "metrics.csv",
     "result.json",
     "model.safetensors",
-    "best.safetensors",
+    "last.safetensors",
     "checkpoint.safetensors",
     "checkpoint.previous.safetensors",
     "curves.png",
@@ -263,12 +263,12 @@ def test_process_asked_to_terminate_keeps_the_run(cartpole_file, tmp_path):
         out,
         *SHORT[4:],
         "--steps",
-        200_000,
+        2_000_000,
         "--evaluations",
-        1_000,
+        10_000,
     )
     with subprocess.Popen([sys.executable, "-m", "iqlearn", *map(str, arguments)], stdout=subprocess.PIPE) as running:
-        while not (out / "best.safetensors").is_file():  # written at the first evaluation
+        while not (out / "last.safetensors").is_file():  # written at the first evaluation
             assert running.poll() is None
             time.sleep(0.1)
         running.terminate()

@@ -61,8 +61,8 @@ def test_with_an_environment_continuous_actions_are_learnt_online(trained):
     assert (result["status"], result["env_steps"]) == ("completed", 40)
     assert 0 < result["updates"] < 40
     with (trained / "metrics.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["20", "40"]
-    assert (trained / "best.safetensors").is_file()
+        assert [row["step"] for row in csv.DictReader(file)] == ["0", "20", "40"]
+    assert (trained / "last.safetensors").is_file()
 
 
 @pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--mode", "offline"), ()])
@@ -157,7 +157,7 @@ def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last
     shutil.copytree(trained, folder)
     path = folder / "checkpoint.safetensors"
     kept = files.read_arrays(path)
-    for row, distance in zip(kept.about["rows"], (0.1, last), strict=True):
+    for row, distance in zip(kept.about["rows"], (0.2, 0.1, last), strict=True):
         row["occupancy_distance"] = distance
     kept.about["result"]["best_step"] = 20
     manifest.update(folder, {path.name: files.arrays_bytes(kept.arrays, kept.about)})

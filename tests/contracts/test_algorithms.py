@@ -60,7 +60,7 @@ def transitions(task: TaskSpec, seed: int) -> Transitions:
     if task.discrete:
         action = jnp.asarray(rng.integers(0, task.choices, N), jnp.int32)
     else:
-        action = jnp.asarray(rng.uniform(*task.bounds, (N, 2)), jnp.float32)
+        action = jnp.asarray(rng.uniform(*task.bounds[:2], (N, 2)), jnp.float32)
     return Transitions(observations(task.obs, seed), action, observations(task.obs, seed + 50), jnp.arange(N) == 3)
 
 

@@ -77,7 +77,7 @@ def test_the_leave_one_out_error_does_not_depend_on_the_scale_of_the_actions(sca
 def test_bounds_are_narrowed_to_a_small_range_of_actions_only():
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0, -5.0), (1.0, 10.0, 5.0)))
     actions = np.array([[-1.0, 4.0, 2.0], [0.9, 4.4, 2.0]])
-    (low, high) = task.narrowed(actions).bounds
+    low, high, _ = task.narrowed(actions).bounds
     assert (low, high) == (pytest.approx((-1.0, 3.8, -5.0)), pytest.approx((1.0, 4.6, 5.0)))
     assert task.narrowed(None) == task
     assert TaskSpec(task.obs, 4).narrowed(np.array([1, 2])).choices == 4

@@ -145,7 +145,8 @@ STANDS = {"done": 0, "steps": 1, "rate": 0.0, "checkpoints": list}
 def training_of(*distances: list[float | None]) -> SimpleNamespace:
     """A stand-in for a trainer whose runs have these occupancy distances."""
     rows = [[{"step": i, "occupancy_distance": d} for i, d in enumerate(each)] for each in distances]
-    return SimpleNamespace(runs=[SimpleNamespace(rows=each) for each in rows], **STANDS)
+    runs = [SimpleNamespace(rows=each, distances=[row["occupancy_distance"] for row in each]) for each in rows]
+    return SimpleNamespace(runs=runs, **STANDS)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,6 @@ def training_of(*distances: list[float | None]) -> SimpleNamespace:
         ([[1.0, 2.0, 0.5]], 2, False),
         ([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], 2, False),
         ([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 2, True),
-        ([[None, None, None, None]], 1, False),
         ([[]], 1, False),
     ],
 )

@@ -45,6 +45,8 @@ SHORT = {
     "Algorithm": ("learning_rate", "batch_size"),
 }
 """The settings in the short help, by the class that declares them."""
+RARE = ("--trust", "--max-demos-gib", "--actions")
+"""Flags of commands that train that the short help leaves out."""
 NOT_FLAGS = ("steps", "extensions", "reason")
 """Settings that the flags of commands set."""
 
@@ -96,7 +98,8 @@ def run(words: list[str]) -> int | None:
 
 def run_command(verb: str, words: list[str]) -> int | None:
     """Run a command, or print its help. Where it trains, every setting of the algorithm at hand is a flag."""
-    parser, command, asked = Parser(verb), COMMANDS[verb], HELP & set(words)
+    command, asked = COMMANDS[verb], HELP & set(words)
+    parser = Parser(verb, verb in BEGINNINGS and "--help-all" not in words)
     if verb not in BEGINNINGS:
         if asked:
             return parser.print_help()
@@ -131,7 +134,7 @@ def require_device() -> None:
 class Parser(argparse.ArgumentParser):
     """Reads the flags of a command. A setting that is not given has no value. An error is an `InputError`."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, short: bool) -> None:
         about, rows = [], []
         for line in inspect.cleandoc(str(COMMANDS[verb].__doc__)).splitlines():
             if row := ROW.fullmatch(line):
@@ -151,7 +154,8 @@ class Parser(argparse.ArgumentParser):
         )
         self.groups = {"flags": self.add_argument_group("flags")}
         for name, word, default, text in rows:
-            self.add_own(name, word, default, text.replace("{families}", ", ".join(families())))
+            text = text.replace("{families}", ", ".join(families()))
+            self.add_own(name, word, default, argparse.SUPPRESS if short and name in RARE else text)
         self.groups["flags"].add_argument("-h", "--help", action="store_true", help="Show this help.")
         if verb in BEGINNINGS:
             self.groups["flags"].add_argument("--help-all", action="store_true", help="Show every flag, by group.")

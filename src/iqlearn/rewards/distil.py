@@ -66,6 +66,8 @@ class DistilledReward:
             InputError: the file is missing, damaged, or something else.
         """
         path = Path(path)
+        if not path.is_file():
+            raise InputError(f"No file {path}; expected one written by iqlearn reward --distil or --refit.")
         try:
             found = files.read_arrays(path)
             spec, kind, ends = spec_from_dict(found.about["spec"]), found.about["kind"], Ends(**found.about["ends"])

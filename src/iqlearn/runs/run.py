@@ -254,7 +254,7 @@ class Run:
         return cls.of_config(read_json(path, content_of(folder, path.name)), path, trust)
 
     @classmethod
-    def of_config(cls, config: Any, path: Path, trust: bool) -> Run:
+    def of_config(cls, config: Any, path: Path, trust: bool = False) -> Run:
         """A run before training, from what `config` gave. `path` is the file that held it.
 
         Raises:

@@ -191,7 +191,7 @@ class Learner:
         drawn = self.stepper.random_actions()
         if self.task == self.run.task:
             return drawn
-        (low, high), (least, most) = (np.array(task.bounds) for task in (self.task, self.run.task))
+        (low, high), (least, most) = (np.array(task.bounds[:2]) for task in (self.task, self.run.task))
         return low + (high - low) * (drawn - least) / (most - least)
 
     def after_round(self, before: int) -> None:
