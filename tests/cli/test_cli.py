@@ -67,7 +67,8 @@ def test_train_writes_the_run_folder(trained, cartpole):
     assert config["settings"]["name"] == "iq"
     assert config["settings"]["batch_size"] == 8
     assert config["settings"]["network"]["hidden"] == [8]
-    assert config["schedule"] == {"steps": 6, "evaluations": 2, "eval_episodes": 2, "sampled": False, "seed": 0}
+    given = {"steps": 6, "evaluations": 2, "eval_episodes": 2, "sampled": False, "seed": 0}
+    assert config["schedule"] == {**given, "eval_envs": 20, "max_episode_steps": None}
     part = cartpole.take(3, seed=0).subsample(2, seed=0)
     assert config["origin"]["sha256"] == part.sha256()
     assert (config["origin"]["transitions"], config["origin"]["episodes"]) == (len(part), 3)

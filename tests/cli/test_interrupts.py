@@ -148,10 +148,11 @@ class Hanging(CartPoleEnv):
 
     def __init__(self, freed):
         super().__init__()
-        self.freed = freed
+        self.freed, self.steps = freed, 0
 
     def step(self, action):
-        if not self.freed.is_set():
+        self.steps += 1
+        if self.steps > 5 and not self.freed.is_set():  # not in the first look
             os.kill(os.getpid(), signal.SIGINT)
             self.freed.wait(600)
         return super().step(action)
