@@ -3,7 +3,7 @@
     python benchmarks/action_error.py --demos DIR                # the tuning seeds
     python benchmarks/action_error.py --demos DIR --seeds 0 1 2
 
-A Gaussian process predicts each of the expert's actions from the others. The error is in [-1, 1], beyond the noise.
+A Gaussian process predicts each of the expert's actions from the others. The error is a share of the actions' standard deviation, beyond the noise.
 """
 
 from pathlib import Path
