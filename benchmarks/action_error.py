@@ -3,7 +3,8 @@
     python benchmarks/action_error.py --demos DIR                # the tuning seeds
     python benchmarks/action_error.py --demos DIR --seeds 0 1 2
 
-A Gaussian process predicts each of the expert's actions from the others. The error is a share of the actions' standard deviation, beyond the noise.
+A Gaussian process predicts each of the expert's actions from the others. The error, beyond the noise, is a share of the
+actions' standard deviation.
 """
 
 from pathlib import Path

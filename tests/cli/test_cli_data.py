@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn import cli
-from iqlearn.files import read_json
+from iqlearn import cli, files
+from iqlearn.runs import manifest
 
 SHORT = ("--steps", "6", "--evaluations", "2", "--network.hidden", "8", "--batch-size", "8", "--preset", "paper")
 
@@ -29,6 +29,14 @@ def seeds(plain_file, tmp_path_factory):
     flags = ("--trajectories", "2", "--actions", "3", "--seeds", "2", *SHORT)
     cli.main(["train", "--demos", str(plain_file), "--out", str(folder), *flags])
     return folder
+
+
+def edit(folder, part, **changes):
+    """Change settings of a run, in every file that holds them."""
+    kept = files.read_arrays(folder / manifest.CHECKPOINT)
+    kept.about["config"][part] |= changes
+    contents = {manifest.CHECKPOINT: files.arrays_bytes(kept.arrays, kept.about)}
+    manifest.update(folder, contents | {manifest.CONFIG: files.json_bytes(kept.about["config"])})
 
 
 def test_the_number_of_choices_is_stated(seeds, plain_file, tmp_path, sentence):
@@ -57,9 +65,7 @@ def test_policies_are_evaluated_on_episodes_that_are_held_out(seeds, plain_file,
 def test_episodes_that_are_not_held_out_are_told(seeds, plain_file, tmp_path, capsys):
     iq.Demos.load(plain_file).take(2, 0).save(tmp_path / "same.npz")
     shutil.copytree(seeds / "seed-0", tmp_path / "run")
-    config = read_json(tmp_path / "run" / "config.json")
-    config["origin"]["selection"] = []
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    edit(tmp_path / "run", "origin", selection=[])
     capsys.readouterr()
     cli.main(
         ["evaluate", str(tmp_path / "run"), "--demos", str(tmp_path / "same.npz"), "--trajectories", "1", "--json"]
@@ -98,10 +104,8 @@ def test_a_moved_file_is_named_on_resume(seeds, plain_file, tmp_path, sentence):
     """The same data go on, and the folder knows the new place; others are refused."""
     shutil.copytree(seeds, tmp_path / "runs")
     for i in (0, 1):
-        config = read_json(tmp_path / "runs" / f"seed-{i}" / "config.json")
-        config["origin"]["path"] = str(tmp_path / "gone.npz")
-        config["schedule"]["steps"] = 12
-        (tmp_path / "runs" / f"seed-{i}" / "config.json").write_text(json.dumps(config))
+        edit(tmp_path / "runs" / f"seed-{i}", "origin", path=str(tmp_path / "gone.npz"))
+        edit(tmp_path / "runs" / f"seed-{i}", "schedule", steps=12)
     assert "If that was moved, name it with --demos" in sentence("resume", tmp_path / "runs")
     iq.Demos.builtin("CartPole-v1").save(tmp_path / "other.npz")
     assert "is not what" in sentence("resume", tmp_path / "runs", "--demos", tmp_path / "other.npz")

@@ -51,6 +51,6 @@ def test_no_path_of_loading_unpickles_or_compiles_what_a_file_holds(cartpole_arr
     distil.DistilledReward(net, demos.task_spec(), Ends(0.9, absorb=False)).save(tmp_path / "reward.safetensors")
     watched.clear()  # of what type checking compiled
     distil.DistilledReward.load(tmp_path / "reward.safetensors")
-    assert iq.Run.load(tmp_path / "run", best=True).settings.reason == CANARY
+    assert iq.Run.load(tmp_path / "run", last=True).settings.reason == CANARY
     assert iq.resume(tmp_path / "run", quiet=True).result["status"] == "completed"
     assert watched == []

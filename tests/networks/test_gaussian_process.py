@@ -122,6 +122,6 @@ def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
         fitted(many, smooth(many)).leave_one_out_error(),
         fitted(many, smooth(many) + noise).leave_one_out_error(),
     )
-    assert known < 0.03
-    assert noisy < 0.06
-    assert fitted(few, smooth(few)).leave_one_out_error() > 0.1
+    assert known < 0.07
+    assert noisy < 0.14
+    assert fitted(few, smooth(few)).leave_one_out_error() > 0.23

@@ -20,7 +20,7 @@ def learner(pendulum):
     environment = Environment.of("Pendulum-v1")
     interaction = iq.Interaction(num_envs=2, random_steps=10, round_steps=10)
     origin = Origin(environment, pendulum.source)
-    run = Run(SETTINGS, Schedule(100, seed=1), origin, environment.task, None, interaction)
+    run = Run(SETTINGS, Schedule(100, seed=1), origin, environment.task, interaction)
     learner = Learner(run, pendulum)
     learner.connect()
     learner.begin_episodes()

@@ -35,7 +35,7 @@ def locked(*folders: Path) -> Iterator[None]:
         for folder in dict.fromkeys(folders):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context((folder / LOCK).open("a+"))
+                file = held.enter_context((folder / LOCK).open("a+", encoding="utf-8"))
                 _lock(file, folder)
                 for left in folder.glob(f"*{PARTIAL}"):
                     left.unlink(missing_ok=True)
