@@ -237,8 +237,8 @@ def train_expert(
         env, env_kwargs: the environment, as in `learn`.
         settings: `iq.SoftQLearning()` or `iq.SAC()`; by default the one for the actions of the environment.
         reward: a run folder, or a file of a distilled reward, to learn from instead of the environment's reward.
-        steps, evaluations, eval_episodes, sampled, eval_envs, max_episode_steps, seed, interaction, callbacks, out,
-            overwrite, quiet: as in `learn`.
+        steps, evaluations, eval_episodes, sampled, eval_envs, max_episode_steps, seed: as in `learn`.
+        interaction, callbacks, out, overwrite, quiet: as in `learn`.
 
     Raises:
         InputError: settings, environment and reward do not go together, or `out` is taken.
