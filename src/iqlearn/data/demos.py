@@ -60,7 +60,7 @@ class Demos:
     path: str | None = None
     """Absolute path of the file they were loaded from."""
     selection: tuple[tuple[Any, ...], ...] = ()
-    """What was done since: ("take", n, seed), ("subsample", every, offset, seed) and ("leave_out", number, number, ...)."""
+    """What was done since: ("take", n, seed), ("subsample", every, offset, seed), ("leave_out", number, ...)."""
     choices: int | None = None
     """Number of discrete actions, where it is stated (`with_choices`)."""
     blurred: tuple[str, ...] = ()
