@@ -194,14 +194,21 @@ def test_an_unknown_environment_is_one_sentence():
         sentence(caught)
 
 
-@pytest.mark.parametrize("message", ["pip install mujoco", "box2D is missing"])
-def test_a_missing_package_names_the_extra(message):
+@pytest.mark.parametrize(
+    ("extra", "error"),
+    [
+        ("mujoco", gym.error.DependencyNotInstalled("pip install mujoco")),
+        ("box2d", gym.error.DependencyNotInstalled("box2D is missing")),
+        ("dmc", ModuleNotFoundError("No module named 'dm_control'")),
+    ],
+)
+def test_a_missing_package_names_the_extra(extra, error):
     def needs_more():
-        raise gym.error.DependencyNotInstalled(message)
+        raise error
 
     gym.register("IqlearnNeedy-v0", entry_point=needs_more)
     try:
-        with pytest.raises(InputError, match=r"pip install .*\[(mujoco|box2d)\]'\.$") as caught:
+        with pytest.raises(InputError, match=rf"pip install .*\[{extra}\]'\.$") as caught:
             Environment.of("IqlearnNeedy-v0").make()
         sentence(caught)
     finally:

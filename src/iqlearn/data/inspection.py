@@ -82,7 +82,8 @@ def check_bounds(act: Float[np.ndarray, "n act"], bounds: Bounds, source: str, e
         row, column = np.argwhere(outside)[0]
         raise InputError(
             f"{source}: field 'act' at index {row}, coordinate {column} is {act[row, column]:g}; "
-            f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did."
+            f"expected {low[column]:g} to {high[column]:g}, the bounds of {env}; clip it as the environment did, or "
+            "wrap the environment in gymnasium.wrappers.RescaleAction if the recording scaled its actions."
         )
 
 

@@ -21,8 +21,8 @@ from iqlearn.types import TaskSpec
 Env = gym.Env[Any, Any]
 EnvSource = str | EnvSpec | Callable[..., Env]
 """A Gymnasium id (also `MODULE:ID`), a specification, or a function that makes the environment."""
-EXTRAS = ("box2d", "mujoco")
-"""Extras of this package, each named as the message of a missing dependency names it."""
+EXTRAS = {"box2d": "box2d", "dm_control": "dmc", "mujoco": "mujoco"}
+"""What the message of a missing dependency names, and the extra of this package that has it."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,14 @@ class Environment:
             if isinstance(self.source, str):
                 modules.load(self.source)
             env: Any = build(self.source, self.kwargs, self.cap)
-        except gym.error.DependencyNotInstalled as error:
-            for extra in EXTRAS:
-                if extra in str(error).lower():
-                    raise missing(f"A package that environment {self.name!r} needs", extra) from error
-            told = f"Environment {self.name!r} needs a package that is not installed: {one_line(error)}."
-            raise InputError(told) from error
         except (gym.error.Error, ModuleNotFoundError) as error:
+            lacking = isinstance(error, gym.error.DependencyNotInstalled | ModuleNotFoundError)
+            for package, extra in EXTRAS.items():
+                if lacking and package in str(error).lower():
+                    raise missing(f"A package that environment {self.name!r} needs", extra) from error
+            if isinstance(error, gym.error.DependencyNotInstalled):
+                told = f"Environment {self.name!r} needs a package that is not installed: {one_line(error)}."
+                raise InputError(told) from error
             told = f"No environment {self.name!r}: {one_line(error)}"
             raise InputError(f"{told}; expected a Gymnasium id such as CartPole-v1, or MODULE:ID.") from error
         except InputError:
