@@ -62,13 +62,13 @@ def main(times: int = 25, configs: int = 3_000) -> None:
         iq.learn(settings, demos, out=whole, callbacks=[copy], quiet=True, **more)
         (older / folder.CURVES).write_bytes(b"older")
         files.flush = lambda path: None  # no power is cut here
-        expected = facts(whole) | {read.__name__: loaded(read(whole)) for read in (iq.Run.load, best)}
+        expected = facts(whole) | {read.__name__: loaded(read(whole)) for read in (iq.Run.load, last)}
         for path in sorted(whole.iterdir()):
             if path.name == folder.LOCK:
                 continue
             found: dict[str, Counter[str]] = {}
             for how, content in damages(path.read_bytes(), (older / path.name).read_bytes(), times, random):
-                for read in (iq.Run.load, best, resumed):
+                for read in (iq.Run.load, last, resumed):
                     shutil.rmtree(run, ignore_errors=True)
                     shutil.copytree(whole, run)
                     path_of_run = run / path.name
@@ -95,8 +95,8 @@ def damages(content: bytes, older: bytes, times: int, random: np.random.Generato
         yield f"cut to {length} bytes", content[:length]
 
 
-def best(run: Path) -> iq.Run:
-    return iq.Run.load(run, best=True)
+def last(run: Path) -> iq.Run:
+    return iq.Run.load(run, last=True)
 
 
 def resumed(run: Path) -> iq.Run:

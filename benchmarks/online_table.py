@@ -4,7 +4,7 @@
     python benchmarks/online_table.py --kind hard --setting default inverse recommended --beside
 
 Returns are normalised: expert 1, random policy 0. `kept` is the policy whose states came closest to the expert's
-(`iqlearn evaluate DIR --best`): chosen by `distance`, without any reward.
+(the one that the run returns): chosen by `distance`, without any reward.
 """
 
 from itertools import groupby
