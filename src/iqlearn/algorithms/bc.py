@@ -29,7 +29,7 @@ CLONING_BATCH = 128
 CLONING_DECAY = 1e-2
 """Minibatch and weight decay of `clone`."""
 HELD, MANY = 16, 16_384
-"""Of so many rows or more, `clone` holds out every 16th, to see when its error stops to fall."""
+"""Of so many rows or more, `clone` holds out every 16th, to see when its error stops falling."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def clone(
     """The model's actor after behavioural cloning of these rows, and the squared error of its last minibatch.
 
     The learning rate decays as 1/updates after a fifth of the updates, so that the fit becomes exact. With many rows it
-    ends early when the error on held-out rows stops to fall.
+    ends early when the error on held-out rows stops falling.
     """
     data = model.encoder(jax.tree.map(jnp.asarray, obs)), model.actions.to_unit(jnp.asarray(action))
     judge = None

@@ -40,7 +40,7 @@ class Cloning(Extension):
 
     updates: int = 20_000
     """Updates of behavioural cloning at most, before the first update of the method. They end early when the error on
-    held-out rows stops to fall. 0 begins with random weights."""
+    held-out rows stops falling. 0 begins with random weights."""
     reach: float = 0.5
     """Distance from the expert's states, in standard deviations of each coordinate, up to which the Gaussian process
     gives further examples; 0 clones the expert's own transitions only."""

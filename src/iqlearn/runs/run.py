@@ -89,6 +89,12 @@ class Run:
         Raises:
             InputError: the algorithm learns no reward.
         """
+        best = next((row for row in self.rows if row["step"] == self.result.get("best_step")), {})
+        if self.model is not self.last and best.get("updates", best.get("step")) == 0:
+            told = "The run returns the pretrained policy, so its reward is that of critics before their first update"
+            warnings.warn(
+                f"{told}; take the last ones with --last (in Python iq.Run.load(DIR, last=True)).", stacklevel=2
+            )
         implied = self.settings.reward(self.model)
         if implied is None:
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
@@ -241,7 +247,7 @@ class Run:
         rows = read_rows(folder / run_folder.METRICS, content_of(folder, run_folder.METRICS))
         name = run_folder.LAST if last else run_folder.MODEL
         model = read_arrays(folder / name, content_of(folder, name)).tree(run.blank, finite=True)
-        return replace(run, model=model, rows=rows, result=result)
+        return replace(run, model=model, last=model if last else None, rows=rows, result=result)
 
     @classmethod
     def begun(cls, folder: Path, trust: bool = False) -> Run:

@@ -254,7 +254,8 @@ class Trainer:
         each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
         for group in self.groups:
-            group.stack()  # the guard may have gone back
+            if any(learner.state is not run.state for learner, run in zip(self.learners, self.runs, strict=True)):
+                group.stack()  # the guard went back
 
     def _evaluated(self, run: Run, learner: Learner, states: ExpertStates | None, figures: Figures) -> Run:
         """The run with the row of this evaluation."""
