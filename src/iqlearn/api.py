@@ -378,7 +378,7 @@ def recommended(
     if "extensions" in known and "extensions" not in changes:
         online = mode == "online"
         for extension in EXTENSIONS.values():
-            part, reason = extension.suggest(visible(plain, demos), task.narrowed(demos.act), plain, online, total)
+            part, reason = extension.suggest(visible(plain, demos), task.spanned(demos.act), plain, online, total)
             found += [] if part is None else [part]
             reasons += [reason] if reason else []
     extensions = changes.get("extensions", tuple(found))

@@ -61,6 +61,8 @@ class TaskSpec:
     obs: ObsSpec
     actions: int | Bounds
     """Number of discrete actions, or the bounds of continuous ones."""
+    span: Bounds | None = None
+    """Range of continuous actions that networks see as [−1, 1]. None: the bounds."""
 
     def __hash__(self) -> int:
         return hash(json.dumps(spec_to_dict(self)))
@@ -94,11 +96,11 @@ class TaskSpec:
         """Shape of a single action."""
         return () if self.discrete else (len(self.bounds.low),)
 
-    def narrowed(self, actions: Any) -> TaskSpec:
-        """The task with narrower bounds where these actions use a small part of the bounds.
+    def spanned(self, actions: Any) -> TaskSpec:
+        """The task with the span of these actions. The bounds stay.
 
-        A coordinate whose range is below a tenth of its bounds gets that range, half as wide again on either side, for
-        its bounds. A coordinate that is constant keeps its bounds.
+        A coordinate whose range is below a tenth of its bounds spans that range, half as wide again on either side. A
+        coordinate with a wider range, or a constant one, spans its bounds.
 
         Args:
             actions: actions of the task, (n, act); none, or discrete ones, change nothing.
@@ -109,9 +111,9 @@ class TaskSpec:
         seen = np.array([actions.min(axis=0), actions.max(axis=0)])
         width = seen[1] - seen[0]
         small = (width > 0.0) & (width < SMALL * (bounds[1] - bounds[0]))
-        wider = np.clip(seen + 0.5 * width * np.array([[-1.0], [1.0]]), *bounds)
+        wider = seen + 0.5 * width * np.array([[-1.0], [1.0]])
         low, high = map(tuple, np.where(small, wider, bounds).tolist())
-        return replace(self, actions=self.bounds._replace(low=low, high=high))
+        return replace(self, span=Bounds(low, high))
 
 
 def in_words(obs: ObsSpec) -> str:
@@ -188,29 +190,34 @@ RewardFunction = Callable[[Transitions], Float[np.ndarray, " n"]]
 
 
 class ActionScale(eqx.Module):
-    """The affine map between an environment's continuous actions and [−1, 1]."""
+    """The affine map from an environment's continuous actions to the networks' units, where their span is [−1, 1]."""
 
     centre: Float[Array, " act"]
     half: Float[Array, " act"]
-    """Half the width; 0 of a coordinate that is fixed, whose value in [−1, 1] is 0."""
+    """Half the width of the span; 0 of a coordinate that is fixed, whose value in the networks' units is 0."""
     limits: Float[Array, "2 act"]
     """The bounds, neither of them rounded outwards."""
+    unit_limits: Float[Array, "2 act"]
+    """The bounds in the networks' units: −1 and 1 where the span is that of the bounds, else beyond."""
     whole: bool = eqx.field(static=True)
     """Whether actions are whole numbers."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.whole = bounds.whole
-        self.limits = jnp.asarray(bounds.inside())
-        low, high = jnp.asarray(bounds.low, jnp.float32), jnp.asarray(bounds.high, jnp.float32)
-        self.centre, self.half = (low + high) / 2, (high - low) / 2
+    def __init__(self, task: TaskSpec) -> None:
+        bounds, span = (np.array(part[:2], np.float64) for part in (task.bounds, task.span or task.bounds))
+        self.whole = task.bounds.whole
+        self.limits = jnp.asarray(task.bounds.inside())
+        centre, half = span.mean(axis=0), (span[1] - span[0]) / 2
+        beyond = (bounds - centre) / np.where(half > 0.0, half, 1.0)
+        beyond = np.where((bounds == span).all(axis=0), [[-1.0], [1.0]], beyond)
+        self.centre, self.half, self.unit_limits = (jnp.asarray(x, jnp.float32) for x in (centre, half, beyond))
 
     def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """Environment units → [−1, 1]. The scale itself has no gradient."""
+        """Environment units → the networks' units. The scale itself has no gradient."""
         half = jax.lax.stop_gradient(jnp.where(self.half > 0.0, self.half, 1.0))
         return (action - jax.lax.stop_gradient(self.centre)) / half
 
     def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """[−1, 1] → environment units."""
+        """The networks' units → environment units."""
         return jax.lax.stop_gradient(self.centre) + jax.lax.stop_gradient(self.half) * unit
 
     def executed(self, action: Float[np.ndarray, "n act"]) -> Float[np.ndarray, "n act"]:

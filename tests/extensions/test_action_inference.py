@@ -123,7 +123,7 @@ def test_fitting_the_inverse_model_moves_its_network_alone(pendulum):
     state = SETTINGS.init(task, encoder, jr.key(0))
     model = InverseModel(task, state.model, expert.obs, expert.next_obs, jr.key(1))
     known = model.features(expert.obs, expert.next_obs), model.actions.to_unit(expert.action)
-    net, error = fit(_loss, model.net, filled(known), jr.key(2), 3)
+    net, error = fit(_loss, model.net, (filled(known), model.actions.unit_limits), jr.key(2), 3)
     assert error > 0.0
     shown = jax.jit(lambda m: m(expert.obs, expert.next_obs))
     moved = eqx.tree_at(lambda m: m.net, model, net)

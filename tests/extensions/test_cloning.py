@@ -62,7 +62,7 @@ def made(demos: iq.Demos, state, reach: float = 0.3):
     """The states that are cloned, and their actions."""
     known = Demonstrations.of(demos).expert()
     unit = state.model.actions.to_unit(known.action)
-    process = expert_process(np.asarray(state.model.encoder(known.obs)), np.asarray(unit))
+    process = expert_process(state.model.encoder(known.obs), unit, state.model.actions.unit_limits)
     rows = known.obs, np.asarray(known.action)
     return Cloning(reach=reach).with_neighbours(state.model, *rows, process, np.random.default_rng(1))
 
@@ -163,7 +163,7 @@ def test_the_terms_of_the_actors_loss():
     parts = jnp.zeros((3, 4)), jnp.array([0.3, 0.0, 0.0, 0.0])
     clone = eqx.tree_at(lambda m: (m.layers[0].weight, m.layers[0].bias), constant, parts)
     mean = jnp.array([[0.5, 0.1], [0.1, 0.0]])
-    policy = ClippedGaussian(mean, jnp.zeros_like(mean))
+    policy = ClippedGaussian(mean, jnp.zeros_like(mean), jnp.array([[-1.0, -1.0], [1.0, 1.0]]))
     rows = Rows(policy, jnp.zeros((2, 3)), jnp.zeros((2, 2)), 1, jnp.array([1.0, 0.5]))
     loss, figures = Cloning(weight=10.0, regularisation=4.0).actor_loss({"clone": clone}, rows)
     expert, held = float(policy.distance(rows.unit)[0]), float(policy.distance(jnp.array([[0, 0], [0.3, 0.0]]))[1])
@@ -227,5 +227,5 @@ def test_it_is_recommended_wherever_actions_are_known_or_can_be_inferred(demos):
 
 def test_actions_are_scaled_before_they_are_compared():
     """A clone of an expert that acts at its bounds acts at its bounds."""
-    unit = ActionScale(TASK.bounds).to_unit(jnp.array([[2.0, 3.0], [-2.0, -1.0]]))
+    unit = ActionScale(TASK).to_unit(jnp.array([[2.0, 3.0], [-2.0, -1.0]]))
     np.testing.assert_allclose(unit, [[1.0, 1.0], [-1.0, -1.0]])

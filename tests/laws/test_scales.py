@@ -1,12 +1,14 @@
 """A policy does not depend on the units of observations and actions, nor on the width of the bounds."""
 
 import gymnasium as gym
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import iqlearn as iq
 from iqlearn.extensions.reward_regression import leave_one_out_error
-from iqlearn.types import ArraySpec, Bounds, TaskSpec
+from iqlearn.networks.distributions import KINDS, policy
+from iqlearn.types import ActionScale, ArraySpec, Bounds, TaskSpec
 
 
 class Linear(gym.Env):
@@ -67,22 +69,31 @@ def test_a_linear_expert_is_cloned_at_every_scale(scales):
 def test_the_leave_one_out_error_does_not_depend_on_the_scale_of_the_actions(scale):
     """An expert whose actions the others do not tell has a large error, however small its actions are."""
     known = recorded(scale, n=60)
-    task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, -1.0), (1.0, 1.0))).narrowed(known.act)
+    task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, -1.0), (1.0, 1.0))).spanned(known.act)
     rng = np.random.default_rng(0)
     shuffled = iq.Demos.from_arrays(known.arrays() | {"act": rng.permutation(known.act)})
     assert leave_one_out_error(known, task) < 0.05
     assert leave_one_out_error(shuffled, task) > 0.2
 
 
-def test_bounds_are_narrowed_to_a_small_range_of_actions_only():
+def test_networks_see_the_span_of_small_ranges_of_actions_only():
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0, -5.0), (1.0, 10.0, 5.0)))
     actions = np.array([[-1.0, 4.0, 2.0], [0.9, 4.4, 2.0]])
-    low, high, _ = task.narrowed(actions).bounds
+    low, high, _ = task.spanned(actions).span
     assert (low, high) == (pytest.approx((-1.0, 3.8, -5.0)), pytest.approx((1.0, 4.6, 5.0)))
-    assert task.narrowed(None) == task
-    assert TaskSpec(task.obs, 4).narrowed(np.array([1, 2])).choices == 4
+    assert task.spanned(actions).bounds == task.bounds
+    assert task.spanned(None) == task
+    assert TaskSpec(task.obs, 4).spanned(np.array([1, 2])).choices == 4
 
 
-def test_narrowed_bounds_stay_within_the_bounds():
-    task = TaskSpec(ArraySpec((3,)), Bounds((-1.0,), (1.0,)))
-    assert task.narrowed(np.array([[0.9], [1.0]])).bounds == Bounds((pytest.approx(0.85),), (1.0,))
+def test_actions_beyond_the_span_reach_to_the_bounds_and_no_further():
+    task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, -1.0), (1.0, 3.0))).spanned(np.array([[0.0, 0.0], [0.05, 2.0]]))
+    scale = ActionScale(task)
+    np.testing.assert_allclose(scale.to_unit(scale.limits), scale.unit_limits, rtol=1e-5)
+    assert scale.unit_limits[:, 0] == pytest.approx([-20.5, 19.5])
+    np.testing.assert_array_equal(scale.unit_limits[:, 1], [-1.0, 1.0])
+    for squash in KINDS:
+        mode = policy(jnp.array([[3.0, 0.2, 0.0, 0.0], [-1e6, -1e6, 0.0, 0.0]]), squash, scale.unit_limits).mode
+        acted = scale.to_env(mode)
+        assert acted[0, 0] > 0.09  # beyond the span
+        np.testing.assert_allclose(acted[1], [-1.0, -1.0], rtol=1e-5)

@@ -39,7 +39,7 @@ def call(m: ContinuousSoftQ, name: str, *arguments: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("bounds", [BOUNDS, Bounds((-1.0,), (1.0,)), Bounds((-1e-3, 5.0), (2e-3, 1e4))])
 def test_scaling_there_and_back_is_the_identity(bounds):
-    scale = ActionScale(bounds)
+    scale = ActionScale(TaskSpec(ArraySpec((1,)), bounds))
     rng = np.random.default_rng(1)
     actions = rng.uniform(bounds.low, bounds.high, (100, len(bounds.low))).astype(np.float32)
     unit = np.asarray(scale.to_unit(jnp.asarray(actions)))

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from iqlearn.networks import distributions
 from iqlearn.networks.distributions import EDGE, LOG_STD_MAX, LOG_STD_MIN, ClippedGaussian, TanhGaussian
 
+LIMITS = jnp.array([[-1.0], [1.0]])
 BOTH = pytest.mark.parametrize("kind", [ClippedGaussian, TanhGaussian])
 
 
@@ -27,7 +28,7 @@ def call(policy, name: str, *arguments: jax.Array):
 
 def log_prob_at(kind, unit: np.ndarray, mean: float, log_std: float) -> np.ndarray:
     rows = jnp.asarray(unit, jnp.float32)[:, None]
-    return np.asarray(call(kind(jnp.full_like(rows, mean), jnp.full_like(rows, log_std)), "log_prob", rows))
+    return np.asarray(call(kind(jnp.full_like(rows, mean), jnp.full_like(rows, log_std), LIMITS), "log_prob", rows))
 
 
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5), (-1.0, -2.0)])
@@ -65,7 +66,7 @@ def test_the_density_is_that_of_the_pushed_forward_normal(kind, before, mean, lo
 
 @BOTH
 def test_a_sample_tells_its_own_density(kind):
-    policy = kind(0.3 * jr.normal(jr.key(0), (500, 3)), jnp.full((500, 3), -1.5))
+    policy = kind(0.3 * jr.normal(jr.key(0), (500, 3)), jnp.full((500, 3), -1.5), jnp.tile(LIMITS, 3))
     unit, density = call(policy, "sample", jr.key(1))
     inside = np.abs(np.asarray(unit)).max(axis=1) < 0.99
     assert inside.mean() > 0.9
@@ -75,7 +76,7 @@ def test_a_sample_tells_its_own_density(kind):
 @BOTH
 def test_samples_are_the_image_of_a_normal(kind):
     rows, std = jnp.full((20_000, 1), 0.1), np.exp(-1.8)
-    unit = np.asarray(call(kind(rows, jnp.full_like(rows, -1.8)), "sample", jr.key(2))[0], np.float64)
+    unit = np.asarray(call(kind(rows, jnp.full_like(rows, -1.8), LIMITS), "sample", jr.key(2))[0], np.float64)
     before = np.arctanh(unit) if kind is TanhGaussian else unit
     assert before.mean() == pytest.approx(0.1, abs=0.01)
     assert before.std() == pytest.approx(std, abs=0.01)
@@ -84,9 +85,11 @@ def test_samples_are_the_image_of_a_normal(kind):
 @BOTH
 def test_dimensions_are_independent(kind):
     mean, log_std, unit = jnp.array([[0.3, -0.7]]), jnp.array([[-1.0, 0.5]]), jnp.array([[0.2, -1.0]])
-    one = [kind(mean[:, i : i + 1], log_std[:, i : i + 1]) for i in range(2)]
+    one = [kind(mean[:, i : i + 1], log_std[:, i : i + 1], LIMITS) for i in range(2)]
     each = [call(policy, "log_prob", unit[:, i : i + 1])[0] for i, policy in enumerate(one)]
-    assert float(call(kind(mean, log_std), "log_prob", unit)[0]) == pytest.approx(float(sum(each)), abs=1e-5)
+    assert float(call(kind(mean, log_std, jnp.tile(LIMITS, mean.shape[1])), "log_prob", unit)[0]) == pytest.approx(
+        float(sum(each)), abs=1e-5
+    )
 
 
 @BOTH
@@ -94,7 +97,7 @@ def test_dimensions_are_independent(kind):
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
 def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(kind, unit, mean):
     def value(mean, log_std, unit):
-        return kind(mean, log_std).log_prob(unit)[0]
+        return kind(mean, log_std, jnp.tile(LIMITS, mean.shape[1])).log_prob(unit)[0]
 
     compiled = jax.jit(jax.value_and_grad(value, argnums=(0, 1, 2)))
     for log_std in (LOG_STD_MIN, LOG_STD_MAX):
@@ -108,7 +111,7 @@ def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(kind, u
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
 def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradients(kind, mean):
     def density(mean, log_std):
-        unit, log_prob = kind(mean, log_std).sample(jr.key(3))
+        unit, log_prob = kind(mean, log_std, jnp.tile(LIMITS, mean.shape[1])).sample(jr.key(3))
         return log_prob.sum() + unit.sum(), unit
 
     gradients, unit = jax.jit(jax.grad(density, argnums=(0, 1), has_aux=True))(
@@ -121,10 +124,10 @@ def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradient
 @BOTH
 def test_recorded_actions_at_the_bound_pull_the_mean_outwards(kind):
     def log_prob(mean):
-        return kind(mean, column(-1.0)).log_prob(column(1.0))[0]
+        return kind(mean, column(-1.0), LIMITS).log_prob(column(1.0))[0]
 
     def distance(mean):
-        return kind(mean, column(-1.0)).distance(column(1.0))[0]
+        return kind(mean, column(-1.0), LIMITS).distance(column(1.0))[0]
 
     assert float(jax.grad(log_prob)(column(0.0))[0, 0]) > 0.0
     assert float(jax.grad(distance)(column(0.0))[0, 0]) < 0.0
@@ -133,12 +136,12 @@ def test_recorded_actions_at_the_bound_pull_the_mean_outwards(kind):
 @BOTH
 def test_the_distance_is_that_of_the_mode(kind):
     mean, unit = jnp.array([[0.4, -3.0, 3.0, 0.0]]), jnp.array([[0.1, -1.0, 1.0, 1.0]])
-    policy = kind(mean, jnp.zeros_like(mean))
+    policy = kind(mean, jnp.zeros_like(mean), jnp.tile(LIMITS, 4))
     assert float(policy.distance(unit)[0]) == pytest.approx(float(jnp.sum((policy.mode - unit) ** 2)), abs=1e-6)
 
 
 def test_a_clipped_mean_beyond_the_wrong_bound_is_still_pulled_back():
-    slope = jax.grad(lambda m: ClippedGaussian(m, column(-1.0)).distance(column(0.5))[0])
+    slope = jax.grad(lambda m: ClippedGaussian(m, column(-1.0), LIMITS).distance(column(0.5))[0])
     assert float(slope(column(2.0))[0, 0]) > 0.0
     assert float(slope(column(-2.0))[0, 0]) < 0.0
 
@@ -147,7 +150,7 @@ def test_beyond_a_bound_only_what_leads_back_inside_passes_the_clip():
     """Down the gradient of `slope·clip(u)`, u moves by −slope."""
 
     def passed(u: float, slope: float) -> float:
-        return float(jax.grad(lambda x: jnp.sum(slope * distributions.clip(x)))(column(u))[0, 0])
+        return float(jax.grad(lambda x: jnp.sum(slope * distributions.clip(x, *LIMITS)))(column(u))[0, 0])
 
     assert passed(2.0, 3.0) == 3.0
     assert passed(2.0, -3.0) == 0.0
@@ -165,9 +168,9 @@ def test_log_slope_is_exact():
 
 def test_outputs_become_the_mean_and_a_deviation_in_its_range():
     outputs = jnp.array([[3.0, -50.0, -1e9, 0.0], [0.0, 0.0, 1e9, 1.0]])
-    policy = distributions.policy(outputs, "clip")
+    policy = distributions.policy(outputs, "clip", jnp.tile(LIMITS, 2))
     np.testing.assert_array_equal(policy.mean, outputs[:, :2])
     assert float(policy.log_std.min()) == LOG_STD_MIN
     assert float(policy.log_std.max()) == LOG_STD_MAX
     assert float(policy.log_std[0, 1]) == pytest.approx((LOG_STD_MIN + LOG_STD_MAX) / 2)
-    assert isinstance(distributions.policy(outputs, "tanh"), TanhGaussian)
+    assert isinstance(distributions.policy(outputs, "tanh", jnp.tile(LIMITS, 2)), TanhGaussian)

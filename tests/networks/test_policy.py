@@ -130,11 +130,14 @@ def test_whole_actions_are_rounded():
     bounds = Bounds((-3.0, 0.0), (5.0, 2.0), whole=True)
     actions = Policy(continuous(ArraySpec((2,)), bounds))(np.eye(2), deterministic=False)
     assert (actions == np.rint(actions)).all()
-    assert ActionScale(bounds).executed(np.float32([[1.6, -0.4], [-9.0, 9.0]])).tolist() == [[2.0, 0.0], [-3.0, 2.0]]
+    assert ActionScale(TaskSpec(ArraySpec((2,)), bounds)).executed(np.float32([[1.6, -0.4], [-9.0, 9.0]])).tolist() == [
+        [2.0, 0.0],
+        [-3.0, 2.0],
+    ]
 
 
 def test_a_fixed_coordinate_has_a_scale():
-    scale = ActionScale(Bounds((-1.0, 2.0), (3.0, 2.0)))
+    scale = ActionScale(TaskSpec(ArraySpec((2,)), Bounds((-1.0, 2.0), (3.0, 2.0))))
     unit = scale.to_unit(jnp.float32([[3.0, 2.0], [1.0, 2.0]]))
     assert unit.tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert scale.to_env(jnp.float32([[1.0, 0.7]])).tolist() == [[3.0, 2.0]]

@@ -140,7 +140,7 @@ class Rows(NamedTuple):
     inputs: Float[Array, "n inputs"]
     """Encoded observations."""
     unit: Float[Array, "n act"]
-    """The recorded actions, in [−1, 1]."""
+    """The recorded actions, in the networks' units."""
     experts: int
     """Number of the expert's rows."""
     trust: Float[Array, " n"]

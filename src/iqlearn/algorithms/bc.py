@@ -17,7 +17,7 @@ from iqlearn.algorithms.common import begin, descend
 from iqlearn.errors import require_not_negative
 from iqlearn.networks import distributions
 from iqlearn.networks.descent import Report, fit, hyperbolic, rate_left
-from iqlearn.networks.distributions import Squash
+from iqlearn.networks.distributions import Limits, Squash
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.mlp import MLP, Network
 from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ, of_action
@@ -30,6 +30,9 @@ CLONING_DECAY = 1e-2
 """Minibatch and weight decay of `clone`."""
 HELD, MANY = 16, 16_384
 """Of so many rows or more, `clone` holds out every 16th, to see when its error stops falling."""
+
+Examples = tuple[Float[Array, "n inputs"], Float[Array, "n act"], Limits]
+"""Encoded observations, scaled actions, and the bounds of these."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class BCContinuous(Algorithm):
         return descend(self, state, lambda model: model.actor, lambda model: self.loss(model, batch), share)
 
     def loss(self, model: ContinuousSoftQ, batch: Batch) -> tuple[Scalar, Metrics]:
-        """E_{ρ_E}|a − mode of π(·|s)|², a in [−1, 1]"""
+        """E_{ρ_E}|a − mode of π(·|s)|² of scaled actions"""
         policy = model.policy(model.encoder(batch.expert.obs))
         error = jnp.mean(policy.distance(model.actions.to_unit(batch.expert.action)))
         return error, {"squared_error": error}
@@ -124,26 +127,26 @@ def clone(
     ends early when the error on held-out rows stops falling.
     """
     data = model.encoder(jax.tree.map(jnp.asarray, obs)), model.actions.to_unit(jnp.asarray(action))
-    judge = None
+    judge, limits = None, model.actions.unit_limits
     if len(data[0]) >= MANY:
         held = np.arange(len(data[0])) % HELD == 0
-        judge = partial(_error_of, model.squash, tuple(part[held] for part in data))
+        judge = partial(_error_of, model.squash, (*(part[held] for part in data), limits))
         data = tuple(part[~held] for part in data)
     loss = LOSSES[model.squash]
-    return fit(loss, model.actor, data, key, updates, hyperbolic, 1e-3, CLONING_DECAY, judge, report)
+    return fit(loss, model.actor, (*data, limits), key, updates, hyperbolic, 1e-3, CLONING_DECAY, judge, report)
 
 
-def _cloning_loss(squash: Squash, actor: MLP, data: tuple[Array, Array], key: PRNGKey) -> Scalar:
-    inputs, unit = data
+def _cloning_loss(squash: Squash, actor: MLP, data: Examples, key: PRNGKey) -> Scalar:
+    inputs, unit, limits = data
     row = jr.randint(key, (CLONING_BATCH,), 0, len(inputs))
-    return _error_of(squash, (inputs[row], unit[row]), actor)
+    return _error_of(squash, (inputs[row], unit[row], limits), actor)
 
 
 @partial(jax.jit, static_argnames="squash")
-def _error_of(squash: Squash, data: tuple[Array, Array], actor: MLP) -> Scalar:
+def _error_of(squash: Squash, data: Examples, actor: MLP) -> Scalar:
     """The mean squared error of an actor."""
-    inputs, unit = data
-    return jnp.mean(distributions.policy(actor(inputs), squash).distance(unit))
+    inputs, unit, limits = data
+    return jnp.mean(distributions.policy(actor(inputs), squash, limits).distance(unit))
 
 
 LOSSES = {squash: partial(_cloning_loss, squash) for squash in distributions.KINDS}

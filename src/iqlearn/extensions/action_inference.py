@@ -21,7 +21,7 @@ from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import InputError, require, require_not_negative, require_positive
 from iqlearn.evaluation.occupancy import ExpertStates, alone
 from iqlearn.networks.descent import fit, hyperbolic
-from iqlearn.networks.distributions import ClippedGaussian
+from iqlearn.networks.distributions import ClippedGaussian, Limits
 from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.networks.mlp import MLP, Network
 from iqlearn.networks.soft_q import ContinuousSoftQ, SoftQ
@@ -165,7 +165,8 @@ class ActionInference(Extension):
         known, met = now.demos.expert(), now.source.replay.newest(now.done)
         model = InverseModel(now.task, now.state.model, known.obs, known.next_obs, init_key)
         data = filled((model.features(met.obs, met.next_obs), model.actions.to_unit(met.action)), 2 * self.steps)
-        net, error = fit(_loss, model.net, data, fit_key, self.updates, hyperbolic, 1e-3, WEIGHT_DECAY)
+        limits = model.actions.unit_limits
+        net, error = fit(_loss, model.net, (data, limits), fit_key, self.updates, hyperbolic, 1e-3, WEIGHT_DECAY)
         expert = now.demos.transitions.rows  # with the padding of several seeds
         action = eqx.tree_at(lambda m: m.net, model, net)(expert.obs, expert.next_obs)
         demos = eqx.tree_at(lambda d: d.transitions.rows.action, now.demos, action)
@@ -201,11 +202,11 @@ class InverseModel(eqx.Module):
 
     def __call__(self, obs: Obs, next_obs: Obs) -> Float[Array, "n act"]:
         """The action of each row, in the environment's units."""
-        return self.actions.to_env(jnp.clip(self.net(self.features(obs, next_obs)), -1.0, 1.0))
+        return self.actions.to_env(jnp.clip(self.net(self.features(obs, next_obs)), *self.actions.unit_limits))
 
 
-def _loss(net: MLP, data: Buffer[Any], key: PRNGKey) -> Scalar:
-    """E|a − g(s, s')|², a in [−1, 1]. An error at a bound counts only until the output has reached it."""
-    features, unit = data.sample(key, BATCH)
+def _loss(net: MLP, data: tuple[Buffer[Any], Limits], key: PRNGKey) -> Scalar:
+    """E|a − g(s, s')|² of scaled actions. An error at a bound counts only until the output has reached it."""
+    (features, unit), limits = data[0].sample(key, BATCH), data[1]
     output = net(features)
-    return jnp.mean(ClippedGaussian(output, jnp.zeros_like(output)).distance(unit))
+    return jnp.mean(ClippedGaussian(output, jnp.zeros_like(output), limits).distance(unit))

@@ -98,7 +98,7 @@ class Cloning(Extension):
         if self.reach > 0.0 and len(action) <= ENOUGH:
             rng = np.random.default_rng(np.asarray(jr.key_data(noise_key)))
             unit = model.actions.to_unit(jnp.asarray(action))
-            process = expert_process(np.asarray(model.encoder(obs)), np.asarray(unit))
+            process = expert_process(model.encoder(obs), unit, model.actions.unit_limits)
             obs, action = self.with_neighbours(model, obs, action, process, rng)
         actor, _ = clone(model, obs, action, fit_key, self.updates, partial(now.tell, told))
         state = with_actor(now.state, actor)
@@ -139,7 +139,7 @@ class Cloning(Extension):
         distance = rows.policy.distance(rows.unit)
         loss, metrics = self.weight * jnp.mean(distance[:n]), {}
         if self.regularisation > 0.0 and len(rows.inputs) > n:
-            visited = jax.tree.map(lambda x: x[n:], rows.policy)
+            visited = rows.policy.after(n)
             mean, _ = jnp.split(stop(aux["clone"])(rows.inputs[n:]), 2, axis=-1)
             away = visited.distance(eqx.tree_at(lambda policy: policy.mean, visited, mean).mode)
             loss += self.regularisation * jnp.mean(rows.trust[n:] * away)

@@ -129,5 +129,5 @@ def leave_one_out_error(demos: Demos, task: TaskSpec) -> float | None:
         return None
     seen = jax.tree.map(lambda *parts: np.concatenate(parts), demos.obs, demos.next_obs)
     encoder = encoders.fit(task.obs, seen, "standard", SATURATION)
-    unit = ActionScale(task.bounds).to_unit(jnp.asarray(demos.actions, jnp.float32))
-    return expert_process(np.asarray(encoder(demos.obs)), np.asarray(unit)).leave_one_out_error()
+    scale, action = ActionScale(task), jnp.asarray(demos.actions, jnp.float32)
+    return expert_process(encoder(demos.obs), scale.to_unit(action), scale.unit_limits).leave_one_out_error()

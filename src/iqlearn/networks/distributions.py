@@ -1,36 +1,54 @@
-"""Distributions over continuous actions in [−1, 1], stable at the bounds."""
+"""Distributions over continuous actions, stable at the bounds."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from iqlearn.types import PRNGKey
 
+stop = jax.lax.stop_gradient
 Squash = Literal["clip", "tanh"]
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 """Range of the logarithm of the standard deviation of the normal that an action is made from."""
 EDGE = 1.0 - 1e-3
-"""Under tanh, recorded actions beyond ±EDGE count as ±EDGE: their pre-image would be infinite at the bound."""
-AT_BOUND = 1.0 - 1e-6
-"""Recorded actions of at least this size are at the bound, whatever rounding their scaling has left."""
+"""Under tanh, recorded actions beyond this share of the way to a bound count as there: their pre-image would be
+infinite at the bound."""
+ROUNDING = 1e-6
+"""Recorded actions so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
 LOG_2, LOG_2PI = 0.6931471805599453, 1.8378770664093453
 
 Rows = Float[Array, " n"]
 Unit = Float[Array, "n act"]
+Limits = Float[Array, "2 act"]
 
 
 class ActionDistribution(eqx.Module):
-    """π(·|s) of each row, made from a normal variable u ~ N(mean, std²) with independent dimensions."""
+    """π(·|s) of each row, made from a normal variable u ~ N(mean, std²) with independent dimensions.
+
+    Actions are in the networks' units: of order 1, within `limits`.
+    """
 
     mean: Unit
     log_std: Unit
+    limits: Limits
+    """Lower and upper bound of each dimension."""
+
+    @property
+    def low(self) -> Float[Array, " act"]:
+        """The lower bounds."""
+        return stop(self.limits[0])
+
+    @property
+    def high(self) -> Float[Array, " act"]:
+        """The upper bounds."""
+        return stop(self.limits[1])
 
     @property
     @abstractmethod
@@ -43,61 +61,89 @@ class ActionDistribution(eqx.Module):
 
     @abstractmethod
     def log_prob(self, unit: Unit) -> Rows:
-        """log π of given actions in [−1, 1], finite at the bounds."""
+        """log π of given actions, finite at the bounds."""
 
     @abstractmethod
     def distance(self, unit: Unit) -> Rows:
-        """|a − mode|² of given actions in [−1, 1], with a useful gradient wherever it is not 0."""
+        """|a − mode|² of given actions, with a useful gradient wherever it is not 0."""
 
     def sample(self, key: PRNGKey) -> tuple[Unit, Rows]:
         """An action a row, reparameterised, and log π of it."""
         return self.shifted(jr.normal(key, self.mean.shape))
 
+    def after(self, n: int) -> "ActionDistribution":
+        """The distributions without the first n rows."""
+        return type(self)(self.mean[n:], self.log_std[n:], self.limits)
+
 
 class ClippedGaussian(ActionDistribution):
-    """a = clip(u, −1, 1): a density inside, and at each bound the probability of all values beyond it.
+    """a = clip(u, low, high): a density inside, and at each bound the probability of all values beyond it.
 
     It matches an expert whose actions are often at the bounds exactly.
     """
 
     @property
     def mode(self) -> Unit:
-        return jnp.clip(self.mean, -1.0, 1.0)
+        return jnp.clip(self.mean, self.low, self.high)
+
+    def at_bounds(self, unit: Unit) -> tuple[Bool[Array, "n act"], Bool[Array, "n act"]]:
+        """Whether actions are at the lower and at the upper bound."""
+        slack = 0.5 * ROUNDING * (self.high - self.low)
+        return unit <= self.low + slack, unit >= self.high - slack
 
     def shifted(self, noise: Unit) -> tuple[Unit, Rows]:
-        unit = clip(self.mean + jnp.exp(self.log_std) * noise)
+        unit = clip(self.mean + jnp.exp(self.log_std) * noise, self.low, self.high)
         return unit, self.log_prob(unit)
 
     def log_prob(self, unit: Unit) -> Rows:
         inverse_std = jnp.exp(-self.log_std)
         noise = (unit - self.mean) * inverse_std
         density = -0.5 * (noise**2 + LOG_2PI) - self.log_std
-        beyond = norm.logcdf(jnp.where(unit > 0.0, self.mean - 1.0, -1.0 - self.mean) * inverse_std)
-        return jnp.sum(jnp.where(jnp.abs(unit) < AT_BOUND, density, beyond), axis=-1)
+        lowest, highest = self.at_bounds(unit)
+        beyond = norm.logcdf(jnp.where(highest, self.mean - self.high, self.low - self.mean) * inverse_std)
+        return jnp.sum(jnp.where(lowest | highest, beyond, density), axis=-1)
 
     def distance(self, unit: Unit) -> Rows:
         error = self.mean - unit
-        matched = (jnp.abs(unit) >= AT_BOUND) & (error * unit > 0.0)
+        lowest, highest = self.at_bounds(unit)
+        matched = (lowest & (error < 0.0)) | (highest & (error > 0.0))
         return jnp.sum(jnp.where(matched, 0.0, error) ** 2, axis=-1)
 
 
 class TanhGaussian(ActionDistribution):
-    """a = tanh u: a density on (−1, 1) (SAC, appendix C)."""
+    """a = tanh u, between bounds other than ±1 shifted and scaled: a density inside (SAC, appendix C)."""
+
+    @property
+    def middle(self) -> Float[Array, " act"]:
+        """The middle between the bounds."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def half(self) -> Float[Array, " act"]:
+        """Half the width between the bounds."""
+        return 0.5 * (self.high - self.low)
 
     @property
     def mode(self) -> Unit:
-        return jnp.tanh(self.mean)
+        return self._squashed(self._inner(self.mean))
 
     def shifted(self, noise: Unit) -> tuple[Unit, Rows]:
-        u = self.mean + jnp.exp(self.log_std) * noise
-        return jnp.tanh(u), self._density(noise, u)
+        u = self._inner(self.mean + jnp.exp(self.log_std) * noise)
+        return self._squashed(u), self._density(noise, u)
 
     def log_prob(self, unit: Unit) -> Rows:
-        u = jnp.arctanh(jnp.clip(unit, -EDGE, EDGE))
-        return self._density((u - self.mean) * jnp.exp(-self.log_std), u)
+        u = jnp.arctanh(jnp.clip(self._inner(unit), -EDGE, EDGE))
+        return self._density((self.middle + self.half * u - self.mean) * jnp.exp(-self.log_std), u)
 
     def distance(self, unit: Unit) -> Rows:
         return jnp.sum((self.mode - unit) ** 2, axis=-1)
+
+    def _inner(self, u: Unit) -> Unit:
+        """u where the bounds are ±1."""
+        return (u - self.middle) / self.half
+
+    def _squashed(self, u: Unit) -> Unit:
+        return self.middle + self.half * jnp.tanh(u)
 
     def _density(self, noise: Unit, u: Unit) -> Rows:
         return jnp.sum(-0.5 * (noise**2 + LOG_2PI) - self.log_std - log_slope(u), axis=-1)
@@ -106,29 +152,30 @@ class TanhGaussian(ActionDistribution):
 KINDS: dict[Squash, type[ActionDistribution]] = {"clip": ClippedGaussian, "tanh": TanhGaussian}
 
 
-def policy(outputs: Float[Array, "n twice"], squash: Squash) -> ActionDistribution:
+def policy(outputs: Float[Array, "n twice"], squash: Squash, limits: Limits) -> ActionDistribution:
     """The distribution of a network's outputs: the mean, and the log standard deviation squashed into its range."""
     mean, raw = jnp.split(outputs, 2, axis=-1)
-    return KINDS[squash](mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1.0))
+    return KINDS[squash](mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1.0), limits)
 
 
 @jax.custom_vjp
-def clip(u: Unit) -> Unit:
-    """u clipped to [−1, 1], with the gradient of projected descent: beyond a bound only gradients that lead back pass.
+def clip(u: Unit, low: Float[Array, " act"], high: Float[Array, " act"]) -> Unit:
+    """Clips to the bounds, with the gradient of projected descent: beyond a bound only gradients that lead back pass.
 
     The plain gradient is 0 beyond a bound, so that an actor could never leave it (compare the inverting gradients of
     Hausknecht & Stone, 2016).
     """
-    return jnp.clip(u, -1.0, 1.0)
+    return jnp.clip(u, low, high)
 
 
-def _clip_forward(u: Unit) -> tuple[Unit, Unit]:
-    return clip(u), u
+def _clip_forward(u: Unit, low: Any, high: Any) -> tuple[Unit, tuple[Any, ...]]:
+    return clip(u, low, high), (u, low, high)
 
 
-def _clip_backward(u: Unit, slope: Unit) -> tuple[Unit]:
-    outwards = ((u > 1.0) & (slope < 0.0)) | ((u < -1.0) & (slope > 0.0))
-    return (jnp.where(outwards, 0.0, slope),)
+def _clip_backward(seen: tuple[Any, ...], slope: Unit) -> tuple[Any, ...]:
+    u, low, high = seen
+    outwards = ((u > high) & (slope < 0.0)) | ((u < low) & (slope > 0.0))
+    return jnp.where(outwards, 0.0, slope), jnp.zeros_like(low), jnp.zeros_like(high)
 
 
 clip.defvjp(_clip_forward, _clip_backward)

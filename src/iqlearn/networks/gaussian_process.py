@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -81,20 +81,25 @@ def most_likely(start: Covariance, x: Rows, y: Outputs) -> Covariance:
     return Covariance(lengths, float(variance), float(slope), float(noise))
 
 
-def expert_process(inputs: Rows, unit: Outputs) -> GaussianProcess:
-    """A Gaussian process of an expert's actions, in [−1, 1], given network inputs; fitted to at most 4,000 rows.
+def expert_process(inputs: Any, unit: Any, limits: Any) -> GaussianProcess:
+    """A Gaussian process of an expert's actions given network inputs, fitted to at most 4,000 rows.
+
+    Args:
+        inputs: encoded observations, (n, inputs).
+        unit: scaled actions, (n, act).
+        limits: lower and upper bounds of scaled actions, (2, act).
 
     The last fits are kept: choosing settings and cloning ask for the same one.
     """
     few = np.random.default_rng(0).permutation(len(inputs))[:KNOWN]
-    x, y = np.asarray(inputs, np.float64)[few], np.clip(np.asarray(unit, np.float64), -1.0, 1.0)[few]
-    return _expert_process(x.tobytes(), y.tobytes(), len(few))
+    x, y, bounds = (np.asarray(part, np.float64) for part in (inputs, unit, limits))
+    return _expert_process(x[few].tobytes(), np.clip(y, *bounds)[few].tobytes(), bounds.tobytes(), len(few))
 
 
 @lru_cache(2)
-def _expert_process(x: bytes, y: bytes, n: int) -> GaussianProcess:
-    inputs, unit = (np.frombuffer(part).reshape(n, -1) for part in (x, y))
-    return GaussianProcess.fit(inputs, unit, np.random.default_rng(0))
+def _expert_process(x: bytes, y: bytes, limits: bytes, n: int) -> GaussianProcess:
+    inputs, unit, bounds = (np.frombuffer(part).reshape(size, -1) for part, size in ((x, n), (y, n), (limits, 2)))
+    return GaussianProcess.fit(inputs, unit, bounds, np.random.default_rng(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ class GaussianProcess:
     """The posterior mean of a Gaussian process.
 
     Every coordinate of the input has its own length scale (automatic relevance determination), which maximises the
-    marginal likelihood. Inputs are of order 1, outputs in [−1, 1].
+    marginal likelihood. Inputs are of order 1.
     """
 
     x: Rows
@@ -111,16 +116,20 @@ class GaussianProcess:
     """Of outputs divided by `scale`, like the weights."""
     scale: float
     """Standard deviation of the outputs: the root of their mean variance; 1 where all are constant."""
+    limits: Float[np.ndarray, "2 outputs"]
+    """Bounds of the outputs."""
 
     @classmethod
-    def fit(cls, x: Rows, y: Outputs, rng: np.random.Generator) -> GaussianProcess:
-        """Regress `y` in [−1, 1] on `x`.
+    def fit(
+        cls, x: Rows, y: Outputs, limits: Float[np.ndarray, "2 outputs"], rng: np.random.Generator
+    ) -> GaussianProcess:
+        """Regress `y` on `x`.
 
         An output at a bound is censored: the function may have any value from the bound outwards.
         """
         few = rng.permutation(len(x))[:SEARCHED]
         scale = float(np.sqrt(y.var(axis=0).mean())) or 1.0
-        y, bound = y / scale, 1.0 / scale
+        y, (low, high) = y / scale, limits / scale
         covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 16.0, 0.1, 1e-4)
         targets = weights = y
         for _ in range(ROUNDS):
@@ -130,10 +139,9 @@ class GaussianProcess:
             targets = y
             for _ in range(CENSORING):
                 fitted = known @ cho_solve(factor, targets, check_finite=False)
-                outwards = np.maximum(fitted * np.sign(y), bound) * np.sign(y)
-                targets = np.where(np.abs(y) >= bound, outwards, y)
+                targets = np.where(y <= low, np.minimum(fitted, low), np.where(y >= high, np.maximum(fitted, high), y))
             weights = cho_solve(factor, targets, check_finite=False)
-        return cls(x, weights, covariance, scale)
+        return cls(x, weights, covariance, scale, limits)
 
     def leave_one_out_error(self) -> float:
         """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise,
@@ -142,16 +150,16 @@ class GaussianProcess:
         Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. A noisy expert that is predicted as
         well as its noise allows has 0.
         """
-        noise, bound = self.covariance.noise + JITTER, 1.0 / self.scale
+        noise, bounds = self.covariance.noise + JITTER, self.limits / self.scale
         known = self.covariance.between(self.x, self.x) + noise * np.eye(len(self.x))
         targets = known @ self.weights
         factor = cho_factor(known, lower=True, check_finite=False)
         alone = targets - self.weights / np.diag(cho_solve(factor, np.eye(len(self.x)), check_finite=False))[:, None]
-        squared = np.mean((np.clip(alone, -bound, bound) - np.clip(targets, -bound, bound)) ** 2)
+        squared = np.mean((np.clip(alone, *bounds) - np.clip(targets, *bounds)) ** 2)
         return float(np.sqrt(max(squared - noise, 0.0)))
 
     def __call__(self, x: Rows) -> Outputs:
-        """The mean at x, within [−1, 1]."""
+        """The mean at x, within the bounds."""
         parts = np.array_split(x, -(-len(x) // BLOCK))
         mean = np.concatenate([self.covariance.between(part, self.x) @ self.weights for part in parts])
-        return np.clip(self.scale * mean, -1.0, 1.0)
+        return np.clip(self.scale * mean, *self.limits)

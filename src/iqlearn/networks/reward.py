@@ -36,9 +36,17 @@ class RewardNet(eqx.Module):
     of_action: bool = eqx.field(static=True)
     choices: int = eqx.field(static=True)
 
-    def __init__(self, task: TaskSpec, encoder: FlatEncoder, of_action: bool, limit: float, key: PRNGKey) -> None:
+    def __init__(
+        self,
+        task: TaskSpec,
+        encoder: FlatEncoder,
+        of_action: bool,
+        limit: float,
+        key: PRNGKey,
+        actions: ActionScale | None = None,
+    ) -> None:
         self.choices = task.choices if task.discrete else 0
-        self.actions = None if task.discrete else ActionScale(task.bounds)
+        self.actions = None if task.discrete else actions or ActionScale(task)
         width = (task.choices if task.discrete else len(task.bounds.low)) if of_action else 0
         self.net = MLP(encoder.size + width, 1, NETWORK, key)
         self.encoder, self.of_action, self.limit = encoder, of_action, jnp.float32(limit)
@@ -48,7 +56,7 @@ class RewardNet(eqx.Module):
         return jnp.clip(self.net(self.inputs(obs, action))[:, 0], -self.limit, self.limit)
 
     def inputs(self, obs: Obs, action: Shaped[Array, "n *act"]) -> Float[Array, "n inputs"]:
-        """Encoded observations, and actions in [−1, 1] or one-hot."""
+        """Encoded observations, and actions scaled or one-hot."""
         inputs = self.encoder(obs)
         if not self.of_action:
             return inputs

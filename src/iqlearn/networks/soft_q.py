@@ -1,5 +1,7 @@
 """Soft Q-functions. One function answers policy, value and reward: with discrete actions alone, else with an actor."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,8 @@ class DiscreteSoftQ(eqx.Module):
     temperature: float = eqx.field(static=True)
     output_scale: float = eqx.field(static=True)
     """Factor of the networks' outputs."""
+    actions: ClassVar[None] = None
+    """Discrete actions have no scale."""
 
     def __init__(
         self,
@@ -87,17 +91,17 @@ class Drawn(eqx.Module):
     """An action of the actor for each row."""
 
     unit: Unit
-    """In [−1, 1]."""
+    """In the networks' units."""
     log_prob: Float[Array, " n"]
-    """Log-density over [−1, 1]."""
+    """Log-density in the networks' units."""
     policy: ActionDistribution
 
 
 class ContinuousSoftQ(eqx.Module):
     """Critics Q(s, a) and a Gaussian actor π(a|s) that follows exp(Q/τ).
 
-    Observations are raw, actions (n, act) in the environment's units. Densities are over actions scaled to [−1, 1].
-    The least of the critics judges (clipped double Q-learning).
+    Observations are raw, actions (n, act) in the environment's units. Densities are over scaled
+    actions. The least of the critics judges (clipped double Q-learning).
     """
 
     critic: Ensemble
@@ -106,7 +110,7 @@ class ContinuousSoftQ(eqx.Module):
     encoder: FlatEncoder
     actions: ActionScale
     squash: Squash = eqx.field(static=True)
-    """How the actor's Gaussian is brought into [−1, 1]."""
+    """How the actor's Gaussian is brought into the bounds."""
 
     def __init__(
         self,
@@ -125,7 +129,7 @@ class ContinuousSoftQ(eqx.Module):
         self.critic = Ensemble(encoder.size + dim, 1, critic, critics, critic_key, spectral)
         self.actor = MLP(encoder.size, 2 * dim, actor, actor_key)
         self.log_temperature = jnp.log(jnp.float32(temperature))
-        self.encoder, self.actions, self.squash = encoder, ActionScale(task.bounds), squash
+        self.encoder, self.actions, self.squash = encoder, ActionScale(task), squash
 
     @property
     def temperature(self) -> Scalar:
@@ -133,12 +137,12 @@ class ContinuousSoftQ(eqx.Module):
         return jnp.exp(self.log_temperature)
 
     def unit_q(self, inputs: Inputs, unit: Unit, critic: Ensemble | None = None) -> Float[Array, "members n"]:
-        """Q of every member, or of another critic, from encoded observations and actions in [−1, 1]."""
+        """Q of every member, or of another critic, from encoded observations and scaled actions."""
         return (critic or self.critic)(jnp.concatenate([inputs, unit], axis=1))[..., 0]
 
     def policy(self, inputs: Inputs, actor: MLP | None = None) -> ActionDistribution:
         """π(·|s) of each row, or that of another actor, from encoded observations."""
-        return distributions.policy((actor or self.actor)(inputs), self.squash)
+        return distributions.policy((actor or self.actor)(inputs), self.squash, self.actions.unit_limits)
 
     def draw(self, inputs: Inputs, key: PRNGKey, actor: MLP | None = None) -> Drawn:
         """A sample of π(·|s) for each row, differentiable in the actor."""

@@ -18,7 +18,7 @@ from iqlearn.networks import encoders
 from iqlearn.networks.host import in_blocks
 from iqlearn.networks.reward import SATURATION, RewardNet, Seen
 from iqlearn.rewards.base import Ends, Rewards, of_task
-from iqlearn.types import PRNGKey, TaskSpec, Transitions, spec_from_dict, spec_to_dict
+from iqlearn.types import ActionScale, PRNGKey, TaskSpec, Transitions, spec_from_dict, spec_to_dict
 
 Kind = Literal["state", "state-action"]
 
@@ -85,9 +85,10 @@ def check_kind(kind: str) -> None:
         raise InputError(f"kind is {kind!r}; expected one of {', '.join(typing.get_args(Kind))}.")
 
 
-def blank(spec: TaskSpec, kind: Kind, limit: float, key: PRNGKey) -> RewardNet:
+def blank(spec: TaskSpec, kind: Kind, limit: float, key: PRNGKey, actions: ActionScale | None = None) -> RewardNet:
     """A reward network before its encoder is fitted."""
-    return RewardNet(spec, encoders.blank(spec.obs, "standard", SATURATION), kind == "state-action", limit, key)
+    encoder = encoders.blank(spec.obs, "standard", SATURATION)
+    return RewardNet(spec, encoder, kind == "state-action", limit, key, actions)
 
 
 @jax.jit

@@ -96,8 +96,8 @@ class RecoveredReward:
         target = self(batch, absorbing=True)
         init_key, fit_key = jr.split(jr.key(seed))
         encoder = encoders.fit(self.spec.obs, batch.obs, "standard", SATURATION)
-        scaled = self.spec.narrowed(batch.action)
-        net = RewardNet(scaled, encoder, kind == "state-action", float(np.abs(target).max()), init_key)
+        limit = float(np.abs(target).max())
+        net = RewardNet(self.spec, encoder, kind == "state-action", limit, init_key, self.model.actions)
         return DistilledReward(fit_to(net, batch, jnp.asarray(target), fit_key, updates), self.spec, self.ends)
 
     def refit(
@@ -129,7 +129,7 @@ class RecoveredReward:
             raise InputError(f"{has}; expected at least 1 and {ENOUGH}.")
         rng, (init_key, fit_key) = np.random.default_rng(seed), jr.split(jr.key(seed))
         of_expert, of_others = (jax.tree.map(jnp.asarray, Seen(side.obs, side.action)) for side in sides)
-        net = blank(self.spec.narrowed(of_expert.action), kind, self.limit, init_key)
+        net = blank(self.spec, kind, self.limit, init_key, self.model.actions)
         net = contrast(net, of_expert, of_others, rng, fit_key, updates)
         return DistilledReward(net, self.spec, self.ends)
 

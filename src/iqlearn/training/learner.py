@@ -53,7 +53,7 @@ class Learner:
         """
         self.run, self.demos, self.reward = run, demos, reward
         self.algorithm = run.settings
-        self.task = run.task if demos is None or run.settings.scaling == "none" else run.task.narrowed(demos.act)
+        self.task = run.task if demos is None or run.settings.scaling == "none" else run.task.spanned(demos.act)
         """The task as the networks see it: with `scaling`, actions are scaled too."""
         self.streams = Streams.of(run.schedule.seed)
         self.extensions = self.algorithm.extensions
@@ -186,13 +186,14 @@ class Learner:
         return taken if self.reward is None else paid(taken, self.reward)
 
     def random_actions(self) -> Shaped[np.ndarray, "n *act"]:
-        """Actions drawn uniformly within the bounds of `task`, one a copy of the environment."""
+        """Actions drawn uniformly over the span of `task`, within the bounds, one a copy of the environment."""
         assert self.stepper is not None
         drawn = self.stepper.random_actions()
-        if self.task == self.run.task:
+        if self.task.span is None:
             return drawn
-        (low, high), (least, most) = (np.array(task.bounds[:2]) for task in (self.task, self.run.task))
-        return low + (high - low) * (drawn - least) / (most - least)
+        (low, high), (least, most) = (np.array(part[:2]) for part in (self.task.span, self.task.bounds))
+        share = (drawn - least) / np.where(most > least, most - least, 1.0)
+        return np.clip(low + (high - low) * share, least, most)
 
     def after_round(self, before: int) -> None:
         """Let the extensions that wake after the steps from `before` to `done` change state and source."""
