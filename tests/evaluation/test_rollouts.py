@@ -32,6 +32,21 @@ def test_kinds_differ_in_their_share_of_random_actions():
     assert shares["noisy"] == pytest.approx(np.linspace(0.05, 0.75, 4), abs=0.15)
 
 
+def test_one_at_a_time_where_asked():
+    made = []
+
+    def make() -> gym.Env:
+        made.append(1)
+        return gym.make(MAZE)
+
+    alone = rollouts(make, up, ["expert", "noisy"], 3, lanes=1)
+    assert len(made) <= 2  # one tells the spaces
+    beside = rollouts(MAZE, up, ["expert", "noisy"], 3)
+    for kind in alone:
+        for a, b in zip(alone[kind], beside[kind], strict=True):
+            assert a.act.tolist() == b.act.tolist()
+
+
 def test_they_repeat():
     first, again, other = (rollouts(MAZE, up, ["noisy"], 2, seed)["noisy"] for seed in (0, 0, 1))
     for a, b, c in zip(first, again, other, strict=True):

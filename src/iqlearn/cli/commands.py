@@ -348,10 +348,11 @@ def reward(o: Namespace) -> None:
         ) from error
     own = api.demos_of(run, o.dir) if o.refit else None
     with working("playing episodes …") as tell:
-        sets = material(environment, run.player(), demos, kinds, o.episodes, o.seed)
+        sets = material(environment, run.player(), demos, kinds, o.episodes, o.seed, run.schedule.eval_envs)
         if own is not None:
             tell("fitting a reward …")
-            judged = refitted(environment, run.player(), judged, own, o.refit, o.episodes, o.seed, out)
+            how = o.refit, o.episodes, o.seed, out, run.schedule.eval_envs
+            judged = refitted(environment, run.player(), judged, own, *how)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
         facts = compare(environment, judged, sets, out / stem, title)
         facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}

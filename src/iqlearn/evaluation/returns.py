@@ -161,12 +161,13 @@ def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
 
 
 def rollouts(
-    env: EnvSource | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0
+    env: EnvSource | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0, lanes: int = LANES
 ) -> dict[str, list[Episode]]:
     """`episodes` episodes of each kind, with the environment's own reward.
 
     `expert`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
-    by a random one with a probability that grows from 0.05 in the first episode to 0.75 in the last.
+    by a random one with a probability that grows from 0.05 in the first episode to 0.75 in the last. At most `lanes`
+    copies of the environment play at a time.
 
     Raises:
         InputError: a kind is unknown, or `episodes` is not positive.
@@ -176,7 +177,7 @@ def rollouts(
             raise InputError(f"No rollouts of kind {kind!r}; expected some of {', '.join(KINDS)}.")
     if episodes < 1:
         raise InputError(f"{episodes} episodes a kind of rollouts; expected at least 1.")
-    with closing(Evaluator(env)) as evaluator:
+    with closing(Evaluator(env, lanes)) as evaluator:
         task, played = evaluator.environment.task, {}
         for kind in dict.fromkeys(kinds):
             first = reset_seed("rollouts", seed) + 10_000 * KINDS.index(kind)

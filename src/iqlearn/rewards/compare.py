@@ -14,7 +14,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
 from iqlearn.evaluation import plots
-from iqlearn.evaluation.returns import Act, as_arrays, rollouts
+from iqlearn.evaluation.returns import LANES, Act, as_arrays, rollouts
 from iqlearn.rewards.base import DISTILLED, REFIT, rows_at
 from iqlearn.rewards.correlations import Episodes, baselines, in_absorbing_state, pearson, report
 from iqlearn.rewards.distil import DistilledReward, Kind
@@ -32,9 +32,15 @@ OTHERS, FITTED_ON = ("random", "noisy"), 500
 
 
 def material(
-    environment: Environment | None, policy: Act, demos: Demos | None, kinds: Sequence[str], episodes: int, seed: int
+    environment: Environment | None,
+    policy: Act,
+    demos: Demos | None,
+    kinds: Sequence[str],
+    episodes: int,
+    seed: int,
+    lanes: int = LANES,
 ) -> dict[str, Demos]:
-    """What a reward is evaluated on, by kind: the demonstrations, and rollouts of the policy.
+    """What a reward is evaluated on, by kind: the demonstrations, and rollouts in `lanes` copies of the environment.
 
     Raises:
         InputError: there is nothing to judge, or rollouts are asked for without an environment.
@@ -43,7 +49,7 @@ def material(
     if kinds:
         if environment is None:
             raise InputError("The run names no environment to play rollouts in; expected one trained with --env.")
-        for kind, played in rollouts(environment, policy, kinds, episodes, seed).items():
+        for kind, played in rollouts(environment, policy, kinds, episodes, seed, lanes).items():
             sets[kind] = Demos.from_arrays(as_arrays(played), kind)
     if not sets:
         raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
@@ -59,6 +65,7 @@ def refitted(
     episodes: int,
     seed: int,
     out: Path,
+    lanes: int = LANES,
 ) -> DistilledReward:
     """The reward refitted between the demonstrations and new rollouts, of a random and of the disturbed policy.
 
@@ -69,7 +76,7 @@ def refitted(
     """
     if environment is None:
         raise InputError("The run names no environment to meet others in; expected one trained with --env.")
-    played = rollouts(environment, policy, OTHERS, episodes, FITTED_ON + seed)
+    played = rollouts(environment, policy, OTHERS, episodes, FITTED_ON + seed, lanes)
     others = Demos.from_arrays(as_arrays([episode for part in played.values() for episode in part]), "others")
     expert = expert.with_placeholders(reward.spec) if kind == "state" else expert
     fitted = reward.refit(expert, others, kind, seed=seed)
