@@ -146,3 +146,15 @@ def test_large_batches_go_in_blocks(monkeypatch):
     tree = {"a": np.arange(11), "b": np.zeros((11, 3))}
     assert in_blocks(double, tree).tolist() == [2 * i for i in range(11)]
     assert seen == [4, 4, 4]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_finite_numbers_are_told_at_every_door(model, counting_arrays, value):
+    broken = counting_arrays["obs"].astype(np.float32)
+    broken[1, 0] = value
+    arrays = {name: counting_arrays[name] for name in ("act", "next_obs", "term")}
+    reward = RecoveredReward(model, Ends(0.9, True), TASK)
+    transitions = Transitions(broken, arrays["act"], arrays["next_obs"], arrays["term"])
+    for door in (lambda: Policy(model)(broken[1]), lambda: Policy(model).predict(broken), lambda: reward(transitions)):
+        with pytest.raises(InputError, match="NaN or infinite values"):
+            door()

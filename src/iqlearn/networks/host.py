@@ -44,7 +44,7 @@ def as_arrays(values: Any, spec: ObsSpec, what: str) -> Obs | None:
         The arrays; none where the structure is another.
 
     Raises:
-        InputError: they are no numbers, or a dtype of the specification cannot hold them.
+        InputError: they are no finite numbers, or a dtype of the specification cannot hold them.
     """
     if isinstance(spec, ArraySpec):
         return None if isinstance(values, dict) else _as_array(values, spec, what)
@@ -66,6 +66,8 @@ def _as_array(values: Any, spec: ArraySpec, what: str) -> np.ndarray:
         raise InputError(
             f"{what}: values are no {spec.dtype}; expected an array of numbers that {spec.dtype} can hold."
         ) from error
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{what}: NaN or infinite values; expected finite numbers.")
     if spec.choices and array.size and not 0 <= array.min() <= array.max() < spec.choices:
         raise InputError(f"{what}: values are {array.min()} to {array.max()}; expected 0 to {spec.choices - 1}.")
     return array
