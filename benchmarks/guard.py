@@ -20,7 +20,7 @@ import iqlearn as iq
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays
 
-COLUMNS = ("task", "seed", "commit", "steps", "expert", "start", "final", "last", "guard", "seconds")
+COLUMNS = ("task", "seed", "commit", "steps", "expert", "start", "final", "last", "guard")
 STEPS = {
     "InvertedPendulum-v5": 10_000,
     "Pendulum-v1": 10_000,
@@ -75,7 +75,7 @@ def main(demos: Path, only: str = "", seeds: int = 5, first: int = 0, out: Path 
             result = run.result
             ends = run.rows[0]["return_mean"], result["mean_return"], result["last_mean_return"]
             values = (task, seed, tables.COMMIT, steps, result["expert_return"], *ends)
-            values += len(result.get("guard", [])), result["seconds"]
+            values += (len(result.get("guard", [])),)
             row = [round(x, 1) if isinstance(x, float) else x for x in values]
             print(*row, flush=True)
             tables.merge(out, COLUMNS, [dict(zip(COLUMNS, row, strict=True))], key=4)

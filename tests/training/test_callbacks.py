@@ -214,6 +214,15 @@ def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
             assert err == ""
 
 
+def test_critics_that_diverge_are_told_at_the_end(pendulum, capsys):
+    small = iq.Network((8,))
+    for rate, told in ((1e3, True), (1e-4, False)):
+        settings = iq.IQLearnContinuous(critic=small, actor=small, batch_size=4, learning_rate=rate)
+        iq.learn(settings, pendulum, mode="offline", steps=60, evaluations=1, callbacks=[GuardReport()], quiet=True)
+        err = capsys.readouterr().err
+        assert ("the critics diverge; lower the learning rate (--learning-rate)" in err) == told
+
+
 def test_a_log_gets_a_line_at_each_evaluation_on_the_error_stream(cartpole, capsys):
     iq.learn(SETTINGS, cartpole, callbacks=[Progress()], **PLAYED)
     out, err = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
@@ -101,6 +102,12 @@ class Run:
         pays = -implied.limit if self.origin.ends == 0 else None
         ends = Ends(implied.gamma, implied.absorbing, pays)
         return RecoveredReward(implied.model, ends, self.task, implied.limit)
+
+    @property
+    def limit(self) -> float:
+        """r_max; infinite where no reward is learnt."""
+        implied = self.settings.reward(self.last)
+        return math.inf if implied is None else implied.limit
 
     @property
     def distances(self) -> list[float]:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
 from iqlearn.runs.run import Run
+from iqlearn.training.guard import divergence
 
 DRIFTED = 2.0
 """Ratio of occupancy distances, of the last policy to the best one, from which `GuardReport` speaks."""
@@ -121,7 +122,8 @@ class RunFolder(Callback):
 
 
 class GuardReport(Callback):
-    """Says why training went back to an earlier state, and at the end where the last policy is not the one returned."""
+    """Says why training went back to an earlier state, and at the end where critics diverge and where the last policy
+    is not the one returned."""
 
     def on_evaluation(self, training: Training) -> None:
         for run in training.runs:
@@ -135,6 +137,8 @@ class GuardReport(Callback):
             if run.drift > DRIFTED:
                 told = f"the states of the last policy are {run.drift:.1f} times as far from the expert's as after"
                 self._tell(run, f"{told} {run.result['best_step']} steps; the run returns the policy of that step")
+            if (found := divergence(run.rows[-1], run.limit) if run.rows else None) is not None:
+                self._tell(run, f"{found}: the critics diverge; lower the learning rate (--learning-rate)")
 
     def _tell(self, run: Run, what: str) -> None:
         print(f"iqlearn: seed {run.schedule.seed}: {what}.", file=sys.stderr)

@@ -53,6 +53,16 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
     if _distance(row) > DRIFT * start + noise:
         ratio = _distance(row) / max(start, noise)
         return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the pretrained one"
+    return divergence(row, limit)
+
+
+def divergence(row: Row, limit: float) -> str | None:
+    """Which figure of the critics has left its range at an evaluation; none if none has.
+
+    Args:
+        row: the evaluation.
+        limit: r_max.
+    """
     for name, most, what in (
         ("reward_bound", HIGH * limit, "the bound of the reward"),
         ("critic_gradient_norm", STEEP * limit, "the gradient norm of the critics"),

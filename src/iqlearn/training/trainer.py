@@ -298,7 +298,7 @@ class Trainer:
             return replace(run, model=model, result=result | earned | kept | {"returns": returns.tolist()})
         assert states is not None
         back = run.result.get("guard", [])
-        wrong = guard.trouble(run.rows, states.noise, limit_of(run)) if self._guarded else None
+        wrong = guard.trouble(run.rows, states.noise, run.limit) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS:
             learner.go_back()
             result["guard"] = [*back, {"step": self.done, "because": wrong}]
@@ -310,12 +310,6 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
             self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
-
-
-def limit_of(run: Run) -> float:
-    """r_max; infinite where no reward is learnt."""
-    implied = run.settings.reward(run.last)
-    return float("inf") if implied is None else implied.limit
 
 
 def finite(tree: Any) -> bool:
