@@ -15,7 +15,7 @@ from online import EASY
 
 import iqlearn as iq
 from iqlearn.envs.gym import Environment
-from iqlearn.extensions.reward_regression import leave_one_out_error
+from iqlearn.extensions.reward_first import leave_one_out_error
 
 COLUMNS = ("demos", "trajectories", "subsample", "seed", "commit", "transitions", "error")
 KINDS = (

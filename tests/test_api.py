@@ -1,7 +1,6 @@
 """learn, resume, recommended: what goes in, what is refused, and that nothing that a user set is ever changed."""
 
 import json
-import sys
 from dataclasses import fields, replace
 from functools import partial
 
@@ -18,7 +17,7 @@ from iqlearn.api import check, default_steps, environment_of, joint, mode_of
 from iqlearn.data.fields import OBSERVED
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform
-from iqlearn.extensions import EXTENSIONS
+from iqlearn.extensions import EXTENSIONS, model_rollouts, reward_first
 from iqlearn.runs import folder
 from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
@@ -274,19 +273,17 @@ MORE = {"scaling": "standard", "form": "least_squares", "target_rate": 1.0, "div
 
 def found_to_be(monkeypatch, error: float) -> None:
     """Set the leave-one-out errors of the expert's actions and of the dynamics, where extensions ask for them."""
-    asked = {"reward_regression": ("leave_one_out_error", error), "model_rollouts": ("fit_linear", (None, error))}
-    for name in asked.keys() & EXTENSIONS.keys():
-        function, answer = asked[name]
-        monkeypatch.setattr(sys.modules[EXTENSIONS[name].__module__], function, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: error)
+    monkeypatch.setattr(model_rollouts, "fit_linear", lambda *_: (None, error))
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize("others", [{}, {"state_only": True}], ids=["", "state_only"])
-@pytest.mark.parametrize("hard", [False, True], ids=["easy", "hard"])
+@pytest.mark.parametrize("error", [0.01, 0.2, 0.5], ids=["easy", "hard", "hopeless"])
 @pytest.mark.parametrize("kind", [iq.IQLearn, iq.IQLearnContinuous])
-def test_recommended_keeps_what_the_user_set(kind, mode, others, hard, cartpole, pendulum, monkeypatch):
+def test_recommended_keeps_what_the_user_set(kind, mode, others, error, cartpole, pendulum, monkeypatch):
     """Each setting, with a value of its own, with the default, and with the other one where there are two."""
-    found_to_be(monkeypatch, 0.5 if hard else 0.01)
+    found_to_be(monkeypatch, error)
     demos, env = (cartpole, CARTPOLE) if kind.discrete else (pendulum, PENDULUM)
     ask = partial(iq.recommended, demos, env, mode=mode, quiet=True)
     chosen = ask(**others)
@@ -294,16 +291,17 @@ def test_recommended_keeps_what_the_user_set(kind, mode, others, hard, cartpole,
     names, hidden, online = [part.name for part in chosen.extensions], "state_only" in others, mode == "online"
     helpful = {
         "action_inference": not kind.discrete and online and hidden,
-        "reward_regression": not kind.discrete and online and (hard or hidden),
+        "reward_regression": not kind.discrete and online and (error == 0.2 or hidden),
+        "energy_reward": not kind.discrete and online and error == 0.5 and not hidden,
         "cloning": not kind.discrete and (online or not hidden),
-        "model_rollouts": kind.discrete and not online and not hidden and not hard,
+        "model_rollouts": kind.discrete and not online and not hidden and error < 0.1,
     }
     assert names == [name for name in EXTENSIONS if helpful.get(name)]
     if kind.discrete:
         visits = online or bool(names)
         assert (chosen.form, chosen.absorbing) == (("least_squares", True) if visits else ("inverse", False))
     else:
-        assert chosen.gamma == (0.97 if "reward_regression" in names else 0.9)
+        assert chosen.gamma == (0.97 if {"reward_regression", "energy_reward"} & {*names} else 0.9)
     for name in (f.name for f in fields(kind) if f.name not in others):
         for value in (OTHER[name], getattr(kind(), name), *([MORE[name]] if name in MORE else [])):
             changes = others | NEEDED.get(name, {}) | {name: value}

@@ -490,6 +490,8 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     require(tuple(order) == tuple(settings.extensions), "extensions", names, f"the order {', '.join(EXTENSIONS)}")
     for extension in settings.extensions:
         extension.check(settings, online, steps)
+    rewards = [extension.name for extension in settings.extensions if extension.gives_reward]
+    require(len(rewards) <= 1, "extensions", names, f"one of {' and '.join(rewards)}, because each gives the reward")
     settings.check(online or any(extension.gives_transitions for extension in settings.extensions))
     if interaction is None:
         return

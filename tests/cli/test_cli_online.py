@@ -15,7 +15,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import api, cli, files
 from iqlearn.data.demos import Demos
-from iqlearn.extensions import reward_regression
+from iqlearn.extensions import reward_first
 from iqlearn.runs import manifest
 
 NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
@@ -309,6 +309,6 @@ def settled(demos: Demos, *words: object) -> Any:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder, suppress(Enough):
         demos.save(Path(folder) / "demos.npz")
         patch.setattr(api, "learn", learn)
-        patch.setattr(reward_regression, "leave_one_out_error", lambda *_: 0.0)
+        patch.setattr(reward_first, "leave_one_out_error", lambda *_: 0.0)
         iqlearn("train", "--env", "Pendulum-v1", "--demos", f"{folder}/demos.npz", "--out", f"{folder}/run", *words)
     return received[0]

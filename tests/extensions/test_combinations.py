@@ -24,6 +24,7 @@ DISCRETE = iq.IQLearn(network=SMALL, batch_size=4)
 SMALLEST = {
     "action_inference": {"steps": 30, "rounds": 3, "updates": 5, "clone_updates": 5},
     "reward_regression": {"steps": 30, "updates": 20},
+    "energy_reward": {"steps": 30, "every": 20},
     "cloning": {"updates": 10},
     "model_rollouts": {"particles": 5},
 }
@@ -44,10 +45,13 @@ COMBINATIONS = [
     ("online", ()),
     ("online", ("cloning",)),
     ("online", ("reward_regression",)),
+    ("online", ("energy_reward",)),
     ("online", ("action_inference",)),
     ("online", ("reward_regression", "cloning")),
+    ("online", ("energy_reward", "cloning")),
     ("online", ("action_inference", "cloning")),
     ("online", ("action_inference", "reward_regression")),
+    ("online", ("action_inference", "energy_reward")),
     ("online", ("action_inference", "reward_regression", "cloning")),
     ("offline", ("cloning",)),
     ("offline", ("model_rollouts",)),
@@ -107,7 +111,9 @@ def test_a_combination_trains_and_goes_on_where_it_was_stopped(
     if online:
         random = np.array_equal(acted[0][::-1], first_random_actions(10))
         assert random == (names != ("cloning",)), "a clone acts from the first step on"
-        assert second["updates"] == (0 if set(names) & {"action_inference", "reward_regression"} else 20)
+        assert second["updates"] == (
+            0 if set(names) & {"action_inference", "reward_regression", "energy_reward"} else 20
+        )
     assert ("inverse_error" in first) == ("action_inference" in names)
     assert ("clone_distance" in last) == (online and "cloning" in names)
     assert ("squared_error" in last) == (not settings.discrete and not settings.state_only)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn.extensions import reward_regression
-from iqlearn.extensions.reward_regression import RewardRegression, leave_one_out_error
+from iqlearn.extensions import reward_first
+from iqlearn.extensions.reward_first import leave_one_out_error
+from iqlearn.extensions.reward_regression import RewardRegression
 from iqlearn.networks import encoders
 
 SMALL = iq.Network((8,))
@@ -112,6 +113,7 @@ CONTINUOUS = iq.IQLearnContinuous()
     [
         (CONTINUOUS, 0.06, True, 100_000, False),
         (CONTINUOUS, 0.12, True, 100_000, True),
+        (CONTINUOUS, 0.31, True, 100_000, False),
         (CONTINUOUS, None, True, 100_000, False),
         (CONTINUOUS, 0.12, False, 100_000, False),
         (CONTINUOUS, 0.12, True, 9_999, False),
@@ -128,12 +130,13 @@ CONTINUOUS = iq.IQLearnContinuous()
 def test_it_is_recommended_where_the_expert_cannot_be_cloned(
     pendulum, monkeypatch, settings, error, online, steps, used
 ):
-    monkeypatch.setattr(reward_regression, "leave_one_out_error", lambda *_: error)
+    monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: error)
     found, reason = RewardRegression.suggest(pendulum, pendulum.task_spec(), settings, online, steps)
     assert found == (RewardRegression() if used else None)
     asked = online and settings.family == "iq" and not settings.discrete and not settings.state_only
     asked = asked and settings.divergence == "chi2_mixture" and settings.form == "inverse"
-    assert ("reward_regression, because" in reason) == (asked or used)
+    hopeless = error is not None and error > reward_first.HOPELESS
+    assert ("reward_regression, because" in reason) == ((asked and not hopeless) or used)
 
 
 def test_the_error_of_a_random_expert_is_large_and_of_a_smooth_one_small(pendulum, monkeypatch):
@@ -142,5 +145,5 @@ def test_the_error_of_a_random_expert_is_large_and_of_a_smooth_one_small(pendulu
     smooth = iq.Demos.from_arrays({**few.arrays(), "act": np.tanh(few.obs[:, :1])})
     random, known = leave_one_out_error(few, task), leave_one_out_error(smooth, task)
     assert known < 0.02 < 0.3 < random
-    monkeypatch.setattr(reward_regression, "MOST", len(few) - 1)
+    monkeypatch.setattr(reward_first, "MOST", len(few) - 1)
     assert leave_one_out_error(few, task) is None

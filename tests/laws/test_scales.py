@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
-from iqlearn.extensions.reward_regression import leave_one_out_error
+from iqlearn.extensions.reward_first import leave_one_out_error
 from iqlearn.networks.distributions import KINDS, policy
 from iqlearn.types import ActionScale, ArraySpec, Bounds, TaskSpec
 

@@ -87,15 +87,16 @@ def test_a_blank_encoder_has_the_shapes_and_the_structure_of_a_fitted_one(spec, 
     assert blank.size == fitted.size
 
 
-def test_saturation_clips_what_is_far_from_all_observations_and_0_does_not():
+def test_inputs_far_from_all_observations_grow_logarithmically_and_stay_apart_and_with_0_they_stay():
     scale = np.array([[-1.0], [1.0]], np.float32)
-    far = jnp.array([[1.5], [-30.0]])
-    for saturation, clipped in ((10.0, [1.5, -10.0]), (0.5, [1.5, -2.0]), (0.0, [1.5, -30.0])):
+    far = jnp.array([[1.5], [-30.0], [-31.0]])
+    bent = [-10.0 - np.log(21.0), -10.0 - np.log(22.0)], [-2.0 - np.log(29.0), -2.0 - np.log(30.0)], [-30.0, -31.0]
+    for saturation, outer in zip((10.0, 0.5, 0.0), bent, strict=True):
         encoder = encoders.fit(ArraySpec((1,)), scale, "standard", saturation)
-        np.testing.assert_allclose(encoder(far)[:, 0], clipped, rtol=1e-6)
+        np.testing.assert_allclose(encoder(far)[:, 0], [1.5, *outer], rtol=1e-6)
 
 
-def test_observations_that_scale_the_encoder_are_not_clipped():
+def test_observations_that_scale_the_encoder_are_not_bent():
     obs = np.zeros((500, 1), np.float32)
     obs[0] = 1.0  # 22 standard deviations from the mean
     encoder = encoders.fit(ArraySpec((1,)), obs, "standard", 10.0)

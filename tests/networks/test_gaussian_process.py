@@ -111,7 +111,7 @@ def test_leave_one_out_is_what_the_other_rows_say():
         told = covariance.between(x[[i]], x[others]) @ np.linalg.solve(known, targets[others])
         errors.append(np.clip(process.scale * told[0], -1.0, 1.0) - y[i])
     expected = np.sqrt(np.mean(np.square(errors)) / process.scale**2 - noise)
-    assert process.leave_one_out_error() == pytest.approx(expected, rel=1e-6)
+    assert process.leave_one_out_error == pytest.approx(expected, rel=1e-6)
     assert expected > 0.05
 
 
@@ -119,9 +119,9 @@ def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
     few, many = drawn(0, 20), drawn(1, 300)
     noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
     known, noisy = (
-        fitted(many, smooth(many)).leave_one_out_error(),
-        fitted(many, smooth(many) + noise).leave_one_out_error(),
+        fitted(many, smooth(many)).leave_one_out_error,
+        fitted(many, smooth(many) + noise).leave_one_out_error,
     )
     assert known < 0.07
     assert noisy < 0.14
-    assert fitted(few, smooth(few)).leave_one_out_error() > 0.15
+    assert fitted(few, smooth(few)).leave_one_out_error > 0.15

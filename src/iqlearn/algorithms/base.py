@@ -64,8 +64,8 @@ class Algorithm:
     """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
     correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
     saturation: float = 0.0
-    """Clip scaled observations to this many standard deviations on either side, or to twice the largest one in the
-    demonstrations where that is more; 0 does not clip."""
+    """Scaled observations grow logarithmically beyond this many standard deviations on either side, or beyond twice the
+    largest one in the demonstrations where that is more; 0 leaves them as they are."""
     reason: str = field(default="", compare=False)
     """Why `recommended` chose these settings; empty where it did not."""
 

@@ -17,7 +17,7 @@ from iqlearn.types import Obs, ObsSpec, rows
 SAMPLE = 1_000
 """States that are compared on each side."""
 SATURATION = 10.0
-"""Standardised coordinates are clipped to ±10."""
+"""Standardised coordinates grow logarithmically beyond ±10."""
 NOISE = 0.02
 """Distances below this share of the expert's own spread are alike."""
 

@@ -18,6 +18,7 @@ from iqlearn.algorithms.common import stop, with_actor
 from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations
 from iqlearn.errors import require, require_not_negative
+from iqlearn.extensions.energy_reward import EnergyReward
 from iqlearn.networks.gaussian_process import GaussianProcess, expert_process
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import Metrics, Obs, PRNGKey, Scalar, TaskSpec
@@ -75,9 +76,12 @@ class Cloning(Extension):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Cloning helps with continuous actions wherever the expert's actions are known or inferred."""
+        """Cloning helps with continuous actions wherever the expert's actions are known or inferred. Where nothing is
+        expected of a clone, there is no pretraining and a small cloning term."""
         if "actor_loss" not in algorithm.hooks or (algorithm.state_only and not online):
             return None, ""
+        if EnergyReward.suggest(demos, task, algorithm, online, steps)[0] is not None:
+            return cls(updates=0, weight=1.0, regularisation=0.0), "cloning as a term of the actor's loss alone"
         return (
             cls() if online else cls(weight=1_000.0, regularisation=0.0)
         ), "cloning, because the expert's actions are known or inferred"

@@ -39,7 +39,8 @@ class FlatEncoder(eqx.Module):
     transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
     """A matrix, or a factor for each input."""
     limit: Float[Array, " inputs"] | None
-    """Inputs are clipped to ±limit; none does not clip."""
+    """Inputs grow logarithmically beyond ±limit, so that no observation is extreme and none looks like another; none
+    does not bend."""
     leaves: tuple[ArraySpec, ...] = eqx.field(static=True)
     structure: Any = eqx.field(static=True)
 
@@ -60,7 +61,13 @@ class FlatEncoder(eqx.Module):
         mean, transform, limit = jax.lax.stop_gradient((self.mean, self.transform, self.limit))
         centred = flat - mean
         inputs = centred @ transform if transform.ndim == 2 else centred * transform
-        return inputs if limit is None else jnp.clip(inputs, -limit, limit)
+        return inputs if limit is None else bent(inputs, limit)
+
+
+def bent(inputs: Float[Array, "n inputs"], limit: Float[Array, " inputs"]) -> Float[Array, "n inputs"]:
+    """Inputs as they are up to ±limit, logarithmic beyond, with a slope of 1 where the two meet."""
+    size = jnp.abs(inputs)
+    return jnp.sign(inputs) * (jnp.minimum(size, limit) + jnp.log1p(jnp.maximum(size - limit, 0.0)))
 
 
 def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
@@ -73,8 +80,8 @@ def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> F
             correlations: x ↦ (x − mean)·D⁻¹·(C + 0.03·I)^(−1/2), with D the standard deviations and C the correlations.
             A feedback controller's observations are strongly correlated, and its action often depends on a direction
             of small variance that scaling each coordinate alone hides.
-        saturation: inputs are clipped to ±saturation, or to twice the largest of these observations where that is
-            more; 0 does not clip.
+        saturation: inputs grow logarithmically beyond ±saturation, or beyond twice the largest of these observations
+            where that is more; 0 leaves them as they are.
 
     Raises:
         InputError: there are too many inputs to whiten.

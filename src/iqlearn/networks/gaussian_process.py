@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,6 +143,7 @@ class GaussianProcess:
             weights = cho_solve(factor, targets, check_finite=False)
         return cls(x, weights, covariance, scale, limits)
 
+    @cached_property
     def leave_one_out_error(self) -> float:
         """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise,
         as a share of the outputs' standard deviation.
