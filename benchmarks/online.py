@@ -9,6 +9,10 @@ one core where the system can do that. Stopped and called again, the script goes
 measure another commit. Seeds start at 0; settings were tuned on seeds from 1000 up. The last evaluation of a run is of
 its final policy. --ablation NAME with further flags after `--` writes to `results/ablations.csv` instead and starts
 from seed 1000.
+
+    PYTHONPATH=DIR:benchmarks MUJOCO_GL=disable python benchmarks/online.py --demos DIR --only dmc
+
+DeepMind Control: DIR holds the module `dmc_tasks` beside the demonstrations.
 """
 
 import os
@@ -35,8 +39,14 @@ COLUMNS = (
 )
 KEY = 7
 EASY = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+DMC = {
+    "walker_walk": "dmc_tasks:dmc/walker-walk-v0",
+    "walker_stand": "dmc_tasks:dmc/walker-stand-v0",
+    "quadruped_walk": "dmc_rescaled:dmc-rescaled/quadruped-walk-v0",
+}
+"""The environment of each demonstration of DeepMind Control."""
 STYLES = {"recommended": "-", "paper": "--"}
-Only = Literal["easy", "paper", "sparse", "hard5", "hard1", "offline", "offline-bc"]
+Only = Literal["easy", "paper", "sparse", "hard5", "hard1", "dmc", "offline", "offline-bc"]
 
 
 class Part(NamedTuple):
@@ -51,6 +61,8 @@ class Part(NamedTuple):
     flags: tuple[str, ...] = ()
     evaluations: int = 0
     """0: ten, and in long runs one every 5,000 steps."""
+    episodes: int = 20
+    """Of an evaluation."""
 
 
 FILES = (("", 1), ("", 10), ("-hard", 1), ("-hard", 5))
@@ -60,6 +72,7 @@ PARTS: dict[Only, Part] = {
     "sparse": Part("recommended", 100_000, EASY[:3], subsample=20),
     "hard5": Part("recommended", 100_000, EASY[:3], (("-hard", 5),)),
     "hard1": Part("recommended", 200_000, EASY[:3], (("-hard", 1),)),
+    "dmc": Part("recommended", 300_000, tuple(DMC), evaluations=30, episodes=5),
     "offline": Part("offline", 10_000, EASY, FILES, flags=("--mode", "offline"), evaluations=2),
     "offline-bc": Part("offline-bc", 10_000, EASY, FILES, flags=("--algorithm", "bc"), evaluations=2),
 }
@@ -102,7 +115,7 @@ class Job:
         if all((run / RESULT).is_file() and (run / METRICS).is_file() for run in self.runs(folder).values()):
             return ["resume", str(folder)]
         values = {
-            "--env": self.task,
+            "--env": DMC.get(self.task, self.task),
             "--demos": self.file,
             "--trajectories": self.trajectories,
             "--subsample": self.subsample,
@@ -121,12 +134,12 @@ def jobs(folder: Path, only: Sequence[Only], tasks: Sequence[str], seeds: Sequen
     for seed in seeds:
         for name in only:
             part = PARTS[name]
-            for task in (task for task in part.tasks if task in tasks):
+            for task in (task for task in part.tasks if task in tasks or not tasks):
                 for suffix, count in part.demos:
                     file, length = folder / f"{task}{suffix}.npz", steps or part.steps
                     if file.is_file():
                         shown = (task, file, count, part.subsample)
-                        yield Job(part.setting, *shown, seed, length, part.flags, part.evaluations)
+                        yield Job(part.setting, *shown, seed, length, part.flags, part.evaluations, part.episodes)
 
 
 def commit_of(work: Path, job: Job) -> Path:
@@ -177,7 +190,7 @@ def rows_of(job: Job, seed: int, folder: Path, work: Path) -> list[tables.Row]:
 def main(
     demos: Path,
     only: tuple[Only, ...] = tuple(PARTS),
-    tasks: tuple[str, ...] = EASY,
+    tasks: tuple[str, ...] = (),
     seeds: int = 2,
     steps: int = 0,
     work: Path = Path("runs/online"),
@@ -192,7 +205,7 @@ def main(
     Args:
         demos: folder with the demonstrations of each task.
         only: parts of the table.
-        tasks: of these parts.
+        tasks: of these parts; by default all.
         seeds: how many, from 0 up (an ablation: from 1000 up).
         steps: instead of each part's own number.
         work: where the run folders are.

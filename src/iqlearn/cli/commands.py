@@ -152,7 +152,9 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
         settings = preset(extensions=extensions) if extensions != settings.extensions else settings
     settings = changed(settings, changes)
     if "value_term" in changes and (settings.form == "least_squares" or reward_extension(settings.extensions)):
-        raise InputError("--value-term has no effect with form least_squares or a reward of an extension; leave it out.")
+        raise InputError(
+            "--value-term has no effect with form least_squares or an extension that gives the reward; leave it out."
+        )
     return settings
 
 

@@ -1,0 +1,17 @@
+"""DeepMind Control with actions in [−1, 1], as its demonstrations have them: `--env dmc_rescaled:dmc-rescaled/…`."""
+
+from typing import Any
+
+import dmc_tasks  # noqa: F401, registers the tasks
+import gymnasium as gym
+import numpy as np
+from gymnasium.wrappers import RescaleAction
+
+
+def quadruped_walk(**kwargs: Any) -> gym.Env[Any, Any]:
+    """The quadruped, whose joints have bounds of their own."""
+    env = gym.make("dmc/quadruped-walk-v0", disable_env_checker=True, **kwargs).unwrapped
+    return RescaleAction(env, np.float32(-1.0), np.float32(1.0))
+
+
+gym.register("dmc-rescaled/quadruped-walk-v0", entry_point=quadruped_walk)
