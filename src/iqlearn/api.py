@@ -388,6 +388,8 @@ def recommended(
         reasons = [f"extensions as asked for, {', '.join(extension.name for extension in extensions)}"]
     reason = f"Recommended for {demos.source}, {mode}: {'; '.join(reasons) or 'no extension'}."
     more = {"reason": reason} | ({"extensions": extensions} if "extensions" in known else {})
+    for extension in extensions:
+        more |= {name: value for name, value in extension.suits.items() if name in known}
     settings = kind.recommended(learner_rows, given_reward, **(more | changes))
     if not quiet:
         print(f"iqlearn: {reason}", file=sys.stderr)

@@ -188,6 +188,8 @@ class Extension:
     """Whether it gives batches transitions of the learner offline."""
     gives_actions: ClassVar[bool] = False
     """Whether it gives the expert's transitions actions, where these were not recorded."""
+    suits: ClassVar[dict[str, Any]] = {}
+    """Settings of the algorithm that `recommended` changes with it."""
     gives_reward: ClassVar[bool] = False
     """Whether it gives the reward that Q is learnt from."""
 

@@ -90,6 +90,7 @@ class EnergyReward(RewardFirst):
     """The learner's newest states, which the reward is renewed with."""
 
     name: ClassVar[str] = "energy_reward"
+    suits: ClassVar[dict[str, Any]] = {"gamma": 0.98, "decay_after": 100_000}
 
     def __post_init__(self) -> None:
         super().__post_init__()
