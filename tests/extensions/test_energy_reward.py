@@ -81,6 +81,11 @@ def test_the_reward_is_the_limit_where_the_expert_is_on_average_and_its_negative
     assert means == pytest.approx([2.0, -2.0, 0.0], abs=0.2)
 
 
+def test_a_learner_in_the_expert_s_states_from_the_start_has_a_finite_reward():
+    x = np.random.default_rng(0).normal(size=(POINTS, 2))
+    assert np.isfinite(witness_of(x, x)(jnp.asarray(x, jnp.float32))).all()
+
+
 def test_a_learner_that_comes_close_keeps_rewards_in_proportion():
     """The reward of small differences would be noise: half of the first energy distance counts at least."""
     rng = np.random.default_rng(0)

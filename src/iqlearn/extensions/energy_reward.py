@@ -25,6 +25,8 @@ POINTS = 1_000
 """States of the expert, and as many of the learner, that give the reward."""
 FLOOR = 0.5
 """Least energy distance that scales the reward, as a share of the first one."""
+TINY = 1e-6
+"""Least scale of a reward, where learner and expert are in the same states from the start."""
 
 
 class Witness(eqx.Module):
@@ -58,7 +60,7 @@ class Witness(eqx.Module):
         there = replace(self, visited=self.encoder(some(visited)))
         ends = [jnp.mean(there.value(points)) for points in (there.expert, there.visited)]
         half = 0.5 * (ends[0] - ends[1])
-        floor = jnp.where(self.floor == 0.0, FLOOR * half, self.floor)
+        floor = jnp.where(self.floor == 0.0, jnp.maximum(FLOOR * half, TINY), self.floor)
         return replace(there, middle=0.5 * (ends[0] + ends[1]), half=jnp.maximum(half, floor), floor=floor)
 
 
