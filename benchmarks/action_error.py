@@ -37,7 +37,7 @@ def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.
         recorded, spec = iq.Demos.load(demos / f"{task}{suffix}.npz"), Environment.of(task).task
         for seed in seeds:
             part = recorded.take(count, seed=seed).subsample(every, seed=seed)
-            error = leave_one_out_error(part, spec)
+            error = leave_one_out_error(part, spec.spanned(part.act))
             values = (f"{task}{suffix}", count, every, seed, tables.COMMIT, len(part), round(error or 0.0, 4))
             print(*values, flush=True)
             tables.merge(out, COLUMNS, [dict(zip(COLUMNS, values, strict=True))], key=5)

@@ -127,6 +127,14 @@ def test_it_is_recommended_without_pretraining_where_nothing_is_expected_of_a_cl
         assert iq.Cloning.suggest(*asked)[0] == iq.Cloning(updates=0, weight=1.0, regularisation=0.0)
 
 
+def test_sub_sampled_demonstrations_are_not_hopeless(pendulum, monkeypatch):
+    monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: 0.9)
+    asked = pendulum.task_spec(), iq.IQLearnContinuous(), True, 100_000
+    assert EnergyReward.suggest(pendulum.subsample(5), *asked) == (None, "")
+    assert iq.RewardRegression.suggest(pendulum.subsample(5), *asked)[0] == iq.RewardRegression()
+    assert EnergyReward.suggest(pendulum, *asked)[0] == EnergyReward()
+
+
 def test_two_rewards_at_once_are_refused(pendulum):
     both = replace(SETTINGS, extensions=(iq.RewardRegression(), EnergyReward()))
     with pytest.raises(iq.InputError, match="expected one of reward_regression and energy_reward, because each gives"):

@@ -16,7 +16,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import require_positive
 from iqlearn.extensions import reward_first
-from iqlearn.extensions.reward_first import HOPELESS, RewardFirst
+from iqlearn.extensions.reward_first import HOPELESS, RewardFirst, hopeless
 from iqlearn.networks import encoders
 from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.types import Obs, PRNGKey, Scalar, TaskSpec, Transitions, rows
@@ -102,11 +102,11 @@ class EnergyReward(RewardFirst):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Where nothing is expected of a clone: its leave-one-out error is above `HOPELESS`."""
+        """Where nothing is expected of a clone."""
         if not cls.fits(algorithm, online) or algorithm.state_only or steps < 2 * cls.steps:
             return None, ""
         error = reward_first.leave_one_out_error(demos, task)
-        if error is None or error <= HOPELESS:
+        if error is None or not hopeless(error, demos):
             return None, ""
         told = f"the leave-one-out error of the expert's actions is {error:.3f} of their standard deviation"
         return cls(), f"{cls.name} and no pretraining, because {told}, above {HOPELESS}"

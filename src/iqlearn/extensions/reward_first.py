@@ -11,6 +11,7 @@ import numpy as np
 
 from iqlearn.algorithms.base import Behaviour, Extension
 from iqlearn.data.demos import Demos
+from iqlearn.data.inspection import following
 from iqlearn.errors import InputError, require, require_positive
 from iqlearn.networks import encoders
 from iqlearn.networks.gaussian_process import expert_process
@@ -22,7 +23,7 @@ TRUSTED = 0.1
 """Leave-one-out error of the expert's actions, as a share of their standard deviation, up to which `recommended` trusts
 a clone."""
 HOPELESS = 0.3
-"""Leave-one-out error above which it expects nothing of a clone."""
+"""Leave-one-out error of a recording of whole episodes above which it expects nothing of a clone."""
 MOST = 20_000
 """Transitions from which on a clone is trusted without asking the Gaussian process."""
 
@@ -68,6 +69,15 @@ class RewardFirst(Extension):
         """Whether `recommended` considers it."""
         objective = online and "actor_loss" in algorithm.hooks
         return objective and (algorithm.divergence, algorithm.form) == ("chi2_mixture", "inverse")
+
+
+def hopeless(error: float, demos: Demos) -> bool:
+    """Whether nothing is expected of a clone.
+
+    Only a recording whose rows follow one another tells. The rows of a sub-sampled one are far apart, which alone makes
+    the error large.
+    """
+    return error > HOPELESS and 2 * int(following(demos).sum()) > len(demos)
 
 
 def leave_one_out_error(demos: Demos, task: TaskSpec) -> float | None:

@@ -14,7 +14,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.data.sources import Demonstrations, Source
 from iqlearn.errors import require_positive
 from iqlearn.extensions import reward_first
-from iqlearn.extensions.reward_first import HOPELESS, MOST, TRUSTED, RewardFirst
+from iqlearn.extensions.reward_first import MOST, TRUSTED, RewardFirst, hopeless
 from iqlearn.networks import encoders
 from iqlearn.networks.reward import SATURATION, RewardNet, Seen, contrast
 from iqlearn.types import PRNGKey, TaskSpec, Transitions
@@ -57,7 +57,7 @@ class RewardRegression(RewardFirst):
         if not enough:
             short = f"it takes {2 * cls.steps:,} steps, although {told}, above {TRUSTED}"
             return None, f"no {cls.name}, because {short}"
-        if error > HOPELESS:
+        if hopeless(error, demos):
             return None, ""
         return cls(), f"{cls.name}, because {told}, above {TRUSTED}"
 
