@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 SMALL = 0.1
-"""Actions whose range is a smaller share of the bounds are scaled by their range."""
+"""Actions whose range is a smaller share of the bounds are scaled by twice their range."""
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""
@@ -142,7 +142,7 @@ def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
 
 
 def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
-    """The task that `spec_to_dict` gave."""
+    """The task that `spec_to_dict` gave, without a span."""
 
     def obs(part: dict[str, Any]) -> ObsSpec:
         if "parts" in part:

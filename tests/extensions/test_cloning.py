@@ -229,3 +229,8 @@ def test_actions_are_scaled_before_they_are_compared():
     """A clone of an expert that acts at its bounds acts at its bounds."""
     unit = ActionScale(TASK).to_unit(jnp.array([[2.0, 3.0], [-2.0, -1.0]]))
     np.testing.assert_allclose(unit, [[1.0, 1.0], [-1.0, -1.0]])
+
+
+def test_cloning_without_any_effect_is_refused():
+    with pytest.raises(iq.InputError, match=r"cloning.weight is 0.0; expected above 0 without cloning.updates"):
+        Cloning(updates=0, weight=0.0, regularisation=0.0)

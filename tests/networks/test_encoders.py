@@ -183,3 +183,11 @@ def test_a_constant_coordinate_passes_unscaled(scaling, counting_arrays):
 def test_equal_coordinates_stay_finite():
     twin = np.repeat(np.random.default_rng(0).normal(size=(200, 1)), 3, axis=1)
     assert np.abs(vectors(twin)).max() < 10.0
+
+
+def test_a_column_that_hardly_moves_beside_its_size_passes_unscaled_with_whitening():
+    rng = np.random.default_rng(0)
+    obs = np.stack([rng.normal(size=200), 5.0 + 1e-8 * rng.normal(size=200)], axis=1)
+    encoder = encoders.fit(ArraySpec((2,)), obs, "whiten")
+    moved = encoder(jnp.array([[0.0, 5.0], [0.0, 6.0]]))
+    assert float(moved[1, 1] - moved[0, 1]) == pytest.approx(1.0, rel=1e-3)

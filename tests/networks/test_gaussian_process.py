@@ -125,3 +125,10 @@ def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
     assert known < 0.07
     assert noisy < 0.14
     assert fitted(few, smooth(few)).leave_one_out_error > 0.15
+
+
+def test_outputs_at_a_bound_are_censored_whatever_rounding_their_scaling_has_left():
+    x = np.linspace(-2.0, 2.0, 60)[:, None]
+    y = np.clip(2.0 * x, -1.0, 1.0)
+    rounded = np.where(np.abs(y) == 1.0, y * (1.0 - 1e-7), y)
+    np.testing.assert_allclose(fitted(x, rounded).weights, fitted(x, y).weights, rtol=1e-3, atol=1e-3)

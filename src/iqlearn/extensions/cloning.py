@@ -28,7 +28,7 @@ NEIGHBOURS = 32_768
 NEAREST = 0.05
 """The least distance of a made-up state, as a share of the reach."""
 ENOUGH = 20_000
-"""Transitions from which on the Gaussian process is left out: a network clones so many well without it."""
+"""Number of transitions above which the Gaussian process is left out: a network clones so many well without it."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Cloning(Extension):
 
     updates: int = 20_000
     """Updates of behavioural cloning at most, before the first update of the method. They end early when the error on
-    held-out rows stops falling. 0 begins with random weights."""
+    held-out rows stops falling. 0 begins with random weights, and needs `regularisation` 0."""
     reach: float = 0.5
-    """Distance from the expert's states, in standard deviations of each coordinate, up to which the Gaussian process
-    gives further examples; 0 clones the expert's own transitions only."""
+    """Largest noise that makes further examples from the expert's states: its standard deviation, as a share of each
+    coordinate's own. The Gaussian process gives their actions. 0 clones the expert's own transitions only."""
     weight: float = 20.0
     """Weight of the squared error of the expert's actions in the actor's loss."""
     regularisation: float = 1.0
@@ -59,6 +59,7 @@ class Cloning(Extension):
         require_not_negative(self, "updates", "reach", "weight", "regularisation")
         regularised = self.updates > 0 or self.regularisation == 0.0
         require(regularised, "cloning.regularisation", self.regularisation, "0 without cloning.updates")
+        require(self.updates > 0 or self.weight > 0.0, "cloning.weight", self.weight, "above 0 without cloning.updates")
 
     @property
     def pretrains(self) -> bool:

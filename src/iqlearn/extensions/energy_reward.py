@@ -51,7 +51,7 @@ class Witness(eqx.Module):
         return jnp.mean(distances(inputs, self.visited), axis=1) - jnp.mean(distances(inputs, self.expert), axis=1)
 
     def __call__(self, obs: Obs) -> Float[Array, " n"]:
-        """The witness, scaled so that its mean is r_max on X and −r_max on Y, and clipped to this range."""
+        """The witness scaled to mean r_max on X and −r_max on Y, or less if `floor` says so, and clipped to ±r_max."""
         scaled = (self.value(self.encoder(obs)) - self.middle) / self.half
         return self.limit * jnp.clip(scaled, -1.0, 1.0)
 

@@ -25,7 +25,7 @@ a clone."""
 HOPELESS = 0.3
 """Leave-one-out error of a recording of whole episodes above which it expects nothing of a clone."""
 MOST = 20_000
-"""Transitions from which on a clone is trusted without asking the Gaussian process."""
+"""Number of transitions above which a clone is trusted without asking the Gaussian process."""
 
 
 @dataclass(frozen=True)

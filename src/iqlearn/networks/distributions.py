@@ -65,7 +65,11 @@ class ActionDistribution(eqx.Module):
 
     @abstractmethod
     def distance(self, unit: Unit) -> Rows:
-        """|a − mode|² of given actions, with a useful gradient wherever it is not 0."""
+        """Squared distance of given actions to the mode, with a useful gradient wherever it is not 0.
+
+        A clipped Gaussian takes its mean before clipping instead of the mode, unless the action is at the bound that
+        the mean lies beyond.
+        """
 
     def sample(self, key: PRNGKey) -> tuple[Unit, Rows]:
         """An action a row, reparameterised, and log π of it."""

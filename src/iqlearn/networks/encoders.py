@@ -124,8 +124,12 @@ def width(spec: ArraySpec) -> int:
 
 def spread(flat: np.ndarray) -> np.ndarray:
     """The standard deviation of each column, 1 where it is constant."""
-    std = flat.std(axis=0)
-    return np.where(std <= CONSTANT * np.abs(flat).max(axis=0), 1.0, std)
+    return np.where(constant(flat), 1.0, flat.std(axis=0))
+
+
+def constant(flat: np.ndarray) -> np.ndarray:
+    """Which columns count as constant."""
+    return flat.std(axis=0) <= CONSTANT * np.abs(flat).max(axis=0)
 
 
 def whitening(flat: np.ndarray) -> np.ndarray:
@@ -136,8 +140,9 @@ def whitening(flat: np.ndarray) -> np.ndarray:
             "standard (--scaling standard)."
         )
     std = spread(flat)
-    standard = (flat - flat.mean(axis=0)) / std
-    correlation = standard.T @ standard / len(standard) + np.diag((standard == 0).all(axis=0) * (1.0 - SHRINKAGE))
+    fixed = constant(flat)
+    standard = np.where(fixed, 0.0, flat - flat.mean(axis=0)) / std
+    correlation = standard.T @ standard / len(standard) + np.diag(fixed * (1.0 - SHRINKAGE))
     eigenvalues, vectors = np.linalg.eigh(correlation)
     return vectors / np.sqrt(np.maximum(eigenvalues, 0.0) + SHRINKAGE) @ vectors.T / std[:, None]
 

@@ -18,6 +18,8 @@ ITERATIONS = 20
 """Iterations of the search for the covariance."""
 SEARCHED = 1_000
 """Rows that the search for the covariance uses at most."""
+ROUNDING = 1e-6
+"""Outputs so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
 ROUNDS, CENSORING = 2, 20
 """Searches for the covariance, and iterations of the targets of outputs at a bound after each search."""
 KNOWN = 4_000
@@ -129,7 +131,8 @@ class GaussianProcess:
         """
         few = rng.permutation(len(x))[:SEARCHED]
         scale = float(np.sqrt(y.var(axis=0).mean())) or 1.0
-        y, (low, high) = y / scale, limits / scale
+        slack = ROUNDING * 0.5 * (limits[1] - limits[0])
+        y, (low, high) = y / scale, np.stack([limits[0] + slack, limits[1] - slack]) / scale
         covariance = Covariance(np.full(x.shape[1], 2.0 * x.shape[1] ** 0.5), 16.0, 0.1, 1e-4)
         targets = weights = y
         for _ in range(ROUNDS):

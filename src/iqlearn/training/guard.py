@@ -17,7 +17,7 @@ pretrained policy."""
 HIGH = 4.0
 """Bound of the implied reward, in r_max, above which the critics are wrong: chi2_mixture keeps it near r_max."""
 STEEP = 30.0
-"""Gradient norm of the critics above which they diverge: it stays below 3 where training goes well."""
+"""Gradient norm of the critics, in r_max, above which they diverge: it stays below 3 where training goes well."""
 RETURNS = 3
 """Returns to an earlier state in a run at most."""
 CAUTION = 0.3

@@ -150,7 +150,9 @@ class Trainer:
             None if learner.demos is None else ExpertStates(demonstrated(learner.demos), learner.task.obs, horizon)
             for learner in learners
         ]
-        self._guarded = self._evaluator is not None and any(part.pretrains for part in learners[0].extensions)
+        labelled = not first.settings.state_only  # else actions are inferred first, and nothing is pretrained at step 0
+        pretrained = labelled and any(part.pretrains for part in learners[0].extensions)
+        self._guarded = self._evaluator is not None and pretrained
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
         self._updates, self._busy = 0, 0.0
