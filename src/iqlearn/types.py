@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 SMALL = 0.1
 """Actions whose range is a smaller share of the bounds are scaled by twice their range."""
+ROUNDING = 1e-6
+"""Scaled actions so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""

@@ -89,7 +89,7 @@ class EnergyReward(RewardFirst):
     every: int = 2_000
     """Environment steps between renewals of the reward."""
     recent: int = 10_000
-    """The learner's newest states, which the reward is renewed with."""
+    """Number of the learner's newest states that a renewal draws from."""
 
     name: ClassVar[str] = "energy_reward"
     suits: ClassVar[dict[str, Any]] = {"gamma": 0.98, "decay_after": 100_000}
@@ -102,7 +102,7 @@ class EnergyReward(RewardFirst):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Where nothing is expected of a clone."""
+        """Add the reward where nothing is expected of a clone (`reward_first.hopeless`)."""
         if not cls.fits(algorithm, online) or algorithm.state_only or steps < 2 * cls.steps:
             return None, ""
         error = reward_first.leave_one_out_error(demos, task)
@@ -127,7 +127,7 @@ class EnergyReward(RewardFirst):
 
     def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:
         """Renew the reward."""
-        expert, met = now.demos.expert().obs, now.source.replay.newest(min(now.done, self.recent)).obs
+        expert, met = now.demos.expert().obs, now.source.replay.newest(self.recent).obs
         witness = now.state.aux[self.name]["witness"]
         if float(witness.floor) == 0.0:
             both = jax.tree.map(lambda *x: np.concatenate([np.asarray(part) for part in x]), expert, some(met))

@@ -23,7 +23,7 @@ TRUSTED = 0.1
 """Leave-one-out error of the expert's actions, as a share of their standard deviation, up to which `recommended` trusts
 a clone."""
 HOPELESS = 0.3
-"""Leave-one-out error of a recording of whole episodes above which it expects nothing of a clone."""
+"""Leave-one-out error above which `recommended` expects nothing of a clone, in a recording of whole episodes."""
 MOST = 20_000
 """Number of transitions above which a clone is trusted without asking the Gaussian process."""
 
@@ -74,8 +74,7 @@ class RewardFirst(Extension):
 def hopeless(error: float, demos: Demos) -> bool:
     """Whether nothing is expected of a clone.
 
-    Only a recording whose rows follow one another tells. The rows of a sub-sampled one are far apart, which alone makes
-    the error large.
+    Sub-sampled recordings never count as hopeless. Their rows are far apart, which alone makes the error large.
     """
     return error > HOPELESS and 2 * int(following(demos).sum()) > len(demos)
 

@@ -10,7 +10,7 @@ import jax.random as jr
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float
 
-from iqlearn.types import PRNGKey
+from iqlearn.types import ROUNDING, PRNGKey
 
 stop = jax.lax.stop_gradient
 Squash = Literal["clip", "tanh"]
@@ -20,8 +20,6 @@ LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 EDGE = 1.0 - 1e-3
 """Under tanh, recorded actions beyond this share of the way to a bound count as there: their pre-image would be
 infinite at the bound."""
-ROUNDING = 1e-6
-"""Recorded actions so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
 LOG_2, LOG_2PI = 0.6931471805599453, 1.8378770664093453
 
 Rows = Float[Array, " n"]

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
+from iqlearn.types import ROUNDING
+
 JITTER = 1e-4
 """Variance of the noise that is always assumed, as a share of the outputs' own variance, so that the covariance stays
 positive definite."""
@@ -18,8 +20,6 @@ ITERATIONS = 20
 """Iterations of the search for the covariance."""
 SEARCHED = 1_000
 """Rows that the search for the covariance uses at most."""
-ROUNDING = 1e-6
-"""Outputs so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
 ROUNDS, CENSORING = 2, 20
 """Searches for the covariance, and iterations of the targets of outputs at a bound after each search."""
 KNOWN = 4_000
