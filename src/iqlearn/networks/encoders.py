@@ -39,8 +39,8 @@ class FlatEncoder(eqx.Module):
     transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
     """A matrix, or a factor for each input."""
     limit: Float[Array, " inputs"] | None
-    """Inputs grow logarithmically beyond ±limit, so that no observation is extreme and none looks like another; none
-    does not bend."""
+    """Inputs grow logarithmically beyond ±limit, so that far observations stay moderate and distinct. Without a limit
+    inputs stay as they are."""
     leaves: tuple[ArraySpec, ...] = eqx.field(static=True)
     structure: Any = eqx.field(static=True)
 
