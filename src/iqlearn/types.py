@@ -13,10 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from iqlearn.errors import InputError
+
 SMALL = 0.1
 """Actions whose range is a smaller share of the bounds are scaled by twice their range."""
 ROUNDING = 1e-6
 """Scaled actions so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
+MOST_CHOICES = 100_000
+"""Largest number of discrete actions, or of categories of an observation: each is an input or output of a network."""
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""
@@ -34,6 +38,9 @@ class ArraySpec:
     dtype: str = "float32"
     choices: int = 0
     """Number of categories of a `Discrete` observation; 0 for numbers."""
+
+    def __post_init__(self) -> None:
+        require_few(self.choices, "categories of a discrete observation")
 
 
 ObsSpec = ArraySpec | dict[str, Any]
@@ -65,6 +72,10 @@ class TaskSpec:
     """Number of discrete actions, or the bounds of continuous ones."""
     span: Bounds | None = None
     """Range of continuous actions that networks see as [−1, 1]. None: the bounds."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.actions, int):
+            require_few(self.actions, "discrete actions")
 
     def __hash__(self) -> int:
         return hash(json.dumps(spec_to_dict(self)))
@@ -116,6 +127,17 @@ class TaskSpec:
         wider = seen + 0.5 * width * np.array([[-1.0], [1.0]])
         low, high = map(tuple, np.where(small, wider, bounds).tolist())
         return replace(self, span=Bounds(low, high))
+
+
+def require_few(choices: int, what: str) -> None:
+    """Refuse more choices than networks have room for.
+
+    Raises:
+        InputError: there are more than 100,000.
+    """
+    if choices > MOST_CHOICES:
+        wanted = f"at most {MOST_CHOICES:,}, describe a choice by several numbers, as a Box does"
+        raise InputError(f"There are {choices:,} {what}; expected {wanted}.")
 
 
 def in_words(obs: ObsSpec) -> str:

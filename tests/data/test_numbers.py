@@ -34,15 +34,36 @@ def test_stated_choices_must_be_those_of_the_environment(counting, counting_arra
         Demos.from_arrays({**counting_arrays, "act": np.zeros((15, 1))}).with_choices(4)
 
 
-@pytest.mark.parametrize(("field", "remedy"), [("act", "--actions"), ("obs", "--env"), ("next_obs", "--env")])
-def test_huge_numbers_of_choices_are_refused_and_not_allocated(counting_arrays, field, remedy):
+@pytest.mark.parametrize(
+    ("value", "field", "remedy"),
+    [
+        (10_000, "act", "below 1,000 where .*--actions"),
+        (10_000, "obs", "below 1,000 where .*--env"),
+        (10_000, "next_obs", "below 1,000 where .*--env"),
+        (10**6, "act", r"below 100,000\."),
+        (10**6, "obs", r"below 100,000\."),
+    ],
+)
+def test_huge_numbers_of_choices_are_refused_and_not_allocated(counting_arrays, value, field, remedy):
     cells = np.arange(15) % 4
-    huge = np.where(np.arange(15) == 5, 10**6, cells)
+    huge = np.where(np.arange(15) == 5, value, cells)
     demos = Demos.from_arrays({**counting_arrays, "obs": cells, "next_obs": cells, field: huge}, "cells.npz")
-    with pytest.raises(InputError, match=rf"cells.npz: field '{field}' at index 5 is 1000000; expected .*{remedy}"):
+    with pytest.raises(InputError, match=rf"cells.npz: field '{field}' at index 5 is {value}; expected .*{remedy}"):
         iq.learn(iq.BC(), demos, **SHORT)
-    if field == "act":
-        assert demos.with_choices(10**6 + 1).task_spec().actions == 10**6 + 1
+    if field == "act" and value < 10**6:
+        assert demos.with_choices(value + 1).task_spec().actions == value + 1
+
+
+@pytest.mark.parametrize("make", [lambda n: TaskSpec(ArraySpec((2,)), n), lambda n: ArraySpec((), "int32", n)])
+def test_no_task_has_more_choices_than_networks_have_room_for(make):
+    make(100_000)
+    with pytest.raises(InputError, match=r"There are 100,001 .*; expected at most 100,000, describe .* a Box"):
+        make(100_001)
+
+
+def test_stated_choices_are_limited_too(counting):
+    with pytest.raises(InputError, match=r"There are 1,000,000,000 discrete actions \(--actions\); expected at most"):
+        counting.with_choices(10**9)
 
 
 @pytest.mark.parametrize(

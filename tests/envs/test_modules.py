@@ -99,6 +99,19 @@ def test_what_lies_beside_is_imported_and_told(module, sent, monkeypatch):
         assert run.evaluate(1).shape == (1,)
 
 
+def test_a_module_in_the_current_folder_is_found(module, sent, monkeypatch):
+    """Also without the current folder on Python's path, where the command `iqlearn` runs."""
+    module.rename(sent / module.name)
+    monkeypatch.setattr(sys, "path", [part for part in sys.path if part not in ("", str(sent), str(module.parent))])
+    with pytest.raises(InputError, match=f"No module named '{module.stem}'"):
+        _ = Environment.of(f"{module.stem}:{module.stem}-v0").task
+    monkeypatch.chdir(sent)
+    with pytest.warns(UserWarning, match=rf"{sent / module.name} is imported\."):
+        assert iq.Run.load("run").evaluate(1).shape == (1,)
+    forget(module)
+    assert Environment.of(f"{module.stem}:{module.stem}-v0").task.actions == 2
+
+
 @pytest.mark.parametrize("where", ["entry_point", "wrapper"])
 def test_a_specification_calls_nothing_but_environments_and_wrappers(tmp_path, where):
     """Also where the module was imported before: `os.system` is a function of one."""

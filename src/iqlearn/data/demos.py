@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from iqlearn.data import fields, formats, inspection
 from iqlearn.data.formats import npz
 from iqlearn.errors import InputError
-from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, rows
+from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
 
 BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 """Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
@@ -220,6 +220,7 @@ class Demos:
         if n < 1 or (self.act is not None and not self.discrete):
             wanted = "a number of at least 1" if n < 1 else f"none, because the actions of {self.source} are continuous"
             raise InputError(f"--actions is {n}; expected {wanted}.")
+        require_few(n, "discrete actions (--actions)")
         if self.act is not None:
             inspection.check_choices(self.act, n, f"{self.source}: field 'act'", "as --actions says")
         return replace(self, choices=n)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from iqlearn.data.fields import OBSERVED, Actions, Arrays, flat, root
 from iqlearn.errors import InputError
-from iqlearn.types import ArraySpec, Bounds, ObsSpec, TaskSpec, in_words
+from iqlearn.types import MOST_CHOICES, ArraySpec, Bounds, ObsSpec, TaskSpec, in_words
 
 Demos = Any
 """The `Demos` of demos.py, which imports this module."""
@@ -99,11 +99,11 @@ def observed(demos: Demos) -> ObsSpec:
 
 def check_shown(demos: Demos, name: str, values: Shaped[np.ndarray, " n"], remedy: str) -> None:
     """Whether the data show few enough choices to be believed."""
-    for index in np.flatnonzero(values >= MOST_SHOWN)[:1]:
-        raise InputError(
-            f"{demos.source}: field {name!r} at index {index} is {values[index]}; expected numbers from 0 up, below "
-            f"{MOST_SHOWN:,} where nothing states how many choices there are; {remedy}."
-        )
+    unknown = f" where nothing states how many choices there are; {remedy}"
+    for limit, more in ((MOST_CHOICES, ""), (MOST_SHOWN, unknown)):
+        for index in np.flatnonzero(values >= limit)[:1]:
+            wanted = f"numbers from 0 up, below {limit:,}{more}"
+            raise InputError(f"{demos.source}: field {name!r} at index {index} is {values[index]}; expected {wanted}.")
 
 
 def task(demos: Demos) -> TaskSpec:

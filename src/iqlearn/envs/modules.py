@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 import warnings
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import gymnasium as gym
@@ -20,7 +21,7 @@ class Untrusted(InputError):
 
 
 def load(env_id: str) -> None:
-    """Import the module of `MODULE:ID`.
+    """Import the module of `MODULE:ID`. It is looked for in the current folder, too.
 
     Raises:
         InputError: the module or the id is empty, or the module raises an error of its own.
@@ -31,6 +32,8 @@ def load(env_id: str) -> None:
         return
     if not (module and name):
         raise InputError(f"No environment {env_id!r}; expected a Gymnasium id such as CartPole-v1, or MODULE:ID.")
+    if not PathFinder.find_spec(module.partition(".")[0]) and spec_of(module):
+        sys.path.append(os.getcwd())
     try:
         importlib.import_module(module)
     except ImportError:
@@ -78,9 +81,14 @@ def require_trusted(source: str | EnvSpec, file: Path) -> None:
 
 def beside(module: str, file: Path) -> Path | None:
     """Where the module is, if it lies in the folder of the file or in one above that. Nothing is imported."""
-    spec = PathFinder.find_spec(module.partition(".")[0])
+    spec = spec_of(module)
     if spec is None or spec.origin is None:
         return None
     place = Path(spec.origin).resolve()
     folder = place.parent.parent if spec.submodule_search_locations else place.parent
     return place if file.resolve().is_relative_to(folder) else None
+
+
+def spec_of(module: str) -> ModuleSpec | None:
+    """Where Python and the current folder have the module or its package. Nothing is imported."""
+    return PathFinder.find_spec(module.partition(".")[0], [*sys.path, os.getcwd()])
