@@ -2,19 +2,19 @@
 
     python benchmarks/action_error.py --demos DIR                # the tuning seeds
     python benchmarks/action_error.py --demos DIR --seeds 0 1 2
+    python benchmarks/action_error.py --demos DMC    # the folder of those of DeepMind Control
 
 A Gaussian process predicts each of the expert's actions from the others. The error, beyond the noise, is a share of the
-actions' standard deviation.
+actions' standard deviation. Demonstrations that DIR does not hold are left out.
 """
 
 from pathlib import Path
 
 import tables
 import tyro
-from online import EASY
+from online import DMC, EASY
 
 import iqlearn as iq
-from iqlearn.envs.gym import Environment
 from iqlearn.extensions.reward_first import leave_one_out_error
 
 COLUMNS = ("demos", "trajectories", "subsample", "seed", "commit", "transitions", "error")
@@ -22,6 +22,7 @@ KINDS = (
     *((task, "", 1, 1) for task in EASY),
     *((task, "", 1, every) for every in (5, 20) for task in EASY[:3]),
     *((task, "-hard", count, 1) for count in (1, 5) for task in EASY[:3]),
+    *((task, "", 1, 1) for task in DMC),
 )
 
 
@@ -34,10 +35,13 @@ def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.
         out: the table.
     """
     for task, suffix, count, every in KINDS:
-        recorded, spec = iq.Demos.load(demos / f"{task}{suffix}.npz"), Environment.of(task).task
+        file = demos / f"{task}{suffix}.npz"
+        if not file.is_file():
+            continue
+        recorded = iq.Demos.load(file)
         for seed in seeds:
             part = recorded.take(count, seed=seed).subsample(every, seed=seed)
-            error = leave_one_out_error(part, spec.spanned(part.act))
+            error = leave_one_out_error(part, part.task_spec().spanned(part.act))
             values = (f"{task}{suffix}", count, every, seed, tables.COMMIT, len(part), round(error or 0.0, 4))
             print(*values, flush=True)
             tables.merge(out, COLUMNS, [dict(zip(COLUMNS, values, strict=True))], key=5)
