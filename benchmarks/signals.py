@@ -132,7 +132,8 @@ def trial(folder: Path, kind: str, number: int, group: bool, delay: float, patie
         os.kill(pid, signal.SIGKILL)
     process.wait()
     folders = sorted(path.parent for path in out.glob(f"**/{CONFIG}"))
-    statuses = tuple(read_json(part / RESULT).get("status") for part in folders)
+    results = [part / RESULT for part in folders]  # a run that stopped amid pretraining has none yet
+    statuses = tuple(read_json(path).get("status") if path.is_file() else None for path in results)
     refused = False
     if folders and not kind.startswith("hanging"):
         refused = ended(begin(folder, ["resume", str(out)]), 600.0) != 0

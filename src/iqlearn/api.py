@@ -154,7 +154,8 @@ def begin(
     check_callbacks(callbacks, first)
     check(first.settings, first.task, first.interaction, first.schedule.steps)
     learners = learners_of(runs, parts, rewards)
-    for told in dict.fromkeys(f"{part.source}: {remark}" for part in parts if part for remark in part.remarks()):
+    remarks = [f"{part.source}: {told}" for part in parts if part for told in (*part.remarks(), *longer(part, first))]
+    for told in dict.fromkeys(remarks):
         warnings.warn(told, stacklevel=4)
     own, seeds = [] if folder is None else [folder], tuple(f"seed-{run.schedule.seed}" for run in runs)
     folders = [part / seed for part in own for seed in seeds] if several else own
@@ -165,6 +166,15 @@ def begin(
             run.begin(part)
         prepare(learners, [None] * len(runs), folders, quiet)
         return train(learners, callbacks, folders, quiet, several)
+
+
+def longer(demos: Demos, run: Run) -> list[str]:
+    """A remark where episodes are longer than the environment lets them be."""
+    limit = None if run.origin.environment is None else run.origin.environment.time_limit
+    if limit is None or demos.longest <= limit:
+        return []
+    told = f"an episode has {demos.longest} steps, more than the time limit of {run.origin.title}, {limit}"
+    return [f"{told}; returns are not compared with the expert's"]
 
 
 def prepare(

@@ -95,6 +95,7 @@ def test_evaluate_prints_json(trained, printed):
     assert len(facts["returns"]) == 3
     assert facts["min_return"] <= facts["mean_return"] <= facts["max_return"]
     assert printed("evaluate", trained, "--episodes", 3, "--seed", 7) == facts
+    assert printed("evaluate", trained, "--episodes", 3, "--max-episode-steps", 4)["max_return"] == 4.0
 
 
 def test_the_result_holds_the_returns_of_the_last_evaluation(trained):
@@ -125,6 +126,7 @@ def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(tr
 def test_evaluate_refuses_an_environment_that_does_not_do(trained, sentence):
     assert "'Nonsense-v0'" in sentence("evaluate", trained, "--env", "Nonsense-v0")
     assert "as the run was trained on" in sentence("evaluate", trained, "--env", "Acrobot-v1")
+    assert "--max-episode-steps is 0; expected" in sentence("evaluate", trained, "--max-episode-steps", 0)
 
 
 def test_reward_prints_json(trained, cartpole_file, cartpole, printed):

@@ -358,6 +358,9 @@ def test_what_a_file_unpacks_to_is_limited_and_the_limit_can_be_raised(counting_
     assert "unpacks to 0.00335 GiB; expected at most 0.001, allow more with --max-demos-gib" in sentence(path)
     with pytest.raises(InputError, match=r"expected at most 0\.003,"):
         Demos.load(path, max_gib=0.003)
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"max_gib \(--max-demos-gib\) is .*; expected a finite number above 0"):
+            Demos.load(path, max_gib=wrong)
     assert Demos.load(path, max_gib=0.0034).obs.shape == (15, 30_000)
     monkeypatch.setattr(npz, "RATIO", 1_100)
     Demos.load(path)

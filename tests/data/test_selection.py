@@ -34,6 +34,8 @@ def test_a_selection_gives_the_same_part_again(counting):
 def test_a_selection_that_does_not_fit_is_told(counting):
     with pytest.raises(InputError, match=r"^7 trajectories asked for, but counting\.npz holds 3"):
         counting.select([["take", 7, None]])
+    with pytest.raises(InputError, match=r"^7 trajectories asked for, but 2 of counting\.npz are left"):
+        counting.leave_out(3).take(7)
 
 
 def test_a_loaded_file_knows_its_absolute_path(file, monkeypatch):

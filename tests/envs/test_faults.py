@@ -34,6 +34,10 @@ def fail(how):
         raise ZeroDivisionError("division by zero")
     if how == "ends the program":
         sys.exit(0)
+    if how == "ends a generator":
+        raise GeneratorExit
+    if how == "interrupts":
+        raise KeyboardInterrupt
     if how == "hangs":
         time.sleep(1_000)
     if how == "ends its process":
@@ -79,6 +83,7 @@ class Failing(gym.Env):
 BAD = {
     "raises": ("raises", "raised ZeroDivisionError: division by zero"),
     "ends the program": ("ends the program", "raised SystemExit: 0"),
+    "ends a generator": ("ends a generator", "raised GeneratorExit: no message"),
     "nothing": (None, "returned None; expected"),
     "an observation alone": (OBS, r"returned array\(\[0\., 0\.\].*; expected \(observation, "),
     "None": ({"obs": None}, r"the observation is None; expected numbers of shape \(2,\)"),
@@ -95,6 +100,7 @@ BAD_STEP = {
     "a reward of two": ({"reward": np.ones(2)}, r"the reward is array\(\[1\., 1\.\]\); expected one finite number"),
     "no reward": ({"reward": None}, "the reward is None; expected"),
     "a NaN reward": ({"reward": float("nan")}, "the reward is nan; expected one finite"),
+    "a huge reward": ({"reward": 1e300}, r"the reward is 1e\+300; expected a number that float32 can hold"),
     "an infinite reward": ({"reward": np.float32("inf")}, "the reward is .*inf.*; expected one finite"),
     "a flag that is a string": ({"terminated": "False"}, "the flag terminated is 'False'; expected"),
 }
@@ -222,6 +228,7 @@ def test_actions_that_are_not_finite_are_no_fault_of_the_environment():
         ("crashes", f"its process ended by signal {signal.SIGSEGV.name}"),
         ("ends its process", "its process ended with exit code 0"),
         ("hangs", "it gave no answer within 1 seconds"),
+        ("interrupts", "step raised KeyboardInterrupt: no message"),  # its process does not hear the user's Ctrl-C
     ],
 )
 def test_a_process_that_fails_is_told_and_leaves_nothing(how, told):

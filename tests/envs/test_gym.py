@@ -84,9 +84,11 @@ def test_each_coordinate_has_its_own_bounds(spec_of):
 
 
 def wrapped(env: gym.Env, message: str) -> gym.Env:
-    """The environment, wrapped as a message says."""
+    """The environment, wrapped as a message says. As users do, the name is bound anew."""
     code = re.search(r"wrap it as (gymnasium\.wrappers\.\w+\(.*\))", message)
-    return eval(code[1], {"gymnasium": gym, "numpy": np, "env": env})
+    names = {"gymnasium": gym, "numpy": np, "env": env}
+    exec(f"env = {code[1]}", names)
+    return names["env"]
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,10 @@ def wrapped(env: gym.Env, message: str) -> gym.Env:
         (Box(np.zeros((1, 2)), np.array([[1.0, 3.0]]), dtype=np.float64), [[0.5, 0.5]]),
         (Box(0, 9, (2, 1), np.uint8), [[0], [0]]),
         (MultiDiscrete([2, 3]), [1, 2]),
-        (MultiDiscrete([[2, 3], [1, 2]]), None),
+        (MultiDiscrete([2, 3], start=[4, -1]), [5, 1]),
+        (MultiDiscrete([[2, 3], [1, 2]]), [[0, 2], [0, 1]]),
         (MultiBinary(3), [1, 0, 1]),
+        (MultiBinary((3, 2)), [[0, 0], [0, 1], [0, 1]]),
         (Discrete(6, start=3), 8),
     ],
     ids=str,
@@ -107,12 +111,10 @@ def wrapped(env: gym.Env, message: str) -> gym.Env:
 def test_the_remedy_for_actions_works(spec_of, actions, first):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)
-    if first is None:
-        return
     env = wrapped(Bare(SMALL, actions), sentence(caught))
     task = Environment.of(lambda: env).task
     env.step(5 if task.discrete else executed(env.action_space, np.full(task.action_shape, 0.5)))
-    assert env.unwrapped.taken[-1].tolist() == first
+    assert np.asarray(env.unwrapped.taken[-1]).tolist() == first
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,29 @@ def test_the_remedy_for_observations_works(spec_of, observations, spec):
     assert Environment.of(lambda: wrapped(Bare(observations, SMALL), sentence(caught))).task.obs == spec
 
 
-@pytest.mark.parametrize("actions", [Tuple([Discrete(2), SMALL]), Dict({"a": SMALL}), Box(1.0, 1.0, (2,))], ids=str)
+@pytest.mark.parametrize("actions", [MultiDiscrete([11] * 7), MultiBinary(40)], ids=str)
+def test_more_combinations_than_actions_may_have_are_told_at_once(spec_of, actions):
+    with pytest.raises(InputError, match=r" combinations; expected at most 100,000, or a flat Box with bounds\.$"):
+        spec_of(SMALL, actions)
+
+
+@pytest.mark.parametrize("what", ["action_space", "observation_space"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_an_environment_without_a_space_is_told(what, missing):
+    def make():
+        env = Bare(SMALL, SMALL)
+        env.__dict__.pop(what) if missing else setattr(env, what, None)
+        return env
+
+    with pytest.raises(InputError, match=rf"has None as {what}; expected a space"):
+        _ = Environment.of(make).task
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [Tuple([Discrete(2), SMALL]), Dict({"a": SMALL}), Box(1.0, 1.0, (2,)), Box(-1.0, 1.0, (0,))],
+    ids=str,
+)
 def test_actions_without_a_remedy_are_one_sentence(spec_of, actions):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)

@@ -137,8 +137,8 @@ def test_a_specification_of_a_known_environment_needs_no_trust(tmp_path):
     [
         ("raise RuntimeError('no licence')", "line 2, raised RuntimeError: no licence"),
         ("import sys; sys.exit(0)", "line 2, raised SystemExit: 0"),
-        ("1 +", "SyntaxError"),
-        ("import nosuchpackage", "No module named 'nosuchpackage'"),
+        ("1 +", r"test.*\.py, line 2, raised SyntaxError"),
+        ("import nosuchpackage", "line 2, raised ModuleNotFoundError: No module named 'nosuchpackage'"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_told_with_the_line(module, line, words):

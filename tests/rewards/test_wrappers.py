@@ -52,6 +52,18 @@ def test_each_step_is_paid_by_its_own_transition(ends: bool, last: float) -> Non
         assert paid[0][4]["at"] == 1
 
 
+@pytest.mark.parametrize("true", [np.array([7.0]), np.float32(7.0), 7, [7.0]], ids=repr)
+def test_the_true_reward_may_be_an_array_of_one(true) -> None:
+    class Paying(Counter):
+        def step(self, action: np.ndarray):
+            obs, _, *rest = super().step(action)
+            return obs, true, *rest
+
+    env = RewardWrapper(Paying(), told)
+    env.reset()
+    assert env.step(np.array([0.5], np.float32))[4]["true_reward"] == 7.0
+
+
 def test_actions_are_judged_as_the_environment_takes_them() -> None:
     env = RewardWrapper(Counter(), told)
     env.reset()
@@ -214,7 +226,7 @@ def test_a_reward_outside_of_what_changes_its_inputs_is_refused(changed: Any) ->
 
 def test_a_reward_outside_of_normalised_vectors_is_refused() -> None:
     vectors = NormalizeObservations(SyncVectorEnv([Counter]))
-    with pytest.raises(InputError, match="normalised observations"):
+    with pytest.raises(InputError, match="NormalizeObservation changes the scale"):
         VectorRewardWrapper(vectors, ToldOfCounter())
 
 

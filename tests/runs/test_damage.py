@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import iqlearn as iq
-from iqlearn.files import json_bytes, tree_bytes
+from iqlearn.files import arrays_bytes, json_bytes, read_arrays, tree_bytes
 from iqlearn.runs import folder, manifest
 from iqlearn.training.learner import Learner
 
@@ -134,6 +134,55 @@ def test_a_file_of_a_newer_version_says_so(run):
             iq.InputError, match=r"written by a newer version of iqlearn, in format 2; .*, update iqlearn"
         ):
             read(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"format": None}, {"format": []}, {"format": "1"}, {"files": "x"}, {"files": 3}, {"seeds": "x"}, {"more": 1}],
+    ids=str,
+)
+def test_a_manifest_of_another_form_is_damaged(run, change):
+    """Its own digest is right."""
+    content = {k: v for k, v in (json.loads((run / folder.MANIFEST).read_text()) | change).items() if v is not None}
+    del content["sha256"]
+    (run / folder.MANIFEST).write_bytes(json_bytes(content | {"sha256": manifest._digest(content)}))
+    with pytest.raises(iq.InputError, match=r"manifest\.json is damaged or was replaced"):
+        iq.Run.load(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean_return": "high"},
+        {"seconds": [1]},
+        {"returns": {}},
+        {"guard": 3},
+        {"status": None},
+        {"last_mean_return": {}},
+    ],
+    ids=str,
+)
+def test_facts_of_another_type_are_told(run, change):
+    result = json.loads((run / folder.RESULT).read_text()) | change
+    manifest.update(run, {folder.RESULT: json_bytes(result)})
+    with pytest.raises(
+        iq.InputError, match=rf"result\.json is damaged \({next(iter(change))}\); expected it as iqlearn"
+    ):
+        iq.Run.load(run)
+    found = read_arrays(run / folder.CHECKPOINT)
+    manifest.update(run, {folder.CHECKPOINT: arrays_bytes(found.arrays, found.about | {"result": result})})
+    with pytest.raises(iq.InputError, match=r"checkpoint\.safetensors is damaged"):
+        iq.resume(run, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "rows", [None, 3, ["x"], [{"step": None}], [{"step": 1, "loss": []}], [{"loss": 1.0}]], ids=str
+)
+def test_rows_that_are_no_numbers_are_told(run, rows):
+    found = read_arrays(run / folder.CHECKPOINT)
+    manifest.update(run, {folder.CHECKPOINT: arrays_bytes(found.arrays, found.about | {"rows": rows})})
+    with pytest.raises(iq.InputError, match=r"checkpoint\.safetensors is damaged \(rows\)"):
+        iq.resume(run, quiet=True)
 
 
 def test_weights_that_are_not_numbers_are_told(run):

@@ -81,7 +81,7 @@ def test_the_command_line_says_so_and_exits_with_3(flaky, cartpole_file, tmp_pat
     told = capsys.readouterr().err.splitlines()[-1]
     assert caught.value.code == 3
     assert "Environment 'IqlearnFlaky-v0', copy 0, reset seed" in told
-    assert "OSError: the simulator is gone. iqlearn resume" in told
+    assert "OSError: the simulator is gone. Where a run folder is there already, iqlearn resume" in told
     assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
 
 
@@ -102,6 +102,27 @@ def test_episodes_are_truncated_after_as_many_steps_as_asked_for(flaky, cartpole
     assert up.environment().time_limit == loaded.environment().time_limit == length
     assert max(up.result["returns"]) <= length
     assert loaded.evaluate(3).max() <= length
+
+
+def test_a_run_evaluated_elsewhere_keeps_its_limit(flaky, cartpole):
+    run = iq.learn(SETTINGS, cartpole, env=flaky, max_episode_steps=7, **LENGTH)
+    assert run.environment("CartPole-v1").time_limit == 7
+    assert run.evaluate(3, env="CartPole-v1").max() <= 7
+    assert run.environment(run.environment().capped(9)).time_limit == 9
+
+
+@pytest.mark.parametrize("every", [1, 20])
+def test_returns_of_shorter_episodes_are_not_compared_with_the_experts(every):
+    """Expert episodes have 500 steps. Costs would make a shorter episode of any policy the better one."""
+    part = iq.Demos.builtin("CartPole-v1").take(1).subsample(every)
+    shown = {"env": "CartPole-v1", "steps": 4, "evaluations": 1, "eval_episodes": 2}
+    with pytest.warns(
+        UserWarning, match=r"has \d+ steps, more than the time limit of CartPole-v1, 30; returns are not"
+    ):
+        run = iq.learn(SETTINGS, part, max_episode_steps=30, **shown)
+    assert run.result["mean_return"] > 0.0
+    assert run.result["expert_return"] is run.result["normalised_return"] is None
+    assert iq.learn(SETTINGS, part, **shown).result["normalised_return"] is not None
 
 
 def test_an_evaluation_opens_as_many_copies_as_asked_for(cartpole):

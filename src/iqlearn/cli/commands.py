@@ -223,6 +223,7 @@ def evaluate(o: Namespace) -> None:
     --episodes N  Episodes to play (default: 20).
     --seed N  Seed of the episodes (default: 0). They differ from those of training and of iqlearn demos collect.
     --env ID  Another environment of the same task.
+    --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
@@ -239,7 +240,7 @@ def evaluate(o: Namespace) -> None:
     idle = (
         ("trajectories", "max_demos_gib")
         if o.demos is None
-        else ("episodes", "seed", "env", "sampled", "deterministic")
+        else ("episodes", "seed", "env", "max_episode_steps", "sampled", "deterministic")
     )
     for name in idle:
         if getattr(o, name) not in (None, False):
@@ -270,7 +271,10 @@ def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[st
     if o.sampled and o.deterministic:
         raise InputError("--sampled and --deterministic are both given; expected one of them.")
     first = next(iter(runs.values()))
-    environment, sampled = first.environment(o.env), True if o.sampled else False if o.deterministic else None
+    environment, sampled = (
+        capped(first.environment(o.env), o),
+        True if o.sampled else False if o.deterministic else None,
+    )
     each: dict[str, dict[str, Any]] = {}
     for folder, run in runs.items():
         returns, same = run.evaluate(o.episodes, o.seed, environment, sampled), environment == run.origin.environment
@@ -371,8 +375,11 @@ def reward(o: Namespace) -> None:
 def inspect(o: Namespace) -> None:
     """Check a file of demonstrations, and tell what is in it. It refuses what `iqlearn train` refuses.
 
+    An environment that cannot be made is a remark only.
+
     FILE  An .npz file.
     --env ID  Compare with the spaces of this environment (default: the one that the file names).
+    --trust  Import the module that the file names for its environment, also from elsewhere.
     --actions N  Number of discrete actions, where no environment says it.
     --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
     --json  Print one JSON object.
@@ -382,7 +389,7 @@ def inspect(o: Namespace) -> None:
 
     demos = iq.Demos.load(o.file, o.max_demos_gib)
     demos = demos if o.actions is None else demos.with_choices(o.actions)
-    environment, error = api.environment_of(demos, o.env)
+    environment, error = api.environment_of(demos, o.env, trust=o.trust)
     if environment is not None:
         demos.check_task(environment.task, environment.name)
     elif demos.act is not None:
@@ -404,6 +411,7 @@ def collect(o: Namespace) -> None:
     --out FILE [required]  The .npz file to write.
     --episodes N [10]  Episodes to record.
     --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
+    --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --overwrite  Replace the file.
@@ -415,7 +423,7 @@ def collect(o: Namespace) -> None:
     if o.out.exists() and not o.overwrite:
         raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
     run = iq.Run.load(o.dir, o.last, o.trust)
-    environment = run.environment()
+    environment = capped(run.environment(), o)
     with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
         episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
     plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
@@ -450,6 +458,13 @@ def named_env(o: Namespace) -> Any:
     if environment is not None:
         _ = environment.task  # made once: what cannot be made is told now
     return environment
+
+
+def capped(environment: Any, o: Namespace) -> Any:
+    """The environment with the limit of --max-episode-steps, if that is given."""
+    if o.max_episode_steps is not None and o.max_episode_steps < 1:
+        raise InputError(f"--max-episode-steps is {o.max_episode_steps}; expected a number of at least 1.")
+    return environment.capped(o.max_episode_steps)
 
 
 def named_demos(o: Namespace) -> Any:

@@ -36,6 +36,9 @@ Inverse soft-Q learning: from demonstrations to a policy and a reward.
 from your own. `iqlearn COMMAND --help` explains a command. `iqlearn --version` prints the version."""
 ROW = re.compile(r"(--[\w-]+|[A-Z]+)(?: ([^\s[]\S*))?(?: \[(\S+)\])?  (\S.*)")
 """A line that declares a flag: name, word for the value, [default], and help."""
+GO_ON = "Where a run folder is there already, iqlearn resume goes on with its last checkpoint."
+STOPPED = 130
+"""Exit code after Ctrl-C or a request to terminate."""
 HELP = {"-h", "--help", "--help-all"}
 SHORT = {
     "Schedule": ("evaluations", "eval_episodes", "sampled", "seed"),
@@ -65,17 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         told, code = str(error), 2
     except EnvironmentFault as error:
-        told, code = f"{error} iqlearn resume goes on with the last evaluation in the run folder.", 3
+        told, code = f"{error} {GO_ON}", 3
     except KeyboardInterrupt:  # training itself ends in order, and says how to go on
-        told, code = "stopped; iqlearn resume goes on with a run folder that is there already.", 130
+        told, code = f"Stopped. {GO_ON}", STOPPED
     except SystemExit as error:
         told, code = f"Code of the environment ended the program (sys.exit({error.code!r})); expected it to raise.", 1
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        exhausted = "RESOURCE_EXHAUSTED", "failed to map segment", "cannot allocate memory"
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in exhausted):
             raise
         told, code = "Memory ran out; what was written last is kept. Lower --replay, --num-envs or --batch-size.", 1
     if told:
         print(f"iqlearn: {told}", file=sys.stderr)
+    if code == STOPPED and arguments is None:  # what is left is the interpreter's own end
+        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
     if code:
         raise SystemExit(code)
 

@@ -174,6 +174,11 @@ class Demos:
         return math.prod(step[1] for step in self.selection if step[0] == "subsample")
 
     @property
+    def longest(self) -> int:
+        """Steps of the longest episode, at least: rows that sub-sampling left out at its end are not known."""
+        return int((self.lengths.max() - 1) * self.every + 1)
+
+    @property
     def discrete(self) -> bool:
         """Whether actions are numbers of choices rather than vectors.
 
@@ -243,10 +248,12 @@ class Demos:
             InputError: there are fewer.
         """
         if not 1 <= n <= self.episodes:
-            raise InputError(
-                f"{n} trajectories asked for, but {self.source} holds {self.episodes}; "
-                f"expected a number from 1 to {self.episodes}."
+            there = (
+                f"{self.episodes} of {self.source} are left"
+                if self.selection
+                else f"{self.source} holds {self.episodes}"
             )
+            raise InputError(f"{n} trajectories asked for, but {there}; expected a number from 1 to {self.episodes}.")
         order = np.arange(self.episodes) if seed is None else np.random.default_rng(seed).permutation(self.episodes)
         return self._episodes(np.sort(order[:n]), "take", n, seed)
 

@@ -11,6 +11,7 @@ from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from iqlearn import interrupts
@@ -111,5 +112,8 @@ def arrived(result: Any, call: str, spec: ObsSpec) -> Any:
     if call == "reset":
         return checked(result, spec)
     obs, reward, terminated, truncated = result
+    earned = float(number(reward, "reward"))
+    if abs(earned) > np.finfo(np.float32).max:
+        raise EnvironmentFault(f"the reward is {earned:g}; expected a number that float32 can hold")
     flags = bool(number(terminated, "flag terminated")), bool(number(truncated, "flag truncated"))
-    return checked(obs, spec), float(number(reward, "reward")), *flags
+    return checked(obs, spec), earned, *flags

@@ -36,11 +36,14 @@ def load(env_id: str) -> None:
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(module)
-    except ImportError:
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name)):
+            raise
         place = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"Module {module} of environment {env_id!r} cannot be imported: {place.filename}, line {place.lineno}"
+        file, line = (
+            (error.filename, error.lineno) if isinstance(error, SyntaxError) else (place.filename, place.lineno)
+        )
+        told = f"Module {module} of environment {env_id!r} cannot be imported: {file}, line {line}"
         raise InputError(f"{told}, raised {type(error).__name__}: {error}; expected a module that imports.") from error
 
 
@@ -73,7 +76,7 @@ def require_trusted(source: str | EnvSpec, file: Path) -> None:
         place = beside(module, file)
         if place is None:
             told = f"{file} names environment {name!r}. Its module {module!r} is not imported, because whoever made the"
-            remedy = f"add --trust, or name the environment yourself with --env (in Python env={name!r})"
+            remedy = f"add --trust (in Python trust=True, or name it yourself: env={name!r})"
             raise Untrusted(f"{told} file chose it; if you trust it, {remedy}.")
         if module not in sys.modules:
             warnings.warn(f"{file} names environment {name!r}: {place} is imported.", stacklevel=2)

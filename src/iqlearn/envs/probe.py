@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from iqlearn.envs.copies import Local
 from iqlearn.envs.spaces import executed, task_of
+from iqlearn.envs.worker import brief
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.types import TaskSpec
 
@@ -40,6 +41,10 @@ def look(env: gym.Env[Any, Any], name: str, seed: int = 0) -> Facts:
         InputError: its spaces are not supported, it raises, or it returns what it must not.
     """
     at = "reset"
+    for what in ("observation_space", "action_space"):
+        if not isinstance(getattr(env, what, None), gym.Space):
+            told = f"Environment {name!r} has {brief(getattr(env, what, None))} as {what}"
+            raise InputError(f"{told}; expected a space of gymnasium.spaces.")
     try:
         task = task_of(env.observation_space, env.action_space, name)
         copy = Local(lambda: env, task.obs)

@@ -12,20 +12,19 @@ from gymnasium import spaces
 
 from iqlearn.envs.worker import brief, one_line
 from iqlearn.errors import EnvironmentFault, InputError
-from iqlearn.types import ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
+from iqlearn.types import MOST_CHOICES, ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
 PLAIN = (bool, np.bool_, float)
 """Types of rewards and flags as they should be."""
 COUNTED = (
-    "gymnasium.wrappers.TransformAction(env, lambda a: a + env.action_space.start, "
-    "gymnasium.spaces.Discrete(env.action_space.n))"
+    "gymnasium.wrappers.TransformAction(env, lambda a: a + {start}, gymnasium.spaces.Discrete(env.action_space.n))"
 )
 COMBINED = (
-    "gymnasium.wrappers.TransformAction(env, lambda a: numpy.array(numpy.unravel_index(a, {sizes})), "
+    "gymnasium.wrappers.TransformAction(env, lambda a: (numpy.array(numpy.unravel_index(a, {sizes})){more}), "
     "gymnasium.spaces.Discrete({n}))"
 )
 FLATTENED = (
-    "gymnasium.wrappers.TransformAction(env, lambda a: a.reshape(env.action_space.shape), gymnasium.spaces.Box("
+    "gymnasium.wrappers.TransformAction(env, lambda a: a.reshape({shape}), gymnasium.spaces.Box("
     "env.action_space.low.ravel(), env.action_space.high.ravel(), dtype=env.action_space.dtype))"
 )
 BOUNDED = (
@@ -33,11 +32,11 @@ BOUNDED = (
     "env.action_space.dtype))"
 )
 SEEN_FROM_0 = (
-    "gymnasium.wrappers.TransformObservation(env, lambda s: s - env.observation_space.start, "
+    "gymnasium.wrappers.TransformObservation(env, lambda s: s - {start}, "
     "gymnasium.spaces.Discrete(env.observation_space.n))"
 )
 SEEN_AS_ARRAY = "gymnasium.wrappers.ReshapeObservation(env, (1,))"
-"""Wrappers that make a space one that is supported."""
+"""Wrappers that make a space one that is supported. Their functions name no `env`: that name is often bound anew."""
 
 
 def task_of(observations: gym.Space[Any], actions: gym.Space[Any], name: str) -> TaskSpec:
@@ -50,21 +49,28 @@ def task_of(observations: gym.Space[Any], actions: gym.Space[Any], name: str) ->
     if isinstance(actions, spaces.Discrete):
         if actions.start == 0:
             return TaskSpec(obs, int(actions.n))
-        remedy = f"{COUNTED}, and count the actions of demonstrations from 0"
+        remedy = f"{COUNTED.format(start=actions.start)}, and count the actions of demonstrations from 0"
     elif isinstance(actions, spaces.MultiDiscrete | spaces.MultiBinary):
         sizes = np.ravel(getattr(actions, "nvec", np.full(actions.shape, 2))).tolist()
-        remedy = f"{COMBINED.format(sizes=sizes, n=math.prod(sizes))}, and number the actions of demonstrations with "
-        remedy += "numpy.ravel_multi_index"
+        if (n := math.prod(sizes)) > MOST_CHOICES:
+            told = f"Actions of {name!r} are {one_line(actions)}, {n:,} combinations"
+            raise InputError(f"{told}; expected at most {MOST_CHOICES:,}, or a flat Box with bounds.")
+        start = np.ravel(getattr(actions, "start", 0))
+        more = f" + {start.tolist()}" if start.any() else ""
+        more += f").reshape({actions.shape}" if len(actions.shape) > 1 else ""
+        remedy = f"{COMBINED.format(sizes=sizes, n=n, more=more)}, and number the actions of demonstrations with "
+        remedy += "numpy.ravel_multi_index" + (" of the actions less the start" if start.any() else "")
     elif isinstance(actions, spaces.Box):
-        if not np.all(actions.high.astype(np.float64) - actions.low < 1e30):
+        widest = np.max(actions.high.astype(np.float64) - actions.low, initial=0.0)
+        if not widest < (2.0**63 if np.issubdtype(actions.dtype, np.integer) else 1e30):
             remedy = f"{BOUNDED} with the bounds of your actions in place of -1 and 1"
         elif len(actions.shape) != 1:
-            remedy = f"{FLATTENED}, and flatten the actions of demonstrations"
+            remedy = f"{FLATTENED.format(shape=actions.shape)}, and flatten the actions of demonstrations"
         elif np.any(actions.high > actions.low):
             whole = bool(np.issubdtype(actions.dtype, np.integer))
             return TaskSpec(obs, Bounds(tuple(actions.low.tolist()), tuple(actions.high.tolist()), whole))
     told = f"Actions of {name!r} are {one_line(actions)}; expected Discrete ones from 0 up, or a flat Box with bounds"
-    raise InputError(f"{told}: wrap it as {remedy}." if remedy else f"{told} that differ.")
+    raise InputError(f"{told}: wrap it as {remedy}." if remedy else f"{told} that differ and at least one coordinate.")
 
 
 def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
@@ -76,7 +82,7 @@ def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
     Raises:
         InputError: the space, or a part of it, is not supported.
     """
-    if isinstance(space, spaces.Dict | spaces.Tuple):
+    if isinstance(space, spaces.Dict | spaces.Tuple) and space.spaces:
         return {key: obs_spec(part, name, True) for key, part in sorted(_parts(space.spaces).items())}
     if isinstance(space, spaces.Discrete) and space.start == 0:
         return ArraySpec((), "int32", int(space.n))
@@ -86,7 +92,7 @@ def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
         return ArraySpec(space.shape, "uint8" if space.dtype == np.uint8 else "int32")
     remedy = "change them with gymnasium.wrappers.TransformObservation"
     if isinstance(space, spaces.Discrete) and not nested:
-        remedy = f"wrap it as {SEEN_FROM_0}"
+        remedy = f"wrap it as {SEEN_FROM_0.format(start=space.start)}"
     elif isinstance(space, spaces.Box) and not nested:
         remedy = f"wrap it as {SEEN_AS_ARRAY}"
     raise InputError(
@@ -123,7 +129,8 @@ def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
         given = np.array(None)
     if given.dtype.kind not in "biuf":
         raise EnvironmentFault(f"{what} is {brief(obs)}; expected numbers of shape {spec.shape}")
-    found = np.array(given, spec.dtype)
+    with np.errstate(over="ignore"):  # becomes infinite, which is told below
+        found = np.array(given, spec.dtype)
     if found.shape != spec.shape:
         if not found.size == 1 == np.prod(spec.shape):
             raise EnvironmentFault(f"{what} has shape {found.shape}; expected {spec.shape}, as in its space")

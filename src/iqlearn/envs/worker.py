@@ -33,10 +33,15 @@ def build(source: str | EnvSpec | Callable[..., Any], kwargs: dict[str, Any], ca
 
 
 class Copy:
-    """An environment whose failures are all `EnvironmentFault`. It is made at the first reset."""
+    """An environment whose failures are all `EnvironmentFault`. It is made at the first reset.
 
-    def __init__(self, make: Callable[[], gym.Env[Any, Any]]) -> None:
-        self._make = make
+    Args:
+        make: makes it.
+        alone: it has a process of its own, which does not hear Ctrl-C, so that a KeyboardInterrupt is a failure too.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env[Any, Any]], alone: bool = False) -> None:
+        self._make, self._alone = make, alone
         self._env: gym.Env[Any, Any] | None = None
 
     def do(self, call: str, argument: Any) -> Any:
@@ -49,7 +54,9 @@ class Copy:
             return getattr(self, call)(argument)
         except EnvironmentFault:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not self._alone:
+                raise
             told = f"{call} raised {type(error).__name__}: {one_line(error) or 'no message'}"
             if "to unpack" in str(error):  # in a wrapper
                 told += "; expected that step returns (observation, reward, terminated, truncated, info)"
@@ -85,7 +92,7 @@ def serve(pipe: Connection, make: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):  # to the whole group; the program there decides what they mean
         signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    copy = Copy(make)
+    copy = Copy(make, alone=True)
     with suppress(EOFError, OSError):
         while True:
             call, argument = pipe.recv()

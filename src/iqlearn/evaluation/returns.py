@@ -78,6 +78,7 @@ class Evaluator:
         """How often a copy was made again."""
         self._how: Any = vectorization, faults, timeout
         self._stepper: Stepper | None = None
+        self._told = False
 
     def returns(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> Float[np.ndarray, " episodes"]:
         """Undiscounted true return of each episode."""
@@ -93,7 +94,8 @@ class Evaluator:
         if self._stepper is None or self._stepper.copies != lanes:
             self.close()
             self._stepper = Stepper(self.environment, lanes, *self._how)
-            if self.environment.time_limit is None:
+            if self.environment.time_limit is None and not self._told:
+                self._told = True
                 warnings.warn(
                     f"Environment {self.environment.name!r} has no time limit: an episode that does not end by itself "
                     "is played for ever; set one with --max-episode-steps (in Python max_episode_steps=N).",

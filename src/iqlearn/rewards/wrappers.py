@@ -16,6 +16,7 @@ from iqlearn.envs.spaces import canonical, executed, task_of
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, RewardFunction, Transitions
 
+AROUND = "put wrappers that change actions or observations around the reward's wrapper, not inside"
 TRUE_REWARD = "true_reward"
 """Key of `info` that holds the environment's own reward."""
 
@@ -46,7 +47,8 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
         obs, true, terminated, truncated, info = self.env.step(action)
         before, self._obs = self._obs, seen(self._reward, obs)
         row = jax.tree.map(lambda x: np.asarray(x)[None], (before, acted, self._obs, terminated))
-        return obs, float(self._reward(Transitions(*row))[0]), terminated, truncated, {**info, TRUE_REWARD: float(true)}
+        paid, earned = float(self._reward(Transitions(*row))[0]), float(np.asarray(true).item())
+        return obs, paid, terminated, truncated, {**info, TRUE_REWARD: earned}
 
 
 class VectorRewardWrapper(gym.vector.VectorWrapper):
@@ -106,17 +108,20 @@ def check_fits(reward: RewardFunction, env: Any, observations: gym.Space[Any], a
     spec = getattr(reward, "spec", None)
     if spec is None:
         return
-    has = task_of(observations, actions, "the environment")
+    try:
+        has: Any = task_of(observations, actions, "the environment")
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}, or {AROUND}.") from error
     if has != spec:
         raise InputError(
-            f"The reward is of {spec}; the environment has {has}, expected those that the reward was learnt from: put "
-            "wrappers that change actions or observations around the reward's wrapper, not inside."
+            f"The reward is of {spec}; the environment has {has}, expected those that the reward was learnt from: "
+            f"{AROUND}."
         )
     each = chain.from_iterable(map(layers, (env, *getattr(env.unwrapped, "envs", ()))))
     if any(isinstance(layer, NormalizeObservation | NormalizeObservations) for layer in each):
         raise InputError(
-            "The reward is given normalised observations; expected those that it was learnt from: put "
-            "NormalizeObservation around the reward's wrapper, not inside."
+            "NormalizeObservation changes the scale of observations while it runs, which no reward follows; expected "
+            "the environment's own observations: put NormalizeObservation around the reward's wrapper, not inside."
         )
 
 

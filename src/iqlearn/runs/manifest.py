@@ -47,10 +47,12 @@ def listed(folder: Path) -> Manifest | None:
         return None
     if content.pop(DIGEST, None) != _digest(content):
         return None
-    if (found := content.pop("format")) > FORMAT:
+    if isinstance(found := content.pop("format", None), int) and found > FORMAT:
         told = f"{folder} was written by a newer version of iqlearn, in format {found}; expected at most {FORMAT}"
         raise InputError(f"{told}, update iqlearn.")
-    return Manifest(**content)
+    digests = all(isinstance(content.get(name, {}), dict) for name in ("files", "before"))
+    known = content.keys() <= set(Manifest._fields) and isinstance(content.get("seeds", []), list)
+    return Manifest(**content) if found == FORMAT and digests and known else None
 
 
 def enlist(folder: Path, manifest: Manifest) -> None:

@@ -122,7 +122,7 @@ class Run:
         return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
 
     def environment(self, env: Any = None) -> Environment:
-        """The given environment, else the run's.
+        """The given environment, with the run's `max_episode_steps` if it has none of its own, else the run's.
 
         Raises:
             InputError: there is none, or it is of another task.
@@ -131,6 +131,8 @@ class Run:
         found = own if env is None else Environment.of(env)
         if found is None:
             raise InputError("The run names no environment; expected one, give it with --env (in Python env=...).")
+        if env is not None and found.cap is None:
+            found = found.capped(self.schedule.max_episode_steps)
         if own is not None and not own.named and not found.named and not found.kwargs:
             # A function is given again, because no file holds it. The keyword arguments are those of the run.
             found = replace(found, kwargs=own.kwargs)
@@ -254,6 +256,7 @@ class Run:
         rows = read_rows(folder / run_folder.METRICS, content_of(folder, run_folder.METRICS))
         name = run_folder.LAST if last else run_folder.MODEL
         model = read_arrays(folder / name, content_of(folder, name)).tree(run.blank, finite=True)
+        check_facts(result, rows, folder / run_folder.RESULT)
         return replace(run, model=model, last=model if last else None, rows=rows, result=result)
 
     @classmethod
@@ -295,12 +298,43 @@ class Run:
             InputError: as `of_config`.
         """
         run = cls.of_config(found.about.get("config"), found.path, trust)
-        return replace(run, rows=found.about["rows"], result=found.about["result"])
+        rows, result = found.about.get("rows"), found.about.get("result")
+        check_facts(result, rows, found.path)
+        return replace(run, rows=rows, result=result)
 
     @cached_property
     def blank(self) -> SoftQ:
         """The shapes of its model."""
         return jax.eval_shape(partial(_blank, self.settings, self.task))
+
+
+def check_facts(result: Any, rows: Any, path: Path) -> None:
+    """Refuse facts of a run that no run has.
+
+    Raises:
+        InputError: `result` is no object, a fact is of another type, or `rows` are no rows of numbers with a step.
+    """
+
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float) and abs(value) < 1e300
+
+    def fits(name: str, value: Any) -> bool:
+        if name in ("returns", "diverged_between"):
+            return isinstance(value, list) and all(map(number, value))
+        if name == "guard":
+            return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+        return isinstance(value, str) if name == "status" else value is None or number(value)
+
+    def whole(row: Any) -> bool:
+        cells = row.values() if isinstance(row, dict) else [""]
+        return all(cell is None or number(cell) for cell in cells) and number(row.get("step"))
+
+    wrong = (
+        [name for name, value in result.items() if not fits(name, value)] if isinstance(result, dict) else ["result"]
+    )
+    wrong += [] if isinstance(rows, list) and all(map(whole, rows)) else ["rows"]
+    if wrong:
+        raise InputError(f"{path} is damaged ({', '.join(wrong)}); expected it as iqlearn train wrote it.")
 
 
 def _blank(settings: Algorithm, task: TaskSpec) -> SoftQ:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from iqlearn import interrupts
+from iqlearn.data.demos import Demos
 from iqlearn.data.replay import NewTransitions, Replay
 from iqlearn.evaluation.occupancy import ExpertStates, demonstrated, visited
 from iqlearn.evaluation.returns import Evaluator, normalised, reset_seed
@@ -278,7 +279,7 @@ class Trainer:
             if states is not None:
                 row["occupancy_distance"] = round(states.distance(visited(played)), 6)  # as `metrics.csv` keeps it
         mean = float(returns.mean()) if len(returns) else None
-        expert = None if learner.demos is None else learner.demos.expert_return
+        expert = expert_return(run, learner.demos)
         earned = {"mean_return": mean, "normalised_return": normalised(mean, expert, self._random)}
         result = run.result | {
             "status": "running",
@@ -301,7 +302,7 @@ class Trainer:
         assert states is not None
         back = run.result.get("guard", [])
         wrong = guard.trouble(run.rows, states.noise, run.limit) if self._guarded else None
-        if wrong is not None and len(back) < guard.RETURNS:
+        if wrong is not None and len(back) < guard.RETURNS and self.done < self.steps:
             learner.go_back()
             result["guard"] = [*back, {"step": self.done, "because": wrong}]
         return replace(run, result=result)
@@ -312,6 +313,13 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
             self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
+
+
+def expert_return(run: Run, demos: Demos | None) -> float | None:
+    """The mean return of the expert; none where it is unknown, or where its episodes are longer than those of the
+    environment, whose returns are then no measure."""
+    limit = None if run.origin.environment is None else run.origin.environment.time_limit
+    return None if demos is None or demos.longest > (limit or demos.longest) else demos.expert_return
 
 
 def finite(tree: Any) -> bool:

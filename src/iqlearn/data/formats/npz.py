@@ -45,6 +45,8 @@ def read(path: Path, max_gib: float | None = None) -> Arrays:
     if not path.is_file():
         what = f"{path} is a folder" if path.is_dir() else f"No demonstrations at {path}"
         raise InputError(f"{what}: expected an .npz file; check the path.")
+    if max_gib is not None and not 0.0 < max_gib < math.inf:
+        raise InputError(f"max_gib (--max-demos-gib) is {max_gib}; expected a finite number above 0.")
     with ExitStack() as stack:
         with parsing(path, "archive"):
             archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(Guarded(path))))
@@ -77,6 +79,10 @@ def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipIn
         with archive.open(member) as file:
             head = io.BytesIO(file.read(HEADER))
         shape, _, dtype = HEADERS[npy.read_magic(head)](head)
+        if dtype.kind in "US" and dtype.itemsize > fields.LONGEST:
+            length = dtype.itemsize // (4 if dtype.kind == "U" else 1)
+            told = f"{path}: field {name!r} is a text of {length:,} characters"
+            raise InputError(f"{told}; expected at most {fields.LONGEST // 4:,}.")
         if dtype.hasobject or dtype.itemsize > fields.LONGEST:
             raise InputError(
                 f"{path}: field {name!r} is no plain array (Python objects are never unpickled); "
