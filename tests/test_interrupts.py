@@ -103,3 +103,19 @@ def test_the_third_signal_ends_the_process_and_its_workers_which_hear_none(tmp_p
     done = subprocess.run([sys.executable, program, str(times)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()[1:]) == (code, said)
     assert "ends the process" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("code", [0, 130])
+def test_a_signal_at_the_end_of_the_interpreter_keeps_the_exit_code(number, code):
+    """What ran is over, and said how it ended."""
+    program = f"""
+import atexit, os, signal
+from iqlearn import interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(lambda: os.kill(os.getpid(), {int(number)}))
+interrupts.conclude({code})
+raise SystemExit({code})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "")

@@ -60,6 +60,13 @@ def listening(*signals: signal.Signals) -> Iterator[None]:
         _received.clear()
 
 
+def conclude(code: int) -> None:
+    """From now on a signal ends the process at once, with this exit code: all that is left is the interpreter's end."""
+    for s, handler in DEFAULTS.items():
+        if signal.getsignal(s) == handler:
+            signal.signal(s, lambda *_: os._exit(code))
+
+
 def requested() -> bool:
     """Whether a signal asked to stop."""
     return bool(_received)

@@ -20,11 +20,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn
 
-from iqlearn import __version__
+from iqlearn import __version__, interrupts
 from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
 from iqlearn.cli.streams import open_streams
 from iqlearn.errors import EnvironmentFault, InputError
-from iqlearn.interrupts import listening
 
 OVERVIEW = """usage: iqlearn COMMAND [flags]
 
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         open_streams()
     try:
-        with listening(signal.SIGINT, signal.SIGTERM), warnings.catch_warnings():
+        with interrupts.listening(signal.SIGINT, signal.SIGTERM), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
             code = run(list(sys.argv[1:] if arguments is None else arguments)) or 0
@@ -80,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told, code = "Memory ran out; what was written last is kept. Lower --replay, --num-envs or --batch-size.", 1
     if told:
         print(f"iqlearn: {told}", file=sys.stderr)
-    if code == STOPPED and arguments is None:  # what is left is the interpreter's own end
-        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+    if arguments is None:
+        interrupts.conclude(code)
     if code:
         raise SystemExit(code)
 
