@@ -116,9 +116,7 @@ def test_returns_of_shorter_episodes_are_not_compared_with_the_experts(every):
     """Expert episodes have 500 steps. Costs would make a shorter episode of any policy the better one."""
     part = iq.Demos.builtin("CartPole-v1").take(1).subsample(every)
     shown = {"env": "CartPole-v1", "steps": 4, "evaluations": 1, "eval_episodes": 2}
-    with pytest.warns(
-        UserWarning, match=r"has \d+ steps, more than the time limit of CartPole-v1, 30; ret"
-    ):
+    with pytest.warns(UserWarning, match=r"has \d+ steps, more than the time limit of CartPole-v1, 30; ret"):
         run = iq.learn(SETTINGS, part, max_episode_steps=30, **shown)
     assert run.result["mean_return"] > 0.0
     assert run.result["expert_return"] is run.result["normalised_return"] is None
