@@ -546,7 +546,7 @@ def demos_of(
     if not isinstance(demos, Demos):
         path = origin.path if demos is None else str(demos)
         try:
-            demos = Demos.find(str(origin.demos), path, origin.selection, max_gib)
+            demos = Demos.find(str(origin.demos), path, origin.selection, max_gib, origin.columns)
         except InputError as error:
             raise InputError(f"{folder} learns from demonstrations: {error}{hint}") from error
     demos = visible(run.settings, demos)

@@ -13,7 +13,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import algorithms, cli, files
-from iqlearn.cli.commands import parse_assignment
+from iqlearn.cli.flags import parse_assignment
 from iqlearn.cli.main import families
 from iqlearn.data.demos import Demos
 from iqlearn.evaluation.returns import Evaluator, reset_seed

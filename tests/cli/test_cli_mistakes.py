@@ -222,7 +222,7 @@ def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, se
 
 
 def test_a_folder_or_foreign_fields_for_demonstrations_are_named(tmp_path, cartpole_arrays, sentence):
-    assert f"{tmp_path} is a folder: expected an .npz file" in sentence("demos", "inspect", tmp_path)
+    assert f"{tmp_path} is a folder without a dataset; expected one of" in sentence("demos", "inspect", tmp_path)
     np.savez(tmp_path / "d4rl.npz", observations=cartpole_arrays["obs"], terminals=cartpole_arrays["term"])
     assert "it has observations, terminals; expected" in sentence("demos", "inspect", tmp_path / "d4rl.npz")
 

@@ -13,7 +13,12 @@ from iqlearn.extensions import EXTENSIONS
 SOURCE = Path(iqlearn.__file__).parent
 REGISTRIES = {"algorithms/__init__.py", "extensions/__init__.py"}
 MODELS = {"DiscreteSoftQ", "ContinuousSoftQ", "SoftQ", "RewardNet", "Policy", "ClippedGaussian", "TanhGaussian"}
-MAY_IMPORT_LATE = {"evaluation/plots.py", "training/callbacks.py"}
+MAY_IMPORT_LATE = {
+    *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables")),
+    *(f"evaluation/{name}.py" for name in ("plots", "record", "recording")),
+    "exports/onnx.py",
+    "training/callbacks.py",
+}
 """Optional packages; the command line, which starts fast, is the other exception."""
 
 

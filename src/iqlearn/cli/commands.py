@@ -5,18 +5,18 @@ The docstring of a command is its help. A line of it declares a flag: name, word
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import closing, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import iqlearn as iq
+from iqlearn.cli import demos as demos_commands
+from iqlearn.cli import export as export_command
+from iqlearn.cli.flags import as_flag, capped, check_episodes, named_demos, named_env, read_demos
 from iqlearn.errors import InputError
 
 DEFAULT_ENV = "CartPole-v1"
@@ -44,9 +44,11 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
 
     --env ID  Environment to act and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
-    --demos SOURCE  Demonstrations, an .npz file (default: those that ship for the environment).
+    --demos SOURCE  Demonstrations: a file or dataset of any format that `iqlearn demos convert --help` names (default:
+        those that ship for the environment).
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
     --trust  Import the module that the demonstrations name for their environment, also from elsewhere.
-    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
     --actions N  Number of discrete actions, where no environment says it (default: as many as the file shows).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
@@ -202,7 +204,7 @@ def resume(o: Namespace) -> int:
     DIR  Run folder, or the folder of several seeds, which go on side by side.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --demos FILE  Where the file of demonstrations is now. Its SHA-256 must be the same.
-    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
     --reward REWARD  Where the run folder or file of the reward is now, for an agent on a recovered reward.
     """
     from iqlearn.cli.output import finish
@@ -227,9 +229,10 @@ def evaluate(o: Namespace) -> None:
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --sampled  Play samples of the policy (default: as in training).
     --deterministic  Play the policy's most likely actions.
-    --demos FILE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
+    --demos SOURCE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
+    --columns FIELD=NAME...  As in `iqlearn train`.
     --trajectories K  The first K of the episodes that are left (default: all).
-    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
     --json  Print one JSON object.
     """
@@ -287,7 +290,7 @@ def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[st
 
 def predicted(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """How well policies predict an expert's actions: what is the same for all runs, and the figures of each."""
-    demos, each = iq.Demos.load(o.demos, o.max_demos_gib), {}
+    demos, each = read_demos(o), {}
     for folder, run in runs.items():
         held_out = run.held_out(demos)
         if held_out is None:
@@ -308,7 +311,8 @@ def reward(o: Namespace) -> None:
 
     DIR  Run folder.
     --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
-    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
+    --columns FIELD=NAME...  As in `iqlearn train`.
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
     --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
         random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
     --episodes N  Episodes of each kind of rollouts (default: 20).
@@ -372,117 +376,17 @@ def reward(o: Namespace) -> None:
         print(f"written: {', '.join(sorted(written))}")
 
 
-def inspect(o: Namespace) -> None:
-    """Check a file of demonstrations, and tell what is in it. It refuses what `iqlearn train` refuses.
-
-    An environment that cannot be made is a remark only.
-
-    FILE  An .npz file.
-    --env ID  Compare with the spaces of this environment (default: the one that the file names).
-    --trust  Import the module that the file names for its environment, also from elsewhere.
-    --actions N  Number of discrete actions, where no environment says it.
-    --max-demos-gib X  Let the file unpack to X GiB (default: 0.25, or 100 times its own size if that is more).
-    --json  Print one JSON object.
-    """
-    from iqlearn import api
-    from iqlearn.cli.output import show
-
-    demos = iq.Demos.load(o.file, o.max_demos_gib)
-    demos = demos if o.actions is None else demos.with_choices(o.actions)
-    environment, error = api.environment_of(demos, o.env, trust=o.trust)
-    if environment is not None:
-        demos.check_task(environment.task, environment.name)
-    elif demos.act is not None:
-        demos.task_spec()
-    facts = demos.summary()
-    if error is not None:
-        facts["remarks"].append(f"the file names an environment that cannot be made, so nothing is compared: {error}")
-    if demos.act is None:
-        facts["remarks"].append("no actions: train with --state-only and --env")
-    if o.env is not None and demos.env not in (None, o.env):
-        facts["remarks"].append(f"the file names another environment, {demos.env}")
-    show(facts, o.json)
-
-
-def collect(o: Namespace) -> None:
-    """Record demonstrations: play a run's policy, and write its episodes.
-
-    DIR  Run folder.
-    --out FILE [required]  The .npz file to write.
-    --episodes N [10]  Episodes to record.
-    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
-    --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
-    --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
-    --overwrite  Replace the file.
-    """
-    from iqlearn.cli.output import show
-    from iqlearn.evaluation.returns import Evaluator, as_arrays, reset_seed
-
-    check_episodes(o)
-    if o.out.exists() and not o.overwrite:
-        raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
-    run = iq.Run.load(o.dir, o.last, o.trust)
-    environment = capped(run.environment(), o)
-    with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
-        episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
-    plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
-    demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))
-    demos.save(o.out)
-    if not plain:
-        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
-        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
-    show(demos.summary(), False)
-
-
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "expert": expert,
     "resume": resume,
     "evaluate": evaluate,
     "reward": reward,
-    "demos inspect": inspect,
-    "demos collect": collect,
+    "export": export_command.export,
+    **demos_commands.COMMANDS,
 }
 BEGINNINGS: dict[str, Callable[[Namespace], Begun]] = {"train": begin_train, "expert": begin_expert}
 """What finds out which settings a command has."""
-
-
-def named_env(o: Namespace) -> Any:
-    """The environment of --env, made once to see that it can be; none without."""
-    from iqlearn.envs.gym import Environment
-
-    if o.env is None and o.env_arg:
-        raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
-    environment = None if o.env is None else Environment.of(o.env, dict(map(parse_assignment, o.env_arg or ())))
-    if environment is not None:
-        _ = environment.task  # made once: what cannot be made is told now
-    return environment
-
-
-def capped(environment: Any, o: Namespace) -> Any:
-    """The environment with the limit of --max-episode-steps, if that is given."""
-    if o.max_episode_steps is not None and o.max_episode_steps < 1:
-        raise InputError(f"--max-episode-steps is {o.max_episode_steps}; expected a number of at least 1.")
-    return environment.capped(o.max_episode_steps)
-
-
-def named_demos(o: Namespace) -> Any:
-    """The demonstrations of --demos; none without."""
-    if o.demos is None and o.max_demos_gib is not None:
-        raise InputError("--max-demos-gib has no effect without --demos; leave it out.")
-    return None if o.demos is None else iq.Demos.load(o.demos, o.max_demos_gib)
-
-
-def parse_assignment(word: str) -> tuple[str, Any]:
-    """Name and value of a word NAME=VALUE, the value a Python or JSON literal, else a string."""
-    name, equals, text = word.partition("=")
-    if not (name.isidentifier() and equals):
-        raise InputError(f"--env-arg is {word!r}; expected NAME=VALUE.")
-    for read in (ast.literal_eval, json.loads):
-        with suppress(ValueError, SyntaxError):
-            return name, read(text)
-    return name, text
 
 
 def pop_fields(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
@@ -525,15 +429,3 @@ def arguments(o: Namespace, settings: Any, name: str) -> dict[str, Any]:
     out = o.out or fresh(Path("runs"), f"{stem}-{settings.name}")
     callbacks = [] if o.tensorboard is None else [iq.TensorBoard(o.tensorboard)]
     return {"steps": o.steps, "out": out, "overwrite": o.overwrite, "callbacks": callbacks}
-
-
-def as_flag(name: str) -> str:
-    """The flag of a setting."""
-    return "--" + name.replace("_", "-")
-
-
-def check_episodes(o: Namespace) -> None:
-    """Refuse numbers of episodes and seeds that are too small."""
-    for name, least in (("episodes", 1), ("seed", 0)):
-        if getattr(o, name) < least:
-            raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least {least}.")

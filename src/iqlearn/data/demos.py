@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from iqlearn.data import fields, formats, inspection
+from iqlearn.data import alignment, fields, formats, inspection
 from iqlearn.data.formats import npz
+from iqlearn.data.formats.base import Reading
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
 
@@ -63,26 +64,81 @@ class Demos:
     """What was done since: ("take", n, seed), ("subsample", every, offset, seed), ("leave_out", number, ...)."""
     choices: int | None = None
     """Number of discrete actions, where it is stated (`with_choices`)."""
-    blurred: tuple[str, ...] = ()
-    """Remarks on coordinates that lose their values in float32."""
+    columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The columns of a table, or keys of a group, that each field was made of, where they were named."""
+    notes: tuple[str, ...] = ()
+    """What the reader assumed, and which coordinates lose their values in float32."""
 
     def __len__(self) -> int:
         return len(self.ep)
 
     @classmethod
-    def load(cls, path: str | Path, max_gib: float | None = None) -> Demos:
-        """Read an `.npz` file of the documented format. Nothing is unpickled.
+    def load(cls, source: str | Path, max_gib: float | None = None, columns: Mapping[str, Any] | None = None) -> Demos:
+        """Read demonstrations of any format: `.npz`, Minari, HDF5 (robomimic, D4RL), LeRobot, Hugging Face, Parquet,
+        Arrow or CSV. Nothing is unpickled.
 
         Args:
-            path: the file.
-            max_gib: the size in GiB to which the file may unpack; by default 0.25, or 100 times its own size where that
-                is more.
+            source: a file, the folder of a dataset, a folder of several of these, or `minari:ID`.
+            max_gib: the size in GiB that the demonstrations may take. An `.npz` file that unpacks to more is refused
+                (by default 0.25, or 100 times its own size where that is more); of other formats every so many
+                transitions are kept (by default 4).
+            columns: the columns of a table, or the keys of a group, that make up each field: a name or several.
 
         Raises:
-            InputError: the file is missing, damaged, too large or not of the format; names file, field and index.
+            InputError: the source is missing, damaged, too large or of no format, or a package that reads it is not
+                installed; names source, field and index.
+
+        >>> iq.Demos.load("run.csv", columns={"obs": ["x", "v"], "act": "force", "ep": "trial"})
         """
-        path = Path(path)
-        return replace(cls.from_arrays(formats.read(path, max_gib), source=path.name), path=str(path.resolve()))
+        given = {
+            field: (names,) if isinstance(names, str) else tuple(names) for field, names in (columns or {}).items()
+        }
+        if max_gib is not None and not 0.0 < max_gib < math.inf:
+            raise InputError(f"max_gib (--max-demos-gib) is {max_gib}; expected a finite number above 0.")
+        reading = Reading(tuple(given.items()), max_gib)
+        if formats.named(str(source)):
+            return cls._read(str(source), str(source), str(source), reading)
+        path = Path(source)
+        each = [cls._read(part, f"{path.name}/{part.name}", None, reading) for part in formats.files_in(path)]
+        if each:
+            return replace(cls.merged(each, path.name), path=str(path.resolve()), columns=reading.columns)
+        return cls._read(path, path.name, str(path.resolve()), reading)
+
+    @classmethod
+    def _read(cls, source: str | Path, name: str, path: str | None, reading: Reading) -> Demos:
+        arrays, assumed = formats.read(source, reading)
+        demos = cls.from_arrays(arrays, name)
+        return replace(demos, path=path, columns=reading.columns, notes=(*assumed, *demos.notes))
+
+    @classmethod
+    def merged(cls, parts: Sequence[Demos], source: str = "memory") -> Demos:
+        """The episodes of several demonstrations of one task, one after another, numbered from 0.
+
+        Raises:
+            InputError: they differ in their fields, shapes or types, or there are none.
+        """
+        if not parts:
+            raise InputError(f"No demonstrations to merge into {source}; expected at least one.")
+        arrays = [part.arrays() for part in parts]
+        names = [set(one) - {"env"} for one in arrays]
+        optional = {"rew", "episode_return"}
+        for part, other in zip(parts[1:], names[1:], strict=True):
+            for name in sorted((names[0] ^ other) - optional):
+                raise InputError(f"{parts[0].source} and {part.source} differ: only one has field {name!r}.")
+            for name in sorted((names[0] & other) - optional):
+                has, wanted = ((a.shape[1:], a.dtype) for a in (part.arrays()[name], arrays[0][name]))
+                if has != wanted:
+                    told = f"{part.source}: field {name!r} has rows of shape {has[0]} and {has[1]}"
+                    raise InputError(f"{told}; expected {wanted[0]} and {wanted[1]}, as {parts[0].source} has.")
+        joined = {name: np.concatenate([one[name] for one in arrays]) for name in set.intersection(*names)}
+        counts = [np.unique(one["ep"], return_inverse=True)[1] for one in arrays]
+        first = np.cumsum([0, *(part.episodes for part in parts[:-1])])
+        joined["ep"] = np.concatenate([number + at for number, at in zip(counts, first, strict=True)])
+        envs = {part.env for part in parts}
+        if len(envs) == 1 and None not in envs:
+            joined["env"] = np.array(envs.pop())
+        demos = cls.from_arrays(joined, source)
+        return replace(demos, notes=tuple(f"{part.source}: {note}" for part in parts for note in part.notes))
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
@@ -97,7 +153,7 @@ class Demos:
                 "or give a file with --demos."
             )
         with resources.as_file(resources.files("iqlearn.data") / "builtin" / f"{env.rpartition('/')[2]}.npz") as path:
-            return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
+            return cls.from_arrays(npz.read(path).arrays, source=f"builtin:{env}")
 
     @classmethod
     def find(
@@ -106,14 +162,15 @@ class Demos:
         path: str | None,
         selection: Sequence[Sequence[Any]] = (),
         max_gib: float | None = None,
+        columns: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> Demos:
-        """The demonstrations with this `source`, `path` and `selection`, read again, with the limit of `load`.
+        """The demonstrations with this `source`, `path`, `selection` and `columns`, read again within this limit.
 
         Raises:
             InputError: the file is gone or damaged, or the demonstrations were put together in Python.
         """
         if path is not None:
-            return cls.load(path, max_gib).select(selection)
+            return cls.load(path, max_gib, dict(columns)).select(selection)
         if source.startswith("builtin:"):
             return cls.builtin(source.removeprefix("builtin:")).select(selection)
         raise InputError(
@@ -146,12 +203,18 @@ class Demos:
             expert_return=None if returns is None else float(returns.mean()),
             env=str(a["env"]) if "env" in a else None,
             source=source,
-            blurred=inspection.blurred(given),
+            notes=inspection.blurred(given),
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the `.npz` file that `load` reads, at once or not at all."""
-        npz.write(Path(path), self.arrays())
+        """Write what `load` reads: `.npz`, `.parquet`, `.arrow` or `.csv` by the suffix, or `minari:ID` into Minari's
+        local database. A file is written at once or not at all.
+
+        Raises:
+            InputError: the format is unknown or cannot hold these demonstrations, a package is not installed, or the
+                file cannot be written.
+        """
+        formats.write(path, self.arrays())
 
     def arrays(self) -> fields.Arrays:
         """The arrays of the documented format, what is unknown left out."""
@@ -340,11 +403,12 @@ class Demos:
         """What no rule forbids but a loop that records seldom means: rows that do not follow one another, episodes
         without an end (neither where rows were left out here), one-hot actions, coordinates that are constant or nearly
         so, absurd values."""
-        return inspection.remarks(self)
+        shift = alignment.shifted(self)
+        return inspection.remarks(self) + ([shift] if shift else [])
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
-        return inspection.summary(self)
+        return inspection.summary(self) | {"remarks": self.remarks()}
 
     def _fields(self, *names: str) -> fields.Arrays:
         return {field: array for name in names for field, array in fields.flat(name, getattr(self, name)).items()}

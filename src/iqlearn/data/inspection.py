@@ -142,13 +142,14 @@ def summary(demos: Demos) -> dict[str, Any]:
         "episodes": demos.episodes,
         "episode_length": spread(demos.lengths),
         "contiguous": bool(follows.sum() == len(demos) - demos.episodes),
-        "remarks": remarks(demos),
+        "remarks": None,
         "terminal_ends": int(demos.term.sum()),
         "truncated_ends": int(demos.trunc.sum()),
         "observation_shape": jax.tree.map(lambda part: list(part.shape), spec),
         "observation_dtype": jax.tree.map(lambda part: part.dtype, spec),
         "actions": described(demos.act),
         "action_range": None if demos.act is None else [float(demos.act.min()), float(demos.act.max())],
+        "actions_at_bounds": None if demos.act is None or demos.discrete else at_bounds(demos.act),
         "returns": None if returns is None else spread(returns),
         "sha256": demos.sha256(),
     }
@@ -159,7 +160,7 @@ def remarks(demos: Demos) -> list[str]:
     found = [] if any(name == "subsample" for name, *_ in demos.selection) else _of_order(demos)
     if demos.act is not None and one_hot(demos.act):
         found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
-    return found + _of_numbers(demos) + [*demos.blurred]
+    return found + _of_numbers(demos) + (duplicates(demos) if len(demos) > 1 else []) + [*demos.notes]
 
 
 def _of_order(demos: Demos) -> list[str]:
@@ -223,6 +224,34 @@ def counted(name: str, which: Bool[np.ndarray, " columns"], what: str) -> list[s
     """A remark on some coordinates of a field, if there are any."""
     n, first = int(which.sum()), int(which.argmax())
     return [f"{n} of {len(which)} coordinates of field {name!r} are {what} (the first is {first})"] if n else []
+
+
+def at_bounds(act: Float[np.ndarray, "n act"]) -> float:
+    """The share of continuous actions that are the least or greatest one of their coordinate, where it is met twice."""
+    sides = [(act == side) & (np.sum(act == side, axis=0) > 1) for side in (act.min(axis=0), act.max(axis=0))]
+    return float(np.mean(np.logical_or(*sides)))
+
+
+def duplicates(demos: Demos) -> list[str]:
+    """Remarks on coordinates of observations that repeat another one."""
+    found = []
+    for name, columns in measured(flat("obs", demos.obs)):
+        moving = np.flatnonzero(columns.min(axis=0) != columns.max(axis=0))
+        _, first = np.unique(columns[:, moving], axis=1, return_index=True)
+        again = np.setdiff1d(np.arange(len(moving)), first)
+        if len(again):
+            told = f"{len(again)} of {columns.shape[1]} coordinates of field {name!r} repeat another one"
+            found.append(f"{told} (the first is {moving[again[0]]})")
+    return found
+
+
+def episodes(demos: Demos) -> list[dict[str, Any]]:
+    """Number, length, end and return of each episode."""
+    last = np.append(np.flatnonzero(np.diff(demos.ep)), len(demos) - 1)
+    ends = ["ended" if demos.term[i] else "time limit" if demos.trunc[i] else "neither" for i in last]
+    returns = [None] * len(last) if demos.episode_return is None else demos.episode_return.tolist()
+    counts = zip(demos.ep[last].tolist(), demos.lengths.tolist(), ends, returns, strict=True)
+    return [dict(zip(("episode", "steps", "end", "return"), row, strict=True)) for row in counts]
 
 
 def one_hot(act: Actions) -> bool:

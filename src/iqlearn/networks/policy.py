@@ -1,5 +1,8 @@
 """The policy that a run leaves: NumPy in, NumPy out."""
 
+import zipfile
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,7 +10,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Shaped
 
+from iqlearn import portable
 from iqlearn.errors import InputError
+from iqlearn.networks import saved
 from iqlearn.networks.host import as_arrays, in_blocks
 from iqlearn.networks.soft_q import DiscreteSoftQ, SoftQ
 from iqlearn.types import Obs, ObsSpec, PRNGKey, in_words
@@ -31,7 +36,7 @@ class Policy:
     def __init__(self, model: SoftQ, seed: int = 0) -> None:
         self.model = model
         self._key = jr.key(seed)
-        self._draws = 0
+        self._draws = count(1)  # threads may share it
 
     def __call__(self, obs: Any, deterministic: bool = True) -> Actions:
         """Actions for one observation or a batch.
@@ -63,9 +68,34 @@ class Policy:
         del state, episode_start
         return self(observation, deterministic), None
 
+    def save(self, path: str | Path, about: dict[str, Any] | None = None) -> None:
+        """Write one `.npz` file, which `load` and `iqlearn.portable.Policy` read. Scaling is inside; critics are not.
+
+        Args:
+            path: the file.
+            about: what else to write down, for instance where the policy comes from. Plain JSON values.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        saved.save(self.model, about or {}, Path(path))
+
+    @staticmethod
+    def load(path: str | Path, seed: int = 0) -> portable.Policy:
+        """A policy of a file that `save` or `iqlearn export --format npz` wrote. It runs with NumPy alone.
+
+        Raises:
+            InputError: the file is missing, damaged, or no policy.
+        """
+        try:
+            return portable.Policy(path, seed)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path} is no policy ({error}); expected a file of Policy.save or iqlearn export."
+            ) from error
+
     def _next_key(self) -> PRNGKey:
-        self._draws += 1
-        return jr.fold_in(self._key, self._draws)
+        return jr.fold_in(self._key, next(self._draws))
 
 
 def as_batch(obs: Any, spec: ObsSpec) -> tuple[Obs, bool]:

@@ -18,6 +18,7 @@ from iqlearn.types import ArraySpec, TaskSpec, Transitions
 REWARD, DISTILLED, REFIT = "reward", "reward-{}", "refit-{}"
 """Names of the files in a run folder, without their suffixes."""
 Rewards = Float[np.ndarray, " n"]
+Values = Float[Array | np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Ends:
             return (1.0 - self.gamma) * q
         return jnp.full_like(q, self.pays)
 
-    def after(self, step: Rewards) -> Rewards:
+    def after(self, step: Values) -> Any:
         """What the absorbing state pays at each later step, from the reward of the last step."""
         if not self.absorb:
-            return np.zeros_like(step)
-        return step if self.pays is None else np.full_like(step, self.pays)
+            return 0.0 * step
+        return step if self.pays is None else 0.0 * step + self.pays
 
-    def paid(self, step: Rewards, terminal: Bool[np.ndarray, " n"]) -> Rewards:
+    def paid(self, step: Values, terminal: Bool[Array | np.ndarray, " n"]) -> Any:
         """The rewards of steps. Each true end also pays all that follows it."""
         discount = self.gamma if self.discount is None else self.discount
         following = discount / (1.0 - discount)  # γ + γ² + …
-        return np.where(terminal, step + following * self.after(step), step)
+        return step + terminal * (following * self.after(step))
 
     def at_discount(self, gamma: float) -> Ends:
         """The same ends for an agent of another discount.

@@ -137,9 +137,11 @@ class RecoveredReward:
         return of_task(transitions, self.spec, "the run")
 
 
-@partial(jax.jit, static_argnames=("ends",))
-def _steps(model: SoftQ, batch: Transitions, ends: Ends) -> Float[Array, " n"]:
+def steps_of(model: SoftQ, batch: Transitions, ends: Ends) -> Float[Array, " n"]:
     """Q(s,a) − γV(s') of each transition (IQ-Learn, section 4), and `ends.step` at a true end."""
     q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
     inner = implied_reward(SoftValues(q, v, discounted(v, batch.terminal, ends.gamma)))
     return jnp.where(batch.terminal, ends.step(q), inner)
+
+
+_steps = partial(jax.jit, static_argnames=("ends",))(steps_of)

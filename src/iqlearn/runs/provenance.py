@@ -108,6 +108,8 @@ class Origin:
     """The file of the demonstrations, if there is one."""
     selection: tuple[Any, ...] = ()
     """The trajectories and rows that were taken (see `Demos.selection`)."""
+    columns: tuple[Any, ...] = ()
+    """The columns of the file that make up each field, where they were named (see `Demos.columns`)."""
     sha256: str = ""
     """SHA-256 of what the learner saw of the demonstrations."""
     transitions: int = 0
@@ -129,7 +131,7 @@ class Origin:
     @classmethod
     def of(cls, environment: Environment | None, demos: Demos) -> Origin:
         """The environment, and demonstrations as the learner sees them."""
-        facts = demos.source, demos.path, demos.selection, demos.sha256(), len(demos), demos.episodes
+        facts = demos.source, demos.path, demos.selection, demos.columns, demos.sha256(), len(demos), demos.episodes
         return cls(environment, *facts, int(demos.term.sum()))
 
     @classmethod

@@ -13,10 +13,12 @@ from numpy.lib import format as npy
 
 from iqlearn.data import fields
 from iqlearn.data.fields import Arrays
+from iqlearn.data.formats.base import GIB, Found, Reading
 from iqlearn.errors import InputError
 from iqlearn.files import replacing
 
-GIB = 2**30
+PLAIN = Reading()
+SUFFIX, MAGIC = ".npz", b"PK\x03\x04"
 ROOM, RATIO = 0.25, 100
 """An archive may unpack to so many GiB, or to 100 times its own size where that is more."""
 MEMBERS = 1_000
@@ -31,22 +33,24 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How `numpy.savez` and `numpy.savez_compressed` pack. Other methods unpack whole blocks, however large."""
 
 
-def read(path: Path, max_gib: float | None = None) -> Arrays:
+def matches(path: Path) -> bool:
+    """Whether it is an archive, or a file that should be one. What is damaged is told when it is read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix.lower() == SUFFIX or file.read(len(MAGIC)) == MAGIC
+
+
+def read(path: Path, reading: Reading = PLAIN) -> Found:
     """The fields of an `.npz` file, unchecked but free of objects. Other arrays are not read.
 
     Args:
         path: the file.
-        max_gib: the size to which it may unpack; by default 256 MiB, or 100 times its own size where that is more.
+        reading: the size in GiB to which it may unpack; by default 0.25, or 100 times its own size where that is more.
 
     Raises:
-        InputError: the file is missing, not an `.npz` archive, unpacks to more, or holds something other than plain
-            arrays.
+        InputError: the file is not an `.npz` archive, unpacks to more, or holds something other than plain arrays.
     """
-    if not path.is_file():
-        what = f"{path} is a folder" if path.is_dir() else f"No demonstrations at {path}"
-        raise InputError(f"{what}: expected an .npz file; check the path.")
-    if max_gib is not None and not 0.0 < max_gib < math.inf:
-        raise InputError(f"max_gib (--max-demos-gib) is {max_gib}; expected a finite number above 0.")
     with ExitStack() as stack:
         with parsing(path, "archive"):
             archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(Guarded(path))))
@@ -58,13 +62,13 @@ def read(path: Path, max_gib: float | None = None) -> Arrays:
         fields.require(found, str(path))
         read = {name: member for name, member in found.items() if fields.known(name)}
         size = sum(member.file_size for member in read.values()) / GIB
-        limit = max(ROOM, RATIO * path.stat().st_size / GIB) if max_gib is None else max_gib
+        limit = max(ROOM, RATIO * path.stat().st_size / GIB) if reading.max_gib is None else reading.max_gib
         if size > limit:
             raise InputError(
                 f"{path} unpacks to {size:.3g} GiB; expected at most {limit:.3g}, allow more with --max-demos-gib (in "
                 "Python max_gib=...) if you trust the file."
             )
-        return {name: array(path, name, archive, member) for name, member in read.items()}
+        return Found({name: array(path, name, archive, member) for name, member in read.items()})
 
 
 def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

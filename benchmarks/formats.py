@@ -1,0 +1,98 @@
+"""Reading a million transitions in each format: seconds and memory, in a process of its own, into `formats.csv`.
+
+    python benchmarks/formats.py                      # Hopper's shapes, 1,000 episodes of 1,000 steps
+    python benchmarks/formats.py --episodes 100
+
+Seconds are those of `iq.Demos.load`, with the import of the library of the format. Memory is the largest size of the
+process, of which some 0.4 GB are JAX. Files lie in a temporary folder, Minari's dataset too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tables
+import tyro
+
+import iqlearn as iq
+
+COLUMNS = ("format", "commit", "transitions", "seconds", "gigabytes", "megabytes on disk")
+READ = """
+import json, resource, sys, time
+import iqlearn as iq
+iq.Demos
+started = time.perf_counter()
+demos = iq.Demos.load(sys.argv[1], 64.0)
+seconds = time.perf_counter() - started
+print(json.dumps([len(demos), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, demos.sha256()]))
+"""
+LENGTH, OBS, ACT = 1_000, 11, 3
+
+
+def recording(episodes: int) -> iq.Demos:
+    """Random numbers of Hopper's shapes."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(episodes, LENGTH + 1, OBS)).astype(np.float32)
+    last = np.tile(np.arange(LENGTH) == LENGTH - 1, episodes)
+    return iq.Demos.from_arrays(
+        {
+            "obs": seen[:, :-1].reshape(-1, OBS),
+            "next_obs": seen[:, 1:].reshape(-1, OBS),
+            "act": rng.uniform(-1, 1, (episodes * LENGTH, ACT)).astype(np.float32),
+            "term": np.zeros(episodes * LENGTH, bool),
+            "trunc": last,
+            "ep": np.repeat(np.arange(episodes), LENGTH),
+            "rew": rng.normal(size=episodes * LENGTH).astype(np.float32),
+        }
+    )
+
+
+def to_d4rl(demos: iq.Demos, path: Path) -> None:
+    """An HDF5 file of D4RL's layout."""
+    import h5py
+
+    names = {"observations": "obs", "actions": "act", "next_observations": "next_obs", "rewards": "rew"}
+    with h5py.File(path, "w") as file:
+        for name, field in (names | {"terminals": "term", "timeouts": "trunc"}).items():
+            file[name] = getattr(demos, field)
+
+
+def main(episodes: int = 1_000, out: Path = tables.RESULTS / "formats.csv") -> None:
+    """Write each format, and read it.
+
+    Args:
+        episodes: of 1,000 steps each.
+        out: the table.
+    """
+    demos, rows = recording(episodes), []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
+        written = {
+            "Minari, HDF5": "minari:test/large-v0",
+            "D4RL, HDF5": str(folder / "large.hdf5"),
+            "Parquet": str(folder / "large.parquet"),
+            "Arrow": str(folder / "large.arrow"),
+            "CSV": str(folder / "large.csv"),
+            "npz": str(folder / "large.npz"),
+        }
+        for form, source in written.items():
+            to_d4rl(demos, Path(source)) if form == "D4RL, HDF5" else demos.save(source)
+            place = folder / "minari" if source.startswith("minari:") else Path(source)
+            files = [place, *place.rglob("*")] if place.is_dir() else [place]
+            size = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+            done = subprocess.run([sys.executable, "-c", READ, source], capture_output=True, text=True, check=True)
+            count, seconds, gigabytes, digest = json.loads(done.stdout.splitlines()[-1])
+            assert digest == demos.sha256(), form
+            row = (form, tables.COMMIT, count, round(seconds, 2), round(gigabytes, 2), round(size))
+            print(*row, flush=True)
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    tables.merge(out, COLUMNS, rows, key=2)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

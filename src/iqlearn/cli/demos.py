@@ -1,0 +1,210 @@
+"""The commands that begin with `iqlearn demos`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import iqlearn as iq
+from iqlearn.cli.flags import capped, check_episodes, read_demos
+from iqlearn.errors import InputError
+
+
+def inspect(o: Namespace) -> None:
+    """Check demonstrations, and tell what is in them. It refuses what `iqlearn train` refuses.
+
+    An environment that cannot be made is a remark only.
+
+    SOURCE  A file or dataset of any format that `iqlearn demos convert --help` names.
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --env ID  Compare with the spaces of this environment (default: the one that the source names).
+    --trust  Import the module that the source names for its environment, also from elsewhere.
+    --actions N  Number of discrete actions, where no environment says it.
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --episodes  Print the length and return of each episode, too.
+    --json  Print one JSON object.
+    """
+    from iqlearn import api
+    from iqlearn.cli.output import show, tabulate
+    from iqlearn.data import inspection
+
+    demos = read_demos(o, o.source)
+    demos = demos if o.actions is None else demos.with_choices(o.actions)
+    environment, error = api.environment_of(demos, o.env, trust=o.trust)
+    if environment is not None:
+        demos.check_task(environment.task, environment.name)
+    elif demos.act is not None:
+        demos.task_spec()
+    facts = demos.summary()
+    if error is not None:
+        facts["remarks"].append(f"the file names an environment that cannot be made, so nothing is compared: {error}")
+    if demos.act is None:
+        facts["remarks"].append("no actions: train with --state-only and --env")
+    if o.env is not None and demos.env not in (None, o.env):
+        facts["remarks"].append(f"the file names another environment, {demos.env}")
+    if o.episodes:
+        facts["each_episode"] = inspection.episodes(demos)
+    show(facts, o.json, ("each_episode",))
+    if o.episodes and not o.json:
+        tabulate({str(one["episode"]): one for one in facts["each_episode"]})
+
+
+def collect(o: Namespace) -> None:
+    """Record demonstrations: play a run's policy, and write its episodes.
+
+    DIR  Run folder.
+    --out FILE [required]  The .npz file to write.
+    --episodes N [10]  Episodes to record.
+    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
+    --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
+    --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --overwrite  Replace the file.
+    """
+    from iqlearn.cli.output import show
+    from iqlearn.evaluation.returns import Evaluator, as_arrays, reset_seed
+
+    check_episodes(o)
+    if o.out.exists() and not o.overwrite:
+        raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
+    run = iq.Run.load(o.dir, o.last, o.trust)
+    environment = capped(run.environment(), o)
+    with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
+        episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
+    plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
+    demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))
+    demos.save(o.out)
+    if not plain:
+        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
+        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
+    show(demos.summary(), False)
+
+
+def convert(o: Namespace) -> None:
+    """Write demonstrations in another format.
+
+    Read: .npz; Minari (`minari:ID`, or the folder of a dataset); HDF5 of robomimic, Minari or D4RL; LeRobot; Hugging
+    Face trajectories of the library imitation; Parquet, Arrow and CSV tables; and a folder of several of these.
+    Written: .npz, .parquet, .arrow, .csv, and `minari:ID` into the local database.
+
+    SOURCE  What to read.
+    TARGET  What to write. Its suffix says the format.
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --env ID  Gymnasium id to write down, where the source names none.
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --overwrite  Replace the file.
+    """
+    demos = read_demos(o, o.source)
+    save(demos if o.env is None else replace(demos, env=o.env), o.target, o.overwrite)
+
+
+def split(o: Namespace) -> None:
+    """Split demonstrations in two by episodes, for instance to hold some out.
+
+    SOURCE  What to read.
+    TARGET  File for the first part.
+    --rest TARGET [required]  File for the other episodes.
+    --trajectories K [required]  Number of episodes in the first part, drawn by the seed.
+    --seed N [0]  Seed of the draw.
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --overwrite  Replace the files.
+    """
+    demos = read_demos(o, o.source)
+    if not 1 <= o.trajectories < demos.episodes:
+        wanted = f"a number from 1 to {demos.episodes - 1}, because {demos.source} holds {demos.episodes} episodes"
+        raise InputError(f"--trajectories is {o.trajectories}; expected {wanted}.")
+    if o.target == o.rest:
+        raise InputError(f"Both parts are to be written to {o.target}; name two files.")
+    first = demos.take(o.trajectories, o.seed)
+    free(o.rest, o.overwrite)
+    save(first, o.target, o.overwrite)
+    save(demos.leave_out(*np.unique(first.ep).tolist()), o.rest, o.overwrite)
+
+
+def merge(o: Namespace) -> None:
+    """Write several demonstrations of one task as one. Episodes are numbered from 0.
+
+    --sources SOURCE... [required]  What to read, in this order.
+    --out TARGET [required]  What to write. Its suffix says the format.
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --max-demos-gib X  Let each of them take X GiB (default: see docs/demonstrations.md).
+    --overwrite  Replace the file.
+    """
+    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out, o.overwrite)
+
+
+def plot(o: Namespace) -> None:
+    """Draw demonstrations: lengths and returns, spread of each coordinate, the first episode, and whether actions stand
+    beside the states in which they were taken.
+
+    SOURCE  What to read.
+    --out FILE [required]  PNG file to write.
+    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --overwrite  Replace the file.
+    """
+    from iqlearn.evaluation.recording import recording
+    from iqlearn.files import write
+
+    free(o.out, o.overwrite)
+    write(o.out, recording(read_demos(o, o.source)))
+    print(f"written: {o.out}")
+
+
+def record(o: Namespace) -> None:
+    """Record demonstrations while you play in a window, or while you watch a policy. Each episode is written at once.
+
+    Escape ends the recording. The episode that it breaks off is kept, as one that met a time limit.
+
+    --env ID  Environment: a Gymnasium id, or MODULE:ID of a module of yours (default: that of --run).
+    --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
+    --out TARGET [required]  What to write. Its suffix says the format.
+    --run DIR  Watch the policy of this run folder instead.
+    --episodes N  Episodes to record (default: until Escape, of a policy 10).
+    --keys KEY=ACTION...  Keys and the actions that they stand for: letters, left, right, up, down, space. Several
+        numbers of an action have commas between: left=-1,0 (default: those of the environment).
+    --idle ACTION  The action while no key is pressed (default: 0, of continuous actions zeros).
+    --fps N  Steps in a second (default: as the environment says).
+    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
+    --hidden  Watch nothing: the policy plays without a window.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --append  Add to the file that is there.
+    --overwrite  Replace the file.
+    """
+    from iqlearn.cli.recording import recorded
+
+    demos = recorded(o)
+    print(f"{o.out}: {len(demos):,} transitions of {demos.episodes} episodes")
+
+
+def free(file: str | Path, overwrite: bool) -> None:
+    """Raise `InputError` where a file is there and may not be replaced."""
+    if Path(file).exists() and not overwrite:
+        raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
+
+
+def save(demos: Any, file: str, overwrite: bool) -> None:
+    """Write demonstrations, and print what was written."""
+    free(file, overwrite)
+    demos.save(file)
+    for note in demos.notes:
+        print(f"iqlearn: {demos.source}: {note}", file=sys.stderr)
+    print(f"{file}: {len(demos):,} transitions of {demos.episodes} episodes")
+
+
+COMMANDS = {
+    "demos inspect": inspect,
+    "demos convert": convert,
+    "demos split": split,
+    "demos merge": merge,
+    "demos plot": plot,
+    "demos collect": collect,
+    "demos record": record,
+}

@@ -1,0 +1,55 @@
+"""The command `iqlearn export`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import iqlearn as iq
+from iqlearn.errors import InputError
+
+
+def export(o: Namespace) -> None:
+    """Write the policy or the reward of a run for other programs. The file is compared with the run.
+
+    onnx runs in onnxruntime and on many devices, stablehlo in JAX without iqlearn (`jax.export.deserialize`), npz with
+    NumPy alone (`iqlearn.portable.Policy`, one file that may be copied). Scaling is inside, and the batch size is free.
+
+    DIR  Run folder.
+    --format onnx|stablehlo|npz [required]  Format of the file.
+    --out FILE [required]  File to write.
+    --part policy|reward [policy]  What is exported: the policy's most likely actions (of discrete actions Q, too), or
+        the reward of transitions. npz is for policies.
+    --last  Use policy and reward of the last evaluation, not those with the least occupancy distance.
+    --overwrite  Replace the file.
+    --json  Print one JSON object.
+    """
+    from iqlearn import exports
+    from iqlearn.cli.demos import free
+    from iqlearn.cli.output import show
+
+    free(o.out, o.overwrite)
+    run = iq.Run.load(o.dir, o.last)
+    source = exports.policy(run.model, run.task) if o.part == "policy" else exports.reward(run.reward)
+    about = {"run": str(o.dir), "task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}
+    about["iqlearn"] = iq.__version__
+    recorded, told = recorded_inputs(run, o, source)
+    errors = exports.export(source, o.format, o.out, about, recorded)
+    facts: dict[str, Any] = {"file": str(o.out), "part": o.part, "format": o.format, "bytes": o.out.stat().st_size}
+    facts["inputs"] = {name: [*spec.shape] for name, spec in source.inputs.items()}
+    facts["outputs"] = [*source.outputs]
+    facts["largest_error"] = errors | ({"demonstrations": told} if told else {})
+    show(facts, o.json)
+
+
+def recorded_inputs(run: Any, o: Namespace, source: Any) -> tuple[Any, str]:
+    """The demonstrations of the run as inputs; without these, why they are not there."""
+    from iqlearn import api
+
+    if run.origin.demos is None:
+        return None, "not compared, the run learnt from none"
+    try:
+        demos = api.demos_of(run, o.dir)
+    except InputError:
+        return None, "not compared, they are not where the run began with them"
+    return source.of(demos), ""

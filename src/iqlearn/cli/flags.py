@@ -1,0 +1,88 @@
+"""What several commands do with their flags."""
+
+from __future__ import annotations
+
+import ast
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import iqlearn as iq
+from iqlearn.errors import InputError
+
+
+def named_env(o: Namespace) -> Any:
+    """The environment of --env, made once to see that it can be; none without."""
+    from iqlearn.envs.gym import Environment
+
+    if o.env is None and o.env_arg:
+        raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
+    environment = None if o.env is None else Environment.of(o.env, dict(map(parse_assignment, o.env_arg or ())))
+    if environment is not None:
+        _ = environment.task  # made once: what cannot be made is told now
+    return environment
+
+
+def capped(environment: Any, o: Namespace) -> Any:
+    """The environment with the limit of --max-episode-steps, if that is given."""
+    if o.max_episode_steps is not None and o.max_episode_steps < 1:
+        raise InputError(f"--max-episode-steps is {o.max_episode_steps}; expected a number of at least 1.")
+    return environment.capped(o.max_episode_steps)
+
+
+def named_demos(o: Namespace) -> Any:
+    """The demonstrations of --demos; none without."""
+    if o.demos is None:
+        for name in ("max_demos_gib", "columns"):
+            if getattr(o, name) is not None:
+                raise InputError(f"{as_flag(name)} has no effect without --demos; leave it out.")
+        return None
+    return read_demos(o)
+
+
+def read_demos(o: Namespace, source: Any = None) -> Any:
+    """The demonstrations of --demos, or of another source."""
+    return iq.Demos.load(o.demos if source is None else source, o.max_demos_gib, columns_of(o.columns or ()))
+
+
+def columns_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The columns of each field, from words FIELD=NAME,NAME.
+
+    Raises:
+        InputError: a word has another form, or two are of one field.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        field, equals, names = word.partition("=")
+        each = tuple(name for name in names.split(",") if name)
+        if not (field and equals and each) or field in found:
+            raise InputError(
+                f"--columns is {word!r}; expected FIELD=NAME,NAME once for each field: obs=x,y act=u ep=run."
+            )
+        found[field] = each
+    return found
+
+
+def parse_assignment(word: str) -> tuple[str, Any]:
+    """Name and value of a word NAME=VALUE, the value a Python or JSON literal, else a string."""
+    name, equals, text = word.partition("=")
+    if not (name.isidentifier() and equals):
+        raise InputError(f"--env-arg is {word!r}; expected NAME=VALUE.")
+    for read in (ast.literal_eval, json.loads):
+        with suppress(ValueError, SyntaxError):
+            return name, read(text)
+    return name, text
+
+
+def as_flag(name: str) -> str:
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def check_episodes(o: Namespace) -> None:
+    """Refuse numbers of episodes and seeds that are too small."""
+    for name, least in (("episodes", 1), ("seed", 0)):
+        if getattr(o, name) < least:
+            raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least {least}.")

@@ -1,0 +1,100 @@
+"""Whether actions stand beside the states in which they were taken, or were recorded some steps early or late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from iqlearn.data.fields import flat
+from iqlearn.data.inspection import following
+
+Demos = Any
+"""The `Demos` of demos.py."""
+MOST, BEFORE = 3, 2
+"""Actions are moved by up to so many rows. Beside each stand the two actions before it."""
+CLEAR, MAIN = 0.35, 0.5
+"""An action has an effect where it explains so much of a coordinate, and half of what the best one does."""
+ROWS, BLOCK = 5_000, 50
+"""Transitions that are looked at, at most, and rows of a block: every other block is held out."""
+RIDGE = 1e-6
+
+
+def effects(demos: Demos) -> dict[int, float]:
+    """What the action of k rows later explains of the next state, for k from −3 to 3.
+
+    The step s' − s is regressed linearly on s and the two actions before that of row k, and once more with that action
+    too. The figure is the share of the first fit's error on held-out rows that the second fit removes, of the
+    coordinate where it is largest. In a Markov process the actions before a state add nothing to it, so the first
+    action with an effect is the one that was taken there: k = 0 if actions were recorded in time. Later actions respond
+    to s' and tell of it, too.
+
+    Empty where there are no actions, or too few rows that follow one another.
+    """
+    if demos.act is None:
+        return {}
+    state, after = columns(demos.obs), columns(demos.next_obs)
+    act = demos.act.astype(np.float64)
+    if demos.discrete:
+        act = (demos.act[:, None] == np.unique(demos.act)[1:]).astype(np.float64)
+    at = inner(demos)
+    held = (np.arange(len(at)) // BLOCK) % 2 == 1
+    if held.sum() < 4 * (state.shape[1] + (BEFORE + 1) * act.shape[1]):
+        return {}
+    step = (after - state)[at]
+    moving = step.std(axis=0) > 1e-6 * np.abs(state[at]).max(axis=0, initial=1e-30)
+    if not moving.any():
+        return {}
+    step = step[:, moving] / step[:, moving].std(axis=0)
+
+    def error(first: int, last: int) -> Float[np.ndarray, " t"]:
+        moved = [act[at + k] for k in range(first, last + 1)]
+        return held_out_error(np.concatenate([state[at], *moved], axis=1), step, held)
+
+    shifts = range(-MOST, MOST + 1)
+    return {k: float(np.max(1.0 - error(k - BEFORE, k) / error(k - BEFORE, k - 1))) for k in shifts}
+
+
+def shifted(demos: Demos) -> str:
+    """A remark where the actions seem to be of other rows; else empty."""
+    found = effects(demos)
+    best = max(found.values(), default=0.0)
+    first = next((k for k, share in found.items() if share >= max(CLEAR, MAIN * best)), 0)
+    if first == 0 or abs(first) == MOST or found[0] > MAIN * found[first]:  # at the edge the action before is unknown
+        return ""
+    n = abs(first)
+    steps, row = f"{n} step{'s' * (n > 1)}", f"{n} row{'s' * (n > 1)}"
+    where, when = ("after", "late") if first > 0 else ("before", "early")
+    beyond = "beyond what s and earlier actions explain"
+    return (
+        f"actions seem recorded {steps} {when}: the first action that explains s' is that of {row} {where} "
+        f"({found[first]:.0%} of a coordinate {beyond}; that of the row itself {max(found[0], 0.0):.0%})"
+    )
+
+
+def columns(tree: Any) -> Float[np.ndarray, "n d"]:
+    """The coordinates of observations side by side."""
+    return np.concatenate([x.reshape(len(x), -1) for x in flat("", tree).values()], axis=1).astype(np.float64)
+
+
+def inner(demos: Demos) -> Int[np.ndarray, " n"]:
+    """The rows around which enough rows follow one another."""
+    reach = MOST + BEFORE
+    follows: Bool[np.ndarray, " n"] = np.append(False, following(demos))
+    broken = np.cumsum(~follows)
+    middle = np.arange(reach, len(follows) - MOST)
+    at = middle[broken[middle + MOST] == broken[middle - reach]]
+    return at[:: max(1, len(at) // ROWS)]
+
+
+def held_out_error(
+    features: Float[np.ndarray, "n f"], targets: Float[np.ndarray, "n t"], held: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, " t"]:
+    """The mean squared error of a linear fit on held-out rows, of each target."""
+    spread = features.std(axis=0)
+    x = (features - features.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    gram = x[~held].T @ x[~held] + RIDGE * len(x) * np.eye(x.shape[1])
+    fit = np.linalg.solve(gram, x[~held].T @ targets[~held])
+    return np.maximum(np.mean((targets[held] - x[held] @ fit) ** 2, axis=0), 1e-12)

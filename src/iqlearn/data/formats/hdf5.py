@@ -1,0 +1,153 @@
+"""HDF5 files: robomimic's, Minari's and D4RL's layouts, told apart by their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iqlearn.data.formats.base import Episode, Found, Reading, Section, joined, parsing, size_of
+from iqlearn.errors import InputError, missing
+
+SUFFIXES = (".hdf5", ".h5", ".he5")
+MAGIC = b"\x89HDF\r\n\x1a\n"
+ROBOMIMIC_ENDS = "robomimic's `dones` mark success, after which an episode may go on; a time limit is assumed"
+D4RL_ENDS = "no field says where time limits are (timeouts); episodes end at true ends (terminals) and at the last row"
+
+
+def matches(path: Path) -> bool:
+    """Whether it is an HDF5 file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read(path: Path, reading: Reading) -> Found:
+    """The episodes of an HDF5 file.
+
+    Raises:
+        InputError: h5py is not installed, the file is damaged, or its groups are those of none of the layouts.
+    """
+    with opened(path) as file:
+        keys = {name: set(file[name]) if hasattr(file[name], "keys") else None for name in file}
+        if any(name.startswith("demo_") for name in keys.get("data") or ()):
+            return robomimic(path, file, reading)
+        if "episode_0" in keys and {"observations", "actions"} <= (keys["episode_0"] or set()):
+            return minari(path, file, reading)
+        if {"observations", "actions"} <= keys.keys():
+            return d4rl(path, file, reading)
+        has = ", ".join(sorted(keys)[:20]) or "nothing"
+        raise InputError(
+            f"{path} holds {has}; expected data/demo_N (robomimic), episode_N (Minari), or observations and actions "
+            "(D4RL)."
+        )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file to read. Every error of its library is told in one sentence.
+
+    Raises:
+        InputError: h5py is not installed, or there was an error.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise missing("h5py, which reads HDF5 files,", "hdf5") from error
+    with parsing(path, "HDF5 file"), h5py.File(path, "r") as file:
+        yield file
+
+
+def robomimic(path: Path, file: Any, reading: Reading) -> Found:
+    """robomimic: `data/demo_N` with `obs/KEY`, `actions`, and perhaps `next_obs/KEY`, `rewards` and `dones`.
+
+    The column map names the keys of an observation: `obs` = object, robot0_eef_pos, …; by default all keys.
+    """
+    groups = [file["data"][name] for name in numbered(file["data"], "demo_")]
+    keys = dict(reading.columns).get("obs", ())
+    for group in groups:
+        lacking = sorted({"obs", "actions"} - set(group)) or sorted(set(keys) - set(group["obs"]))
+        for name in lacking[:1]:
+            has = ", ".join(sorted({*group, *group.get("obs", ())}))
+            raise InputError(f"{path}: {group.name} lacks {name!r}; it has {has}, expected robomimic's layout.")
+    episodes = [
+        Episode(
+            group["actions"].shape[0],
+            tree(group["obs"], keys),
+            group["actions"],
+            tree(group["next_obs"], keys) if "next_obs" in group else None,
+            group.get("rewards"),
+            trunc=True,
+        )
+        for group in groups
+    ]
+    done = any("dones" in group and np.any(group["dones"]) for group in groups)
+    return joined(str(path), episodes, size_of(episodes), reading, None, [ROBOMIMIC_ENDS] if done else ())
+
+
+def minari(path: Path, file: Any, reading: Reading) -> Found:
+    """The file of a Minari dataset on its own: `episode_N` with T + 1 `observations`, T `actions`, and ends."""
+    episodes = []
+    for name in numbered(file, "episode_"):
+        group = file[name]
+        ends = [bool(np.any(group[end][-1:])) if end in group else False for end in ("terminations", "truncations")]
+        steps = group["actions"].shape[0]
+        episodes.append(
+            Episode(steps, tree(group["observations"]), group["actions"], None, group.get("rewards"), *ends)
+        )
+    return joined(str(path), episodes, size_of(episodes), reading)
+
+
+def d4rl(path: Path, file: Any, reading: Reading) -> Found:
+    """D4RL: `observations`, `actions`, `terminals` and `timeouts` of all steps, one after another; perhaps `rewards`
+    and `next_observations`."""
+    steps = file["actions"].shape[0]
+    arrays = [file["observations"], *(file[name] for name in ("next_observations", "rewards") if name in file)]
+    ends: dict[str, np.ndarray] = {}
+    for name in ("terminals", "timeouts"):
+        ends[name] = np.asarray(file[name][:], bool).reshape(-1) if name in file else np.zeros(steps, bool)
+        arrays.append(ends[name])
+    for array in arrays:
+        if array.shape[0] != steps:
+            raise InputError(
+                f"{path} has arrays of {array.shape[0]} and of {steps} rows; expected one row for each step."
+            )
+    assumed = [] if "timeouts" in file else [D4RL_ENDS]
+    last = np.flatnonzero((ends["terminals"] | ends["timeouts"]) | (np.arange(steps) == steps - 1))
+    first = np.append(0, last[:-1] + 1)
+
+    def section(name: str, start: int, stop: int) -> Any:
+        return Section(file[name], start, stop) if name in file else None
+
+    episodes = [
+        Episode(
+            stop - start,
+            section("observations", start, stop),
+            section("actions", start, stop),
+            section("next_observations", start, stop),
+            section("rewards", start, stop),
+            term=bool(ends["terminals"][stop - 1]),
+            trunc=bool(ends["timeouts"][stop - 1]),
+        )
+        for start, stop in zip(first.tolist(), (last + 1).tolist(), strict=True)
+    ]
+    return joined(str(path), episodes, size_of(episodes), reading, None, assumed)
+
+
+def numbered(group: Mapping[str, Any], prefix: str) -> list[str]:
+    """The members named `prefix` and a number, in the order of their numbers."""
+    found = [(int(name.removeprefix(prefix)), name) for name in group if name.removeprefix(prefix).isdecimal()]
+    return [name for _, name in sorted(found)]
+
+
+def tree(group: Any, keys: tuple[str, ...] = ()) -> Any:
+    """A group as a dictionary of datasets, a dataset as itself."""
+    if not hasattr(group, "keys"):
+        return group
+    if len(keys) == 1:
+        return group[keys[0]]
+    return {name: tree(group[name]) for name in keys or sorted(group)}

@@ -1,0 +1,184 @@
+"""Minari datasets: `minari:ID` of the local database, or the folder of one."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from gymnasium import spaces
+
+from iqlearn.data.fields import Arrays, flat, nested, root
+from iqlearn.data.formats.base import Episode, Found, Reading, joined, parsing
+from iqlearn.errors import InputError, missing
+
+PREFIX = "minari:"
+SUPPORTED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete | spaces.Dict | spaces.Tuple
+
+
+def matches(path: Path) -> bool:
+    """Whether a folder holds a dataset."""
+    return data_of(path) is not None
+
+
+def data_of(path: Path) -> Path | None:
+    """The folder with the data of a dataset; none if it is none."""
+    for folder in (path, path / "data"):
+        if (folder / "metadata.json").is_file() and "minari_version" in (folder / "metadata.json").read_text(
+            encoding="utf-8"
+        ):
+            return folder
+    return None
+
+
+def read(path: str | Path, reading: Reading) -> Found:
+    """The episodes of a dataset.
+
+    Raises:
+        InputError: Minari is not installed, there is no such dataset, it is damaged, or its observations or actions are
+            no arrays.
+    """
+    try:
+        import minari
+    except ImportError as error:
+        raise missing("Minari, which reads its datasets,", "minari") from error
+    source = str(path)
+    if source.startswith(PREFIX):
+        name = source.removeprefix(PREFIX)
+        with parsing(source, "Minari dataset"):
+            local = minari.list_local_datasets()
+            if name not in local:
+                has = f"there are {', '.join(sorted(local))}; " if local else ""
+                raise InputError(
+                    f"No Minari dataset {name!r} on this machine; {has}get it with: minari download {name}."
+                )
+            dataset = minari.load_dataset(name)
+    else:
+        folder = data_of(Path(path))
+        assert folder is not None
+        with parsing(source, "Minari dataset"):
+            metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+            for key in ("observation_space", "action_space"):
+                if key not in metadata:  # Minari would make the environment that the file names
+                    raise InputError(
+                        f"{folder / 'metadata.json'} lacks {key!r}; expected a dataset that states its spaces."
+                    )
+            dataset = minari.MinariDataset(folder)
+    for what, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
+        if not arrays_only(space):
+            raise InputError(f"{source}: {what} are {space}; expected arrays, or dictionaries or tuples of these.")
+    size = dataset.total_steps * (2 * numbers(dataset.observation_space) + numbers(dataset.action_space) + 14)
+    with parsing(source, "Minari dataset"):
+        env = None if dataset.env_spec is None else dataset.env_spec.id
+        return joined(source, episodes(dataset), float(size), reading, env)
+
+
+def episodes(dataset: Any) -> Iterator[Episode]:
+    """The episodes of a dataset, one at a time."""
+    for data in dataset.iterate_episodes():
+        steps = len(data.rewards)
+        yield Episode(
+            steps,
+            as_tree(data.observations),
+            as_tree(data.actions),
+            rew=np.asarray(data.rewards),
+            term=bool(steps and data.terminations[-1]),
+            trunc=bool(steps and data.truncations[-1]),
+        )
+
+
+def as_tree(values: Any) -> Any:
+    """Observations as a tree; the parts of a tuple are named 0, 1, and so on."""
+    if isinstance(values, tuple):
+        return {str(i): as_tree(part) for i, part in enumerate(values)}
+    if isinstance(values, dict):
+        return {name: as_tree(part) for name, part in values.items()}
+    return np.asarray(values)
+
+
+def arrays_only(space: spaces.Space[Any]) -> bool:
+    """Whether a space consists of arrays."""
+    inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else ()
+    parts = inner.values() if isinstance(inner, dict) else inner
+    return isinstance(space, SUPPORTED) and all(map(arrays_only, parts))
+
+
+def numbers(space: spaces.Space[Any]) -> int:
+    """Bytes of one value of a space."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        inner = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return sum(map(numbers, inner))
+    return math.prod(space.shape or ()) * (1 if space.dtype == np.uint8 else 4)
+
+
+def write(target: str, arrays: Arrays) -> None:
+    """Write a dataset `minari:ID` into the local database. Spaces are those that the arrays show.
+
+    Raises:
+        InputError: Minari is not installed, there is such a dataset already, the id is none, or rows were left out.
+    """
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise missing("Minari, which writes its datasets,", "minari") from error
+    name = target.removeprefix(PREFIX)
+    if name in minari.list_local_datasets():
+        raise InputError(f"There is a Minari dataset {name!r} already; choose another id, or: minari delete {name}.")
+    ep = arrays["ep"]
+    bounds = [*np.unique(ep, return_index=True)[1].tolist(), len(ep)]
+    buffers, buffer = [], cast(Any, EpisodeBuffer)  # whose arguments are declared as lists
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        seen = {n: a[start:stop] for n, a in arrays.items() if root(n) in ("obs", "next_obs")}
+        obs, after = (nested(seen, field) for field in ("obs", "next_obs"))
+        if not same(obs, after):
+            told = f"{target} cannot hold episode {number}, whose rows do not follow one another"
+            raise InputError(f"{told}; expected whole episodes, write an .npz file.")
+        buffers.append(
+            buffer(
+                id=number,
+                observations=whole(obs, after),
+                actions=arrays["act"][start:stop],
+                rewards=arrays.get("rew", np.zeros(len(ep)))[start:stop].astype(np.float64),
+                terminations=arrays["term"][start:stop],
+                truncations=arrays["trunc"][start:stop],
+            )
+        )
+    about: dict[str, Any] = {
+        "observation_space": space_of(nested(arrays, "obs")),
+        "action_space": space_of(arrays["act"]),
+    }
+    env = str(arrays["env"]) if "env" in arrays else None
+    with parsing(target, "Minari dataset"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an author, a description and the like, which nobody was asked for
+        minari.create_dataset_from_buffers(name, buffers, env=env, **about)
+
+
+def same(obs: Any, next_obs: Any) -> bool:
+    """Whether each observation is the one after the row before."""
+    pairs = zip(flat("", obs).values(), flat("", next_obs).values(), strict=True)
+    return all(np.array_equal(s[1:], t[:-1]) for s, t in pairs)
+
+
+def whole(obs: Any, next_obs: Any) -> Any:
+    """The T + 1 observations of an episode."""
+    if isinstance(obs, dict):
+        return {name: whole(obs[name], next_obs[name]) for name in obs}
+    return np.concatenate([obs, next_obs[-1:]])
+
+
+def space_of(tree: Any) -> spaces.Space[Any]:
+    """A space that holds these values: unbounded, or categories from 0."""
+    if isinstance(tree, dict):
+        return spaces.Dict({name: space_of(part) for name, part in tree.items()})
+    if tree.ndim == 1:
+        return spaces.Discrete(int(tree.max()) + 1)
+    if tree.dtype == np.uint8:
+        return spaces.Box(0, 255, tree.shape[1:], np.uint8)
+    least, most = (-np.inf, np.inf) if tree.dtype.kind == "f" else (np.iinfo(tree.dtype).min, np.iinfo(tree.dtype).max)
+    return spaces.Box(least, most, tree.shape[1:], tree.dtype.type)

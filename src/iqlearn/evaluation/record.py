@@ -1,0 +1,124 @@
+"""Recording of demonstrations while somebody plays, or a policy does. An episode is written as soon as it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+
+from iqlearn import interrupts
+from iqlearn.data.demos import Demos
+from iqlearn.envs.copies import arrived
+from iqlearn.envs.spaces import executed
+from iqlearn.errors import EnvironmentFault, InputError
+from iqlearn.evaluation.returns import Episode as Played
+from iqlearn.evaluation.returns import as_arrays
+from iqlearn.types import ObsSpec
+
+ARROWS = {"left": "K_LEFT", "right": "K_RIGHT", "up": "K_UP", "down": "K_DOWN", "space": "K_SPACE"}
+"""Keys that have a name rather than a letter, as pygame calls them."""
+Keep = Callable[[Demos], object]
+
+
+class Recorder(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps what happens in an environment, and hands on each episode when it is over.
+
+    Each episode begins from a reset seed of its own. An episode that is broken off is handed on as one that met a time
+    limit.
+
+    Args:
+        env: the environment.
+        spec: its observations.
+        seed: reset seed of the first episode; the next ones follow it.
+        keep: takes each episode.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], spec: ObsSpec, seed: int, keep: Keep) -> None:
+        super().__init__(env)
+        self._spec, self._seed, self._keep = spec, seed, keep
+        self.episodes = 0
+        """How many were handed on."""
+        self._steps: list[tuple[Any, ...]] = []
+        self.seen: Any = None
+        """What the environment shows, as arrays of its specification."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        del seed
+        self.finish()
+        obs, info = self.env.reset(seed=self._seed + self.episodes, options=options)
+        self.seen = arrived(obs, "reset", self._spec)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        interrupts.check()
+        acted = executed(self.env.action_space, action)  # before the environment can change the array
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        seen, paid, ended, cut = arrived((obs, reward, terminated, truncated), "step", self._spec)
+        self._steps.append((self.seen, acted, seen, paid, ended))
+        self.seen = seen
+        if ended or cut:
+            self.finish()
+        return obs, reward, terminated, truncated, info
+
+    def finish(self) -> None:
+        """Hand on the episode that was begun, if it has a step."""
+        if self._steps:
+            steps, self._steps = self._steps, []
+            self._keep(Demos.from_arrays(as_arrays([episode_of(steps)]), "recording"))
+            self.episodes += 1
+
+    def close(self) -> None:
+        self.finish()
+        super().close()
+
+
+def episode_of(steps: list[tuple[Any, ...]]) -> Played:
+    """Steps as an episode."""
+    obs, act, after = (jax.tree.map(lambda *rows: np.stack(rows), *[step[i] for step in steps]) for i in range(3))
+    kind = np.int64 if act.ndim == 1 else np.float32
+    return Played(obs, act.astype(kind), after, np.array([step[3] for step in steps]), steps[-1][4])
+
+
+def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int | None, episodes: int) -> None:
+    """Let a person play in a window, until Escape, or so many episodes are over (0: no limit).
+
+    Raises:
+        InputError: pygame is not installed, or the keys do not fit the environment.
+        EnvironmentFault: the environment returned what it must not.
+    """
+    from gymnasium.utils import play as gym_play
+
+    class Ended(Exception):
+        pass
+
+    def watch(*_: Any) -> None:
+        if episodes and recorder.episodes >= episodes:
+            raise Ended
+
+    with closing(recorder):
+        try:
+            gym_play.play(recorder, keys_to_action=keys or None, noop=idle, fps=fps, callback=watch)
+        except Ended:
+            pass
+        except gym_play.MissingKeysToAction as error:
+            told = "The environment names no keys; give them with --keys, for instance --keys left=0 right=1"
+            raise InputError(f"{told} (letters, left, right, up, down, space).") from error
+        except EnvironmentFault:
+            raise
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(f"The keys do not fit: {error}; expected actions of the environment (--keys).") from error
+
+
+def key_code(name: str) -> Any:
+    """A letter as it is, a named key as pygame's number."""
+    import pygame
+
+    if name in ARROWS:
+        return (getattr(pygame, ARROWS[name]),)
+    if len(name) == 1:
+        return name
+    raise InputError(f"--keys names {name!r}; expected a letter or one of {', '.join(ARROWS)}.")

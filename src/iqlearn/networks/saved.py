@@ -1,0 +1,59 @@
+"""A policy as one `.npz` file, which `iqlearn.portable.Policy` runs with NumPy alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+from iqlearn.files import replacing
+from iqlearn.networks.mlp import MLP
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.portable import FORMAT
+from iqlearn.types import ArraySpec, ObsSpec
+
+
+def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
+    """Write the policy of a model. `about` says where it comes from."""
+    arrays, facts = parts_of(model)
+    with replacing(path) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(facts | about)), **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a policy, and what else it takes to run it."""
+    encoder = model.encoder
+    of, discrete = cast(Any, model), model.actions is None  # whose parts differ by the kind of action
+    net: MLP = of.net.members if discrete else jax.tree.map(lambda x: x[None], of.actor)
+    arrays: dict[str, Any] = {"mean": encoder.mean, "transform": encoder.transform}
+    arrays |= {} if encoder.limit is None else {"limit": encoder.limit}
+    for i, layer in enumerate(net.layers):
+        layer = jax.vmap(type(layer).bounded)(layer) if net.spectral else layer
+        arrays |= {f"weight/{i}": layer.weight, f"bias/{i}": layer.bias}
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "discrete": discrete,
+        "obs": leaves(encoder.spec),
+        "layers": len(net.layers),
+        "activation": net.activation,
+        "layer_norm": net.normalise,
+    }
+    if discrete:
+        facts |= {"temperature": of.temperature, "output_scale": of.output_scale}
+    else:
+        scale = of.actions
+        arrays |= {"centre": scale.centre, "half": scale.half, "limits": scale.limits, "unit_limits": scale.unit_limits}
+        facts |= {"squash": of.squash, "whole": scale.whole}
+    return {name: np.asarray(array) for name, array in arrays.items()}, facts
+
+
+def leaves(spec: ObsSpec, path: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The arrays of an observation in the order of the encoder, each with its place."""
+    if isinstance(spec, ArraySpec):
+        return [{"path": list(path), "shape": list(spec.shape), "dtype": spec.dtype, "choices": spec.choices}]
+    return [leaf for name in sorted(spec) for leaf in leaves(spec[name], (*path, name))]

@@ -1,0 +1,155 @@
+"""Exported policies on a machine without JAX. This file needs Python and NumPy only, and may be copied on its own.
+
+>>> from iqlearn.portable import Policy
+>>> policy = Policy("policy.npz")  # written by: iqlearn export DIR --format npz --out policy.npz
+>>> action, _ = policy.predict(obs)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+"""Version of the file."""
+LOG_STD = -5.0, 2.0
+"""Range of the logarithm of the standard deviation of continuous actions."""
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0)
+
+
+def elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0)))
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    return x / (1.0 + np.exp(-np.maximum(x, -80.0)))
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": relu, "tanh": np.tanh, "elu": elu, "silu": silu}
+
+
+class Policy:
+    """Acts on one observation or a batch, as `iqlearn.Policy` does. It has no state but that of its random numbers, can
+    be pickled, and threads may share it.
+
+    Raises:
+        ValueError: the file is no exported policy, or of a newer version of the format.
+    """
+
+    def __init__(self, path: Any, seed: int = 0) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if "about" not in arrays:
+            raise ValueError(f"{path} is no exported policy; expected a file of: iqlearn export DIR --format npz")
+        self.about: dict[str, Any] = json.loads(str(arrays.pop("about")))
+        """The task, the layers, and where the policy comes from."""
+        if self.about["format"] > FORMAT:
+            raise ValueError(f"{path} has version {self.about['format']} of the format; expected at most {FORMAT}")
+        self._arrays = arrays
+        self._activation = ACTIVATIONS[self.about["activation"]]
+        self._rng = np.random.default_rng(seed)
+
+    def predict(
+        self, observation: Any, state: None = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[np.ndarray, None]:
+        """(actions, state), with the arguments of Stable-Baselines3. The state is always None."""
+        del state, episode_start
+        return self(observation, deterministic), None
+
+    def __call__(self, obs: Any, deterministic: bool = True) -> np.ndarray:
+        """Actions for one observation or a batch.
+
+        Args:
+            obs: an array of shape (*obs_shape) or (n, *obs_shape), or a dictionary (or tuple) of such arrays.
+            deterministic: the most likely actions instead of samples.
+
+        Returns:
+            An action, or (n, ...) actions, in the environment's units and within its bounds: int64 or float32.
+
+        Raises:
+            ValueError: the observations have another structure or shape, or are not finite.
+        """
+        given = []
+        for leaf in self.about["obs"]:
+            values = obs
+            for name in leaf["path"]:
+                values = values[int(name)] if isinstance(values, tuple) else values[name]
+            given.append(values)
+        inputs, single = self.encoded(given)
+        actions = self.act(inputs, deterministic)
+        return actions[0, ...] if single else actions
+
+    def act(self, inputs: np.ndarray, deterministic: bool = True) -> np.ndarray:
+        """The action of each row of inputs."""
+        return (self._discrete if self.about["discrete"] else self._continuous)(inputs, deterministic)
+
+    def encoded(self, given: Sequence[Any]) -> tuple[np.ndarray, bool]:
+        """The inputs of the network, (n, inputs), from the arrays of an observation in the order of `about["obs"]`, and
+        whether one observation was given."""
+        parts, leading = [], set()
+        for leaf, values in zip(self.about["obs"], given, strict=True):
+            array, shape = np.asarray(values), tuple(leaf["shape"])
+            lead = array.shape[: max(array.ndim - len(shape), 0)]
+            if array.shape[len(lead) :] != shape or len(lead) > 1:
+                place = "/".join(["observation", *leaf["path"]])
+                raise ValueError(f"{place} has shape {array.shape}; expected {shape}, or rows of that shape")
+            leading.add(lead)
+            rows = array.reshape(lead[0] if lead else 1, *shape)
+            if leaf["choices"]:
+                rows = rows[:, None] == np.arange(leaf["choices"])
+            parts.append(rows.reshape(len(rows), math.prod(rows.shape[1:])).astype(np.float32))
+        if len(leading) != 1:
+            raise ValueError("the parts of the observation have different numbers of rows")
+        x = (np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]) - self._arrays["mean"]
+        if not np.isfinite(x).all():
+            raise ValueError("the observation has values that are not finite")
+        transform = self._arrays["transform"]
+        x = x @ transform if transform.ndim == 2 else x * transform
+        if "limit" in self._arrays:  # logarithmic beyond the limit
+            size, limit = np.abs(x), self._arrays["limit"]
+            x = np.sign(x) * (np.minimum(size, limit) + np.log1p(np.maximum(size - limit, 0.0)))
+        return x, leading == {()}
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """The outputs of each member of the network, (members, n, outputs)."""
+        for i in range(self.about["layers"]):
+            if i:
+                if self.about["layer_norm"]:
+                    x = x - x.mean(axis=-1, keepdims=True)
+                    x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(1e-5))
+                x = self._activation(x)
+            x = x @ self._arrays[f"weight/{i}"] + self._arrays[f"bias/{i}"][:, None]
+        return x
+
+    def q(self, x: np.ndarray) -> np.ndarray:
+        """Q of each discrete action, (n, actions), of each row of inputs."""
+        return np.float32(self.about["output_scale"]) * self.outputs(x).mean(axis=0)
+
+    def _discrete(self, x: np.ndarray, deterministic: bool) -> np.ndarray:
+        q = self.q(x)
+        if not deterministic:  # the largest of Q/τ and Gumbel noise is a sample of the softmax
+            q = q / self.about["temperature"] + self._rng.gumbel(size=q.shape)
+        return q.argmax(axis=1)
+
+    def _continuous(self, x: np.ndarray, deterministic: bool) -> np.ndarray:
+        a = self._arrays
+        mean, raw = np.split(self.outputs(x)[0], 2, axis=1)
+        low, high = a["unit_limits"]
+        if not deterministic:
+            log_std = LOG_STD[0] + 0.5 * (LOG_STD[1] - LOG_STD[0]) * (np.tanh(raw) + 1.0)
+            mean = mean + np.exp(log_std) * self._rng.standard_normal(mean.shape)
+        if self.about["squash"] == "tanh":
+            middle, half = 0.5 * (low + high), 0.5 * (high - low)
+            unit = middle + half * np.tanh((mean - middle) / half)
+        else:
+            unit = np.minimum(np.maximum(mean, low), high)
+        action = a["centre"] + a["half"] * unit
+        action = np.rint(action) if self.about["whole"] else action
+        return np.minimum(np.maximum(action, a["limits"][0]), a["limits"][1]).astype(np.float32)

@@ -1,0 +1,178 @@
+"""`iqlearn demos`: convert, split, merge, inspect, plot and record, and training on tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn import cli
+from iqlearn.data.demos import Demos
+
+pytest.importorskip("pyarrow", reason="needs the extra tables")
+SHORT = ("--steps", "4", "--evaluations", "1", "--network.hidden", "8", "--batch-size", "8", "--preset", "paper")
+
+
+@pytest.fixture
+def table(cartpole, tmp_path):
+    """A table whose columns have names of their own."""
+    columns = {f"x{i}": cartpole.obs[:, i] for i in range(4)} | {f"y{i}": cartpole.next_obs[:, i] for i in range(4)}
+    columns |= {"u": cartpole.act, "trial": cartpole.ep, "fell": cartpole.term, "r": cartpole.rew}
+    lines = [",".join(columns), *(",".join(str(v) for v in row) for row in zip(*columns.values(), strict=True))]
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    return tmp_path / "runs.csv"
+
+
+FLAGS = ("--columns", "obs=x0,x1,x2,x3", "next_obs=y0,y1,y2,y3", "act=u", "ep=trial", "term=fell", "rew=r")
+
+
+def test_a_table_is_trained_on_resumed_and_evaluated(table, tmp_path, capsys):
+    run = tmp_path / "run"
+    cli.main(["train", "--demos", str(table), *FLAGS, "--out", str(run), *SHORT])
+    model = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").unlink()
+    cli.main(["resume", str(run)])
+    assert (run / "model.safetensors").read_bytes() == model
+    capsys.readouterr()
+    cli.main(["evaluate", str(run), "--demos", str(table), *FLAGS, "--json"])
+    assert json.loads(capsys.readouterr().out)["demos"] == "runs.csv"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--columns", "obs"), "--columns is 'obs'; expected FIELD=NAME,NAME"),
+        (("--columns", "obs=x0", "obs=x1"), "--columns is 'obs=x1'; expected FIELD=NAME,NAME once"),
+        (("--columns", "state=x0"), "--columns names 'state'; expected fields among obs"),
+        (("--columns", "obs=z"), "has no column 'z'"),
+    ],
+)
+def test_column_maps_that_do_not_fit_are_told(table, sentence, words, part):
+    assert part in sentence("train", "--demos", table, *words)
+    assert part in sentence("demos", "inspect", table, *words)
+
+
+def test_columns_without_effect_are_refused(cartpole_file, sentence):
+    assert "--columns has no effect without --demos" in sentence("train", "--columns", "obs=x")
+    assert "--columns has no effect on" in sentence("train", "--demos", cartpole_file, "--columns", "obs=x")
+
+
+def test_convert_split_and_merge(table, cartpole, tmp_path, sentence, capsys):
+    whole, some, rest, again = (tmp_path / name for name in ("whole.npz", "a.parquet", "b.arrow", "again.csv"))
+    convert = ["demos", "convert", str(table), str(whole), *FLAGS, "--env", "CartPole-v1"]
+    cli.main(convert)
+    assert Demos.load(whole).env == "CartPole-v1"
+    np.testing.assert_array_equal(Demos.load(whole).obs, cartpole.obs)
+    cli.main(["demos", "split", str(whole), str(some), "--rest", str(rest), "--trajectories", "2", "--seed", "3"])
+    parts = Demos.load(some), Demos.load(rest)
+    assert [part.episodes for part in parts] == [2, cartpole.episodes - 2]
+    np.testing.assert_array_equal(parts[0].obs, Demos.load(whole).take(2, seed=3).obs)
+    cli.main(["demos", "merge", "--sources", str(some), str(rest), "--out", str(again)])
+    merged = Demos.load(again)
+    assert (merged.episodes, len(merged)) == (cartpole.episodes, len(cartpole))
+    np.testing.assert_array_equal(merged.obs, np.concatenate([part.obs for part in parts]))
+    assert np.unique(merged.ep).tolist() == list(range(cartpole.episodes))
+    assert "exists; choose another file" in sentence(*convert)
+    assert "expected a number from 1 to" in sentence(
+        "demos", "split", whole, some, "--rest", rest, "--trajectories", 99, "--overwrite"
+    )
+    assert "has the suffix '.pkl'; expected one of .npz" in sentence("demos", "convert", whole, tmp_path / "x.pkl")
+    capsys.readouterr()
+
+
+def test_what_cannot_be_merged_is_told(cartpole, pendulum, cartpole_file, tmp_path, sentence):
+    pendulum.save(tmp_path / "p.npz")
+    told = sentence("demos", "merge", "--sources", cartpole_file, tmp_path / "p.npz", "--out", tmp_path / "m.npz")
+    assert "field 'act' has rows of shape" in told
+    cartpole.without_actions().save(tmp_path / "w.npz")
+    told = sentence("demos", "merge", "--sources", cartpole_file, tmp_path / "w.npz", "--out", tmp_path / "m.npz")
+    assert "differ: only one has field 'act'" in told
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_inspect_tells_of_each_episode_and_of_coordinates(cartpole_arrays, tmp_path, capsys):
+    doubled = {name: np.concatenate([cartpole_arrays[name]] * 2, axis=1) for name in ("obs", "next_obs")}
+    np.savez(tmp_path / "d.npz", **cartpole_arrays | doubled)
+    facts = Demos.load(tmp_path / "d.npz").summary()
+    assert any("4 of 8 coordinates of field 'obs' repeat another one (the first is 4)" in r for r in facts["remarks"])
+    np.savez(tmp_path / "e.npz", **cartpole_arrays)
+    capsys.readouterr()
+    cli.main(["demos", "inspect", str(tmp_path / "e.npz"), "--episodes", "--json"])
+    each = json.loads(capsys.readouterr().out)["each_episode"]
+    lengths = np.unique(cartpole_arrays["ep"], return_counts=True)[1]
+    assert [one["steps"] for one in each] == lengths.tolist()
+    assert [one["return"] for one in each] == lengths.tolist()
+    assert {one["end"] for one in each} == {"ended"}
+    cli.main(["demos", "inspect", str(tmp_path / "e.npz"), "--episodes"])
+    assert "steps" in capsys.readouterr().out
+
+
+def test_the_share_of_actions_at_their_bounds(pendulum):
+    clipped = iq.Demos.from_arrays(pendulum.arrays() | {"act": np.clip(pendulum.act, -1.0, 1.0)})
+    assert clipped.summary()["actions_at_bounds"] == pytest.approx(np.mean(np.abs(pendulum.act) >= 1.0))
+    assert pendulum.summary()["actions_at_bounds"] == 0.0
+
+
+def test_a_picture_is_drawn(table, tmp_path, sentence):
+    out = tmp_path / "demos.png"
+    cli.main(["demos", "plot", str(table), "--out", str(out), *FLAGS])
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert out.stat().st_size > 20_000
+    assert "exists; choose another file" in sentence("demos", "plot", table, "--out", out, *FLAGS)
+
+
+@pytest.fixture
+def run(cartpole_file, tmp_path):
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(tmp_path / "run"), *SHORT])
+    return tmp_path / "run"
+
+
+def test_a_policy_is_recorded_episode_by_episode(run, tmp_path, sentence, capsys):
+    out = tmp_path / "mine.npz"
+    cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "2", "--hidden"])
+    first = Demos.load(out)
+    assert (first.episodes, first.env) == (2, "CartPole-v1")
+    assert first.remarks() == []
+    act = iq.Run.load(run).player()
+    np.testing.assert_array_equal(act(first.obs), first.act)
+    assert "exists; choose another --out" in sentence("demos", "record", "--run", run, "--out", out, "--hidden")
+    cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "1", "--hidden", "--append"])
+    assert Demos.load(out).episodes == 3
+    assert Demos.load(out).take(2).sha256() == first.sha256()
+    assert "--keys has no effect with --run" in sentence(
+        "demos", "record", "--run", run, "--out", out, "--append", "--keys", "a=0"
+    )
+    assert "--env is missing" in sentence("demos", "record", "--out", tmp_path / "x.npz")
+    capsys.readouterr()
+
+
+def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monkeypatch, sentence):
+    """The window of pygame, without a screen. Right is held down, then left; then Escape."""
+    pygame = pytest.importorskip("pygame", reason="needs gymnasium[classic-control]")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+    get, calls = pygame.event.get, []
+
+    def pressed(*given, **named):
+        calls.append(1)
+        events = get(*given, **named)
+        for at, kind, key in (
+            (1, pygame.KEYDOWN, pygame.K_RIGHT),
+            (5, pygame.KEYUP, pygame.K_RIGHT),
+            (5, pygame.KEYDOWN, pygame.K_LEFT),
+            (8, pygame.KEYDOWN, pygame.K_ESCAPE),
+        ):
+            events += [pygame.event.Event(kind, key=key)] if len(calls) == at else []
+        return events
+
+    monkeypatch.setattr(pygame.event, "get", pressed)
+    out = tmp_path / "mine.npz"
+    words = ["demos", "record", "--env", "CartPole-v1", "--out", str(out), "--fps", "500"]
+    cli.main([*words, "--keys", "left=0", "right=1"])
+    demos = Demos.load(out)
+    assert demos.episodes == 1
+    assert demos.act.tolist()[:4] == [1, 1, 1, 1]
+    assert demos.act.tolist()[-2:] == [0, 0]
+    assert (demos.term.sum(), demos.trunc.sum()) == (0, 1)
+    assert "expected a number from 0 to 1" in sentence(*words, "--overwrite", "--keys", "left=7")
+    assert "expected a letter or one of left" in sentence(*words, "--overwrite", "--keys", "ctrl=0")

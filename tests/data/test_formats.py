@@ -1,0 +1,411 @@
+"""One recording in every format gives the same demonstrations. Files are written by the formats' own libraries."""
+
+import contextlib
+import json
+import sys
+from itertools import pairwise
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.data.demos import Demos
+from iqlearn.data.formats.base import NO_LAST, NO_LAST_ENDED
+from iqlearn.errors import InputError
+
+h5py = pytest.importorskip("h5py", reason="needs the extra hdf5")
+pa = pytest.importorskip("pyarrow", reason="needs the extra tables")
+minari = pytest.importorskip("minari", reason="needs the extra minari")
+datasets = pytest.importorskip("datasets", reason="needs the extra huggingface")
+from minari.data_collector import EpisodeBuffer  # noqa: E402
+from pyarrow import csv, feather, parquet  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def own_minari(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+@pytest.fixture(scope="module")
+def cartpole():
+    return Demos.builtin("CartPole-v1").take(5)
+
+
+@pytest.fixture(scope="module")
+def reaching():
+    """Two episodes with continuous actions. One ends, one meets its time limit."""
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(13, 3)).astype(np.float32)
+    n = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11])  # rows 5 and 12 are last observations
+    return Demos.from_arrays(
+        {
+            "obs": obs[n],
+            "next_obs": obs[n + 1],
+            "act": rng.uniform(-1, 1, (11, 2)).astype(np.float32),
+            "term": n == 4,
+            "trunc": n == 11,
+            "ep": np.repeat([0, 1], [5, 6]),
+            "rew": rng.normal(size=11).astype(np.float32),
+        }
+    )
+
+
+def episodes_of(demos):
+    first = [*np.unique(demos.ep, return_index=True)[1], len(demos)]
+    return [slice(a, b) for a, b in pairwise(first)]
+
+
+def observations(demos, rows):
+    return np.concatenate([demos.obs[rows], demos.next_obs[rows][-1:]])
+
+
+def to_npz(demos, folder):
+    demos.save(folder / "demos.npz")
+    return folder / "demos.npz", None
+
+
+def to_minari(demos, _):
+    demos.save("minari:test/own-v0")
+    return "minari:test/own-v0", None
+
+
+def to_minari_arrow(demos, folder):
+    box = gym.spaces.Box(-1.0, 1.0, demos.act.shape[1:], np.float32)
+    buffers = [
+        EpisodeBuffer(
+            id=i,
+            observations=observations(demos, rows),
+            actions=demos.act[rows],
+            rewards=demos.rew[rows].astype(float),
+            terminations=demos.term[rows],
+            truncations=demos.trunc[rows],
+        )
+        for i, rows in enumerate(episodes_of(demos))
+    ]
+    minari.create_dataset_from_buffers(
+        "test/arrow-v0",
+        buffers,
+        data_format="arrow",
+        observation_space=gym.spaces.Box(-np.inf, np.inf, demos.obs.shape[1:], np.float32),
+        action_space=gym.spaces.Discrete(2) if demos.discrete else box,
+    )
+    return folder / "minari" / "test" / "arrow-v0", None
+
+
+def to_robomimic(demos, folder):
+    with h5py.File(folder / "low_dim.hdf5", "w") as file:
+        for i, rows in enumerate(episodes_of(demos)):
+            group = file.create_group(f"data/demo_{i}")
+            group["actions"], group["rewards"], group["dones"] = demos.act[rows], demos.rew[rows], demos.term[rows]
+            group["obs/object"], group["next_obs/object"] = demos.obs[rows], demos.next_obs[rows]
+            group["obs/other"] = group["next_obs/other"] = np.zeros((len(demos.obs[rows]), 2))
+    return folder / "low_dim.hdf5", {"obs": "object"}
+
+
+def to_d4rl(demos, folder):
+    names = {"observations": "obs", "actions": "act", "next_observations": "next_obs", "rewards": "rew"}
+    names |= {"terminals": "term", "timeouts": "trunc"}
+    with h5py.File(folder / "d4rl.hdf5", "w") as file:
+        for name, field in names.items():
+            file[name] = getattr(demos, field)
+    return folder / "d4rl.hdf5", None
+
+
+def to_lerobot(demos, folder):
+    root = folder / "lerobot"
+    (root / "meta").mkdir(parents=True)
+    (root / "data" / "chunk-000").mkdir(parents=True)
+    action = demos.act[:, None].astype(np.float32) if demos.discrete else demos.act
+    features = {
+        "observation.state": {"dtype": "float32", "shape": [demos.obs.shape[1]]},
+        "action": {"dtype": "float32", "shape": [action.shape[1]]},
+        "next.reward": {"dtype": "float32", "shape": [1]},
+        "next.done": {"dtype": "bool", "shape": [1]},
+        **{name: {"dtype": "int64", "shape": [1]} for name in ("episode_index", "frame_index", "index")},
+    }
+    (root / "meta" / "info.json").write_text(json.dumps({"codebase_version": "v3.0", "features": features}))
+    for i, rows in enumerate(episodes_of(demos)):
+        n = len(demos.obs[rows])
+        table = pa.table(
+            {
+                "observation.state": pa.array(list(demos.obs[rows]), pa.list_(pa.float32())),
+                "action": pa.array(list(action[rows]), pa.list_(pa.float32())),
+                "next.reward": demos.rew[rows],
+                "next.done": demos.term[rows],
+                "episode_index": np.full(n, i),
+                "frame_index": np.arange(n),
+                "index": np.arange(n),
+            }
+        )
+        parquet.write_table(table, root / "data" / "chunk-000" / f"file-{i:03}.parquet")
+    return root, None
+
+
+def to_huggingface(demos, folder):
+    rows = episodes_of(demos)
+    data = {
+        "obs": [observations(demos, r) for r in rows],
+        "acts": [demos.act[r] for r in rows],
+        "infos": [["{}"] * len(demos.act[r]) for r in rows],
+        "terminal": [bool(demos.term[r].any()) for r in rows],
+        "rews": [demos.rew[r] for r in rows],
+    }
+    datasets.Dataset.from_dict(data).save_to_disk(folder / "trajectories")
+    return folder / "trajectories", None
+
+
+def table_of(demos):
+    act = {"u": demos.act} if demos.discrete else {f"u{i}": demos.act[:, i] for i in range(demos.act.shape[1])}
+    obs = {f"x{i}": demos.obs[:, i] for i in range(demos.obs.shape[1])}
+    after = {f"y{i}": demos.next_obs[:, i] for i in range(demos.obs.shape[1])}
+    rest = {"run": np.array([f"run {e}" for e in demos.ep]), "done": demos.term, "limit": demos.trunc, "r": demos.rew}
+    columns = {"obs": [*obs], "next_obs": [*after], "act": [*act]}
+    columns |= {"ep": "run", "term": "done", "trunc": "limit", "rew": "r"}
+    return pa.table(obs | after | act | rest), columns
+
+
+def to_parquet(demos, folder):
+    table, columns = table_of(demos)
+    parquet.write_table(table, folder / "table.parquet")
+    return folder / "table.parquet", columns
+
+
+def to_arrow(demos, folder):
+    table, columns = table_of(demos)
+    feather.write_feather(table, str(folder / "table.arrow"))
+    return folder / "table.arrow", columns
+
+
+def to_arrow_stream(demos, folder):
+    table, columns = table_of(demos)
+    with pa.OSFile(str(folder / "stream.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return folder / "stream.arrow", columns
+
+
+def to_csv(demos, folder):
+    table, columns = table_of(demos)
+    csv.write_csv(table, folder / "table.csv")
+    return folder / "table.csv", columns
+
+
+def to_own_csv(demos, folder):
+    demos.save(folder / "own.csv")
+    return folder / "own.csv", None
+
+
+def to_folder(demos, folder):
+    (folder / "several").mkdir()
+    demos.take(1).save(folder / "several" / "a.npz")
+    demos.leave_out(int(demos.ep[0])).save(folder / "several" / "b.parquet")
+    return folder / "several", None
+
+
+WRITERS = [
+    to_npz,
+    to_minari,
+    to_minari_arrow,
+    to_robomimic,
+    to_d4rl,
+    to_lerobot,
+    to_huggingface,
+    to_parquet,
+    to_arrow,
+    to_arrow_stream,
+    to_csv,
+    to_own_csv,
+    to_folder,
+]
+UNTOLD_ENDS = (to_robomimic, to_lerobot)
+"""Formats that do not tell a true end from a time limit, or do so in their own way."""
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__.removeprefix("to_"))
+@pytest.mark.parametrize("which", ["cartpole", "reaching"])
+def test_every_format_holds_the_same_demonstrations(write, which, request, tmp_path):
+    demos = request.getfixturevalue(which)
+    source, columns = write(demos, tmp_path)
+    read = Demos.load(source, columns=columns)
+    if write is to_lerobot:  # holds no last observation
+        rows = np.concatenate([np.arange(len(demos))[r][:-1] for r in episodes_of(demos)])
+        for field in ("obs", "act", "next_obs", "rew"):
+            wanted = getattr(demos, field)[rows]
+            np.testing.assert_array_equal(getattr(read, field).reshape(wanted.shape), wanted, field)
+        assert len(read.notes) == 2
+        return
+    for field in (
+        "obs",
+        "act",
+        "next_obs",
+        "rew",
+        "initial_obs",
+        *(() if write is to_robomimic else ("term", "trunc")),
+    ):
+        assert getattr(read, field).dtype == getattr(demos, field).dtype, field
+        np.testing.assert_array_equal(getattr(read, field), getattr(demos, field), field)
+    numbers = (np.unique(d.ep, return_inverse=True)[1] for d in (read, demos))
+    np.testing.assert_array_equal(*numbers)
+    assert read.expert_return == pytest.approx(demos.expert_return)
+    assert read.take(1).sha256() == demos.take(1).sha256() or write is to_robomimic
+
+
+def test_training_on_every_format_has_the_same_result(cartpole, tmp_path):
+    short = {"steps": 20, "evaluations": 1, "quiet": True}
+    first = iq.learn(iq.IQLearn(), cartpole, **short)
+    for write in (to_minari, to_d4rl, to_huggingface, to_csv):
+        source, columns = write(cartpole, tmp_path)
+        run = iq.learn(iq.IQLearn(), Demos.load(source, columns=columns), **short)
+        np.testing.assert_array_equal(run.model.all_q(cartpole.obs[:9]), first.model.all_q(cartpole.obs[:9]))
+
+
+def test_a_run_is_resumed_from_a_table_with_its_columns(cartpole, tmp_path):
+    source, columns = to_csv(cartpole, tmp_path)
+    demos = Demos.load(source, columns=columns).take(2, seed=0)
+    run = iq.learn(iq.IQLearn(), demos, steps=20, evaluations=2, quiet=True, out=tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert iq.resume(tmp_path / "run", quiet=True).rows == run.rows
+    assert iq.Run.load(tmp_path / "run").origin.columns == demos.columns
+
+
+def test_dictionaries_and_images_come_through_minari():
+    rng = np.random.default_rng(0)
+    seen = {"image": rng.integers(0, 255, (7, 4, 4, 3)).astype(np.uint8), "arm": {"angle": rng.normal(size=(7, 2))}}
+
+    def rows(start, stop):
+        return {"image": seen["image"][start:stop], "arm": {"angle": seen["arm"]["angle"][start:stop]}}
+
+    ends = {"term": np.zeros(6, bool), "trunc": np.arange(6) == 5, "ep": np.zeros(6, int)}
+    demos = Demos.from_arrays({"obs": rows(0, 6), "next_obs": rows(1, 7), "act": rng.integers(0, 3, 6), **ends})
+    demos.save("minari:test/dict-v0")
+    assert Demos.load("minari:test/dict-v0").sha256() == demos.sha256()
+
+
+def test_what_an_episode_lacks_at_its_end_is_told(reaching, tmp_path):
+    """Rows of s alone: of an episode that ended, s' repeats s; of another, the last transition is left out."""
+    columns = {"obs": reaching.obs, "act": reaching.act, "ep": reaching.ep, "term": reaching.term}
+    table = pa.table({name: pa.array(list(v) if v.ndim > 1 else v) for name, v in columns.items()})
+    parquet.write_table(table, tmp_path / "own.parquet")
+    read = Demos.load(tmp_path / "own.parquet")
+    assert len(read) == len(reaching) - 1
+    np.testing.assert_array_equal(read.next_obs[:4], reaching.next_obs[:4])
+    np.testing.assert_array_equal(read.next_obs[4], reaching.obs[4])
+    np.testing.assert_array_equal(read.next_obs[5:], reaching.next_obs[5:-1])
+    assert read.term.tolist() == [False] * 4 + [True] + [False] * 5
+    assert read.trunc.tolist() == [False] * 9 + [True]
+    told = [NO_LAST_ENDED.format(n=1, of=2), NO_LAST.format(n=1, of=2)]
+    assert all(what in read.notes for what in told)
+    assert all(what in read.remarks() for what in told)
+
+
+@pytest.mark.parametrize("gib", [5e-5, 2e-5])
+def test_what_takes_more_than_it_may_is_thinned_out_and_told(cartpole, tmp_path, gib):
+    source, _ = to_d4rl(cartpole, tmp_path)
+    whole, read = Demos.load(source), Demos.load(source, gib)
+    every = round(len(whole) / len(read))
+    assert every > 1
+    assert read.sha256() == whole.subsample(every).sha256()
+    assert read.expert_return == whole.expert_return
+    assert f"every {every}th transition is kept" in read.notes[-1]
+
+
+def test_blocks_of_a_file_are_put_together(cartpole, tmp_path, monkeypatch):
+    source, _ = to_d4rl(cartpole, tmp_path)
+    whole = Demos.load(source)
+    monkeypatch.setattr("iqlearn.data.formats.base.BLOCK", 28)
+    assert Demos.load(source).sha256() == whole.sha256()
+    assert Demos.load(source, 1e-6).notes
+
+
+def test_a_table_without_episodes_and_ends_is_one_episode(tmp_path):
+    (tmp_path / "log.csv").write_text("x,v,u\n" + "\n".join(f"{i},{i + 0.5},{-i}.0" for i in range(6)))
+    read = Demos.load(tmp_path / "log.csv", columns={"obs": ["x", "v"], "act": "u"})
+    assert read.obs.tolist() == [[i, i + 0.5] for i in range(5)]
+    assert read.next_obs.tolist() == [[i + 1, i + 1.5] for i in range(5)]
+    assert read.act.tolist() == [[-i] for i in range(5)]
+    assert read.trunc.tolist() == [False] * 4 + [True]
+    assert len(read.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "told"),
+    [
+        ("x,u\n1,2\n", None, r"has the columns 'x', 'u'; say which are observations .* --columns"),
+        ("x,u\n1,2\n", {"obs": ["x", "y"]}, r"has no column 'y' \(--columns obs=…\); it has 'x', 'u'"),
+        ("x,u\n1,2\n", {"state": ["x"]}, r"--columns names 'state'; expected fields among obs, act"),
+        ("x,u\n1,2\n3,\n", {"obs": ["x"], "act": ["u"]}, r"column 'u' has no value at row 1"),
+        ("x,u\n1,up\n", {"obs": ["x"], "act": ["u"]}, r"column 'u' holds string; expected numbers"),
+        ("x,u,e\n1,2,0\n1,2,1\n1,2,0\n", {"obs": ["x"], "ep": ["e"]}, r"an episode goes on at row 2 after another"),
+        ("x,u\n", {"obs": ["x"]}, "has no rows"),
+        ("x,u\n1,2,3\n", {"obs": ["x"]}, "is damaged, or no .csv table"),
+    ],
+)
+def test_faults_of_tables_are_told(tmp_path, text, columns, told):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(InputError, match=told):
+        Demos.load(tmp_path / "log.csv", columns=columns)
+
+
+@pytest.mark.parametrize("name", ["demos.pkl", "demos.pickle", "policy.pt"])
+def test_pickles_are_refused_with_a_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(InputError, match=r"is a pickle\. Pickles are never read, .*: numpy.savez\("):
+        Demos.load(tmp_path / name)
+
+
+def test_what_is_of_no_format_is_told(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"notes.txt is of no known format; expected one of: Minari dataset, .*"):
+        Demos.load(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match="is a folder without a dataset"):
+        Demos.load(tmp_path)
+    with pytest.raises(InputError, match=r"No Minari dataset 'a/b-v0' on this machine; .*minari download a/b-v0"):
+        Demos.load("minari:a/b-v0")
+
+
+@pytest.mark.parametrize("write", [to_minari, to_robomimic, to_d4rl, to_huggingface, to_parquet, to_lerobot])
+def test_damage_is_one_sentence(write, reaching, tmp_path):
+    """Every file of the source is cut, and has bytes flipped."""
+    source, columns = write(reaching, tmp_path)
+    root = tmp_path / "minari" if str(source).startswith("minari:") else source
+    files = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else [root]
+    rng = np.random.default_rng(0)
+    for path in files:
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        for at in rng.integers(len(content), size=8):
+            flipped[at] ^= 0xFF
+        for damaged in (content[: len(content) // 2], b"", bytes(flipped)):
+            path.write_bytes(damaged)
+            with contextlib.suppress(InputError):
+                Demos.load(source, columns=columns)
+        path.write_bytes(content)
+    Demos.load(source, columns=columns)
+
+
+def test_a_dataset_that_states_no_spaces_imports_nothing(reaching, tmp_path):
+    """Minari would make the environment that the file names."""
+    to_minari(reaching, tmp_path)
+    path = next((tmp_path / "minari").rglob("metadata.json"))
+    metadata = json.loads(path.read_text())
+    del metadata["action_space"]
+    path.write_text(json.dumps(metadata | {"env_spec": '{"id": "X-v0", "entry_point": "nosuchmodule:X"}'}))
+    with pytest.raises(InputError, match="lacks 'action_space'"):
+        Demos.load(path.parents[1])
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "extra"),
+    [
+        ("h5py", "low_dim.hdf5", "hdf5"),
+        ("pyarrow", "table.parquet", "tables"),
+        ("minari", "minari:a/b-v0", "minari"),
+        ("datasets", "trajectories", "huggingface"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_extra(package, source, extra, reaching, tmp_path, monkeypatch):
+    for write in (to_robomimic, to_parquet, to_huggingface):
+        write(reaching, tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"is not installed; install it with: pip install .*\[{extra}\]"):
+        Demos.load(source if ":" in source else tmp_path / source)

@@ -1,0 +1,243 @@
+"""Exported policies and rewards give the numbers of the run, for one row and many, near the data and far away."""
+
+import json
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn import cli, exports, portable
+from iqlearn.errors import InputError
+from iqlearn.networks import encoders
+from iqlearn.networks.policy import Policy
+from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ
+from iqlearn.rewards.base import Ends
+from iqlearn.rewards.recovered import RecoveredReward
+from iqlearn.types import ArraySpec, Bounds, TaskSpec
+
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+pytest.importorskip("jax2onnx", reason="needs the extra onnx")
+VECTOR = ArraySpec((3,))
+PARTS = {"arm": {"angle": ArraySpec((2,))}, "cell": ArraySpec((), "int32", 4), "image": ArraySpec((2, 2), "uint8")}
+TANH, SILU = iq.Network((8, 8), "tanh"), iq.Network((8, 8), "silu")
+BOUNDS = Bounds((-1.0, 0.0), (1.0, 5.0))
+
+
+def seen(spec, n=64):
+    rng = np.random.default_rng(0)
+
+    def part(one):
+        if one.dtype == "float32":
+            return rng.normal(1.0, 2.0, (n, *one.shape)).astype(np.float32)
+        return rng.integers(0, one.choices or 255, (n, *one.shape)).astype(one.dtype)
+
+    return jax.tree.map(part, spec)
+
+
+def discrete(spec=VECTOR, scaling="whiten", members=3, network=TANH, **more):
+    encoder = encoders.fit(spec, seen(spec), scaling, 5.0 if scaling == "standard" else 0.0)
+    return DiscreteSoftQ(TaskSpec(spec, 4), network, members, encoder, jr.key(0), 0.5, 0.1, **more), TaskSpec(spec, 4)
+
+
+def continuous(spec=VECTOR, actions=BOUNDS, squash="clip", network=SILU, span=None, **more):
+    task = TaskSpec(spec, actions, span)
+    encoder = encoders.fit(spec, seen(spec), "standard", 5.0)
+    model = ContinuousSoftQ(
+        task, iq.Network((8,), layer_norm=True), 2, network, encoder, jr.key(0), squash=squash, **more
+    )
+    last = model.actor.layers[-1]
+    louder = jax.tree.map(lambda x: 200.0 * x + 0.3, last)  # else every action is in the middle
+    return eqx.tree_at(lambda m: m.actor.layers[-1], model, louder), TaskSpec(spec, actions)
+
+
+MODELS = {
+    "discrete": discrete,
+    "discrete, one member, layer norm": lambda: discrete(members=1, network=iq.Network((8,), "elu", layer_norm=True)),
+    "discrete, bounded weights": lambda: discrete(spectral=True),
+    "continuous, bounded weights": lambda: continuous(spectral=True),
+    "discrete, unscaled": lambda: discrete(scaling="none"),
+    "discrete, dictionaries": lambda: discrete(PARTS, "standard"),
+    "discrete, categories": lambda: discrete(ArraySpec((), "int32", 5), "none"),
+    "discrete, images": lambda: discrete(ArraySpec((3, 3), "uint8"), "none"),
+    "continuous": continuous,
+    "continuous, tanh": lambda: continuous(squash="tanh", network=iq.Network((8,), "relu")),
+    "continuous, whole numbers": lambda: continuous(actions=Bounds((-3.0,), (9.0,), True)),
+    "continuous, a span": lambda: continuous(span=Bounds((-0.01, 2.0), (0.02, 2.5))),
+    "continuous, dictionaries": lambda: continuous(PARTS),
+    "continuous, no hidden layer": lambda: continuous(network=iq.Network((), "relu")),
+}
+
+
+@pytest.mark.parametrize("form", exports.FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_policy_gives_the_same_actions(name, form, tmp_path):
+    model, task = MODELS[name]()
+    exported = exports.policy(model, task)
+    path = tmp_path / f"policy{exports.FORMATS[form].suffix}"
+    recorded = jax.tree.leaves(seen(task.obs))
+    errors = exports.export(exported, form, path, {"task": name}, recorded)
+    assert errors.keys() == {"random", "demonstrations"}
+    assert max(errors.values()) <= 1e-5
+    function = exports.FORMATS[form].opened(path)
+    policy = Policy(model)
+    for rows in (1, 2, 5):
+        obs = seen(task.obs, rows)
+        np.testing.assert_allclose(function(*jax.tree.leaves(obs))[0], policy(obs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["onnx", "stablehlo"])
+@pytest.mark.parametrize(
+    "name", ["discrete", "discrete, dictionaries", "continuous", "continuous, a span", "continuous, bounded weights"]
+)
+@pytest.mark.parametrize("ends", [Ends(0.9, False), Ends(0.9, True), Ends(0.9, True, -1.0, 0.99)], ids=str)
+def test_a_reward_gives_the_same_rewards(name, form, ends, tmp_path):
+    model, task = MODELS[name]()
+    reward = RecoveredReward(model, ends, task)
+    path = tmp_path / f"reward{exports.FORMATS[form].suffix}"
+    exported = exports.reward(reward)
+    assert exports.export(exported, form, path, {})["random"] <= 1e-5
+    batch = exports.random_inputs(exported)
+    n = len(jax.tree.leaves(task.obs))
+    structure = jax.tree.structure(task.obs)
+    parts = jax.tree.unflatten(structure, batch[:n]), batch[n], jax.tree.unflatten(structure, batch[n + 1 : -1])
+    wanted = reward(iq.Transitions(*parts, batch[-1]))
+    np.testing.assert_allclose(exports.FORMATS[form].opened(path)(*batch)[0], wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["state", "state-action"])
+def test_a_distilled_reward_is_exported_without_the_next_state(kind, cartpole, tmp_path):
+    run = iq.learn(iq.IQLearn(network=iq.Network((8,))), cartpole, steps=2, evaluations=1, quiet=True)
+    distilled = run.reward.distil(cartpole, kind, updates=5)
+    exported = exports.reward(distilled)
+    assert [*exported.inputs] == ["obs", "action", "terminal"]
+    function = exports.FORMATS["onnx"]
+    exports.export(exported, "onnx", tmp_path / "reward.onnx", {}, exported.of(cartpole))
+    found = function.opened(tmp_path / "reward.onnx")(*exported.of(cartpole))[0]
+    np.testing.assert_allclose(found, distilled(cartpole), rtol=1e-5, atol=1e-5)
+
+
+def test_a_reward_has_no_npz_and_an_unknown_format_is_told(tmp_path):
+    model, task = discrete()
+    with pytest.raises(InputError, match="Format npz is for policies; expected format onnx or stablehlo"):
+        exports.export(exports.reward(RecoveredReward(model, Ends(0.9, False), task)), "npz", tmp_path / "r.npz", {})
+    with pytest.raises(InputError, match="format is 'pt'; expected one of onnx, stablehlo, npz"):
+        exports.export(exports.policy(model, task), "pt", tmp_path / "p.pt", {})
+
+
+def test_a_file_that_gives_other_numbers_is_refused(tmp_path, monkeypatch):
+    model, task = continuous()
+    act = portable.Policy.act
+    monkeypatch.setattr(portable.Policy, "act", lambda *given: act(*given) + np.float32(0.01))
+    with pytest.raises(InputError, match=r"gives other numbers than the run: errors of 0\.0.* on random inputs"):
+        exports.export(exports.policy(model, task), "npz", tmp_path / "p.npz", {})
+
+
+def test_samples_of_the_portable_policy_are_those_of_the_policy(tmp_path):
+    for model, task in (discrete(), continuous()):
+        Policy(model).save(tmp_path / "p.npz")
+        obs = jnp.repeat(seen(task.obs, 1), 20_000, axis=0)
+        ours, theirs = (p(np.asarray(obs), False) for p in (Policy(model), portable.Policy(tmp_path / "p.npz", seed=1)))
+        if task.discrete:
+            np.testing.assert_allclose(*(np.bincount(x, minlength=4) / len(x) for x in (ours, theirs)), atol=0.02)
+        else:
+            np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.05)
+            np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=0.05)
+
+
+WITHOUT_JAX = """
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("jax", "jaxlib", "equinox", "optax", "gymnasium", "scipy"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocked())
+{load}
+policy = Policy("p.npz")
+print(json.dumps([policy([0.5, 1.0, -2.0]).tolist(), policy.predict([[0.5, 1.0, -2.0]])[0].tolist()]))
+"""
+LOADS = {
+    "of the package": "from iqlearn.portable import Policy",
+    "copied on its own": "sys.path.insert(0, '.'); from portable import Policy",
+}
+
+
+@pytest.mark.parametrize("how", LOADS)
+def test_the_portable_policy_needs_neither_jax_nor_equinox(how, tmp_path):
+    model, _ = continuous()
+    policy = Policy(model)
+    policy.save(tmp_path / "p.npz")
+    (tmp_path / "portable.py").write_bytes(Path(portable.__file__).read_bytes())
+    words = [sys.executable, "-c", WITHOUT_JAX.replace("{load}", LOADS[how])]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    single, batch = json.loads(done.stdout)
+    np.testing.assert_allclose(single, policy([0.5, 1.0, -2.0]), atol=1e-6)
+    np.testing.assert_allclose(batch, [single], atol=1e-6)
+
+
+def test_policies_can_be_pickled_and_shared_by_threads_and_processes(tmp_path):
+    model, task = discrete(PARTS, "standard")
+    policy = Policy(model)
+    policy.save(tmp_path / "p.npz")
+    obs = [seen(task.obs, n) for n in range(1, 9)]
+    wanted = [policy(one) for one in obs]
+    for one in (policy, iq.Policy.load(tmp_path / "p.npz")):
+        with ThreadPoolExecutor(4) as pool:
+            for found, expected in zip(pool.map(one, obs), wanted, strict=True):
+                np.testing.assert_array_equal(found, expected)
+        for found, expected in zip(map(pickle.loads(pickle.dumps(one)), obs), wanted, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = pool.submit(iq.Policy.load(tmp_path / "p.npz"), obs[3]).result()
+        np.testing.assert_array_equal(found, wanted[3])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
+def test_a_file_that_is_no_policy_is_told(tmp_path, content):
+    (tmp_path / "p.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"p\.npz is no policy"):
+        Policy.load(tmp_path / "p.npz")
+    np.savez(tmp_path / "q.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match=r"q\.npz is no policy .*iqlearn export"):
+        Policy.load(tmp_path / "q.npz")
+
+
+@pytest.mark.parametrize(
+    ("obs", "told"),
+    [
+        ([1.0, 2.0], r"^observation has shape \(2,\); expected \(3,\), or rows"),
+        ([[[1.0, 2.0, 3.0]]], r"observation has shape \(1, 1, 3\); expected"),
+        ([1.0, 2.0, float("nan")], "not finite"),
+    ],
+)
+def test_the_portable_policy_refuses_what_it_cannot_see(obs, told, tmp_path):
+    Policy(continuous()[0]).save(tmp_path / "p.npz")
+    with pytest.raises(ValueError, match=told):
+        Policy.load(tmp_path / "p.npz")(obs)
+
+
+def test_the_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, sentence):
+    run, out = tmp_path / "run", tmp_path / "policy.onnx"
+    short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper")
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
+    capsys.readouterr()
+    cli.main(["export", str(run), "--format", "onnx", "--out", str(out), "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["inputs"] == {"obs": [4]}
+    assert facts["outputs"] == ["action", "q"]
+    assert max(facts["largest_error"].values()) <= 1e-5
+    assert facts["largest_error"].keys() == {"random", "demonstrations"}
+    assert "exists; choose another file" in sentence("export", run, "--format", "onnx", "--out", out)
+    assert "invalid choice: 'pt'" in sentence("export", run, "--format", "pt", "--out", out, "--overwrite")
