@@ -546,7 +546,8 @@ def demos_of(
     if not isinstance(demos, Demos):
         path = origin.path if demos is None else str(demos)
         try:
-            demos = Demos.find(str(origin.demos), path, origin.selection, max_gib, origin.columns)
+            limit = origin.max_gib if max_gib is None else max_gib
+            demos = Demos.find(str(origin.demos), path, origin.selection, limit, origin.columns)
         except InputError as error:
             raise InputError(f"{folder} learns from demonstrations: {error}{hint}") from error
     demos = visible(run.settings, demos)

@@ -50,6 +50,8 @@ class Policy:
             raise ValueError(f"{path} is no exported policy; expected a file of: iqlearn export DIR --format npz")
         self.about: dict[str, Any] = json.loads(str(arrays.pop("about")))
         """The task, the layers, and where the policy comes from."""
+        if not isinstance(self.about, dict) or not {"format", "obs", "layers", "discrete"} <= self.about.keys():
+            raise ValueError(f"{path} is no exported policy; expected a file of: iqlearn export DIR --format npz")
         if self.about["format"] > FORMAT:
             raise ValueError(f"{path} has version {self.about['format']} of the format; expected at most {FORMAT}")
         self._arrays = arrays

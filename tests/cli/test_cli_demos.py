@@ -1,6 +1,8 @@
 """`iqlearn demos`: convert, split, merge, inspect, plot and record, and training on tables."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +178,27 @@ def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monk
     assert (demos.term.sum(), demos.trunc.sum()) == (0, 1)
     assert "expected a number from 0 to 1" in sentence(*words, "--overwrite", "--keys", "left=7")
     assert "expected a letter or one of left" in sentence(*words, "--overwrite", "--keys", "ctrl=0")
+
+
+def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sentence, capsys):
+    out = tmp_path / "mine.csv"
+    words = ["demos", "record", "--run", str(run), "--hidden"]
+    cli.main([*words, "--out", str(out), "--episodes", "2"])
+    place = capsys.readouterr().err.partition("kept in ")[2].partition(" until")[0]
+    assert Demos.load(out).episodes == 2
+    assert place.endswith("demos.npz")
+    assert not Path(place).exists()
+    for flags, part in (
+        (("--out", tmp_path / "x.foo"), "has the suffix '.foo'"),
+        (("--out", "minari:x"), "is no id of a Minari dataset"),
+        (("--out", tmp_path / "new.npz", "--append"), "--append has no effect, because"),
+        (("--out", tmp_path / "new.npz", "--episodes", 0), "--episodes is 0; expected"),
+        (("--out", tmp_path / "new.npz", "--fps", 3), "--fps has no effect with --run"),
+    ):
+        assert part in sentence(*words, *flags)
+
+
+def test_nothing_is_added_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):
+    replace(cartpole, env="Other-v0").save(tmp_path / "other.npz")
+    words = ("demos", "record", "--run", run, "--hidden", "--out", tmp_path / "other.npz", "--append")
+    assert "is of environment Other-v0; expected CartPole-v1" in sentence(*words)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import gymnasium as gym
@@ -409,3 +410,130 @@ def test_a_missing_package_is_told_with_its_extra(package, source, extra, reachi
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"is not installed; install it with: pip install .*\[{extra}\]"):
         Demos.load(source if ":" in source else tmp_path / source)
+
+
+def test_episodes_of_lerobot_stay_apart_under_a_column_map(reaching, tmp_path):
+    source, _ = to_lerobot(reaching, tmp_path)
+    read = Demos.load(source, columns={"obs": "observation.state", "act": "action"})
+    assert read.episodes == 2
+    np.testing.assert_array_equal(read.next_obs, Demos.load(source).next_obs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "told"),
+    [
+        ("x,u,e,f\n1,2,0,0\n", {"obs": "x", "ep": ["e", "f"]}, r"--columns ep=e,f names several; expected one column"),
+        ("x,u,e,t\n1,2,0,1\n2,2,0,0\n", {"obs": "x", "ep": "e", "term": "t"}, r"'t' \(term\) is true at row 0; exp"),
+        ("x,u,t\n1,2,0.0\n2,2,nan\n", {"obs": "x", "term": "t"}, r"column 't' has no value at row 1"),
+        ("x,u,e\n1,2,0\n2,2,\n", {"obs": "x", "ep": "e"}, r"column 'e' has no value at row 1"),
+    ],
+)
+def test_flags_and_episodes_of_tables_are_checked(tmp_path, rows, columns, told):
+    (tmp_path / "log.csv").write_text(rows)
+    with pytest.raises(InputError, match=told):
+        Demos.load(tmp_path / "log.csv", columns=columns)
+
+
+def test_two_columns_of_one_name_are_told(tmp_path):
+    table = pa.table([pa.array([1.0]), pa.array([2.0])], names=["x", "x"])
+    feather.write_feather(table, str(tmp_path / "t.arrow"))
+    with pytest.raises(InputError, match="has two columns 'x'"):
+        Demos.load(tmp_path / "t.arrow", columns={"obs": ["x"]})
+
+
+@pytest.mark.parametrize("act", [[[0.0], [1.0], [1.0]], [[-1.0], [1.0], [1.0]]])
+def test_csv_keeps_whole_numbers_that_are_floats(act, tmp_path):
+    obs = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.25]], np.float32)
+    ends = {"term": np.zeros(3, bool), "trunc": [False, False, True], "ep": np.zeros(3, int)}
+    demos = Demos.from_arrays({"obs": obs[:-1], "next_obs": obs[1:], "act": np.array(act, np.float32), **ends})
+    demos.save(tmp_path / "t.csv")
+    assert Demos.load(tmp_path / "t.csv").sha256() == demos.sha256()
+
+
+@pytest.mark.parametrize("name", ["hello world", "a/x-v0", "../../out/x-v0", "x"])
+def test_an_id_that_minari_does_not_take_leaves_nothing(name, cartpole, tmp_path):
+    with pytest.raises(InputError, match="is no id of a Minari dataset"):
+        cartpole.save(f"minari:{name}")
+    cartpole.save("minari:test/good-v0")
+    assert {path.name for path in (tmp_path / "minari").iterdir() if path.is_dir()} == {"test"}
+    with pytest.raises(InputError, match="There is a Minari dataset 'test/good-v0' already"):
+        cartpole.save("minari:test/good-v0")
+
+
+def test_a_dataset_of_an_environment_that_cannot_be_made_is_written_without_it(cartpole):
+    with pytest.warns(UserWarning, match=r"names no environment, because 'Gone/Robot-v0' cannot be made here"):
+        replace(cartpole, env="Gone/Robot-v0").save("minari:test/robot-v0")
+    assert Demos.load("minari:test/robot-v0").env is None
+    with pytest.raises(InputError, match="cannot hold demonstrations without actions"):
+        cartpole.without_actions().save("minari:test/none-v0")
+
+
+def test_an_environment_with_keyword_arguments_is_told(pendulum):
+    env = gym.make("Pendulum-v1", g=9.81)
+    part = pendulum.take(1)
+    buffer = EpisodeBuffer(
+        id=0,
+        observations=observations(part, slice(None)),
+        actions=part.act,
+        rewards=part.rew.astype(float),
+        terminations=part.term,
+        truncations=part.trunc,
+    )
+    minari.create_dataset_from_buffers("test/kwargs-v0", [buffer], env=env)
+    read = Demos.load("minari:test/kwargs-v0")
+    assert read.env is None
+    assert any("Pendulum-v1 with keyword arguments" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("write", [to_minari, to_d4rl, to_huggingface, to_npz])
+def test_a_column_map_without_effect_is_refused(write, cartpole, tmp_path):
+    source, _ = write(cartpole, tmp_path)
+    with pytest.raises(InputError, match="--columns has no effect on"):
+        Demos.load(source, columns={"obs": "x"})
+    source, _ = to_robomimic(cartpole, tmp_path)
+    with pytest.raises(InputError, match=r"--columns act=… has no effect on .*; expected obs alone"):
+        Demos.load(source, columns={"obs": "object", "act": "x"})
+
+
+def test_runs_go_on_from_thinned_sources_datasets_and_folders(cartpole, tmp_path):
+    thinned = to_d4rl(cartpole, tmp_path)[0]
+    for i, (source, limit) in enumerate(
+        ((thinned, 5e-5), (to_minari(cartpole, tmp_path)[0], None), (to_folder(cartpole, tmp_path)[0], None))
+    ):
+        demos = Demos.load(source, limit)
+        assert bool(limit) == (len(demos) < len(cartpole))
+        out = tmp_path / f"run-{i}"
+        run = iq.learn(iq.IQLearn(), demos, steps=20, evaluations=2, quiet=True, out=out)
+        (out / "model.safetensors").unlink()
+        assert iq.resume(out, quiet=True).rows == run.rows
+
+
+def test_data_of_other_files_are_refused(cartpole, tmp_path):
+    to_d4rl(cartpole, tmp_path)
+    with h5py.File(tmp_path / "link.hdf5", "w") as file:
+        for name in ("observations", "actions"):
+            file[name] = h5py.ExternalLink("d4rl.hdf5", f"/{name}")
+    with h5py.File(tmp_path / "external.hdf5", "w") as file:
+        file.create_dataset("observations", (12, 1), np.uint8, external=[(str(tmp_path / "d4rl.hdf5"), 0, 12)])
+        file["actions"] = np.zeros(12, int)
+    for name in ("link", "external"):
+        with pytest.raises(InputError, match=r"'(observations|actions)' lies in another file"):
+            Demos.load(tmp_path / f"{name}.hdf5")
+
+
+def test_an_episode_without_a_step_is_left_out(cartpole, tmp_path):
+    source, columns = to_robomimic(cartpole, tmp_path)
+    with h5py.File(source, "a") as file:
+        group = file.create_group("data/demo_9")
+        group["actions"], group["obs/object"] = np.zeros(0, int), np.zeros((0, 4))
+    assert Demos.load(source, columns=columns).episodes == cartpole.episodes
+
+
+def test_leftovers_in_a_folder_are_no_data(cartpole, tmp_path):
+    source, _ = to_folder(cartpole, tmp_path)
+    whole = Demos.load(source)
+    for name in ("a.npz.0f3a.partial", ".hidden.npz", "notes.zip"):
+        (source / name).write_bytes((source / "a.npz").read_bytes())
+    (source / "strange").mkdir()
+    (source / "strange" / "metadata.json").write_bytes(b"\xff\xfe")
+    assert Demos.load(source).sha256() == whole.sha256()

@@ -138,7 +138,7 @@ def test_a_file_that_gives_other_numbers_is_refused(tmp_path, monkeypatch):
     model, task = continuous()
     act = portable.Policy.act
     monkeypatch.setattr(portable.Policy, "act", lambda *given: act(*given) + np.float32(0.01))
-    with pytest.raises(InputError, match=r"gives other numbers than the run: errors of 0\.0.* on random inputs"):
+    with pytest.raises(InputError, match=r"gives other numbers than the run: .* on random inputs; it is not written"):
         exports.export(exports.policy(model, task), "npz", tmp_path / "p.npz", {})
 
 
@@ -241,3 +241,27 @@ def test_the_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, s
     assert facts["largest_error"].keys() == {"random", "demonstrations"}
     assert "exists; choose another file" in sentence("export", run, "--format", "onnx", "--out", out)
     assert "invalid choice: 'pt'" in sentence("export", run, "--format", "pt", "--out", out, "--overwrite")
+
+
+def test_a_tie_is_no_error_and_a_number_that_is_not_finite_is():
+    ours = np.array([0, 1]), np.array([[1.0, 1.0 - 1e-6], [0.0, 2.0]])
+    assert exports.base.largest_error(ours, (np.array([1, 1]), ours[1])) <= 1e-6
+    assert exports.base.largest_error(ours, (np.array([0, 0]), ours[1])) == 1.0
+    assert exports.base.largest_error([np.ones(1)], [np.array([np.nan])]) == float("inf")
+    assert exports.base.largest_error([np.ones(1)], [np.ones(2)]) == float("inf")
+
+
+def test_what_is_told_of_a_policy_changes_nothing_of_it(tmp_path):
+    model, task = continuous()
+    Policy(model).save(tmp_path / "p.npz", {"format": "hopper", "obs": "x", "run": "r"})
+    loaded = Policy.load(tmp_path / "p.npz")
+    assert loaded.about["run"] == "r"
+    np.testing.assert_allclose(loaded(seen(task.obs)), Policy(model)(seen(task.obs)), atol=1e-5)
+    with pytest.raises(InputError, match="about holds what JSON cannot"):
+        Policy(model).save(tmp_path / "q.npz", {"x": object()})
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    np.savez(tmp_path / "three.npz", about=np.array("3"))
+    np.savez(tmp_path / "none.npz", about=np.array("{}"))
+    for name in ("a.npy", "three.npz", "none.npz"):
+        with pytest.raises(InputError, match="is no policy"):
+            Policy.load(tmp_path / name)

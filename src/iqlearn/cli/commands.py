@@ -233,6 +233,9 @@ def evaluate(o: Namespace) -> None:
     --columns FIELD=NAME...  As in `iqlearn train`.
     --trajectories K  The first K of the episodes that are left (default: all).
     --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --video FILE  Write the first episodes (three, or as many as --episodes says) as MP4, with the learnt reward and the
+        return drawn in.
+    --render MODE  Show them in a window: human.
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
     --json  Print one JSON object.
     """
@@ -241,14 +244,16 @@ def evaluate(o: Namespace) -> None:
     from iqlearn.runs.folder import runs_in
 
     idle = (
-        ("trajectories", "max_demos_gib")
+        ("trajectories", "max_demos_gib", "columns")
         if o.demos is None
-        else ("episodes", "seed", "env", "max_episode_steps", "sampled", "deterministic")
+        else ("episodes", "seed", "env", "max_episode_steps", "sampled", "deterministic", "video", "render")
     )
     for name in idle:
         if getattr(o, name) not in (None, False):
             raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
     runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
+    if o.video or o.render:
+        watched(o, runs)
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
     if o.dir in runs:
         return show(facts | each[o.dir.name], o.json, ("returns",))
@@ -261,8 +266,32 @@ def evaluate(o: Namespace) -> None:
         tabulate({seed: {name: one[name] for name in one if name != "returns"} for seed, one in each.items()})
 
 
+FIRST = 3
+"""Episodes that `evaluate --video` shows."""
 MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relative_error", "log_likelihood")
 """What `evaluate` averages over seeds."""
+
+
+def watched(o: Namespace, runs: dict[Path, Any]) -> None:
+    """Show the first episodes of `evaluate` in a window, or write them as a video."""
+    from iqlearn.evaluation.returns import reset_seed
+    from iqlearn.evaluation.video import video, window
+
+    if o.dir not in runs:
+        raise InputError(
+            f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {next(iter(runs))}."
+        )
+    if o.render not in (None, "human"):
+        raise InputError(f"--render is {o.render!r}; expected human.")
+    run, count, first = runs[o.dir], o.episodes or FIRST, reset_seed("evaluate", o.seed or 0)
+    environment = capped(run.environment(o.env), o)
+    act = run.player(True if o.sampled else False if o.deterministic else None)
+    if o.render:
+        window(environment, act, count, first, print)
+    if o.video:
+        learns = run.settings.reward(run.model) is not None
+        video(environment, act, run.reward if learns else None, o.video, count, first, print)
+        print(f"written: {o.video}")
 
 
 def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

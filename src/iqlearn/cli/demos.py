@@ -52,7 +52,8 @@ def inspect(o: Namespace) -> None:
         facts["each_episode"] = inspection.episodes(demos)
     show(facts, o.json, ("each_episode",))
     if o.episodes and not o.json:
-        tabulate({str(one["episode"]): one for one in facts["each_episode"]})
+        each = facts["each_episode"]
+        tabulate({name: {str(one["episode"]): one[name] for one in each} for name in ("steps", "end", "return")})
 
 
 def collect(o: Namespace) -> None:
@@ -167,7 +168,7 @@ def record(o: Namespace) -> None:
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
     --out TARGET [required]  What to write. Its suffix says the format.
     --run DIR  Watch the policy of this run folder instead.
-    --episodes N  Episodes to record (default: until Escape, of a policy 10).
+    --episodes N  Episodes to record (default: until Escape; of a policy, which plays without keys, 10).
     --keys KEY=ACTION...  Keys and the actions that they stand for: letters, left, right, up, down, space. Several
         numbers of an action have commas between: left=-1,0 (default: those of the environment).
     --idle ACTION  The action while no key is pressed (default: 0, of continuous actions zeros).

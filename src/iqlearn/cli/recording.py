@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +19,9 @@ from iqlearn.errors import InputError
 from iqlearn.evaluation.record import Recorder, key_code, play_by_hand
 from iqlearn.evaluation.returns import reset_seed
 
+EPISODES = 10
+"""Episodes of a policy that are recorded unless another number is named."""
+
 
 def recorded(o: Namespace) -> Any:
     """Record, and give the demonstrations that were written.
@@ -24,43 +29,78 @@ def recorded(o: Namespace) -> Any:
     Raises:
         InputError: flags do not go together, nothing was recorded, or the file cannot be written.
     """
-    if o.append and o.overwrite:
-        raise InputError("--append and --overwrite are both given; expected one of them.")
-    by_name = formats.named(o.out)
-    if not by_name and Path(o.out).exists() and not (o.append or o.overwrite):
-        raise InputError(f"{o.out} exists; choose another --out, or add --append or --overwrite.")
+    check(o)
     run = None if o.run is None else iq.Run.load(o.run, False, o.trust)
     environment = named_env(o) or (None if run is None else run.environment())
     if environment is None:
         raise InputError("--env is missing; expected the environment to record in, or --run.")
-    for name in ("keys", "idle") if run else ("hidden",):
-        if getattr(o, name) not in (None, False):
-            raise InputError(f"--{name} has no effect {'with' if run else 'without'} --run; leave it out.")
-    kept: list[Any] = [iq.Demos.load(o.out)] if o.append else []
-    place = Path(tempfile.mkdtemp(prefix="iqlearn-record-")) / "demos.npz" if by_name else Path(o.out)
     plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
-
-    def keep(episode: Any) -> None:
-        kept.append(episode)
-        merged().save(place)
-        print(f"episode {len(kept)}: {len(episode)} steps, return {episode.episode_return[0]:g}", flush=True)
+    named = {"env": np.array(environment.name)} if plain else {}
+    kept: list[Any] = [iq.Demos.load(o.out)] if o.append else []
+    for part in kept:
+        part.check_task(environment.task, environment.name)
+        if part.env not in (None, environment.name):
+            raise InputError(
+                f"{o.out} is of environment {part.env}; expected {environment.name}, choose another --out."
+            )
+    direct = not formats.named(o.out) and Path(o.out).suffix.lower() == ".npz"
+    place = Path(o.out) if direct else Path(tempfile.mkdtemp(prefix="iqlearn-record-")) / "demos.npz"
+    if not direct:
+        print(f"iqlearn: episodes are kept in {place} until {o.out} is written.", file=sys.stderr)
+    before = sum(part.episodes for part in kept)
 
     def merged() -> Any:
         return iq.Demos.merged([iq.Demos.from_arrays(part.arrays() | named) for part in kept], str(o.out))
 
-    named = {"env": np.array(environment.name)} if plain else {}
+    def keep(episode: Any) -> None:
+        kept.append(episode)
+        merged().save(place)
+        told = f"{len(episode)} steps, return {episode.episode_return[0]:g}"
+        print(f"episode {before + len(kept) - bool(before)}: {told}", flush=True)
+
     mode = None if o.hidden else "human" if run else "rgb_array"
     shown = environment if mode is None else Environment.of(environment, {"render_mode": mode})
+    keys, idle = keys_of(o, environment.task), idle_of(o, environment.task)
     recorder = Recorder(shown.make(), environment.task.obs, reset_seed("collect", o.seed), keep)
-    if run is None:
-        play_by_hand(recorder, keys_of(o, environment.task), idle_of(o, environment.task), o.fps, o.episodes or 0)
-    else:
-        watch(recorder, run.player(), o.episodes or 10)
+    try:
+        if run is None:
+            play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
+        else:
+            watch(recorder, run.player(), o.episodes or EPISODES)
+    finally:  # also after Ctrl-C
+        if not direct and place.is_file():
+            merged().save(o.out)
+            shutil.rmtree(place.parent)
     if not kept:
         raise InputError("No step was played, so nothing is written.")
-    if by_name:
-        merged().save(o.out)
+    if not plain:
+        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
+        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
     return merged()
+
+
+def check(o: Namespace) -> None:
+    """Refuse what can be refused before anybody plays.
+
+    Raises:
+        InputError: flags do not go together, or the target cannot be written.
+    """
+    if o.append and o.overwrite:
+        raise InputError("--append and --overwrite are both given; expected one of them.")
+    if formats.named(o.out) and (o.append or o.overwrite):
+        raise InputError(f"A Minari dataset is written once; leave --{'append' if o.append else 'overwrite'} out.")
+    formats.check_target(o.out)
+    there = not formats.named(o.out) and Path(o.out).exists()
+    if there and not (o.append or o.overwrite):
+        raise InputError(f"{o.out} exists; choose another --out, or add --append or --overwrite.")
+    if o.append and not there:
+        raise InputError(f"--append has no effect, because {o.out} is not there; leave it out.")
+    for name in ("keys", "idle", "fps") if o.run else ("hidden",):
+        if getattr(o, name) not in (None, False):
+            raise InputError(f"--{name} has no effect {'with' if o.run else 'without'} --run; leave it out.")
+    for name, least in (("episodes", 1), ("seed", 0), ("fps", 1)):
+        if (value := getattr(o, name)) is not None and value < least:
+            raise InputError(f"--{name} is {value}; expected a number of at least {least}.")
 
 
 def watch(recorder: Any, act: Any, episodes: int) -> None:

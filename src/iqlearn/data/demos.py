@@ -66,6 +66,8 @@ class Demos:
     """Number of discrete actions, where it is stated (`with_choices`)."""
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """The columns of a table, or keys of a group, that each field was made of, where they were named."""
+    max_gib: float | None = None
+    """The size that the source was allowed to take, where it was stated."""
     notes: tuple[str, ...] = ()
     """What the reader assumed, and which coordinates lose their values in float32."""
 
@@ -99,16 +101,24 @@ class Demos:
         if formats.named(str(source)):
             return cls._read(str(source), str(source), str(source), reading)
         path = Path(source)
-        each = [cls._read(part, f"{path.name}/{part.name}", None, reading) for part in formats.files_in(path)]
+        each = [
+            cls._read(part, f"{path.name}/{part.name}", None, reading if formats.mapped(part) else Reading((), max_gib))
+            for part in formats.files_in(path)
+        ]
         if each:
-            return replace(cls.merged(each, path.name), path=str(path.resolve()), columns=reading.columns)
+            facts = {"path": str(path.resolve()), "columns": reading.columns, "max_gib": max_gib}
+            return replace(cls.merged(each, path.name), **facts)
         return cls._read(path, path.name, str(path.resolve()), reading)
 
     @classmethod
     def _read(cls, source: str | Path, name: str, path: str | None, reading: Reading) -> Demos:
         arrays, assumed = formats.read(source, reading)
         demos = cls.from_arrays(arrays, name)
-        return replace(demos, path=path, columns=reading.columns, notes=(*assumed, *demos.notes))
+        limit = (
+            None if str(source).endswith(npz.SUFFIX) else reading.max_gib
+        )  # that one is a matter of trust, each time
+        facts = {"path": path, "columns": reading.columns, "max_gib": limit}
+        return replace(demos, **facts, notes=(*assumed, *demos.notes))
 
     @classmethod
     def merged(cls, parts: Sequence[Demos], source: str = "memory") -> Demos:

@@ -67,8 +67,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def finish(self) -> None:
         """Hand on the episode that was begun, if it has a step."""
         if self._steps:
-            steps, self._steps = self._steps, []
-            self._keep(Demos.from_arrays(as_arrays([episode_of(steps)]), "recording"))
+            self._keep(Demos.from_arrays(as_arrays([episode_of(self._steps)]), "recording"))
+            self._steps = []
             self.episodes += 1
 
     def close(self) -> None:
@@ -115,10 +115,15 @@ def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int |
 
 def key_code(name: str) -> Any:
     """A letter as it is, a named key as pygame's number."""
-    import pygame
-
+    try:
+        import pygame
+    except ImportError as error:
+        told = (
+            "pygame, which opens a window, is not installed; install it with: pip install 'gymnasium[classic-control]'"
+        )
+        raise InputError(f"{told}.") from error
     if name in ARROWS:
         return (getattr(pygame, ARROWS[name]),)
     if len(name) == 1:
-        return name
+        return name.lower()
     raise InputError(f"--keys names {name!r}; expected a letter or one of {', '.join(ARROWS)}.")

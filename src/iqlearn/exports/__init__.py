@@ -14,6 +14,7 @@ import numpy as np
 from iqlearn.errors import InputError
 from iqlearn.exports import npz, onnx, stablehlo
 from iqlearn.exports.base import Exported, largest_error, policy, reward
+from iqlearn.files import replacing
 
 __all__ = ["FORMATS", "Exported", "Format", "export", "policy", "reward"]
 
@@ -58,13 +59,14 @@ def export(
     """
     if form not in FORMATS:
         raise InputError(f"format is {form!r}; expected one of {', '.join(FORMATS)}.")
-    FORMATS[form].write(exported, about, path)
-    function = FORMATS[form].opened(path)
-    kinds = {"random": random_inputs(exported)} | ({} if recorded is None else {"demonstrations": recorded})
-    errors = {kind: largest_error(exported(*arrays), function(*arrays)) for kind, arrays in kinds.items()}
-    if max(errors.values()) > SHARE:
-        told = ", ".join(f"{error:.2g} on {kind} inputs" for kind, error in errors.items())
-        raise InputError(f"{path} gives other numbers than the run: errors of {told}; do not use it, and report this.")
+    with replacing(path) as partial:  # the file takes its name when it has been compared
+        FORMATS[form].write(exported, about, partial)
+        function = FORMATS[form].opened(partial)
+        kinds = {"random": random_inputs(exported)} | ({} if recorded is None else {"demonstrations": recorded})
+        errors = {kind: largest_error(exported(*arrays), function(*arrays)) for kind, arrays in kinds.items()}
+        if max(errors.values()) > SHARE:
+            told = ", ".join(f"{error:.2g} on {kind} inputs" for kind, error in errors.items())
+            raise InputError(f"{path} gives other numbers than the run: errors of {told}; it is not written.")
     return errors
 
 

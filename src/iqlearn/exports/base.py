@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -118,14 +119,15 @@ def tree(spec: ObsSpec, arrays: Sequence[Any]) -> Any:
 
 
 def largest_error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """The largest difference of two outputs, as a share of the largest value where that exceeds 1. An action number
-    that differs counts as 1."""
+    """The largest difference of two outputs, as a share of the largest value where that exceeds 1; infinite where a
+    shape differs or a number is not finite. Of an action number what counts is how much its Q is below the largest."""
 
     def of(a: np.ndarray, b: np.ndarray) -> float:
-        if a.shape != b.shape:
-            return float("inf")
+        if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return math.inf
         if a.dtype.kind in "iu":
-            return float(np.any(a != b))
+            q, row = ours[1], np.arange(len(a))
+            return float(np.max(q[row, a] - q[row, b], initial=0.0) / max(1.0, float(np.abs(q).max(initial=0.0))))
         return float(np.max(np.abs(a - b), initial=0.0) / max(1.0, float(np.max(np.abs(a), initial=0.0))))
 
     return max(of(a, b) for a, b in zip(ours, theirs, strict=True))

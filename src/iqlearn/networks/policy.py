@@ -89,7 +89,7 @@ class Policy:
         """
         try:
             return portable.Policy(path, seed)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path} is no policy ({error}); expected a file of Policy.save or iqlearn export."
             ) from error

@@ -9,6 +9,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from iqlearn.errors import InputError
 from iqlearn.files import replacing
 from iqlearn.networks.mlp import MLP
 from iqlearn.networks.soft_q import SoftQ
@@ -19,10 +20,16 @@ from iqlearn.types import ArraySpec, ObsSpec
 def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
     """Write the policy of a model. `about` says where it comes from."""
     arrays, facts = parts_of(model)
+    try:
+        text = json.dumps(about | facts)
+    except TypeError as error:
+        raise InputError(
+            f"about holds what JSON cannot ({error}); expected texts, numbers, lists and dictionaries."
+        ) from error
     with replacing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            np.savez(file, about=np.array(json.dumps(facts | about)), **arrays)  # pyright: ignore[reportArgumentType]
+            np.savez(file, about=np.array(text), **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -110,6 +110,8 @@ class Origin:
     """The trajectories and rows that were taken (see `Demos.selection`)."""
     columns: tuple[Any, ...] = ()
     """The columns of the file that make up each field, where they were named (see `Demos.columns`)."""
+    max_gib: float | None = None
+    """The size in GiB that the file was allowed to take, where that was stated: larger ones are thinned out."""
     sha256: str = ""
     """SHA-256 of what the learner saw of the demonstrations."""
     transitions: int = 0
@@ -131,7 +133,8 @@ class Origin:
     @classmethod
     def of(cls, environment: Environment | None, demos: Demos) -> Origin:
         """The environment, and demonstrations as the learner sees them."""
-        facts = demos.source, demos.path, demos.selection, demos.columns, demos.sha256(), len(demos), demos.episodes
+        facts = demos.source, demos.path, demos.selection, demos.columns, demos.max_gib, demos.sha256()
+        facts = *facts, len(demos), demos.episodes
         return cls(environment, *facts, int(demos.term.sum()))
 
     @classmethod

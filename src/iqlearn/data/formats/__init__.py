@@ -14,6 +14,7 @@ from iqlearn.data.fields import Arrays
 from iqlearn.data.formats import hdf5, huggingface, lerobot, minari, npz, tables
 from iqlearn.data.formats.base import Found, Reading
 from iqlearn.errors import InputError
+from iqlearn.files import PARTIAL
 
 
 class Format(NamedTuple):
@@ -24,14 +25,16 @@ class Format(NamedTuple):
     matches: Callable[[Path], bool]
     """Whether a file or folder is of the format, by its content where that is possible."""
     read: Callable[[Path, Reading], Found]
+    mapped: bool = False
+    """Whether a column map has an effect."""
 
 
 FORMATS = (
     Format("Minari dataset", minari.matches, minari.read),
-    Format("LeRobot dataset", lerobot.matches, lerobot.read),
+    Format("LeRobot dataset", lerobot.matches, lerobot.read, True),
     Format("Hugging Face dataset", huggingface.matches, huggingface.read),
-    Format("HDF5 file (robomimic, D4RL)", hdf5.matches, hdf5.read),
-    Format("Parquet, Arrow or CSV table", tables.matches, tables.read),
+    Format("HDF5 file (robomimic, D4RL)", hdf5.matches, hdf5.read, True),
+    Format("Parquet, Arrow or CSV table", tables.matches, tables.read, True),
     Format(".npz file", npz.matches, npz.read),
 )
 """In the order in which they are tried."""
@@ -59,6 +62,8 @@ def read(source: str | Path, reading: Reading) -> Found:
             installed.
     """
     if named(str(source)):
+        if reading.columns:
+            raise InputError(f"--columns has no effect on {source}, whose fields have names; leave it out.")
         return minari.read(str(source), reading)
     path = Path(source)
     if not path.exists():
@@ -69,8 +74,8 @@ def read(source: str | Path, reading: Reading) -> Found:
     if found is None:
         what = "a folder without a dataset" if path.is_dir() else "of no known format"
         raise InputError(f"{path} is {what}; expected one of: {', '.join(form.name for form in FORMATS)}.")
-    if reading.columns and found.read is npz.read:
-        raise InputError(f"--columns has no effect on {path}, because an .npz file names its fields; leave it out.")
+    if reading.columns and not found.mapped:
+        raise InputError(f"--columns has no effect on {path}, whose fields have names; leave it out.")
     return found.read(path, reading)
 
 
@@ -81,18 +86,41 @@ def write(target: str | Path, arrays: Arrays) -> None:
         InputError: the format is unknown or cannot hold them, a package is not installed, or the file cannot be
             written.
     """
+    check_target(target)
     if named(str(target)):
         return minari.write(str(target), arrays)
     path = Path(target)
-    kind = path.suffix.lower()
-    if kind not in (npz.SUFFIX, *tables.WRITTEN):
-        wanted = ", ".join((npz.SUFFIX, *tables.WRITTEN))
-        raise InputError(f"{path} has the suffix {kind!r}; expected one of {wanted}, or {minari.PREFIX}ID.")
-    return npz.write(path, arrays) if kind == npz.SUFFIX else tables.write(path, arrays)
+    return npz.write(path, arrays) if path.suffix.lower() == npz.SUFFIX else tables.write(path, arrays)
 
 
 def files_in(folder: Path) -> list[Path]:
     """The files and datasets of a folder that is no dataset itself, in the order of their names."""
     if not folder.is_dir() or any(form.matches(folder) for form in FORMATS):
         return []
-    return sorted(path for path in folder.iterdir() if any(form.matches(path) for form in FORMATS))
+    shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and PARTIAL not in path.name]
+    return [path for path in shown if of_data(path)]
+
+
+def of_data(path: Path) -> bool:
+    """Whether a member of a folder is a dataset. An archive that is no `.npz` file is not."""
+    found = next((form for form in FORMATS if form.matches(path)), None)
+    return found is not None and (found.read is not npz.read or path.suffix.lower() == npz.SUFFIX)
+
+
+def mapped(path: Path) -> bool:
+    """Whether a column map has an effect on a file or dataset."""
+    return any(form.mapped for form in FORMATS if form.matches(path))
+
+
+def check_target(target: str | Path) -> None:
+    """Refuse a target whose name says that it cannot be written.
+
+    Raises:
+        InputError: its format is unknown, a package is not installed, or it is a Minari dataset that is there.
+    """
+    if named(str(target)):
+        return minari.check_target(str(target))
+    kind = Path(target).suffix.lower()
+    if kind not in (npz.SUFFIX, *tables.WRITTEN):
+        wanted = ", ".join((npz.SUFFIX, *tables.WRITTEN))
+        raise InputError(f"{target} has the suffix {kind!r}; expected one of {wanted}, or {minari.PREFIX}ID.")

@@ -116,7 +116,7 @@ def joined(
     for number, episode in enumerate(episodes):
         count += 1
         whole = with_ends(episode, told)
-        if whole.steps:
+        if whole.steps > 0:
             for name, rows in rows_of(whole, number, every).items():
                 parts.setdefault(name, []).append(rows)
     if not parts:

@@ -33,9 +33,15 @@ def read(path: Path, reading: Reading) -> Found:
         InputError: h5py is not installed, the file is damaged, or its groups are those of none of the layouts.
     """
     with opened(path) as file:
+        check_links(path, file)
         keys = {name: set(file[name]) if hasattr(file[name], "keys") else None for name in file}
         if any(name.startswith("demo_") for name in keys.get("data") or ()):
+            wrong = [field for field, _ in reading.columns if field != "obs"]
+            if wrong:
+                raise InputError(f"--columns {wrong[0]}=… has no effect on {path}; expected obs alone, its keys.")
             return robomimic(path, file, reading)
+        if reading.columns:
+            raise InputError(f"--columns has no effect on {path}, whose fields have names; leave it out.")
         if "episode_0" in keys and {"observations", "actions"} <= (keys["episode_0"] or set()):
             return minari(path, file, reading)
         if {"observations", "actions"} <= keys.keys():
@@ -60,6 +66,23 @@ def opened(path: Path) -> Iterator[Any]:
         raise missing("h5py, which reads HDF5 files,", "hdf5") from error
     with parsing(path, "HDF5 file"), h5py.File(path, "r") as file:
         yield file
+
+
+def check_links(path: Path, group: Any) -> None:
+    """Refuse links to other files and data that lie in them: a file that somebody sends could name any file here.
+
+    Raises:
+        InputError: there is one.
+    """
+    import h5py
+
+    for name in group:
+        member = group.get(name, getlink=True)
+        inner = None if isinstance(member, h5py.ExternalLink) else group[name]
+        if inner is None or getattr(inner, "external", None):
+            raise InputError(f"{path}: {name!r} lies in another file; expected all data in this one.")
+        if isinstance(inner, h5py.Group):
+            check_links(path, inner)
 
 
 def robomimic(path: Path, file: Any, reading: Reading) -> Found:

@@ -39,9 +39,9 @@ def read(path: Path, reading: Reading) -> Found:
             raise InputError(f"{path} has the columns {has}; expected {', '.join(NEEDED)}, as imitation saves them.")
     with parsing(path, "Hugging Face dataset"):
         kept = [name for name in (*NEEDED, "rews") if name in names]  # `infos` may hold pickles, which are never read
-        return joined(
-            str(path), episodes(rows.select_columns(kept).with_format("numpy")), float(rows.data.nbytes), reading
-        )
+        part = rows.select_columns(kept)
+        size = 2.0 * part.data.nbytes  # at most: s' is kept beside s
+        return joined(str(path), episodes(part.with_format("numpy")), size, reading)
 
 
 def episodes(rows: Any) -> Iterator[Episode]:

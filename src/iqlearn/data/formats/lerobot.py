@@ -35,15 +35,15 @@ def read(path: Path, reading: Reading) -> Found:
         raise missing("pyarrow, which reads LeRobot datasets,", "tables") from error
     with parsing(path / INFO, "description of a LeRobot dataset"):
         features = json.loads((path / INFO).read_text(encoding="utf-8"))["features"]
+        columns = {"ep": (EPISODE,)} | (dict(reading.columns) or chosen(path, features))
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
         raise InputError(f"{path / 'data'} holds no Parquet file; expected those of a LeRobot dataset.")
-    columns = dict(reading.columns) or chosen(path, features)
     wanted = sorted({name for names in columns.values() for name in names} | {EPISODE, STEP} & features.keys())
     with parsing(path, "LeRobot dataset"):
         table: Any = pa.concat_tables([parquet.read_table(file, columns=wanted, memory_map=True) for file in files])
         table = table.sort_by([(EPISODE, "ascending"), (STEP, "ascending")])
-    return tables.episodes_of(str(path), table, replace(reading, columns=tuple(columns.items())))
+        return tables.episodes_of(str(path), table, replace(reading, columns=tuple(columns.items())))
 
 
 def chosen(path: Path, features: dict[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
@@ -18,6 +20,7 @@ from iqlearn.data.formats.base import Episode, Found, Reading, joined, parsing
 from iqlearn.errors import InputError, missing
 
 PREFIX = "minari:"
+CHANGED = "the environment is {} with keyword arguments or wrappers; give it with --env and --env-arg"
 SUPPORTED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete | spaces.Dict | spaces.Tuple
 
 
@@ -29,9 +32,8 @@ def matches(path: Path) -> bool:
 def data_of(path: Path) -> Path | None:
     """The folder with the data of a dataset; none if it is none."""
     for folder in (path, path / "data"):
-        if (folder / "metadata.json").is_file() and "minari_version" in (folder / "metadata.json").read_text(
-            encoding="utf-8"
-        ):
+        about = folder / "metadata.json"
+        if about.is_file() and b"minari_version" in about.read_bytes():
             return folder
     return None
 
@@ -69,13 +71,17 @@ def read(path: str | Path, reading: Reading) -> Found:
                         f"{folder / 'metadata.json'} lacks {key!r}; expected a dataset that states its spaces."
                     )
             dataset = minari.MinariDataset(folder)
-    for what, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
-        if not arrays_only(space):
-            raise InputError(f"{source}: {what} are {space}; expected arrays, or dictionaries or tuples of these.")
+    if not arrays_only(dataset.observation_space):
+        told = f"{source}: observations are {dataset.observation_space}"
+        raise InputError(f"{told}; expected arrays, or dictionaries or tuples of these.")
+    if not isinstance(dataset.action_space, spaces.Box | spaces.Discrete):
+        raise InputError(f"{source}: actions are {dataset.action_space}; expected a Box or Discrete ones.")
     size = dataset.total_steps * (2 * numbers(dataset.observation_space) + numbers(dataset.action_space) + 14)
     with parsing(source, "Minari dataset"):
-        env = None if dataset.env_spec is None else dataset.env_spec.id
-        return joined(source, episodes(dataset), float(size), reading, env)
+        spec = dataset.env_spec
+        plain = spec is not None and not spec.kwargs and not spec.additional_wrappers
+        told = [] if spec is None or plain else [CHANGED.format(spec.id)]
+        return joined(source, episodes(dataset), float(size), reading, spec.id if spec and plain else None, told)
 
 
 def episodes(dataset: Any) -> Iterator[Episode]:
@@ -125,11 +131,13 @@ def write(target: str, arrays: Arrays) -> None:
     try:
         import minari
         from minari.data_collector import EpisodeBuffer
+        from minari.storage import get_dataset_path
     except ImportError as error:
         raise missing("Minari, which writes its datasets,", "minari") from error
     name = target.removeprefix(PREFIX)
-    if name in minari.list_local_datasets():
-        raise InputError(f"There is a Minari dataset {name!r} already; choose another id, or: minari delete {name}.")
+    check_target(target)
+    if "act" not in arrays:
+        raise InputError(f"{target} cannot hold demonstrations without actions; write an .npz file.")
     ep = arrays["ep"]
     bounds = [*np.unique(ep, return_index=True)[1].tolist(), len(ep)]
     buffers, buffer = [], cast(Any, EpisodeBuffer)  # whose arguments are declared as lists
@@ -153,10 +161,49 @@ def write(target: str, arrays: Arrays) -> None:
         "observation_space": space_of(nested(arrays, "obs")),
         "action_space": space_of(arrays["act"]),
     }
-    env = str(arrays["env"]) if "env" in arrays else None
-    with parsing(target, "Minari dataset"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an author, a description and the like, which nobody was asked for
-        minari.create_dataset_from_buffers(name, buffers, env=env, **about)
+    env = made(str(arrays["env"])) if "env" in arrays else None
+    place = Path(get_dataset_path(name))
+    try:
+        with parsing(target, "target of a Minari dataset"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an author, a description and the like, which nobody was asked for
+            minari.create_dataset_from_buffers(name, buffers, env=env, **about)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)  # half a dataset would be in the way of all others
+        raise
+
+
+def check_target(target: str) -> None:
+    """Refuse a dataset that cannot be written.
+
+    Raises:
+        InputError: Minari is not installed, the id is none, or there is such a dataset.
+    """
+    try:
+        import minari
+        from minari.dataset.minari_dataset import parse_dataset_id
+    except ImportError as error:
+        raise missing("Minari, which writes its datasets,", "minari") from error
+    name = target.removeprefix(PREFIX)
+    try:
+        parse_dataset_id(name)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name!r} is no id of a Minari dataset; expected NAMESPACE/NAME-v0.") from error
+    if ".." in name:
+        raise InputError(f"{name!r} is no id of a Minari dataset; expected NAMESPACE/NAME-v0.")
+    with parsing(target, "database of Minari datasets"):
+        there = name in minari.list_local_datasets()
+    if there:
+        raise InputError(f"There is a Minari dataset {name!r} already; choose another id, or: minari delete {name}.")
+
+
+def made(env: str) -> str | None:
+    """The id of an environment that Gymnasium can make here; none of another one, which Minari would refuse."""
+    try:
+        gym.make(env).close()
+    except Exception as error:
+        warnings.warn(f"The dataset names no environment, because {env!r} cannot be made here: {error}", stacklevel=2)
+        return None
+    return env
 
 
 def same(obs: Any, next_obs: Any) -> bool:

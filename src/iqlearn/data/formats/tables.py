@@ -17,6 +17,8 @@ SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv")
 WRITTEN = (".parquet", ".arrow", ".csv")
 NAMES = (*FIELDS, "rew")
 """The fields that columns may make up."""
+ALONE = ("ep", "term", "trunc", "rew")
+"""The fields of one column each."""
 NO_EPISODES = "no column says where episodes begin (ep); all rows are taken for one"
 TRUE, FALSE = ("1", "true", "True", "TRUE", "yes"), ("0", "false", "False", "FALSE", "no", "")
 
@@ -32,7 +34,8 @@ def read(path: Path, reading: Reading) -> Found:
     Raises:
         InputError: pyarrow is not installed, the table is damaged, or columns are missing or no numbers.
     """
-    return episodes_of(str(path), table_of(path), reading)
+    with parsing(path, "table"):
+        return episodes_of(str(path), table_of(path), reading)
 
 
 def table_of(path: Path) -> Any:
@@ -67,7 +70,7 @@ def episodes_of(source: str, table: Any, reading: Reading) -> Found:
         raise InputError(f"{source} has no rows; expected one for each step.")
     assumed = []
     if "ep" in columns:
-        number = table.column(columns["ep"][0]).combine_chunks()
+        number = whole_column(source, table, columns["ep"][0]).combine_chunks()
         _, ep = np.unique(np.asarray(number.to_pylist() if number.type == "string" else number), return_inverse=True)
         border = np.flatnonzero(np.diff(ep)) + 1
         seen = ep[np.append(0, border)]
@@ -79,10 +82,18 @@ def episodes_of(source: str, table: Any, reading: Reading) -> Found:
         border = np.zeros(0, int)
         assumed.append(NO_EPISODES)
     values = {field: matrix(source, table, field, names) for field, names in columns.items() if field != "ep"}
-    flags = {end: values.pop(end).reshape(steps, -1)[:, 0] != 0 for end in ("term", "trunc") if end in values}
+    flags = {end: values.pop(end) != 0 for end in ("term", "trunc") if end in values}
+    inside = np.ones(steps, bool)
+    inside[np.append(border, steps) - 1] = False
+    for end, flag in flags.items() if "ep" in columns else ():
+        for row in np.flatnonzero(flag & inside)[:1]:
+            told = f"{source}: column {columns[end][0]!r} ({end}) is true at row {row}"
+            raise InputError(f"{told}; expected false, because the episode goes on in the next row.")
     if "ep" not in columns and flags:
         ends = np.logical_or.reduce([*flags.values()])
         border, assumed = np.flatnonzero(ends[:-1]) + 1, []
+    if "next_obs" in values and values["obs"].dtype != values["next_obs"].dtype:  # a whole number among others
+        values |= {name: values[name].astype(np.float64) for name in ("obs", "next_obs")}
     size = 4.0 * sum(v.size for v in values.values()) + 4.0 * values["obs"].size * ("next_obs" not in values)
     bounds = zip([0, *border.tolist()], [*border.tolist(), steps], strict=True)
     return joined(source, sliced(values, flags, bounds), size, reading, None, assumed)
@@ -111,11 +122,13 @@ def mapped(source: str, table: Any, reading: Reading) -> dict[str, tuple[str, ..
         for name in names:
             if name not in has:
                 raise InputError(f"{source} has no column {name!r} (--columns {field}=…); it has {listed(has)}.")
+    for field in ALONE:
+        if len(columns.get(field, "x")) != 1:
+            raise InputError(f"--columns {field}={','.join(columns[field])} names several; expected one column.")
     if not columns:
         for field in NAMES:
-            names = (
-                [field] if field in has else [n for n in has if n.startswith((f"{field}_", f"{field}.", f"{field}/"))]
-            )
+            parts = () if field in ALONE else tuple(f"{field}{mark}" for mark in "_./")
+            names = [field] if field in has else [name for name in has if name.startswith(parts)]
             columns |= {field: tuple(names)} if names else {}
     if "obs" not in columns:
         raise InputError(
@@ -133,11 +146,29 @@ def matrix(source: str, table: Any, field: str, names: tuple[str, ...]) -> np.nd
     Raises:
         InputError: a value is missing or no number, or lists have several lengths.
     """
-    parts = [numbers(source, table.column(name), name) for name in names]
+    parts = [numbers(source, whole_column(source, table, name), name) for name in names]
     if len(parts) == 1 and parts[0].ndim == 1:
         alone = field in ("term", "trunc", "rew") or (field == "act" and parts[0].dtype.kind in "iu")
         return parts[0] if alone else parts[0][:, None]
     return np.concatenate([part[:, None] if part.ndim == 1 else part for part in parts], axis=1)
+
+
+def whole_column(source: str, table: Any, name: str) -> Any:
+    """A column without gaps.
+
+    Raises:
+        InputError: there are two of the name, or a value is missing or not a number.
+    """
+    from pyarrow import compute
+
+    pc: Any = compute  # its functions are made when it is imported
+    if table.column_names.count(name) > 1:
+        raise InputError(f"{source} has two columns {name!r}; expected names that differ.")
+    column = table.column(name)
+    gaps = pc.is_null(column, nan_is_null=True) if str(column.type) in ("float", "double") else pc.is_null(column)
+    for row in np.flatnonzero(np.asarray(gaps))[:1]:
+        raise InputError(f"{source}: column {name!r} has no value at row {row}; expected one in every row.")
+    return column
 
 
 def numbers(source: str, column: Any, name: str) -> np.ndarray:
@@ -150,9 +181,6 @@ def numbers(source: str, column: Any, name: str) -> np.ndarray:
     from pyarrow import compute
 
     pc: Any = compute  # its functions are made when it is imported
-    if column.null_count:
-        row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0])
-        raise InputError(f"{source}: column {name!r} has no value at row {row}; expected a number in every row.")
     kind = column.type
     if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         whole = column.combine_chunks()
@@ -169,6 +197,17 @@ def numbers(source: str, column: Any, name: str) -> np.ndarray:
         if all(word in TRUE + FALSE for word in words):
             return np.array([word in TRUE for word in words])
     raise InputError(f"{source}: column {name!r} holds {kind}; expected numbers.")
+
+
+def in_words(table: Any) -> Any:
+    """The table with floats as text, of which 1.0 stays one: CSV would have 1, a whole number."""
+    import pyarrow as pa
+
+    def words(name: str) -> Any:
+        column = table.column(name).to_numpy()
+        return pa.array(column.astype(str)) if column.dtype.kind == "f" else table.column(name)
+
+    return pa.table({name: words(name) for name in table.column_names})
 
 
 def listed(names: list[str]) -> str:
@@ -213,6 +252,6 @@ def write(path: Path, arrays: Arrays) -> None:
         if kind == ".parquet":
             parquet.write_table(table, partial)
         elif kind == ".csv":
-            csv.write_csv(table, partial)
+            csv.write_csv(in_words(table), partial, csv.WriteOptions(quoting_style="none"))
         else:
             feather.write_feather(table, str(partial))

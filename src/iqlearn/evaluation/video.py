@@ -1,0 +1,147 @@
+"""Episodes to look at: in a window, or as a video with the learnt reward and the returns drawn in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from iqlearn import interrupts
+from iqlearn.envs.gym import Environment
+from iqlearn.envs.spaces import canonical, executed
+from iqlearn.errors import InputError, missing
+from iqlearn.evaluation.returns import Act
+from iqlearn.files import replacing
+from iqlearn.types import RewardFunction, Transitions
+
+Say = Callable[[str], object]
+STRIP = 34
+"""Height of the strip of text under each frame, in pixels."""
+FPS = 30
+"""Frames a second where the environment does not say."""
+
+
+def video(
+    environment: Environment, act: Act, reward: RewardFunction | None, path: Path, episodes: int, seed: int, say: Say
+) -> None:
+    """Play episodes and write them as MP4 (H.264).
+
+    Args:
+        environment: it must render as `rgb_array`.
+        act: the policy.
+        reward: the learnt reward; none leaves it out.
+        path: the file.
+        episodes: how many.
+        seed: reset seed of the first one.
+        say: told after each episode.
+
+    Raises:
+        InputError: imageio-ffmpeg is not installed, or the environment gives no pictures.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise missing("imageio-ffmpeg, which writes videos,", "video") from error
+    with closing(Environment.of(environment, {"render_mode": "rgb_array"}).make()) as env, replacing(path) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        moments = played(env, environment, act, reward, episodes, seed, say)
+        frames = (captioned(frame_of(env, environment), str(moment)) for moment in moments)
+        first = next(frames)
+        height, width = first.shape[:2]
+        fps: Any = env.metadata.get("render_fps") or FPS
+        output = partial.with_name(partial.name + ".mp4")  # whose suffix says the format
+        writer = imageio_ffmpeg.write_frames(output, (width, height), fps=fps, macro_block_size=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of JAX's threads: ffmpeg is a program of its own
+            writer.send(None)
+        try:
+            for frame in chain([first], frames):
+                writer.send(np.ascontiguousarray(frame))
+        finally:
+            writer.close()
+        output.replace(partial)
+
+
+def window(environment: Environment, act: Act, episodes: int, seed: int, say: Say) -> None:
+    """Play episodes in a window.
+
+    Raises:
+        InputError: the environment has no window, or a package that draws it is not installed.
+    """
+    with closing(Environment.of(environment, {"render_mode": "human"}).make()) as env:
+        for _ in played(env, environment, act, None, episodes, seed, say):
+            interrupts.check()
+
+
+class Moment(NamedTuple):
+    """Where an episode stands."""
+
+    episode: int
+    step: int = 0
+    true: float = 0.0
+    """Return so far."""
+    paid: float | None = None
+    """Learnt reward of the last step; none where none is learnt."""
+    learnt: float = 0.0
+    """Its sum so far."""
+
+    def __str__(self) -> str:
+        words = f"episode {self.episode}   step {self.step}   return {self.true:.1f}"
+        return words if self.paid is None else f"{words}   learnt reward {self.paid:+.2f}   its sum {self.learnt:+.1f}"
+
+
+def played(
+    env: Any, environment: Environment, act: Act, reward: RewardFunction | None, episodes: int, seed: int, say: Say
+) -> Iterator[Moment]:
+    """The moments of episodes, one after another. Episode i begins from reset seed `seed` + i."""
+    spec = environment.task.obs
+    for number in range(episodes):
+        seen, over = canonical(env.reset(seed=seed + number)[0], spec), False
+        now = Moment(number, paid=None if reward is None else 0.0)
+        yield now
+        while not over:
+            action = np.asarray(act(jax.tree.map(lambda x: np.asarray(x)[None], seen)))[0]
+            acted = executed(env.action_space, action)
+            obs, earned, terminated, truncated, _ = env.step(acted.copy())
+            before, seen, over = seen, canonical(obs, spec), bool(terminated or truncated)
+            now = now._replace(step=now.step + 1, true=now.true + float(np.asarray(earned).item()))
+            if reward is not None:
+                row = jax.tree.map(lambda x: np.asarray(x)[None], (before, acted, seen, np.bool_(terminated)))
+                paid = float(reward(Transitions(*row))[0])
+                now = now._replace(paid=paid, learnt=now.learnt + paid)
+            yield now
+        learnt = "" if reward is None else f", learnt {now.learnt:.1f}"
+        say(f"episode {number}: {now.step} steps, return {now.true:.1f}{learnt}")
+
+
+def frame_of(env: Any, environment: Environment) -> np.ndarray:
+    """What the environment shows, (height, width, 3)."""
+    shown: Any = np.zeros(0)
+    with suppress(NotImplementedError):
+        shown = env.render()
+    frame = np.asarray(shown[-1] if isinstance(shown, list) and shown else shown)
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        told = f"Environment {environment.name!r} gives no pictures with render_mode rgb_array"
+        raise InputError(f"{told}; expected arrays of (height, width, 3), leave --video out.")
+    return frame
+
+
+def captioned(frame: np.ndarray, words: str) -> np.ndarray:
+    """A frame with words under it. Both sides are even, as H.264 wants them."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+    picture = Image.new("RGB", (width, height + STRIP), "black")
+    picture.paste(Image.fromarray(frame[:height, :width].astype(np.uint8)))
+    size = 16
+    draw = ImageDraw.Draw(picture)
+    while size > 8 and draw.textlength(words, ImageFont.load_default(size)) > width - 12:
+        size -= 1
+    draw.text((6, height + 8), words, "white", ImageFont.load_default(size))
+    return np.asarray(picture)

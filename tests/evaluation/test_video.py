@@ -1,0 +1,113 @@
+"""Episodes as a video: every moment is a frame, and the words under it are those of the moment."""
+
+from itertools import pairwise
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn import cli
+from iqlearn.envs.gym import Environment
+from iqlearn.errors import InputError
+from iqlearn.evaluation.returns import Evaluator
+from iqlearn.evaluation.video import STRIP, Moment, captioned, played, video
+
+ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="needs the extra video")
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+def left(obs):
+    return np.zeros(len(obs), int)
+
+
+def frames(path):
+    reader = ffmpeg.read_frames(path)
+    about = next(reader)
+    width, height = about["size"]
+    return about, [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+
+
+def test_each_moment_of_each_episode_is_a_frame(tmp_path):
+    said = []
+    environment = Environment.of("CartPole-v1")
+    video(environment, left, None, tmp_path / "v.mp4", 2, 5, said.append)
+    evaluator = Evaluator(environment)
+    returns = evaluator.returns(left, 2, 5)
+    evaluator.close()
+    about, seen = frames(tmp_path / "v.mp4")
+    assert about["codec"] == "h264"
+    assert len(seen) == int(returns.sum()) + 2
+    assert seen[0].shape == (400 + STRIP, 600, 3)
+    assert said == [f"episode {i}: {n:.0f} steps, return {n:.1f}" for i, n in enumerate(returns)]
+    assert seen[0][-STRIP:].max() > 128, "words under the picture"
+
+
+def test_the_learnt_reward_is_that_of_each_transition():
+    environment = Environment.of("CartPole-v1")
+    given = []
+
+    def reward(batch):
+        given.append(batch)
+        return np.array([0.5])
+
+    env = environment.make()
+    moments = [*played(env, environment, left, reward, 1, 3, lambda _: None)]
+    env.close()
+    assert moments[0] == Moment(0, paid=0.0)
+    assert [m.step for m in moments] == list(range(len(moments)))
+    assert moments[-1].learnt == 0.5 * moments[-1].step
+    for before, after in pairwise(given):
+        np.testing.assert_array_equal(before.next_obs, after.obs)
+    assert [bool(batch.terminal[0]) for batch in given] == [False] * (len(given) - 1) + [True]
+    assert str(moments[2]) == "episode 0   step 2   return 2.0   learnt reward +0.50   its sum +1.0"
+
+
+@pytest.mark.parametrize("size", [(31, 57), (400, 600), (64, 64)])
+def test_a_picture_of_any_size_has_even_sides(size):
+    found = captioned(np.full((*size, 3), 200, np.uint8), str(Moment(0, 1234, -1234.5, -0.5, -1234.5)))
+    assert found.shape[0] % 2 == found.shape[1] % 2 == 0
+    assert (found[: size[0] // 2 * 2] == 200).all()
+
+
+class Blind(gym.Env):
+    """It takes `render_mode` and shows nothing."""
+
+    observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 0.0, False, True, {}
+
+
+def test_an_environment_without_pictures_is_told(tmp_path):
+    with pytest.raises(InputError, match="gives no pictures with render_mode rgb_array"):
+        video(Environment.of(Blind), lambda obs: obs, None, tmp_path / "v.mp4", 1, 0, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsys, sentence):
+    run, out = tmp_path / "run", tmp_path / "v.mp4"
+    short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper", "--seeds", "2")
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
+    one = run / "seed-0"
+    capsys.readouterr()
+    cli.main(["evaluate", str(one), "--episodes", "2", "--video", str(out), "--render", "human"])
+    said = capsys.readouterr().out
+    assert "learnt" in said
+    assert f"written: {out}" in said
+    returns = iq.Run.load(one).evaluate(2)
+    assert len(frames(out)[1]) == int(returns.sum()) + 2
+    assert "--video shows one run; expected one seed, such as" in sentence("evaluate", run, "--video", out)
+    assert "--render is 'ascii'; expected human" in sentence("evaluate", one, "--render", "ascii")
+    assert "--video has no effect with --demos" in sentence("evaluate", one, "--demos", cartpole_file, "--video", out)
