@@ -391,8 +391,9 @@ def test_a_dataset_that_states_no_spaces_imports_nothing(reaching, tmp_path):
     metadata = json.loads(path.read_text())
     del metadata["action_space"]
     path.write_text(json.dumps(metadata | {"env_spec": '{"id": "X-v0", "entry_point": "nosuchmodule:X"}'}))
-    with pytest.raises(InputError, match="lacks 'action_space'"):
-        Demos.load(path.parents[1])
+    for source in (path.parents[1], "minari:test/own-v0"):
+        with pytest.raises(InputError, match="lacks 'action_space'"):
+            Demos.load(source)
 
 
 @pytest.mark.parametrize(

@@ -47,30 +47,25 @@ def read(path: str | Path, reading: Reading) -> Found:
     """
     try:
         import minari
+        from minari.storage import get_dataset_path
     except ImportError as error:
         raise missing("Minari, which reads its datasets,", "minari") from error
-    source = str(path)
-    if source.startswith(PREFIX):
-        name = source.removeprefix(PREFIX)
-        with parsing(source, "Minari dataset"):
+    source, folder = str(path), None if str(path).startswith(PREFIX) else data_of(Path(path))
+    with parsing(source, "Minari dataset"):
+        if folder is None:
+            name = source.removeprefix(PREFIX)
             local = minari.list_local_datasets()
             if name not in local:
                 has = f"there are {', '.join(sorted(local))}; " if local else ""
-                raise InputError(
-                    f"No Minari dataset {name!r} on this machine; {has}get it with: minari download {name}."
-                )
-            dataset = minari.load_dataset(name)
-    else:
-        folder = data_of(Path(path))
-        assert folder is not None
-        with parsing(source, "Minari dataset"):
-            metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-            for key in ("observation_space", "action_space"):
-                if key not in metadata:  # Minari would make the environment that the file names
-                    raise InputError(
-                        f"{folder / 'metadata.json'} lacks {key!r}; expected a dataset that states its spaces."
-                    )
-            dataset = minari.MinariDataset(folder)
+                told = f"No Minari dataset {name!r} on this machine"
+                raise InputError(f"{told}; {has}get it with: minari download {name}.")
+            folder = Path(get_dataset_path(name)) / "data"
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        for key in ("observation_space", "action_space"):
+            if key not in metadata:  # Minari would make the environment that the file names
+                told = f"{folder / 'metadata.json'} lacks {key!r}"
+                raise InputError(f"{told}; expected a dataset that states its spaces.")
+        dataset = minari.MinariDataset(folder)
     if not arrays_only(dataset.observation_space):
         told = f"{source}: observations are {dataset.observation_space}"
         raise InputError(f"{told}; expected arrays, or dictionaries or tuples of these.")
