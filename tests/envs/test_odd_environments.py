@@ -219,7 +219,8 @@ def test_an_odd_environment_is_as_good_as_a_plain_one(odd, plain):
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(OBSERVATIONS)), st.lists(st.sampled_from(sorted(REST)), max_size=4, unique=True))
 def test_so_is_one_that_is_odd_in_several_ways(plain, seen, rest):
-    assume(not {"statistics", "rewards in lists"} <= {*rest})  # the wrapper adds the rewards up
+    for refused in ({"statistics", "rewards in lists"}, {"a checker", "a list of results"}):  # by Gymnasium's wrapper
+        assume(not refused <= {*rest})
 
     def make():
         return ODD[seen](reduce(lambda env, odd: ODD[odd](env), rest, Plain()))
