@@ -465,6 +465,9 @@ def test_a_dataset_of_an_environment_that_cannot_be_made_is_written_without_it(c
     with pytest.warns(UserWarning, match=r"names no environment, because 'Gone/Robot-v0' cannot be made here"):
         replace(cartpole, env="Gone/Robot-v0").save("minari:test/robot-v0")
     assert Demos.load("minari:test/robot-v0").env is None
+    with pytest.warns(UserWarning, match="because 'this:Zen-v0' names a module"):
+        replace(cartpole, env="this:Zen-v0").save("minari:test/zen-v0")
+    assert "this" not in sys.modules, "what a file names is not imported"
     with pytest.raises(InputError, match="cannot hold demonstrations without actions"):
         cartpole.without_actions().save("minari:test/none-v0")
 

@@ -103,7 +103,7 @@ def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsy
     one = run / "seed-0"
     capsys.readouterr()
     cli.main(["evaluate", str(one), "--episodes", "2", "--video", str(out), "--render", "human"])
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "learnt" in said
     assert f"written: {out}" in said
     returns = iq.Run.load(one).evaluate(2)

@@ -185,6 +185,14 @@ def test_rows_that_are_no_numbers_are_told(run, rows):
         iq.resume(run, quiet=True)
 
 
+def test_a_distance_that_is_not_a_number_is_no_damage(run):
+    """Training keeps such rows: the best policy is chosen among the others."""
+    found = read_arrays(run / folder.CHECKPOINT)
+    rows = [row | {"occupancy_distance": float("nan")} for row in found.about["rows"]]
+    manifest.update(run, {folder.CHECKPOINT: arrays_bytes(found.arrays, found.about | {"rows": rows})})
+    assert iq.resume(run, quiet=True).result["status"] == "completed"
+
+
 def test_weights_that_are_not_numbers_are_told(run):
     nan = jax.tree.map(lambda x: x * jnp.nan, iq.Run.load(run).model)
     manifest.update(run, {folder.MODEL: tree_bytes(nan)})

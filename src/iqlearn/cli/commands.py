@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -285,13 +286,14 @@ def watched(o: Namespace, runs: dict[Path, Any]) -> None:
         raise InputError(f"--render is {o.render!r}; expected human.")
     run, count, first = runs[o.dir], o.episodes or FIRST, reset_seed("evaluate", o.seed or 0)
     environment = capped(run.environment(o.env), o)
+    say = partial(print, file=sys.stderr)  # what is printed else may be one JSON object
     act = run.player(True if o.sampled else False if o.deterministic else None)
     if o.render:
-        window(environment, act, count, first, print)
+        window(environment, act, count, first, say)
     if o.video:
         learns = run.settings.reward(run.model) is not None
-        video(environment, act, run.reward if learns else None, o.video, count, first, print)
-        print(f"written: {o.video}")
+        video(environment, act, run.reward if learns else None, o.video, count, first, say)
+        say(f"written: {o.video}")
 
 
 def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

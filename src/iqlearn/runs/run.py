@@ -316,7 +316,7 @@ def check_facts(result: Any, rows: Any, path: Path) -> None:
     """
 
     def number(value: Any) -> bool:
-        return isinstance(value, int | float) and abs(value) < 1e300
+        return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
     def fits(name: str, value: Any) -> bool:
         if name in ("returns", "diverged_between"):
@@ -327,11 +327,11 @@ def check_facts(result: Any, rows: Any, path: Path) -> None:
 
     def whole(row: Any) -> bool:
         cells = row.values() if isinstance(row, dict) else [""]
-        return all(cell is None or number(cell) for cell in cells) and number(row.get("step"))
+        step = row.get("step") if isinstance(row, dict) else None
+        return all(cell is None or number(cell) for cell in cells) and number(step) and math.isfinite(step)
 
-    wrong = (
-        [name for name, value in result.items() if not fits(name, value)] if isinstance(result, dict) else ["result"]
-    )
+    facts = result.items() if isinstance(result, dict) else [("result", None)]
+    wrong = [name for name, value in facts if name == "result" or not fits(name, value)]
     wrong += [] if isinstance(rows, list) and all(map(whole, rows)) else ["rows"]
     if wrong:
         raise InputError(f"{path} is damaged ({', '.join(wrong)}); expected it as iqlearn train wrote it.")

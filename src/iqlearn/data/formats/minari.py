@@ -192,7 +192,13 @@ def check_target(target: str) -> None:
 
 
 def made(env: str) -> str | None:
-    """The id of an environment that Gymnasium can make here; none of another one, which Minari would refuse."""
+    """The id of an environment that Gymnasium can make here; none of another one, which Minari would refuse.
+
+    `MODULE:ID` is none: the file that is converted may come from somebody else, and the module would be imported.
+    """
+    if ":" in env:
+        warnings.warn(f"The dataset names no environment, because {env!r} names a module", stacklevel=2)
+        return None
     try:
         gym.make(env).close()
     except Exception as error:
