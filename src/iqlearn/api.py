@@ -170,8 +170,7 @@ def begin(
 
 def longer(demos: Demos, run: Run) -> list[str]:
     """A remark where episodes are longer than the environment lets them be."""
-    limit = None if run.origin.environment is None else run.origin.environment.time_limit
-    if limit is None or demos.longest <= limit:
+    if (limit := run.exceeded(demos)) is None:
         return []
     told = f"an episode has {demos.longest} steps, more than the time limit of {run.origin.title}, {limit}"
     return [f"{told}; returns are not compared with the expert's"]

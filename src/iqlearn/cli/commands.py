@@ -49,7 +49,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         those that ship for the environment).
     --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
     --trust  Import the module that the demonstrations name for their environment, also from elsewhere.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --actions N  Number of discrete actions, where no environment says it (default: as many as the file shows).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
@@ -205,7 +206,8 @@ def resume(o: Namespace) -> int:
     DIR  Run folder, or the folder of several seeds, which go on side by side.
     --trust  Import the module that the run folder names for its environment, also from elsewhere.
     --demos FILE  Where the file of demonstrations is now. Its SHA-256 must be the same.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --reward REWARD  Where the run folder or file of the reward is now, for an agent on a recovered reward.
     """
     from iqlearn.cli.output import finish
@@ -233,7 +235,8 @@ def evaluate(o: Namespace) -> None:
     --demos SOURCE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
     --columns FIELD=NAME...  As in `iqlearn train`.
     --trajectories K  The first K of the episodes that are left (default: all).
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --video FILE  Write the first episodes (three, or as many as --episodes says) as MP4, with the learnt reward and the
         return drawn in.
     --render MODE  Show them in a window: human.
@@ -253,9 +256,10 @@ def evaluate(o: Namespace) -> None:
         if getattr(o, name) not in (None, False):
             raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
     runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
-    if o.video or o.render:
-        watched(o, runs)
+    shown = o.episodes or FIRST
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
+    if o.video or o.render:
+        watched(o, runs, shown)
     if o.dir in runs:
         return show(facts | each[o.dir.name], o.json, ("returns",))
     for name in filter(next(iter(each.values())).__contains__, MEANS):
@@ -273,7 +277,7 @@ MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relat
 """What `evaluate` averages over seeds."""
 
 
-def watched(o: Namespace, runs: dict[Path, Any]) -> None:
+def watched(o: Namespace, runs: dict[Path, Any], count: int) -> None:
     """Show the first episodes of `evaluate` in a window, or write them as a video."""
     from iqlearn.evaluation.returns import reset_seed
     from iqlearn.evaluation.video import video, window
@@ -284,16 +288,21 @@ def watched(o: Namespace, runs: dict[Path, Any]) -> None:
         )
     if o.render not in (None, "human"):
         raise InputError(f"--render is {o.render!r}; expected human.")
-    run, count, first = runs[o.dir], o.episodes or FIRST, reset_seed("evaluate", o.seed or 0)
+    run, first = runs[o.dir], reset_seed("evaluate", o.seed or 0)
     environment = capped(run.environment(o.env), o)
     say = partial(print, file=sys.stderr)  # what is printed else may be one JSON object
-    act = run.player(True if o.sampled else False if o.deterministic else None)
+    act = run.player(sampled_of(o))
     if o.render:
         window(environment, act, count, first, say)
     if o.video:
         learns = run.settings.reward(run.model) is not None
         video(environment, act, run.reward if learns else None, o.video, count, first, say)
         say(f"written: {o.video}")
+
+
+def sampled_of(o: Namespace) -> bool | None:
+    """Whether to play samples of the policy; none where no flag says it."""
+    return True if o.sampled else False if o.deterministic else None
 
 
 def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -305,10 +314,7 @@ def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[st
     if o.sampled and o.deterministic:
         raise InputError("--sampled and --deterministic are both given; expected one of them.")
     first = next(iter(runs.values()))
-    environment, sampled = (
-        capped(first.environment(o.env), o),
-        True if o.sampled else False if o.deterministic else None,
-    )
+    environment, sampled = capped(first.environment(o.env), o), sampled_of(o)
     each: dict[str, dict[str, Any]] = {}
     for folder, run in runs.items():
         returns, same = run.evaluate(o.episodes, o.seed, environment, sampled), environment == run.origin.environment
@@ -343,7 +349,8 @@ def reward(o: Namespace) -> None:
     DIR  Run folder.
     --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
     --columns FIELD=NAME...  As in `iqlearn train`.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
         random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
     --episodes N  Episodes of each kind of rollouts (default: 20).

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import iqlearn as iq
 from iqlearn.cli.flags import capped, check_episodes, read_demos
 from iqlearn.errors import InputError
@@ -26,7 +24,8 @@ def inspect(o: Namespace) -> None:
     --env ID  Compare with the spaces of this environment (default: the one that the source names).
     --trust  Import the module that the source names for its environment, also from elsewhere.
     --actions N  Number of discrete actions, where no environment says it.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --episodes  Print the length and return of each episode, too.
     --json  Print one JSON object.
     """
@@ -97,8 +96,9 @@ def convert(o: Namespace) -> None:
     SOURCE  What to read.
     TARGET  What to write. Its suffix says the format.
     --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --env ID  Gymnasium id to write down, where the source names none.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --env ID  Gymnasium id to write down (default: the one that the source names).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --overwrite  Replace the file.
     """
     demos = read_demos(o, o.source)
@@ -114,7 +114,8 @@ def split(o: Namespace) -> None:
     --trajectories K [required]  Number of episodes in the first part, drawn by the seed.
     --seed N [0]  Seed of the draw.
     --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --overwrite  Replace the files.
     """
     demos = read_demos(o, o.source)
@@ -126,7 +127,7 @@ def split(o: Namespace) -> None:
     first = demos.take(o.trajectories, o.seed)
     free(o.rest, o.overwrite)
     save(first, o.target, o.overwrite)
-    save(demos.leave_out(*np.unique(first.ep).tolist()), o.rest, o.overwrite)
+    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest, o.overwrite)
 
 
 def merge(o: Namespace) -> None:
@@ -135,7 +136,7 @@ def merge(o: Namespace) -> None:
     --sources SOURCE... [required]  What to read, in this order.
     --out TARGET [required]  What to write. Its suffix says the format.
     --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  Let each of them take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  As in `iqlearn demos convert`, for each of them.
     --overwrite  Replace the file.
     """
     save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out, o.overwrite)
@@ -148,7 +149,8 @@ def plot(o: Namespace) -> None:
     SOURCE  What to read.
     --out FILE [required]  PNG file to write.
     --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: see docs/demonstrations.md).
+    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
+        times its own size if that is more).
     --overwrite  Replace the file.
     """
     from iqlearn.evaluation.recording import recording

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,23 +35,24 @@ def effects(demos: Demos) -> dict[int, float]:
     """
     if demos.act is None:
         return {}
-    state, after = columns(demos.obs), columns(demos.next_obs)
     act = demos.act.astype(np.float64)
     if demos.discrete:
         act = (demos.act[:, None] == np.unique(demos.act)[1:]).astype(np.float64)
     at = inner(demos)
     held = (np.arange(len(at)) // BLOCK) % 2 == 1
-    if held.sum() < 4 * (state.shape[1] + (BEFORE + 1) * act.shape[1]):
+    width = sum(math.prod(part.shape[1:]) for part in flat("", demos.obs).values())
+    if held.sum() < 4 * (width + (BEFORE + 1) * act.shape[1]):
         return {}
-    step = (after - state)[at]
-    moving = step.std(axis=0) > 1e-6 * np.abs(state[at]).max(axis=0, initial=1e-30)
+    state = columns(demos.obs, at)
+    step = columns(demos.next_obs, at) - state
+    moving = step.std(axis=0) > 1e-6 * np.abs(state).max(axis=0, initial=1e-30)
     if not moving.any():
         return {}
     step = step[:, moving] / step[:, moving].std(axis=0)
 
     def error(first: int, last: int) -> Float[np.ndarray, " t"]:
         moved = [act[at + k] for k in range(first, last + 1)]
-        return held_out_error(np.concatenate([state[at], *moved], axis=1), step, held)
+        return held_out_error(np.concatenate([state, *moved], axis=1), step, held)
 
     shifts = range(-MOST, MOST + 1)
     return {k: float(np.max(1.0 - error(k - BEFORE, k) / error(k - BEFORE, k - 1))) for k in shifts}
@@ -73,9 +75,9 @@ def shifted(demos: Demos) -> str:
     )
 
 
-def columns(tree: Any) -> Float[np.ndarray, "n d"]:
-    """The coordinates of observations side by side."""
-    return np.concatenate([x.reshape(len(x), -1) for x in flat("", tree).values()], axis=1).astype(np.float64)
+def columns(tree: Any, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """The coordinates of observations side by side, of the rows `at`."""
+    return np.concatenate([x[at].reshape(len(at), -1) for x in flat("", tree).values()], axis=1).astype(np.float64)
 
 
 def inner(demos: Demos) -> Int[np.ndarray, " n"]:

@@ -418,7 +418,7 @@ class Demos:
 
     def summary(self) -> dict[str, Any]:
         """Counts, shapes, ranges and returns as plain JSON values."""
-        return inspection.summary(self) | {"remarks": self.remarks()}
+        return inspection.summary(self)
 
     def _fields(self, *names: str) -> fields.Arrays:
         return {field: array for name in names for field, array in fields.flat(name, getattr(self, name)).items()}

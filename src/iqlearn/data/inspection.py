@@ -142,7 +142,7 @@ def summary(demos: Demos) -> dict[str, Any]:
         "episodes": demos.episodes,
         "episode_length": spread(demos.lengths),
         "contiguous": bool(follows.sum() == len(demos) - demos.episodes),
-        "remarks": None,
+        "remarks": demos.remarks(),
         "terminal_ends": int(demos.term.sum()),
         "truncated_ends": int(demos.trunc.sum()),
         "observation_shape": jax.tree.map(lambda part: list(part.shape), spec),

@@ -20,6 +20,8 @@ from iqlearn.envs.worker import GRACE, Copy, serve
 from iqlearn.errors import EnvironmentFault
 from iqlearn.types import ObsSpec
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest reward that the replay holds."""
 Make = Callable[[], gym.Env[Any, Any]]
 
 
@@ -113,7 +115,7 @@ def arrived(result: Any, call: str, spec: ObsSpec) -> Any:
         return checked(result, spec)
     obs, reward, terminated, truncated = result
     earned = float(number(reward, "reward"))
-    if abs(earned) > np.finfo(np.float32).max:
+    if abs(earned) > LARGEST:
         raise EnvironmentFault(f"the reward is {earned:g}; expected a number that float32 can hold")
     flags = bool(number(terminated, "flag terminated")), bool(number(truncated, "flag truncated"))
     return checked(obs, spec), earned, *flags

@@ -121,6 +121,11 @@ class Run:
             return 1.0
         return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
 
+    def exceeded(self, demos: Demos) -> int | None:
+        """The time limit of the environment, where an episode of the demonstrations is longer."""
+        limit = None if self.origin.environment is None else self.origin.environment.time_limit
+        return None if limit is None or demos.longest <= limit else limit
+
     def environment(self, env: Any = None) -> Environment:
         """The given environment, with the run's `max_episode_steps` if it has none of its own, else the run's.
 
@@ -327,7 +332,7 @@ def check_facts(result: Any, rows: Any, path: Path) -> None:
 
     def whole(row: Any) -> bool:
         cells = row.values() if isinstance(row, dict) else [""]
-        step = row.get("step") if isinstance(row, dict) else None
+        step: Any = row.get("step") if isinstance(row, dict) else None
         return all(cell is None or number(cell) for cell in cells) and number(step) and math.isfinite(step)
 
     facts = result.items() if isinstance(result, dict) else [("result", None)]

@@ -318,8 +318,7 @@ class Trainer:
 def expert_return(run: Run, demos: Demos | None) -> float | None:
     """The mean return of the expert; none where it is unknown, or where its episodes are longer than those of the
     environment, whose returns are then no measure."""
-    limit = None if run.origin.environment is None else run.origin.environment.time_limit
-    return None if demos is None or demos.longest > (limit or demos.longest) else demos.expert_return
+    return None if demos is None or run.exceeded(demos) else demos.expert_return
 
 
 def finite(tree: Any) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 from iqlearn.data.formats.base import Episode, Found, Reading, Section, joined, parsing, size_of
 from iqlearn.errors import InputError, missing
 
-SUFFIXES = (".hdf5", ".h5", ".he5")
 MAGIC = b"\x89HDF\r\n\x1a\n"
 ROBOMIMIC_ENDS = "robomimic's `dones` mark success, after which an episode may go on; a time limit is assumed"
 D4RL_ENDS = "no field says where time limits are (timeouts); episodes end at true ends (terminals) and at the last row"
