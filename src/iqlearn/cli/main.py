@@ -148,7 +148,7 @@ class Parser(argparse.ArgumentParser):
                 rows[-1][-1] += f" {line.strip()}"
             else:
                 about.append(line)
-        places = "".join(f"{name} " for name, *_ in rows if name.isupper())
+        places = "".join(f"{word or name} " for name, word, *_ in rows if name.isupper())
         super().__init__(
             prog=f"iqlearn {verb}",
             usage=f"iqlearn {verb} {places}[flags]",

@@ -58,11 +58,17 @@ class Judged:
     """Transitions of one kind of rollouts as two rewards see them."""
 
     learned: Float[np.ndarray, " n"]
-    true: Float[np.ndarray, " n"]
+    true: Float[np.ndarray, " n"] | None
+    """None where it is not known."""
     episode: Int[np.ndarray, " n"]
     obs: Obs
     after: Float[np.ndarray, " n"]
     """The reward that the absorbing state pays after each transition. Only the learned returns of episodes count it."""
+
+    @property
+    def sampled(self) -> Int[np.ndarray, " points"]:
+        """The transitions that a scatter shows, evenly spread."""
+        return np.linspace(0, len(self.learned) - 1, min(POINTS, len(self.learned))).astype(int)
 
     @property
     def row(self) -> Int[np.ndarray, " n"]:
@@ -72,7 +78,13 @@ class Judged:
     @property
     def returns(self) -> tuple[Float[np.ndarray, " episodes"], Float[np.ndarray, " episodes"]]:
         """The true and the learned return of each episode."""
-        return np.bincount(self.row, weights=self.true), np.bincount(self.row, weights=self.learned + self.after)
+        return np.bincount(self.row, weights=self.known), np.bincount(self.row, weights=self.learned + self.after)
+
+    @property
+    def known(self) -> Float[np.ndarray, " n"]:
+        """The true reward, where it is known."""
+        assert self.true is not None, "the true reward is not known"
+        return self.true
 
 
 def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
@@ -85,8 +97,8 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
     panels = figure.subplots(1, 5 if flat else 3, squeeze=False).flatten()
     points, colours = [], []
     for i, (name, judged) in enumerate(kinds.items()):
-        rows = np.linspace(0, len(judged.true) - 1, min(POINTS, len(judged.true))).astype(int)
-        points.append(np.stack([judged.true[rows], judged.learned[rows]]))
+        rows = judged.sampled
+        points.append(np.stack([judged.known[rows], judged.learned[rows]]))
         colours += [f"C{i}"] * len(rows)
         panels[1].scatter(*judged.returns, s=14, alpha=0.7, label=name, color=f"C{i}")
     mixed = np.random.default_rng(0).permutation(len(colours))  # else the last kind hides the others
@@ -96,7 +108,7 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
     panels[1].legend(fontsize="small")
     along(panels[2], *next(iter(kinds.items())))
     if flat:
-        seen = [(j.obs, j.true, j.learned) for j in kinds.values()]
+        seen = [(j.obs, j.known, j.learned) for j in kinds.values()]
         obs, true, learned = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         for panel, values, name in zip(panels[3:], (true, learned), ("true", "learned"), strict=True):
             cells = panel.hexbin(obs[:, 0], obs[:, 1], C=values, gridsize=30, reduce_C_function=np.mean)
@@ -112,7 +124,7 @@ def along(panel: "Axes", name: str, judged: Judged) -> None:
     """Both rewards over the steps of the first episode, each on its own axis."""
     first = judged.row == 0
     other = panel.twinx()
-    for axis, what, values, colour in ((panel, "learned", judged.learned, "C0"), (other, "true", judged.true, "C1")):
+    for axis, what, values, colour in ((panel, "learned", judged.learned, "C0"), (other, "true", judged.known, "C1")):
         axis.plot(values[first], linewidth=0.8, color=colour)
         axis.set_ylabel(what, color=colour)
         axis.tick_params(axis="y", colors=colour)

@@ -39,6 +39,8 @@ def recording(demos: Demos) -> bytes:
     over_time(panels[5], coordinates("obs", demos.obs)[first])
     for panel in panels:
         panel.grid(alpha=0.3)
+    for panel in (panels[0], panels[1], panels[3]):
+        panel.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{demos.source}: {len(demos):,} transitions of {demos.episodes} episodes")
     return png(figure)
 

@@ -15,7 +15,8 @@ import numpy as np
 from iqlearn import interrupts
 from iqlearn.envs.gym import Environment
 from iqlearn.envs.spaces import canonical, executed
-from iqlearn.errors import InputError, missing
+from iqlearn.envs.worker import Copy, one_line
+from iqlearn.errors import EnvironmentFault, InputError, missing
 from iqlearn.evaluation.returns import Act
 from iqlearn.files import replacing
 from iqlearn.types import RewardFunction, Transitions
@@ -23,6 +24,7 @@ from iqlearn.types import RewardFunction, Transitions
 Say = Callable[[str], object]
 STRIP = 34
 """Height of the strip of text under each frame, in pixels."""
+GRAPHICS = "install what it draws with (MuJoCo without a screen: set MUJOCO_GL=egl or MUJOCO_GL=osmesa)"
 FPS = 30
 """Frames a second where the environment does not say."""
 
@@ -99,16 +101,28 @@ class Moment(NamedTuple):
 def played(
     env: Any, environment: Environment, act: Act, reward: RewardFunction | None, episodes: int, seed: int, say: Say
 ) -> Iterator[Moment]:
-    """The moments of episodes, one after another. Episode i begins from reset seed `seed` + i."""
-    spec = environment.task.obs
+    """The moments of episodes, one after another. Episode i begins from reset seed `seed` + i.
+
+    Raises:
+        EnvironmentFault: the environment failed.
+    """
+    spec, copy = environment.task.obs, Copy(lambda: env)
+
+    def done(call: str, argument: Any) -> Any:
+        try:
+            with interrupts.Foreign():
+                return copy.do(call, argument)
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(f"Environment {environment.name!r}, episode {number}: {fault}.") from fault
+
     for number in range(episodes):
-        seen, over = canonical(env.reset(seed=seed + number)[0], spec), False
+        seen, over = canonical(done("reset", seed + number), spec), False
         now = Moment(number, paid=None if reward is None else 0.0)
         yield now
         while not over:
             action = np.asarray(act(jax.tree.map(lambda x: np.asarray(x)[None], seen)))[0]
             acted = executed(env.action_space, action)
-            obs, earned, terminated, truncated, _ = env.step(acted.copy())
+            obs, earned, terminated, truncated = done("step", acted.copy())
             before, seen, over = seen, canonical(obs, spec), bool(terminated or truncated)
             now = now._replace(step=now.step + 1, true=now.true + float(np.asarray(earned).item()))
             if reward is not None:
@@ -123,12 +137,16 @@ def played(
 def frame_of(env: Any, environment: Environment) -> np.ndarray:
     """What the environment shows, (height, width, 3)."""
     shown: Any = np.zeros(0)
-    with suppress(NotImplementedError):
-        shown = env.render()
+    try:
+        with interrupts.Foreign(), suppress(NotImplementedError):
+            shown = env.render()
+    except Exception as error:
+        told = f"Environment {environment.name!r} cannot draw: {type(error).__name__}: {one_line(error)}"
+        raise InputError(f"{told}; expected pictures, {GRAPHICS}, or leave the video out.") from error
     frame = np.asarray(shown[-1] if isinstance(shown, list) and shown else shown)
     if frame.ndim != 3 or frame.shape[2] != 3:
         told = f"Environment {environment.name!r} gives no pictures with render_mode rgb_array"
-        raise InputError(f"{told}; expected arrays of (height, width, 3), leave --video out.")
+        raise InputError(f"{told}; expected arrays of (height, width, 3), leave the video out.")
     return frame
 
 

@@ -87,29 +87,38 @@ def refitted(
 def compare(
     environment: Environment | None, reward: AnyReward, sets: Mapping[str, Demos], stem: Path, title: str
 ) -> dict[str, Any]:
-    """The `report` over all kinds together and by kind, written to `stem`.json with a picture in `stem`.png.
+    """The figures of `judge`, written to `stem`.json with a picture in `stem`.png."""
+    facts, judged = judge(environment, reward, sets)
+    files.write_json(stem.with_suffix(".json"), facts)
+    if pictured := {kind: one for kind, one in judged.items() if one.true is not None}:
+        plots.rewards(stem.with_suffix(".png"), pictured, title)
+    return facts
+
+
+def judge(
+    environment: Environment | None, reward: AnyReward, sets: Mapping[str, Demos]
+) -> tuple[dict[str, Any], dict[str, plots.Judged]]:
+    """The `report` over all kinds together and by kind, and the rewards of each kind.
 
     The rewards are those of single steps (`absorbing`). In the return of an episode that truly ended, the absorbing
     state pays up to the time limit.
     """
     limit = (environment and environment.time_limit) or max(int(demos.lengths.max()) for demos in sets.values())
-    judged = {kind: reward(demos, absorbing=True) for kind, demos in sets.items()}
-    pays = {kind: reward.ends.after(steps) for kind, steps in judged.items()}
-    after = {kind: in_absorbing_state(pays[kind], demos.ep, demos.term, limit) for kind, demos in sets.items()}
-    true = {kind: demos.rew for kind, demos in sets.items() if demos.rew is not None}
-    learned, rest = (np.concatenate([*part.values()]) for part in (judged, after))
-    everything = np.concatenate([*true.values()]) if len(true) == len(sets) else None
+    judged: dict[str, plots.Judged] = {}
+    for kind, demos in sets.items():
+        steps = reward(demos, absorbing=True)
+        after = in_absorbing_state(reward.ends.after(steps), demos.ep, demos.term, limit)
+        judged[kind] = plots.Judged(steps, demos.rew, demos.ep, demos.obs, after)
+    learned, rest = (np.concatenate([getattr(one, name) for one in judged.values()]) for name in ("learned", "after"))
+    true = [one.true for one in judged.values() if one.true is not None]
+    everything = np.concatenate(true) if len(true) == len(sets) else None
     facts = report(learned, everything, numbered(sets), rest)
     if everything is not None:
         facts |= baselines(learned, everything, numbered(sets))
     if environment is not None:
         facts["epic"] = epic(environment, reward, _all_transitions(sets))
-    facts["kinds"] = {kind: report(judged[kind], demos.rew, demos.ep, after[kind]) for kind, demos in sets.items()}
-    files.write_json(stem.with_suffix(".json"), facts)
-    if true:
-        pictured = {k: plots.Judged(judged[k], true[k], sets[k].ep, sets[k].obs, after[k]) for k in true}
-        plots.rewards(stem.with_suffix(".png"), pictured, title)
-    return facts
+    facts["kinds"] = {kind: report(one.learned, one.true, one.episode, one.after) for kind, one in judged.items()}
+    return facts, judged
 
 
 def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, out: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ manifest.json          SHA-256 of every file above; of several seeds their folde
 .lock                  held by the process that trains
 reward.json, reward.png, reward-KIND.safetensors   written by `iqlearn reward`
 refit-KIND.json, .png, .safetensors                the same with --refit
+report.html            written by `iqlearn report`
 
 A resume reads a checkpoint only. It writes the files above it again.
 """
@@ -29,6 +30,7 @@ from iqlearn.runs.lock import LOCK
 from iqlearn.runs.manifest import CHECKPOINT, CONFIG, MANIFEST, MODEL, PREVIOUS, Manifest, enlist, listed
 
 METRICS, RESULT, CURVES, LAST = "metrics.csv", "result.json", "curves.png", "last.safetensors"
+REPORT = "report.html"
 JUDGED = tuple(
     stem.format(kind) + suffix
     for stem in (REWARD, DISTILLED, REFIT)
@@ -50,7 +52,7 @@ def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
         InputError: it is not empty (unless `overwrite`), or it cannot be written.
     """
     vacant(folder, overwrite)
-    names = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, *JUDGED)
+    names = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, REPORT, *JUDGED)
     try:
         for old in (part / name for part in (folder, *seeds_in(folder)) for name in names):
             old.unlink(missing_ok=True)

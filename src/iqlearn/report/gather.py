@@ -1,0 +1,165 @@
+"""What a report is made of: run folders as they were read, and what their policies did when they were played for it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from iqlearn import api
+from iqlearn.data.demos import Demos
+from iqlearn.envs.gym import Environment
+from iqlearn.errors import EnvironmentFault, InputError
+from iqlearn.evaluation.plots import Judged
+from iqlearn.evaluation.returns import KINDS, Episode, Evaluator, reset_seed
+from iqlearn.evaluation.video import video
+from iqlearn.rewards.compare import judge, material
+from iqlearn.runs.folder import runs_in
+from iqlearn.runs.run import Run
+
+Tell = Callable[[str], object]
+
+
+@dataclass
+class Shown:
+    """A run folder, or the folder of several seeds. What could not be had is in `remarks`, and left out."""
+
+    name: str
+    folder: Path
+    runs: list[Run]
+    """One for each seed."""
+    demos: Demos | None = None
+    """What the first seed learnt from."""
+    source: Demos | None = None
+    """All demonstrations of the source that these were taken from."""
+    episodes: list[list[Episode]] = field(default_factory=list)
+    """Episodes that the policy of each seed played."""
+    imitation: list[dict[str, Any]] = field(default_factory=list)
+    """How well the policy of each seed predicts the actions of its demonstrations."""
+    reward: dict[str, Any] = field(default_factory=dict)
+    """The figures of `rewards.compare.judge` for the first seed."""
+    judged: dict[str, Judged] = field(default_factory=dict)
+    film: bytes = b""
+    """A video of the first seed."""
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> Run:
+        """The run of the first seed."""
+        return self.runs[0]
+
+    @property
+    def task(self) -> str:
+        """What the runs learnt."""
+        return self.first.origin.title
+
+    @property
+    def unit(self) -> str:
+        """What the steps of the runs are."""
+        return "updates" if self.first.interaction is None else "environment steps"
+
+
+def gather(
+    folders: Sequence[Path], episodes: int, seed: int, filmed: int, last: bool, trust: bool, tell: Tell
+) -> list[Shown]:
+    """Read run folders, and play their policies.
+
+    Args:
+        folders: run folders, or folders of several seeds.
+        episodes: episodes that each policy plays; 0 plays none.
+        seed: seed of the episodes, as in `Run.evaluate`.
+        filmed: episodes of the video of each folder; 0 makes none.
+        last: take the policies of the last evaluation instead of the best ones.
+        trust: import modules that folders name for their environments, wherever they are.
+        tell: told what is going on.
+
+    Raises:
+        InputError: a folder holds no run, is damaged, or is given twice.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError(f"{', '.join(map(str, folders))}: a folder is given twice; expected each once.")
+    found = [
+        Shown(name, folder, [Run.load(part, last, trust) for part in runs_in(folder)])
+        for name, folder in zip(names_of(folders), folders, strict=True)
+    ]
+    for shown in found:
+        attempt(shown, partial(recorded, shown))
+        plays = shown.first.origin.environment is not None
+        if episodes and plays:
+            tell(f"{shown.name}: playing episodes …")
+            attempt(shown, partial(played, shown, episodes, seed))
+        if episodes:
+            tell(f"{shown.name}: judging the reward …")
+            attempt(shown, partial(rewarded, shown, episodes, seed))
+        if filmed and plays:
+            tell(f"{shown.name}: making a video …")
+            attempt(shown, partial(on_film, shown, filmed, seed))
+    return found
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder: its own, and as many folders above it as it takes to tell it apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    depth = 1
+    while len({part[-depth:] for part in parts}) < len({*parts}):
+        depth += 1
+    return ["/".join(part[-depth:]) for part in parts]
+
+
+def attempt(shown: Shown, act: Callable[[], None]) -> None:
+    """Do something that needs demonstrations, an environment or a package; what is not there is a remark."""
+    try:
+        act()
+    except (InputError, EnvironmentFault) as error:
+        if (told := str(error)) not in shown.remarks:
+            shown.remarks.append(told)
+
+
+def recorded(shown: Shown) -> None:
+    """Read the demonstrations again, and compare the policies with them: with the episodes that they did not learn
+    from, where there are any."""
+    origin = shown.first.origin
+    if origin.demos is None:
+        return
+    shown.demos = api.demos_of(shown.first, shown.folder)
+    shown.source = whole = Demos.find(origin.demos, origin.path, (), origin.max_gib, origin.columns)
+    for run in shown.runs if whole.act is not None else ():
+        held_out = run.held_out(whole)
+        part = whole if held_out is None else held_out
+        shown.imitation.append({"held_out": held_out is not None, "episodes": part.episodes} | run.imitation(part))
+
+
+def played(shown: Shown, episodes: int, seed: int) -> None:
+    """Play episodes with the policy of each seed."""
+    for run in shown.runs:
+        with closing(Evaluator(run.environment(), run.schedule.eval_envs)) as evaluator:
+            shown.episodes.append(evaluator.play(run.player(), episodes, reset_seed("evaluate", seed)))
+
+
+def rewarded(shown: Shown, episodes: int, seed: int) -> None:
+    """Judge the demonstrations and rollouts by the reward of the first seed."""
+    run = shown.first
+    if run.settings.reward(run.model) is None:
+        return
+    environment: Environment | None = None if run.origin.environment is None else run.environment()
+    source = shown.source
+    demos = None if source is None or source.act is None else source.take(min(episodes, source.episodes))
+    if demos is None and environment is None:
+        return
+    kinds = () if environment is None else KINDS
+    sets = material(environment, run.player(), demos, kinds, episodes, seed, run.schedule.eval_envs)
+    shown.reward, shown.judged = judge(environment, run.reward, sets)
+
+
+def on_film(shown: Shown, episodes: int, seed: int) -> None:
+    """Film episodes of the first seed."""
+    run = shown.first
+    reward = None if run.settings.reward(run.model) is None else run.reward
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "film.mp4"
+        video(run.environment(), run.player(), reward, path, episodes, reset_seed("evaluate", seed), lambda _: None)
+        shown.film = path.read_bytes()

@@ -1,0 +1,165 @@
+"""A page that is one HTML file: sections of figures, tables, pictures and films. It opens from disk, without a network.
+
+Jinja2 escapes every text, because names of environments and files come from others. Plotly draws in the browser.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from iqlearn.errors import missing
+
+COLOURS = ("#3b7dd8", "#d9663d", "#36a167", "#a05fd0", "#c19026", "#1fa3a3", "#d0548a", "#7d6b5d")
+"""Colours of lines and points, which can be told apart on a light and on a dark page."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot, drawn by Plotly in the browser, with values on hover."""
+
+    title: str
+    traces: list[dict[str, Any]]
+    """Plotly's traces as plain values."""
+    layout: dict[str, Any]
+    """Plotly's layout as plain values. The page sets the colours."""
+    wide: bool = False
+    """As wide as the page."""
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows a click on a column's name sorts."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+    folded: bool = False
+    """Shown after a click only."""
+    kind: ClassVar[str] = "table"
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers."""
+        return [any(sortable(row[i]) for row in self.rows) for i in range(len(self.columns))]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names with their values."""
+
+    title: str
+    values: dict[str, Any]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG picture."""
+
+    title: str
+    content: bytes
+    note: str = ""
+    kind: ClassVar[str] = "picture"
+
+    @property
+    def data(self) -> str:
+        """The picture as the page holds it."""
+        return base64.b64encode(self.content).decode()
+
+
+@dataclass(frozen=True)
+class Film:
+    """An MP4 video."""
+
+    title: str
+    content: bytes
+    note: str = ""
+    kind: ClassVar[str] = "film"
+    data = Picture.data
+
+
+@dataclass(frozen=True)
+class Words:
+    """Paragraphs."""
+
+    lines: Sequence[str]
+    kind: ClassVar[str] = "words"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Figures that a click shows."""
+
+    title: str
+    items: Sequence[Figure]
+    kind: ClassVar[str] = "folded"
+
+
+Item = Figure | Table | Facts | Picture | Film | Words | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    name: str
+    """Its anchor."""
+    title: str
+    items: Sequence[Item]
+    about: str = ""
+    """What the section shows, in a sentence or two."""
+
+
+def page(title: str, subtitle: str, sections: Iterable[Section], made: str) -> str:
+    """The page as HTML.
+
+    Args:
+        title, subtitle: what it is about.
+        sections: its parts; those without items are left out.
+        made: by what it was made, for its foot.
+
+    Raises:
+        InputError: jinja2 or plotly is not installed.
+    """
+    try:
+        import jinja2
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise missing("jinja2 or plotly, which make the page,", "report") from error
+    loader = jinja2.PackageLoader("iqlearn", "report")
+    templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    templates.filters |= {"words": in_words, "sortable": sortable}
+    shown = [section for section in sections if section.items]
+    library = get_plotlyjs().replace("</script", r"<\/script")
+    return templates.get_template("page.html").render(
+        title=title, subtitle=subtitle, sections=shown, made=made, library=library
+    )
+
+
+def in_words(value: Any) -> str:
+    """A value of a table as text: four digits of numbers, a dash for what is not known."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(in_words, value)) or "–"
+    return str(value)
+
+
+def sortable(value: Any) -> str:
+    """What a column is sorted by."""
+    known = isinstance(value, int | float) and not math.isnan(value)
+    return str(float(value)) if known else ""

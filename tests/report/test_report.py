@@ -1,0 +1,259 @@
+"""The report: one file, with the figures of the runs, that a browser draws."""
+
+import base64
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn import cli
+from iqlearn.errors import InputError
+from iqlearn.report import report
+from iqlearn.report.gather import names_of
+from iqlearn.report.page import Figure, Section, Table, in_words, page
+
+graph_objects = pytest.importorskip("plotly.graph_objects", reason="needs the extra report")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--virtual-time-budget=10000"),
+)
+
+
+class Reader(HTMLParser):
+    """What a page holds."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.figures, self.tables, self.sections, self.sources, self.scripts, self._cell = {}, [], [], [], 0, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        if a.get("class") == "figure":
+            self.figures[a["aria-label"]] = json.loads(a["data-traces"]), json.loads(a["data-layout"])
+        self.sections += [a["id"]] if tag == "section" else []
+        self.sources += [a[name] for name in ("src", "href") if name in a]
+        self.scripts += tag == "script"
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self._cell = self.tables[-1][-1]
+
+    def handle_endtag(self, tag):
+        self._cell = None if tag in ("td", "th") else self._cell
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell[-1] += data.strip()
+
+
+@pytest.fixture(scope="module")
+def runs(cartpole_file, tmp_path_factory):
+    """Two seeds of one run, and a clone without an environment."""
+    root = tmp_path_factory.mktemp("runs")
+    demos = iq.Demos.load(cartpole_file).take(4)
+    short = {"steps": 40, "evaluations": 2, "eval_episodes": 2, "quiet": True}
+    iq.learn(iq.IQLearn(), demos, env="CartPole-v1", seeds=[0, 1], out=root / "iq", **short)
+    iq.learn(iq.BC(), replace(demos, env=None), out=root / "clone", steps=40, evaluations=2, quiet=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def read(runs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDL_VIDEODRIVER", "dummy")
+        left_out = report([runs / "iq", runs / "clone"], runs / "both.html", episodes=2)
+    assert not left_out
+    return Reader((runs / "both.html").read_text())
+
+
+def test_the_page_has_every_section_and_needs_nothing_else(read):
+    assert read.sections == ["results", "training", "episodes", "reward", "video", "data", "settings"]
+    assert all(source.startswith(("#", "data:")) for source in read.sources)
+    films = [source for source in read.sources if source.startswith("data:video/mp4;base64,")]
+    assert len(films) == 1
+    assert b"ftyp" in base64.b64decode(films[0].partition(",")[2])[:16]
+
+
+def test_curves_are_the_metrics_of_every_seed(read, runs):
+    traces, layout = read.figures["return · CartPole-v1"]
+    assert layout["xaxis"]["title"]["text"] == "updates"
+    lines = [trace for trace in traces if trace["mode"] == "lines+markers"]
+    for line, seed in zip(lines, (0, 1), strict=True):
+        rows = iq.Run.load(runs / "iq" / f"seed-{seed}").rows
+        assert line["x"] == [row["step"] for row in rows]
+        assert line["y"] == [row["return_mean"] for row in rows]
+        assert f"iq · seed {seed}" in line["hovertemplate"]
+    traces, _ = read.figures["log likelihood"]
+    named = [trace["name"] for trace in traces if trace["showlegend"]]
+    assert named == ["iq", "clone"]
+    for name in iq.Run.load(runs / "iq" / "seed-0").rows[-1]:
+        shown = name in ("step", "updates") or name.startswith("return_") or name.replace("_", " ") in read.figures
+        assert shown, name
+
+
+def test_every_figure_is_one_that_plotly_takes(read):
+    for traces, layout in read.figures.values():
+        graph_objects.Figure(traces, layout)
+
+
+def test_episodes_are_those_that_evaluate_plays(read, runs):
+    traces, _ = read.figures["returns of episodes · CartPole-v1"]
+    for trace, seed in zip(traces, (0, 1), strict=False):
+        assert trace["y"] == iq.Run.load(runs / "iq" / f"seed-{seed}").evaluate(2).tolist()
+    assert traces[-1]["name"] == "expert"
+    assert len(traces[-1]["y"]) == 6, "every episode of the file"
+
+
+def test_rewards_are_those_of_the_run(read, runs):
+    run = iq.Run.load(runs / "iq" / "seed-0")
+    demos = iq.Demos.load(run.origin.path).take(2)
+    shown = {trace["name"]: trace for trace in read.figures["iq · seed 0: reward of a transition"][0]}
+    assert {*shown} == {"demonstrations", "policy", "disturbed policy", "random actions"}
+    np.testing.assert_allclose(shown["demonstrations"]["y"], run.reward(demos, absorbing=True))
+    np.testing.assert_allclose(shown["demonstrations"]["x"], demos.rew)
+    (learnt, true), _ = read.figures["iq · seed 0: along the first episode (policy)"]
+    assert len(learnt["y"]) == len(true["y"])
+    assert set(true["y"]) == {1.0}
+
+
+def test_settings_that_differ_stand_first(read):
+    table = next(table for table in read.tables if table[0][0] == "setting")
+    assert [*table[0]] == ["setting", "iq", "clone"]
+    differing = {row[0]: row[1:] for row in table[1:]}
+    assert differing["settings.name"] == ["iq", "bc"]
+    assert "schedule.steps" not in differing
+    everything = max((table for table in read.tables if table[0][0] == "setting"), key=len)
+    assert any(row[0] == "schedule.steps" for row in everything)
+
+
+@pytest.mark.usefixtures("read")
+def test_nothing_of_the_machine_is_told(runs):
+    text = (runs / "both.html").read_text()
+    assert str(iq.Run.load(runs / "clone").origin.path) not in text
+    assert str(runs) not in text
+
+
+def test_names_cannot_write_into_the_page():
+    evil = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
+    figure = Figure(evil, [{"x": [1], "y": [2], "name": evil}], {"title": {"text": evil}})
+    text = page(evil, evil, [Section("a", evil, [figure, Table(evil, [evil], [[evil], [1.0]])], evil)], evil)
+    found = Reader(text)
+    assert found.scripts == 2
+    assert found.sources == ["#a"]
+    assert found.figures[evil][0][0]["name"] == evil
+    assert found.tables == [[[evil], [evil], ["1"]]]
+
+
+def test_what_cannot_be_had_is_told_and_left_out(cartpole, tmp_path):
+    path = tmp_path / "gone.npz"
+    cartpole.save(path)
+    demos = iq.Demos.load(path)
+    iq.learn(iq.IQLearn(), replace(demos, env=None), out=tmp_path / "run", steps=20, evaluations=1, quiet=True)
+    path.unlink()
+    (told,) = report([tmp_path / "run"], tmp_path / "page.html", episodes=1)
+    assert "gone.npz" in told
+    found = Reader((tmp_path / "page.html").read_text())
+    assert found.sections == ["results", "training", "settings"]
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    assert names_of([tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "c"]) == [
+        "a/run",
+        "b/run",
+        f"{tmp_path.name}/c",
+    ]
+    assert names_of([tmp_path / "a" / "run", tmp_path / "b" / "other"]) == ["run", "other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        *[(None, "–"), (float("nan"), "–"), (3, "3"), (12345, "12,345"), (12345.6, "12,346"), (0.123456, "0.1235")],
+        *[(True, "yes"), ({"a": 1, "b": None}, "a: 1, b: –"), ([], "–"), ([1, "x"], "1; x"), ("", "")],
+    ],
+)
+def test_values_in_words(value, words):
+    assert in_words(value) == words
+
+
+def test_the_command(runs, told, capsys, monkeypatch):
+    monkeypatch.chdir(runs)
+    cli.main(["report", "clone", "--episodes", "1"])
+    assert capsys.readouterr().out == "written: clone/report.html\n"
+    assert "exists; choose another file, or add --overwrite" in told("report", "clone")
+    cli.main(["report", "clone", "--overwrite", "--video", "0"])
+    assert "a folder is given twice" in told("report", "clone", "clone", "--out", "x.html")
+    assert "--video is -1; expected a number of at least 0" in told("report", "clone", "--video", "-1")
+    assert "No config.json in nowhere" in told("report", "nowhere")
+
+
+def test_a_new_run_in_the_folder_leaves_no_old_report(cartpole, tmp_path):
+    short = {"steps": 20, "evaluations": 1, "quiet": True, "out": tmp_path / "run"}
+    iq.learn(iq.BC(), cartpole, **short)
+    report([tmp_path / "run"], tmp_path / "run" / "report.html")
+    iq.learn(iq.BC(), cartpole, overwrite=True, **short)
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_missing_package_is_told(runs, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
+    with pytest.raises(InputError, match=r"install it with: pip install .*\[report\]"):
+        report([runs / "clone"], runs / "never.html")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_draws_every_figure_sorts_and_unfolds(runs, read, tmp_path):
+    """Chromium opens the page from disk. A script of the test clicks, and writes what it sees into the page."""
+    probe = """
+    <script>
+    addEventListener("load", () => {
+      const drawn = () => document.querySelectorAll(".figure .main-svg").length > 0
+        ? [...document.querySelectorAll(".figure")].filter(f => f.querySelector(".main-svg")).length : 0;
+      const before = drawn();
+      document.querySelectorAll("details").forEach(d => { d.open = true; });
+      const table = [...document.querySelectorAll("table")].find(t => t.tHead.textContent.includes("status"));
+      const column = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.trim() === "seed");
+      const seeds = () => [...table.tBodies[0].rows].map(r => r.cells[column].textContent.trim());
+      const button = table.tHead.rows[0].cells[column].querySelector("button");
+      button.click(); const up = seeds(); button.click(); const down = seeds();
+      setTimeout(() => {
+        const pre = document.createElement("pre");
+        pre.id = "probe";
+        pre.textContent = JSON.stringify({before, after: drawn(), up, down, errors: window.faults,
+          back: getComputedStyle(document.body).backgroundColor});
+        document.body.append(pre);
+      }, 2000);
+    });
+    </script>"""
+    faults = "<script>window.faults = []; addEventListener('error', e => window.faults.push(e.message));</script>"
+    text = (runs / "both.html").read_text()
+    (tmp_path / "probed.html").write_text(
+        text.replace("<head>", f"<head>{faults}", 1).replace("</body>", f"{probe}</body>")
+    )
+    seen = {}
+    for scheme, setting in (("light", "1"), ("dark", "0")):
+        command = [
+            BROWSER,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / scheme}",
+            f"--blink-settings=preferredColorScheme={setting}",
+        ]
+        command += ["--dump-dom", f"file://{tmp_path / 'probed.html'}"]
+        text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        seen[scheme] = json.loads(text.rpartition('<pre id="probe">')[2].partition("</pre>")[0])
+    for facts in seen.values():
+        assert facts["errors"] == []
+        assert 0 < facts["before"] < facts["after"] == len(read.figures)
+        assert facts["up"] == ["0", "0", "1"]
+        assert facts["down"] == ["1", "0", "0"]
+    assert seen["light"]["back"] != seen["dark"]["back"]
