@@ -1,7 +1,11 @@
 """Callbacks: when they are called, how they stop a run, and those that come with the library."""
 
+import json
+import re
+import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -284,6 +288,24 @@ def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):
             np.testing.assert_allclose(values, [row[name] for row in run.rows], rtol=1e-6)
 
 
+def test_the_page_of_tensorboard_shows_the_figures_of_the_run(cartpole, tmp_path):
+    """The real server; what it hands to its page is what `metrics.csv` has, in float32."""
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    run = iq.learn(SETTINGS, cartpole, callbacks=[iq.TensorBoard(tmp_path)], **PLAYED)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", tmp_path, "--port", "0", "--host", "127.0.0.1"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(found[0] for line in server.stderr if (found := re.findall(r"http://[\d.:]+/", line)))
+        page = f"{address}data/plugin/scalars/scalars?run=seed-{run.schedule.seed}&tag="
+        for name in run.rows[-1].keys() - {"step"}:
+            with urllib.request.urlopen(page + name) as answer:
+                shown = [(step, value) for _, step, value in json.load(answer)]
+            np.testing.assert_allclose(shown, [(row["step"], row[name]) for row in run.rows], rtol=1e-6)
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def test_weights_and_biases_gets_every_metric_of_every_seed(cartpole, monkeypatch):
     wandb = pytest.importorskip("wandb", reason="needs wandb")
     logged, begun = [], []
@@ -312,13 +334,32 @@ def test_weights_and_biases_keeps_an_offline_run(cartpole, tmp_path, monkeypatch
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    iq.learn(SETTINGS, cartpole, callbacks=[iq.WandB(project="p", mode="offline", dir=str(tmp_path))], **PLAYED)
+    run = iq.learn(SETTINGS, cartpole, callbacks=[iq.WandB(project="p", mode="offline", dir=str(tmp_path))], **PLAYED)
     kept = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     assert len(kept) == 1
     until = time.monotonic() + 30.0  # another process writes it, after `finish` at times
-    while b"return_mean" not in kept[0].read_bytes() and time.monotonic() < until:
+    while len(shown := history(kept[0])) < len(run.rows) and time.monotonic() < until:
         time.sleep(0.1)
-    assert b"return_mean" in kept[0].read_bytes()
+    for row, figures in zip(run.rows, shown, strict=True):
+        assert {name: figures[name] for name in row} == row
+
+
+def history(path) -> list[dict[str, float]]:
+    """What was logged, from the file of an offline run: records in blocks of 32 KiB, as LevelDB logs have them."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, part, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(content):
+        room, size, kind = 32_768 - at % 32_768, int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if room < 7:
+            at += room
+            continue
+        part, at = (b"" if kind in (1, 2) else part) + content[at + 7 : at + 7 + size], at + 7 + size
+        record = Record.FromString(part) if kind in (1, 4) and at <= len(content) else Record()
+        if record.HasField("history"):
+            items = record.history.item
+            found.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    return found
 
 
 @pytest.mark.parametrize(
