@@ -287,7 +287,7 @@ def test_an_environment_of_other_spaces_is_told(saved):
         ({"policy_kwargs": {"colour": True}}, "cannot be made for CartPole-v1: TypeError: .*colour"),
         ({"policy_class": {"__module__": "os", "__init__": "<function A.__init__ at 0x0>"}}, "a policy of 'os'"),
         ({"policy_class": {"__module__": "sb3_contrib.none.policies", "__init__": "<function A.__init__ at 0"}}, "pip"),
-        ({"policy_class": {"__module__": "stable_baselines3.dqn.policies", "__init__": "<function nn.__init__ at 0x0>"}},
+        ({"policy_class": {"__module__": "stable_baselines3.dqn.policies", "__init__": "<function nn.__init__ at 0>"}},
          "cannot be made"),
         ({"policy_kwargs": 3}, "is damaged, or no zip of Stable-Baselines3"),
     ],
@@ -301,7 +301,8 @@ def test_settings_that_do_not_fit_the_weights_are_told(saved, tmp_path, changes,
 def test_files_that_are_none_are_told(saved, tmp_path):
     path, _, env = saved("ppo")
     whole = path.read_bytes()
-    not_finite, zeros = io.BytesIO(), io.BytesIO()
+    not_finite, repeated, zeros = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    torch.save({"log_std": torch.zeros(1).expand(10**12)}, repeated)
     state = saved("ppo")[1].policy.state_dict()
     torch.save({name: tensor * np.nan for name, tensor in state.items()}, not_finite)
     with zipfile.ZipFile(zeros, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -315,6 +316,7 @@ def test_files_that_are_none_are_told(saved, tmp_path):
         archive.writestr("data", bytes(2**28 + 1))
         archive.writestr("policy.pth", b"")
     rewritten(path, tmp_path / "inner.zip", policy=zeros.getvalue())
+    rewritten(path, tmp_path / "repeated.zip", policy=repeated.getvalue())
     rewritten(path, tmp_path / "lacks.zip", policy=b"")
     rewritten(path, tmp_path / "json.zip", data=b"[1")
     rewritten(path, tmp_path / "deep.zip", data=b"[" * 100_000)
@@ -327,6 +329,7 @@ def test_files_that_are_none_are_told(saved, tmp_path):
         "text.zip": "is damaged, or no zip",
         "flipped.zip": "is damaged, or no zip",
         "bomb.zip": "unpacks to 0.25 GiB; expected at most",
+        "repeated.zip": "unpacks to 3.73e+03 GiB; expected at most",
         "inner.zip": "unpacks to 0.25 GiB; expected at most",
         "lacks.zip": "it lacks 'policy.pth'; expected one that model.save",
         "json.zip": "is damaged, or no zip",

@@ -108,16 +108,15 @@ def contents(path: Path) -> tuple[dict[str, Any], bytes]:
     """
     if not path.is_file():
         raise InputError(f"No file {path}; {WROTE}, check the path.")
-    limit = max(ROOM, RATIO * path.stat().st_size / GIB)
     try:
         with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
             if lacking := {DATA, WEIGHTS} - set(archive.namelist()):
                 raise InputError(f"{path} is damaged, or of another kind: it lacks {min(lacking)!r}; {WROTE}.")
             packed = [archive.getinfo(name) for name in (DATA, WEIGHTS)]
-            require_small(path, packed, limit)
+            require_small(path, packed)
             text, weights = map(archive.read, packed)
         with zipfile.ZipFile(io.BytesIO(weights)) as inner:
-            require_small(path, inner.infolist(), limit)
+            require_small(path, inner.infolist())
         about = json.loads(text)
         if not all(isinstance(about[name], dict) for name in (CLASS, SETTINGS, ACTIONS)):
             raise ValueError("its settings are no objects")
@@ -130,28 +129,35 @@ def contents(path: Path) -> tuple[dict[str, Any], bytes]:
     return about, weights
 
 
-def require_small(path: Path, members: list[zipfile.ZipInfo], limit: float) -> None:
-    """Raise `InputError` where members unpack to more than so many GiB; `ValueError` where they are packed oddly."""
-    size = sum(member.file_size for member in members) / GIB
-    if size > limit:
-        told = f"{path} unpacks to {size:.3g} GiB; expected at most {limit:.3g} of a file of its size"
-        raise InputError(f"{told}, get it again from who made it.")
+def require_small(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Raise `InputError` where members unpack to too much; `ValueError` where they are packed oddly."""
+    require_size(path, sum(member.file_size for member in members))
     if any(member.compress_type not in METHODS for member in members):
         raise ValueError("packed by a method that Stable-Baselines3 does not use")
+
+
+def require_size(path: Path, count: int) -> None:
+    """Raise `InputError` where a zip unpacks to more bytes than an `.npz` file of its size may."""
+    limit = max(ROOM, RATIO * path.stat().st_size / GIB)
+    if count / GIB > limit:
+        told = f"{path} unpacks to {count / GIB:.3g} GiB; expected at most {limit:.3g} of a file of its size"
+        raise InputError(f"{told}, get it again from who made it.")
 
 
 def tensors(path: Path, weights: bytes) -> dict[str, Any]:
     """The tensors of a policy by name. Nothing else is unpickled.
 
     Raises:
-        InputError: damaged, more than tensors, or a number is not finite.
+        InputError: damaged, more than tensors, too large, or a number is not finite.
     """
     import torch  # pyright: ignore[reportMissingImports]
 
     try:
         state = dict(torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
-        whole = all(tensor.is_contiguous() for tensor in state.values())  # none is larger than what is stored of it
-        finite = whole and all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+        require_size(path, sum(tensor.numel() * tensor.element_size() for tensor in state.values()))
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} is damaged ({WEIGHTS}); {WROTE}.") from error
     if not finite:
@@ -163,7 +169,7 @@ def plain(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Class and settings of a policy as their text names them.
 
     Raises:
-        InputError: recurrent, not among the library's own, or not told by the text.
+        InputError: the policy is not the library's own, its package is not installed, or a setting is pickled.
     """
     module, made = about[CLASS].get("__module__"), about[CLASS].get("__init__")
     name = re.match(r"<function (\w+)\.__init__ at ", str(made))
@@ -195,7 +201,8 @@ def unpickled(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what cannot be unpickled is a warning there
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", "Could not deserialize")
             found = json_to_data(json.dumps({name: about[name] for name in (CLASS, SETTINGS)}))
         return found[CLASS], dict(found[SETTINGS])
     except (Exception, SystemExit) as error:
