@@ -1,15 +1,20 @@
 """`iqlearn demos`: convert, split, merge, inspect, plot and record, and training on tables."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import iqlearn as iq
 from iqlearn import cli
 from iqlearn.data.demos import Demos
+from iqlearn.envs.gym import Environment
+from iqlearn.errors import EnvironmentFault, InputError
+from iqlearn.evaluation.record import Recorder, play_by_hand
 
 pytest.importorskip("pyarrow", reason="needs the extra tables")
 SHORT = ("--steps", "4", "--evaluations", "1", "--network.hidden", "8", "--batch-size", "8", "--preset", "paper")
@@ -194,8 +199,77 @@ def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sent
         (("--out", tmp_path / "new.npz", "--append"), "--append has no effect, because"),
         (("--out", tmp_path / "new.npz", "--episodes", 0), "--episodes is 0; expected"),
         (("--out", tmp_path / "new.npz", "--fps", 3), "--fps has no effect with --run"),
+        (("--out", "minari:me/x-v0", "--overwrite"), "is written once; leave --overwrite out"),
     ):
         assert part in sentence(*words, *flags)
+    assert "--trust has no effect without --run" in sentence(
+        "demos", "record", "--env", "CartPole-v1", "--out", tmp_path / "new.npz", "--trust"
+    )
+
+
+def test_a_fault_of_the_environment_is_not_one_of_the_keys(monkeypatch):
+    """What a person plays in may raise whatever wrong keys raise. The steps before it are kept."""
+    pytest.importorskip("pygame", reason="needs gymnasium[classic-control]")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+
+    class Worn(gym.Wrapper):
+        done = 0
+
+        def step(self, action):
+            self.done += 1
+            if self.done > 3:
+                raise ValueError("worn out")
+            return self.env.step(action)
+
+    spec, kept = Environment.of("CartPole-v1").task.obs, []
+    recorder = Recorder(Worn(gym.make("CartPole-v1", render_mode="rgb_array")), "Worn-v0", spec, 7, kept.append)
+    with pytest.raises(
+        EnvironmentFault, match="'Worn-v0', reset seed 7, after step 3: step raised ValueError: worn out"
+    ):
+        play_by_hand(recorder, {"a": 0}, 1, 500, 0)
+    assert [len(part) for part in kept] == [3]
+    recorder = Recorder(gym.make("CartPole-v1", render_mode="rgb_array"), "CartPole-v1", spec, 7, kept.append)
+    with pytest.raises(InputError, match="The keys do not fit: "):
+        play_by_hand(recorder, {"a": 5}, 1, 500, 0)
+
+
+def test_collect_writes_every_format_and_tells_first_what_it_cannot_write(run, tmp_path, sentence, capsys):
+    for name in ("a.npz", "a.csv"):
+        cli.main(["demos", "collect", str(run), "--out", str(tmp_path / name), "--episodes", "2"])
+    capsys.readouterr()
+    parts = Demos.load(tmp_path / "a.npz"), Demos.load(tmp_path / "a.csv")
+    np.testing.assert_array_equal(parts[0].act, parts[1].act)
+    np.testing.assert_array_equal(parts[0].obs, parts[1].obs)
+    words = ("demos", "collect", run, "--out")
+    assert "has the suffix '.foo'" in sentence(*words, tmp_path / "x.foo")
+    assert "is no id of a Minari dataset" in sentence(*words, "minari:x")
+    assert "is written once; leave --overwrite out" in sentence(*words, "minari:me/x-v0", "--overwrite")
+    assert "exists; choose another file" in sentence(*words, tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ((), "DIR and --sb3 are both missing; expected a run folder, or --sb3"),
+        (("runs", "--sb3", "p.zip"), "DIR and --sb3 are both given"),
+        (("--sb3", "p.zip"), "--env is missing; expected the environment to play the policy of --sb3 in"),
+        (("--sb3", "p.zip", "--last"), "--last has no effect with --sb3"),
+        (("--sb3", "p.zip", "--env", "Gone-v0"), "No environment 'Gone-v0'"),
+        (("runs", "--env", "CartPole-v1"), "--env has no effect without --sb3"),
+        (("runs", "--env-arg", "a=1"), "--env-arg has no effect without --sb3"),
+        (("runs", "--vecnormalize", "v.pkl"), "--vecnormalize has no effect without --sb3"),
+    ],
+)
+def test_words_of_collect_that_do_not_go_together_are_told(tmp_path, sentence, words, part):
+    assert part in sentence("demos", "collect", *words, "--out", tmp_path / "x.npz")
+
+
+def test_collect_says_how_to_install_stable_baselines3(tmp_path, sentence, monkeypatch):
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    told = sentence("demos", "collect", "--sb3", "p.zip", "--env", "CartPole-v1", "--out", tmp_path / "x.npz")
+    assert "stable-baselines3, which reads its policies, is not installed; install it with: pip install" in told
+    assert "[sb3]" in told
 
 
 def test_nothing_is_added_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):

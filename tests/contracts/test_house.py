@@ -15,7 +15,7 @@ REGISTRIES = {"algorithms/__init__.py", "extensions/__init__.py"}
 MODELS = {"DiscreteSoftQ", "ContinuousSoftQ", "SoftQ", "RewardNet", "Policy", "ClippedGaussian", "TanhGaussian"}
 MAY_IMPORT_LATE = {
     *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables")),
-    *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "video")),
+    *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "sb3", "video")),
     "exports/onnx.py",
     "report/page.py",
     "training/callbacks.py",

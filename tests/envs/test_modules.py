@@ -67,7 +67,7 @@ def test_no_command_imports_what_a_file_names(module, sent, tmp_path, told, caps
         ("train", "--demos", demos, "--steps", 1, "--out", out),
         ("train", "--demos", demos, "--mode", "online", "--steps", 2000, "--out", out),
         ("evaluate", run),
-        ("demos", "collect", run, "--out", out),
+        ("demos", "collect", run, "--out", tmp_path / "out.npz"),
     ):
         said = told(*words)
         assert f"Its module {module.stem!r} is not imported" in said, words

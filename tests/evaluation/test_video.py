@@ -108,6 +108,15 @@ def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsy
     assert f"written: {out}" in said
     returns = iq.Run.load(one).evaluate(2)
     assert len(frames(out)[1]) == int(returns.sum()) + 2
-    assert "--video shows one run; expected one seed, such as" in sentence("evaluate", run, "--video", out)
+    written = out.read_bytes()
+    assert f"{out} exists; choose another file, or add --overwrite" in sentence("evaluate", one, "--video", out)
+    assert out.read_bytes() == written
+    cli.main(["evaluate", str(one), "--episodes", "1", "--video", str(out), "--overwrite"])
+    assert out.read_bytes() != written
+    capsys.readouterr()
+    assert "--overwrite has no effect without --video" in sentence("evaluate", one, "--overwrite")
+    assert "--video shows one run; expected one seed, such as" in sentence(
+        "evaluate", run, "--video", tmp_path / "w.mp4"
+    )
     assert "--render is 'ascii'; expected human" in sentence("evaluate", one, "--render", "ascii")
     assert "--video has no effect with --demos" in sentence("evaluate", one, "--demos", cartpole_file, "--video", out)

@@ -240,6 +240,7 @@ def evaluate(o: Namespace) -> None:
         times its own size if that is more).
     --video FILE  Write the first episodes (three, or as many as --episodes says) as MP4, with the learnt reward and the
         return drawn in.
+    --overwrite  Replace the file of --video.
     --render MODE  Show them in a window: human.
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
     --json  Print one JSON object.
@@ -256,6 +257,10 @@ def evaluate(o: Namespace) -> None:
     for name in idle:
         if getattr(o, name) not in (None, False):
             raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
+    if o.overwrite and not o.video:
+        raise InputError("--overwrite has no effect without --video; leave it out.")
+    if o.video:
+        demos_commands.free(o.video, o.overwrite)  # told before anything is played
     runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
     shown = o.episodes or FIRST
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)

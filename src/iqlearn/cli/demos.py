@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import iqlearn as iq
-from iqlearn.cli.flags import capped, check_episodes, read_demos
+from iqlearn.cli.flags import as_flag, capped, check_episodes, check_target, env_field, named_env, read_demos
 from iqlearn.errors import InputError
 
 
@@ -56,33 +56,49 @@ def inspect(o: Namespace) -> None:
 
 
 def collect(o: Namespace) -> None:
-    """Record demonstrations: play a run's policy, and write its episodes.
+    """Record demonstrations: play a policy, of a run or of Stable-Baselines3, and write its episodes.
 
-    DIR  Run folder.
-    --out FILE [required]  The .npz file to write.
+    DIR [optional]  Run folder.
+    --sb3 ZIP  Play the policy that `model.save` of Stable-Baselines3 wrote, instead of a run's, with its most likely
+        actions.
+    --env ID  Environment to play the policy of --sb3 in: a Gymnasium id, or MODULE:ID of a module of yours.
+    --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
+    --vecnormalize FILE  Normalise observations for --sb3 as this file of `VecNormalize.save` does, for instance
+        vecnormalize.pkl. It is a pickle and needs --trust.
+    --out TARGET [required]  What to write. Its suffix says the format.
     --episodes N [10]  Episodes to record.
     --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
     --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
     --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --trust  Import the module that the run folder names for its environment, also from elsewhere. With --sb3: unpickle
+        what the files hold, which can run any code in them.
     --overwrite  Replace the file.
     """
     from iqlearn.cli.output import show
-    from iqlearn.evaluation.returns import Evaluator, as_arrays, reset_seed
+    from iqlearn.evaluation import sb3
+    from iqlearn.evaluation.returns import LANES, Evaluator, as_arrays, reset_seed
 
+    if (o.dir is None) == (o.sb3 is None):
+        told = "are both given" if o.sb3 else "are both missing"
+        raise InputError(f"DIR and --sb3 {told}; expected a run folder, or --sb3 with the zip of a policy.")
+    for name in ("env", "env_arg", "vecnormalize") if o.sb3 is None else ("last",):
+        if getattr(o, name):
+            raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.sb3 is None)} --sb3; leave it out.")
+    if o.sb3 and o.env is None:
+        raise InputError("--env is missing; expected the environment to play the policy of --sb3 in.")
     check_episodes(o)
-    if o.out.exists() and not o.overwrite:
-        raise InputError(f"{o.out} exists; choose another --out, or add --overwrite to replace it.")
-    run = iq.Run.load(o.dir, o.last, o.trust)
-    environment = capped(run.environment(), o)
-    with closing(Evaluator(environment, run.schedule.eval_envs)) as evaluator:
-        episodes = evaluator.play(run.player(), o.episodes, reset_seed("collect", o.seed))
-    plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
-    demos = iq.Demos.from_arrays(as_arrays(episodes) | ({"env": environment.name} if plain else {}), str(o.out))
+    check_target(o, "overwrite")
+    free(o.out, o.overwrite)
+    if o.sb3:
+        environment = capped(named_env(o), o)
+        act, lanes = sb3.policy(o.sb3, environment, o.trust, o.vecnormalize), LANES
+    else:
+        run = iq.Run.load(o.dir, o.last, o.trust)
+        environment, act, lanes = capped(run.environment(), o), run.player(), run.schedule.eval_envs
+    with closing(Evaluator(environment, lanes)) as evaluator:
+        episodes = evaluator.play(act, o.episodes, reset_seed("collect", o.seed))
+    demos = iq.Demos.from_arrays(as_arrays(episodes) | env_field(environment, o.out), str(o.out))
     demos.save(o.out)
-    if not plain:
-        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
-        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
     show(demos.summary(), False)
 
 
@@ -177,7 +193,7 @@ def record(o: Namespace) -> None:
     --fps N  Steps in a second (default: as the environment says).
     --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
     --hidden  Watch nothing: the policy plays without a window.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --trust  Import the module that the folder of --run names for its environment, also from elsewhere.
     --append  Add to the file that is there.
     --overwrite  Replace the file.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,6 +75,26 @@ def parse_assignment(word: str) -> tuple[str, Any]:
         with suppress(ValueError, SyntaxError):
             return name, read(text)
     return name, text
+
+
+def env_field(environment: Any, out: Any) -> dict[str, str]:
+    """The field `env` of demonstrations that are played in an environment; none where more than its id makes it, which
+    is told."""
+    if environment.to_dict() == {"id": environment.name, "kwargs": {}}:
+        return {"env": environment.name}
+    told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
+    print(f"iqlearn: {out} {told}.", file=sys.stderr)
+    return {}
+
+
+def check_target(o: Namespace, *flags: str) -> None:
+    """Refuse a --out that cannot be written, and flags that have no effect on it."""
+    from iqlearn.data import formats
+
+    for flag in flags:
+        if getattr(o, flag) and formats.named(o.out):
+            raise InputError(f"A Minari dataset is written once; leave {as_flag(flag)} out.")
+    formats.check_target(o.out)
 
 
 def as_flag(name: str) -> str:

@@ -35,6 +35,8 @@ Inverse soft-Q learning: from demonstrations to a policy and a reward.
 from your own. `iqlearn COMMAND --help` explains a command. `iqlearn --version` prints the version."""
 ROW = re.compile(r"(--[\w-]+|[A-Z]+)(?: ([^\s[]\S*))?(?: \[(\S+)\])?  (\S.*)")
 """A line that declares a flag: name, word for the value, [default], and help."""
+OPTIONAL = "optional"
+"""The default of a positional argument that may be left out."""
 GO_ON = "Where a run folder is there already, iqlearn resume goes on with its last checkpoint."
 STOPPED = 130
 """Exit code after Ctrl-C or a request to terminate."""
@@ -148,7 +150,8 @@ class Parser(argparse.ArgumentParser):
                 rows[-1][-1] += f" {line.strip()}"
             else:
                 about.append(line)
-        places = "".join(f"{word or name} " for name, word, *_ in rows if name.isupper())
+        named = [(word or name, left) for name, word, left, _ in rows if name.isupper()]
+        places = "".join(f"[{name}] " if left == OPTIONAL else f"{name} " for name, left in named)
         super().__init__(
             prog=f"iqlearn {verb}",
             usage=f"iqlearn {verb} {places}[flags]",
@@ -177,7 +180,9 @@ class Parser(argparse.ArgumentParser):
             how |= {"nargs": "+", "metavar": word.rstrip(".")}
         elif word is not None and "=" in word:
             how["action"] = "append"
-        if default is not None:
+        if default == OPTIONAL:
+            how |= {"nargs": "?", "help": text}
+        elif default is not None:
             how |= {"required": True, "help": text} if default == "required" else {"default": read(default)}
         self.groups["flags"].add_argument(name if name.startswith("--") else name.lower(), **how)
 
@@ -300,6 +305,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "K": whole,
     "X": float,
     "DIR": Path,
+    "ZIP": Path,
     "FILE": Path,
     "REWARD": Path,
 }

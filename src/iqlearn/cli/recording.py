@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import iqlearn as iq
-from iqlearn.cli.flags import named_env
+from iqlearn.cli.flags import check_target, env_field, named_env
 from iqlearn.data import formats
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
@@ -34,8 +34,6 @@ def recorded(o: Namespace) -> Any:
     environment = named_env(o) or (None if run is None else run.environment())
     if environment is None:
         raise InputError("--env is missing; expected the environment to record in, or --run.")
-    plain = environment.to_dict() == {"id": environment.name, "kwargs": {}}
-    named = {"env": np.array(environment.name)} if plain else {}
     kept: list[Any] = [iq.Demos.load(o.out)] if o.append else []
     for part in kept:
         part.check_task(environment.task, environment.name)
@@ -47,6 +45,7 @@ def recorded(o: Namespace) -> Any:
     place = Path(o.out) if direct else Path(tempfile.mkdtemp(prefix="iqlearn-record-")) / "demos.npz"
     if not direct:
         print(f"iqlearn: episodes are kept in {place} until {o.out} is written.", file=sys.stderr)
+    named = env_field(environment, o.out)
     before = sum(part.episodes for part in kept)
 
     def merged() -> Any:
@@ -61,7 +60,7 @@ def recorded(o: Namespace) -> Any:
     mode = None if o.hidden else "human" if run else "rgb_array"
     shown = environment if mode is None else Environment.of(environment, {"render_mode": mode})
     keys, idle = keys_of(o, environment.task), idle_of(o, environment.task)
-    recorder = Recorder(shown.make(), environment.task.obs, reset_seed("collect", o.seed), keep)
+    recorder = Recorder(shown.make(), environment.name, environment.task.obs, reset_seed("collect", o.seed), keep)
     try:
         if run is None:
             play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
@@ -73,9 +72,6 @@ def recorded(o: Namespace) -> Any:
             shutil.rmtree(place.parent)
     if not kept:
         raise InputError("No step was played, so nothing is written.")
-    if not plain:
-        told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
-        print(f"iqlearn: {o.out} {told}.", file=sys.stderr)
     return merged()
 
 
@@ -87,15 +83,13 @@ def check(o: Namespace) -> None:
     """
     if o.append and o.overwrite:
         raise InputError("--append and --overwrite are both given; expected one of them.")
-    if formats.named(o.out) and (o.append or o.overwrite):
-        raise InputError(f"A Minari dataset is written once; leave --{'append' if o.append else 'overwrite'} out.")
-    formats.check_target(o.out)
+    check_target(o, "append", "overwrite")
     there = not formats.named(o.out) and Path(o.out).exists()
     if there and not (o.append or o.overwrite):
         raise InputError(f"{o.out} exists; choose another --out, or add --append or --overwrite.")
     if o.append and not there:
         raise InputError(f"--append has no effect, because {o.out} is not there; leave it out.")
-    for name in ("keys", "idle", "fps") if o.run else ("hidden",):
+    for name in ("keys", "idle", "fps") if o.run else ("hidden", "trust"):
         if getattr(o, name) not in (None, False):
             raise InputError(f"--{name} has no effect {'with' if o.run else 'without'} --run; leave it out.")
     for name, least in (("episodes", 1), ("seed", 0), ("fps", 1)):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from iqlearn import interrupts
 from iqlearn.data.demos import Demos
 from iqlearn.envs.copies import arrived
 from iqlearn.envs.spaces import executed
+from iqlearn.envs.worker import one_line
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.returns import Episode as Played
 from iqlearn.evaluation.returns import as_arrays
@@ -32,14 +33,15 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: the environment.
+        name: what messages call it.
         spec: its observations.
         seed: reset seed of the first episode; the next ones follow it.
         keep: takes each episode.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], spec: ObsSpec, seed: int, keep: Keep) -> None:
+    def __init__(self, env: gym.Env[Any, Any], name: str, spec: ObsSpec, seed: int, keep: Keep) -> None:
         super().__init__(env)
-        self._spec, self._seed, self._keep = spec, seed, keep
+        self._name, self._spec, self._seed, self._keep = name, spec, seed, keep
         self.episodes = 0
         """How many were handed on."""
         self._steps: list[tuple[Any, ...]] = []
@@ -49,20 +51,42 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         del seed
         self.finish()
-        obs, info = self.env.reset(seed=self._seed + self.episodes, options=options)
-        self.seen = arrived(obs, "reset", self._spec)
+        with self._acting("reset"):
+            obs, info = self.env.reset(seed=self._seed + self.episodes, options=options)
+            self.seen = arrived(obs, "reset", self._spec)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         interrupts.check()
         acted = executed(self.env.action_space, action)  # before the environment can change the array
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        seen, paid, ended, cut = arrived((obs, reward, terminated, truncated), "step", self._spec)
+        with self._acting("step"):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            seen, paid, ended, cut = arrived((obs, reward, terminated, truncated), "step", self._spec)
         self._steps.append((self.seen, acted, seen, paid, ended))
         self.seen = seen
         if ended or cut:
             self.finish()
         return obs, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        with self._acting("render"):
+            return self.env.render()
+
+    @contextmanager
+    def _acting(self, call: str) -> Iterator[None]:
+        """Code of the environment. Its errors are its own, not those of who plays.
+
+        Raises:
+            EnvironmentFault: it raised, or returned what it must not.
+        """
+        place = f"Environment {self._name!r}, reset seed {self._seed + self.episodes}, after step {len(self._steps)}"
+        try:
+            yield
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(f"{place}: {fault}.") from fault
+        except Exception as error:
+            told = f"{call} raised {type(error).__name__}: {one_line(error) or 'no message'}"
+            raise EnvironmentFault(f"{place}: {told}.") from error
 
     def finish(self) -> None:
         """Hand on the episode that was begun, if it has a step."""
@@ -88,7 +112,7 @@ def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int |
 
     Raises:
         InputError: pygame is not installed, or the keys do not fit the environment.
-        EnvironmentFault: the environment returned what it must not.
+        EnvironmentFault: the environment raised, or returned what it must not.
     """
     from gymnasium.utils import play as gym_play
 
