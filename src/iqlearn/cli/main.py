@@ -301,6 +301,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "X": float,
     "DIR": Path,
     "FILE": Path,
+    "FOLDER": Path,
     "REWARD": Path,
 }
 """What reads a value, by the word for it in the help. Without one it is a string."""
