@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +15,6 @@ import pytest
 
 import iqlearn as iq
 
-pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 TOKEN = "hf_of_ada"
 REFUSED = {
     "ada/gated": (403, {"X-Error-Code": "GatedRepo"}, "Access to this repository is restricted."),
@@ -49,8 +47,7 @@ class Hub(BaseHTTPRequestHandler):
         return repo in REFUSED
 
     def commits(self, repo: str) -> list[str]:
-        log = self.server.files / repo / "log"
-        return log.read_text().split() if log.is_file() else []
+        return self.server.commits(repo)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -131,38 +128,49 @@ class Hub(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
+def commits(repo: Path) -> list[str]:
+    """The commits of a repository, the first one first."""
+    return (repo / "log").read_text().split() if (repo / "log").is_file() else []
+
+
 def etag(path: Path) -> str:
     content = path.read_bytes()
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
 
 
 @pytest.fixture
-def hub(tmp_path):
-    """A Hub that runs: `.files` is where its repositories are, `.run(*arguments)` runs a command that uses it."""
+def hub(tmp_path, monkeypatch):
+    """A Hub that runs, which this process uses too.
+
+    `.files` is where its repositories are, `.run(*arguments)` runs a command in a process of its own.
+    """
+    constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra hub")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.files, server.asked, server.messages = tmp_path / "hub", [], []
+    server.commits = lambda repo: commits(server.files / repo)
     server.url = f"http://127.0.0.1:{server.server_port}"
     Thread(target=server.serve_forever, daemon=True).start()
+    home = tmp_path / "home"
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
 
-    def begin(*arguments: object, token: str | None = TOKEN, **more: str) -> subprocess.Popen:
-        outer = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        own = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), **({"HF_TOKEN": token} if token else {})}
+    def run(*arguments: object, code: int = 0, **more: str) -> str:
+        own = {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_TOKEN": TOKEN}
         command = [sys.executable, "-m", "iqlearn", *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-        return subprocess.Popen(command, env=outer | own | more, cwd=tmp_path, **pipes)
+        how = {"env": os.environ | own | more, "cwd": tmp_path, "timeout": 120, "encoding": "utf-8"}
+        done = subprocess.run(command, capture_output=True, **how)
+        assert done.returncode == code, done.stderr
+        assert (done.stderr if code == 0 else done.stdout) == ""
+        return done.stdout + done.stderr
 
-    def run(*arguments: object, **more: str) -> str:
-        process = begin(*arguments, **more)
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert err == ""
-        return out
-
-    server.begin, server.run = begin, run
+    server.run = run
     yield server
     server.shutdown()
     server.server_close()
-    shutil.rmtree(server.files, ignore_errors=True)
 
 
 def short_run(file: Path, out: Path, **more) -> Path:

@@ -135,7 +135,9 @@ def returns(parts: Sequence[Part]) -> list[str]:
     unit = "updates" if run.interaction is None else "steps"
     heads = ("seed", "return", "normalised", "last return", "last normalised", unit, "status")
     how = "samples" if run.schedule.sampled else "the most likely actions"
-    told = f"A return is the mean ± the standard deviation over {number(run.schedule.eval_episodes, 'episode')} of {how}"
+    told = (
+        f"A return is the mean ± the standard deviation over {number(run.schedule.eval_episodes, 'episode')} of {how}"
+    )
     told += ", undiscounted, from the evaluations during training."
     ends = [(name, run.result.get(key)) for name, key in (("the expert", "expert_return"), ("random", "random_return"))]
     if None not in (value for _, value in ends):
@@ -248,7 +250,9 @@ def source(parts: Sequence[Part]) -> list[str]:
 def settings(run: Run) -> list[str]:
     """The settings that are not the algorithm's defaults, and below a fold all others."""
     kinds = [run.settings, run.schedule, *([] if run.interaction is None else [run.interaction])]
-    given, usual = ({n: v for one in them for n, v in flat(to_dict(one))} for them in (kinds, [type(k)() for k in kinds]))
+    given, usual = (
+        {n: v for one in them for n, v in flat(to_dict(one))} for them in (kinds, [type(k)() for k in kinds])
+    )
     for extension in run.settings.extensions:
         usual |= dict(flat(to_dict(EXTENSIONS[extension.name]()), f"{extension.name}."))
     given = {name: value for name, value in given.items() if name not in ("name", "reason", "seed")}

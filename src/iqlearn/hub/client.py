@@ -37,11 +37,10 @@ def push(
     Raises:
         InputError: the folder is missing or damaged, `huggingface_hub` is not installed, or the Hub refuses.
     """
-    hub = client(repo)
     with tempfile.TemporaryDirectory() as made:
         found = published.compose(folder, Path(made), repo, licence)
         names = (*published.KEPT, published.REPORT)
-        with asking(hub, repo):
+        with asking(repo) as hub:
             api = hub.HfApi(library_name="iqlearn")
             api.create_repo(repo, private=private or None, exist_ok=True)
             commit = api.upload_folder(
@@ -89,71 +88,58 @@ def pull(repo: str, out: Path, revision: str | None = None, overwrite: bool = Fa
 
 def fetch(repo: str, into: Path, revision: str | None) -> str:
     """Download what is taken of a repository to a folder. Gives the commit."""
-    hub = client(repo)
-    with asking(hub, repo, revision):
+    with asking(repo, revision) as hub:
         commit = str(hub.HfApi(library_name="iqlearn").model_info(repo, revision=revision).sha)
         patterns = [pattern for name in published.KEPT for pattern in (name, f"seed-*/{name}")]
         hub.snapshot_download(repo, revision=commit, local_dir=into, allow_patterns=patterns)
     return commit
 
 
-def client(repo: str) -> Any:
-    """The client of the Hub.
+@contextmanager
+def asking(repo: str, revision: str | None = None) -> Iterator[Any]:
+    """The client of the Hub, for requests about a repository. A signal ends them.
 
     Raises:
-        InputError: it is not installed, or the repository is not named as the Hub does.
+        InputError: it is not installed, the repository is not named as the Hub does, or a request failed.
     """
     try:
         import huggingface_hub
-        from huggingface_hub.utils import HFValidationError, disable_progress_bars, logging, validate_repo_id
+        from huggingface_hub import errors
+        from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_id
     except ImportError as error:
         raise missing("huggingface_hub, the client of the Hub,", "hub") from error
-    told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator, or a folder to pull from."
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(told) from error
-    if "/" not in repo:
-        raise InputError(told)
     disable_progress_bars()
     logging.set_verbosity_error()
-    return huggingface_hub
-
-
-@contextmanager
-def asking(hub: Any, repo: str, revision: str | None = None) -> Iterator[None]:
-    """Requests to the Hub, which a signal ends.
-
-    Raises:
-        InputError: the client raised an error.
-    """
     try:
+        validate_repo_id(repo if "/" in repo else "")
         with interrupts.Foreign():
-            yield
-    except (hub.errors.HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(refusal(hub, error, repo, revision)) from error
+            yield huggingface_hub
+    except errors.HFValidationError as error:
+        told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator, or a folder to pull from."
+        raise InputError(told) from error
+    except Exception as error:  # whatever a client of the network may raise is told in one sentence
+        raise InputError(refusal(error, repo, revision)) from error
 
 
-def refusal(hub: Any, error: Exception, repo: str, revision: str | None) -> str:
+def refusal(error: Exception, repo: str, revision: str | None) -> str:
     """What an error of the client means, and what to do."""
-    kinds = hub.errors
+    from huggingface_hub import constants, errors
+
     status = getattr(getattr(error, "response", None), "status_code", None)
     said = " ".join(str(getattr(error, "server_message", None) or error).split())[:300].rstrip(".")
-    if isinstance(error, kinds.GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         return f"{repo} is gated; ask its owners for access on its page, then {LOG_IN}."
-    if isinstance(error, kinds.RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{repo} has no revision {revision!r}; expected a branch, tag or commit of it."
-    if isinstance(error, kinds.RepositoryNotFoundError) or status == 404:
+    if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return f"No repository {repo} on the Hub, or it is private; check the name, or {LOG_IN}."
     if status == 401:
         return f"The Hub does not know who you are ({said}); {LOG_IN}."
     if status == 403:
         return f"The Hub does not let you do this with {repo} ({said}); {LOG_IN}, of a user who may."
-    if status is not None and status < 500 or isinstance(error, ValueError):
+    if status is not None and status < 500:
         return f"The Hub refuses this for {repo}: {said}; what is on the Hub is as it was."
     if status is not None:
         return f"The Hub answered with an error ({said}); try again later."
-    if isinstance(error, kinds.HTTPError | ConnectionError | kinds.LocalEntryNotFoundError):
-        place = hub.constants.ENDPOINT
-        return f"The Hub cannot be reached at {place} ({said}); check the network, HF_ENDPOINT and HF_HUB_OFFLINE."
-    return f"{repo} was not transferred: {type(error).__name__}, {said}; try again."
+    told = f"{repo} was not transferred, the Hub at {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {said})"
+    return f"{told}; check the network, HF_ENDPOINT, HF_HUB_OFFLINE and the room on the disk."

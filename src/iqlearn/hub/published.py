@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from iqlearn import files
-from iqlearn.errors import InputError
 from iqlearn.hub.card import Part, card
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
@@ -154,7 +153,9 @@ def _config(folder: Path) -> dict[str, Any]:
         kept = _without_places(given)
         if kept != given:
             told = f"{folder}: the environment's arguments name places of this machine"
-            warnings.warn(f"{told}; the names alone are published, which are looked for in the current folder.", stacklevel=3)
+            warnings.warn(
+                f"{told}; the names alone are published, which are looked for in the current folder.", stacklevel=3
+            )
             origin["environment"] = kept | ({"spec": json.dumps(kept["spec"])} if "spec" in kept else {})
     for part in ("settings", "origin"):
         config[part] = _without_places(config[part], only_home=True)
