@@ -59,12 +59,13 @@ class Hub(BaseHTTPRequestHandler):
         if parts == ["api", "repos", "create"]:
             asked = json.loads(body)
             repo = f"{asked['organization']}/{asked['name']}"
-            self.server.asked.append(asked)
             if self.refused(repo):
                 return None
             there = (self.server.files / repo).is_dir()
             if not there:
                 self.commit(repo, {}, "initial commit")
+                if asked.get("private") or asked.get("visibility") == "private":  # by the version of the client
+                    (self.server.files / repo / "private").touch()
             url = f"http://{self.headers['Host']}/{repo}"
             return self.answer({"url": url, "error": "You already created this model repo"}, 409 if there else 200)
         repo, verb = "/".join(parts[2:4]), parts[4]
@@ -115,8 +116,9 @@ class Hub(BaseHTTPRequestHandler):
                 for p in files
             ]
             return self.answer(found)
+        private = (self.server.files / repo / "private").is_file()
         if of_api:
-            return self.answer({"id": repo, "sha": oid, "siblings": [], "tags": [], "private": False})
+            return self.answer({"id": repo, "sha": oid, "siblings": [], "tags": [], "private": private})
         path = folder.joinpath(*rest[2:])
         if not path.is_file():
             return self.refuse(404, "Entry not found", {"X-Error-Code": "EntryNotFound"})
@@ -146,7 +148,7 @@ def hub(tmp_path, monkeypatch):
     """
     constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra hub")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.files, server.asked, server.messages = tmp_path / "hub", [], []
+    server.files, server.messages = tmp_path / "hub", []
     server.commits = lambda repo: commits(server.files / repo)
     server.url = f"http://127.0.0.1:{server.server_port}"
     Thread(target=server.serve_forever, daemon=True).start()

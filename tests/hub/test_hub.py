@@ -27,7 +27,7 @@ def test_a_run_comes_back_the_same(hub, trained, tmp_path):
     assert pushed["published"].startswith(f"{hub.url}/ada/cart-pole/commit/")
     assert not any("checkpoint" in name or name == ".lock" for name in pushed["files"])
     assert hub.messages == ["initial commit", "First"]
-    assert hub.asked[0].get("visibility", hub.asked[0].get("private")) in ("private", True)
+    assert (hub.files / "ada" / "cart-pole" / "private").is_file()
     pulled = json.loads(hub.run("pull", "ada/cart-pole", "--out", out, "--json", HF_TOKEN=""))
     assert pulled["go_on"] == f"iqlearn evaluate {out}"
     assert {path.name for path in out.iterdir()} == {*pushed["files"], ".lock"}
@@ -82,6 +82,7 @@ def test_a_revision_that_is_not_there_and_a_repository_without_a_run_are_refused
     with (newest(hub, "ada/agent") / "model.safetensors").open("ab") as file:
         file.write(b"x")
     pull = "pull", "ada/agent", "--out", tmp_path / "out"
+    assert "is there and public" in sentence("push", trained, "ada/agent", "--private")
     assert "has no revision 'v9'" in sentence(*pull, "--revision", "v9")
     told = sentence(*pull, "--revision", hub.commits("ada/agent")[0])
     assert "ada/agent holds no run that can be used: No config.json in ada/agent" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from typing import Any
 
@@ -60,4 +61,4 @@ def pull(o: Namespace) -> None:
     facts: dict[str, Any] = {"run": str(o.out), "from": where, "algorithm": first.settings.name}
     facts |= {"task": first.origin.title, "seeds": [run.schedule.seed for run in runs]}
     facts["mean_return"] = [run.result.get("mean_return") for run in runs]
-    show(facts | {"go_on": hub.evaluation(first, str(o.out))[0]}, o.json)
+    show(facts | {"go_on": hub.evaluation(first, shlex.quote(str(o.out)))[0]}, o.json)

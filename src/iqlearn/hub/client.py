@@ -27,7 +27,7 @@ def push(
     Args:
         folder: the run folder.
         repo: USER/NAME.
-        private: whether a new repository is private.
+        private: make a new repository private.
         message: the message of the commit.
         licence: identifier of the licence for the card.
 
@@ -35,7 +35,8 @@ def push(
         The address of the commit, and the files.
 
     Raises:
-        InputError: the folder is missing or damaged, `huggingface_hub` is not installed, or the Hub refuses.
+        InputError: the folder is missing or damaged, `huggingface_hub` is not installed, the Hub refuses, or the
+            repository is public and was to be private.
     """
     with tempfile.TemporaryDirectory() as made:
         found = published.compose(folder, Path(made), repo, licence)
@@ -43,6 +44,10 @@ def push(
         with asking(repo) as hub:
             api = hub.HfApi(library_name="iqlearn")
             api.create_repo(repo, private=private or None, exist_ok=True)
+            seen = private and not api.model_info(repo).private
+        if seen:
+            raise InputError(f"{repo} is there and public, so --private has no effect; make it private on its page.")
+        with asking(repo):
             commit = api.upload_folder(
                 repo_id=repo,
                 folder_path=made,
@@ -141,5 +146,5 @@ def refusal(error: Exception, repo: str, revision: str | None) -> str:
         return f"The Hub refuses this for {repo}: {said}; what is on the Hub is as it was."
     if status is not None:
         return f"The Hub answered with an error ({said}); try again later."
-    told = f"{repo} was not transferred, the Hub at {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {said})"
-    return f"{told}; check the network, HF_ENDPOINT, HF_HUB_OFFLINE and the room on the disk."
+    why = f"the Hub at {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {said})"
+    return f"{repo} was not transferred, {why}; check the network, HF_ENDPOINT, HF_HUB_OFFLINE and the disk."

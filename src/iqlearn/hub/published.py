@@ -22,9 +22,9 @@ from iqlearn.runs.run import Run
 CARD, POLICY, VIDEO, REPORT = "README.md", "policy.npz", "replay.mp4", "report.html"
 LISTED = (CONFIG, METRICS, RESULT, MODEL, LAST, CURVES)
 """Files that the manifest of a run folder lists."""
-BESIDE = (*dict.fromkeys((*JUDGED, VIDEO, REPORT)),)
+BESIDE = tuple(dict.fromkeys((*JUDGED, VIDEO, REPORT)))
 """Files that are published where they are there."""
-KEPT = (*dict.fromkeys((*LISTED, MANIFEST, CARD, POLICY, *JUDGED, VIDEO)),)
+KEPT = tuple(dict.fromkeys((*LISTED, MANIFEST, CARD, POLICY, *JUDGED, VIDEO)))
 """Files that are taken from others: no page of somebody's, which a browser would run, and no code."""
 
 
