@@ -17,6 +17,7 @@ MAY_IMPORT_LATE = {
     *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables")),
     *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "sb3", "video")),
     "exports/onnx.py",
+    *(f"hub/{name}.py" for name in ("card", "client")),
     "report/page.py",
     "training/callbacks.py",
 }

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import iqlearn as iq
 from iqlearn.cli import demos as demos_commands
 from iqlearn.cli import export as export_command
+from iqlearn.cli import hub as hub_commands
 from iqlearn.cli import report as report_command
 from iqlearn.cli.flags import as_flag, capped, check_episodes, named_demos, named_env, read_demos
 from iqlearn.errors import InputError
@@ -428,6 +429,8 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "reward": reward,
     "export": export_command.export,
     "report": report_command.report,
+    "push": hub_commands.push,
+    "pull": hub_commands.pull,
     **demos_commands.COMMANDS,
 }
 BEGINNINGS: dict[str, Callable[[Namespace], Begun]] = {"train": begin_train, "expert": begin_expert}

@@ -307,6 +307,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "DIR": Path,
     "ZIP": Path,
     "FILE": Path,
+    "FOLDER": Path,
     "REWARD": Path,
 }
 """What reads a value, by the word for it in the help. Without one it is a string."""

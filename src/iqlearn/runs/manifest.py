@@ -125,7 +125,7 @@ def newest_checkpoint(folder: Path) -> Arrays | None:
         if whole.keys() == {CONFIG} and not damaged:
             return None
         told = f"{', '.join(damaged)} damaged or missing in {folder}, and no {CHECKPOINT} is whole"
-        told = told if damaged else f"No {CHECKPOINT} in {folder}"
+        told = told if damaged else f"No {CHECKPOINT} in {folder}, because run.save and iqlearn pull write none"
         raise InputError(f"{told}; expected a run that was trained with --out (in Python out=...), begin it anew.")
     if damaged:
         told = f"{folder}: {', '.join(damaged)} damaged, missing or replaced; going on from {found.path.name}"

@@ -1,0 +1,198 @@
+"""What of a run folder is published: the files that others need, without the places of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from iqlearn import files
+from iqlearn.hub.card import Part, card
+from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, RESULT, claim, runs_in, seeds_in, vacant
+from iqlearn.runs.lock import locked
+from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, update
+from iqlearn.runs.run import Run
+
+CARD, POLICY, VIDEO, REPORT = "README.md", "policy.npz", "replay.mp4", "report.html"
+LISTED = (CONFIG, METRICS, RESULT, MODEL, LAST, CURVES)
+"""Files that the manifest of a run folder lists."""
+BESIDE = tuple(dict.fromkeys((*JUDGED, VIDEO, REPORT)))
+"""Files that are published where they are there."""
+KEPT = tuple(dict.fromkeys((*LISTED, MANIFEST, CARD, POLICY, *JUDGED, VIDEO)))
+"""Files that are taken from others: no page of somebody's, which a browser would run, and no code."""
+
+
+def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwrite: bool = False) -> list[str]:
+    """Write what would be published to a folder, to look at it. Arguments and errors are those of `compose`.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: the folder is not empty, unless `overwrite`.
+    """
+    vacant(out, overwrite)
+    with staging(out) as made:
+        found = compose(folder, made, repo, licence)
+        place(made, out, (*KEPT, REPORT), overwrite)
+    return found
+
+
+def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> list[str]:
+    """Write what is published of a run folder, or of the folder of several seeds, to an empty folder.
+
+    Files that name the home folder or the run's own are left out, with a warning.
+
+    Args:
+        folder: the run folder.
+        into: the empty folder.
+        repo: USER/NAME, which the card names.
+        licence: identifier of the licence for the card.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: the folder is missing or damaged, or `into` cannot be written.
+    """
+    parts = [Part("" if path == folder else path.name, Run.load(path), _config(path)) for path in runs_in(folder)]
+    for part in parts:
+        source, target = folder / part.name, into / part.name
+        target.mkdir(exist_ok=True)
+        contents = {name: content_of(source, name) for name in LISTED if (source / name).is_file()}
+        update(target, contents | {CONFIG: files.json_bytes(part.config)})
+        run, about = part.run, {"run": repo, "iqlearn": part.config["versions"]["iqlearn"]}
+        about |= {"task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}
+        run.policy.save(target / POLICY, about)
+    if parts[0].name:
+        enlist(into, Manifest(seeds=tuple(part.name for part in parts)))
+    for name in dict.fromkeys(("", *(part.name for part in parts))):
+        for file in (folder / name / beside for beside in BESIDE):
+            if file.is_file():
+                _copy(file, into / name / file.name, folder)
+    pictures = [path for part in parts for path in (f"{part.name}/{CURVES}".strip("/"),) if (into / path).is_file()]
+    text = card(repo, parts, pictures, (into / VIDEO).is_file(), licence)
+    files.write(into / CARD, text.encode())
+    return sorted(path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file())
+
+
+def copy(source: Path, into: Path) -> None:
+    """Copy what is taken from others out of a folder."""
+    for folder in (source, *seeds_in(source)):
+        for file in (folder / name for name in KEPT):
+            if file.is_file():
+                target = into / file.relative_to(source)
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, target)
+
+
+def check(folder: Path) -> list[Run]:
+    """The runs of a folder, every listed file of which is whole. No module is imported.
+
+    Raises:
+        InputError: there is none, or a file is missing or damaged.
+    """
+    runs = []
+    for path in runs_in(folder):
+        runs.append(Run.load(path))
+        for name in LISTED:
+            if (path / name).is_file():
+                content_of(path, name)
+    return runs
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """A new folder on the same disk, which is deleted afterwards.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    there = next(parent for parent in out.absolute().parents if parent.is_dir())
+    made = files.partial_of(there / out.absolute().name)
+    try:
+        with files.writing(out):
+            made.mkdir()
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def place(made: Path, out: Path, names: tuple[str, ...], overwrite: bool) -> None:
+    """Move files of these names from a folder, and from those of several seeds in it, to a folder for a run.
+
+    Raises:
+        InputError: the folder is not empty (unless `overwrite`), or it cannot be written.
+    """
+    found = [path / name for name in names for path in (made, *seeds_in(made)) if (path / name).is_file()]
+    with locked(out), files.writing(out):
+        claim(out, overwrite)
+        for file in sorted(found, key=lambda file: file.name == MANIFEST):  # without it a folder is not whole
+            target = out / file.relative_to(made)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(file, target)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The content of `config.json` without the places of this machine.
+
+    Of the file of the demonstrations and of a reward the name is kept; of a path in the keyword arguments of the
+    environment too, with a warning.
+    """
+    config = files.read_json(folder / CONFIG, content_of(folder, CONFIG))
+    origin = config["origin"]
+    origin |= {name: _name_of(origin[name]) for name in ("path", "reward") if origin[name] is not None}
+    if (environment := origin["environment"]) is not None:
+        given = environment | ({"spec": json.loads(environment["spec"])} if "spec" in environment else {})
+        kept = _without_places(given)
+        if kept != given:
+            told = f"{folder}: the environment's arguments name places of this machine"
+            warnings.warn(
+                f"{told}; the names alone are published, which are looked for in the current folder.", stacklevel=3
+            )
+            origin["environment"] = kept | ({"spec": json.dumps(kept["spec"])} if "spec" in kept else {})
+    for part in ("settings", "origin"):
+        config[part] = _without_places(config[part], only_home=True)
+    return config
+
+
+def _without_places(value: Any, only_home: bool = False) -> Any:
+    """A value of JSON whose paths of this machine are names: those that exist, and those in the home folder."""
+    if isinstance(value, dict):
+        return {name: _without_places(item, only_home) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item, only_home) for item in value]
+    if not isinstance(value, str):
+        return value
+    if not only_home and _name_of(value) != value and Path(value).exists():
+        return _name_of(value)
+    for home in _homes():
+        value = re.sub(re.escape(home) + r"[\\/][^\s'\",;]*", lambda found: _name_of(found[0]), value)
+    return value
+
+
+def _name_of(path: str) -> str:
+    """The last part of a path from the root, as Windows and others write it; else what was given."""
+    absolute = any(kind(path).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
+    return PureWindowsPath(path).name or path if absolute else path
+
+
+def _homes() -> list[str]:
+    """The home folder, where there is one."""
+    home = Path.home()
+    return [str(home)] if home != Path(home.anchor) else []
+
+
+def _copy(file: Path, target: Path, folder: Path) -> None:
+    """Copy a file, unless it names the home folder or the run's own."""
+    content = files.read(file)
+    if any(place.encode() in content for place in (str(folder.resolve()), *_homes())):
+        warnings.warn(f"{file} names a folder of this machine; it is not published.", stacklevel=3)
+        return
+    files.write(target, content)

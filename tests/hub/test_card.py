@@ -1,0 +1,200 @@
+"""What is published: the model card, which says nothing that does not run, and no place of this machine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
+
+import iqlearn as iq
+from iqlearn import cli
+from iqlearn.envs.gym import Environment
+from iqlearn.hub.published import _without_places
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+SHORT = {"steps": 4, "evaluations": 2, "eval_episodes": 1, "quiet": True}
+SMALL = iq.Network((8,))
+
+
+def iqlearn(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+def published(run: Path, out: Path) -> str:
+    """The card of a run that is written to a folder."""
+    iqlearn("push", run, "ada/agent", "--out", out)
+    return (out / "README.md").read_text(encoding="utf-8")
+
+
+def codes(card: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", card, re.DOTALL)
+
+
+def dictionaries() -> gym.Env:
+    """CartPole-v1 whose observations are dictionaries."""
+    env = gym.wrappers.TimeLimit(CartPoleEnv(), 10)
+    space = gym.spaces.Dict({"all": env.observation_space, "odd": gym.spaces.Discrete(2)})
+    return gym.wrappers.TransformObservation(env, lambda obs: {"all": obs, "odd": 1}, space)
+
+
+@pytest.fixture(scope="module")
+def runs(trained, two_seeds, pendulum_file, tmp_path_factory):
+    """Run folders of every kind."""
+    folder = tmp_path_factory.mktemp("kinds")
+    pendulum = iq.Demos.load(pendulum_file)
+    iq.learn(iq.BCContinuous(actor=SMALL), pendulum, out=folder / "named by the file", **SHORT)
+    free = iq.Demos.from_arrays(
+        {name: getattr(pendulum, name) for name in ("obs", "act", "next_obs", "term", "trunc", "ep")}, "memory"
+    )
+    iq.learn(iq.BCContinuous(actor=SMALL), free, out=folder / "no environment", **SHORT)
+    few = iq.Interaction(random_steps=4, round_steps=4)
+    settings = iq.SoftQLearning(network=SMALL)
+    iq.train_expert(dictionaries, settings, interaction=few, out=folder / "function", **SHORT | {"steps": 12})
+    return {path.name: path for path in folder.iterdir()} | {"one": trained, "seeds": two_seeds}
+
+
+@pytest.mark.parametrize("kind", ["named by the file", "no environment", "function", "one", "seeds"])
+def test_the_card_is_what_the_hub_reads_and_its_programs_run(kind, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = published(runs[kind], tmp_path / "look")
+    data = huggingface_hub.ModelCard(text).data
+    assert data.library_name == "iqlearn"
+    assert data.pipeline_tag == "reinforcement-learning"
+    assert ("inverse-reinforcement-learning" in data.tags) == (kind in ("one", "seeds"))
+    assert (data.eval_results is None) == (kind == "no environment")
+    (pull, evaluate) = codes(text, "sh")[0].splitlines()
+    assert pull == "iqlearn pull ada/agent --out agent"
+    iqlearn("pull", "look", "--out", "agent")  # where ada/agent is, is tested in test_hub.py
+    if kind in ("named by the file", "one", "seeds"):
+        iqlearn(*evaluate.split()[1:], "--episodes", 1)
+    else:
+        assert re.fullmatch("iqlearn evaluate agent --(demos FILE|env MODULE:ID)", evaluate)
+    for program in codes(text, "python"):
+        exec(program, {})
+
+
+def test_the_results_are_those_of_the_run(trained, two_seeds, tmp_path):
+    one = huggingface_hub.ModelCard(published(trained, tmp_path / "one")).data.eval_results
+    returns = iq.Run.load(trained).result["returns"]
+    assert [result.metric_value for result in one] == [f"{np.mean(returns):.1f} ± {np.std(returns):.1f}"]
+    assert one[0].dataset_name == "CartPole-v1"
+    both = huggingface_hub.ModelCard(published(two_seeds, tmp_path / "two")).data.eval_results
+    means = [iq.Run.load(two_seeds / f"seed-{seed}").result["mean_return"] for seed in range(2)]
+    assert [result.metric_value for result in both] == [f"{np.mean(means):.1f} ± {np.std(means):.1f}"]
+
+
+def test_settings_that_differ_from_the_defaults_come_first(trained, tmp_path):
+    before, after = published(trained, tmp_path / "out").split("<details>")
+    assert "| `network.hidden` | `8` | `64 64` |" in before
+    assert "| `steps` | `6` | `10000` |" in before
+    assert "| `gamma` | `0.99` |" in after
+
+
+def test_the_licence_and_the_video_are_in_the_card(trained, tmp_path):
+    run = tmp_path / "run"
+    iqlearn("pull", trained, "--out", run)
+    (run / "replay.mp4").write_bytes(b"film")
+    iqlearn("push", run, "ada/agent", "--license", "mit", "--out", tmp_path / "out")
+    card = huggingface_hub.ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "mit"
+    assert "(replay.mp4)" in card.text
+    assert (tmp_path / "out" / "replay.mp4").read_bytes() == b"film"
+
+
+def test_no_place_of_this_machine_is_published(trained, tmp_path, monkeypatch, capsys):
+    run, out = tmp_path / "run", tmp_path / "out"
+    home = Path(json.loads((trained / "config.json").read_text())["origin"]["path"]).parents[1]
+    monkeypatch.setattr(Path, "home", lambda: home)
+    model = tmp_path / "model.xml"
+    model.write_text("<mujoco/>")
+    environment = Environment.of("CartPole-v1", {"render_mode": None})
+    loaded = iq.Run.load(trained)
+    monkeypatch.setattr(Environment, "to_dict", lambda self: {"id": self.name, "kwargs": {"file": str(model)}})
+    iq.Run.save(loaded, run)
+    (run / "report.html").write_text(f"<p>{run.resolve()}</p>")
+    published(run, out)
+    told = capsys.readouterr().err
+    assert "report.html names a folder of this machine; it is not published" in told
+    assert "the environment's arguments name places of this machine" in told
+    assert not (out / "report.html").exists()
+    config = json.loads((out / "config.json").read_text())
+    assert config["origin"]["path"] == "random.npz"
+    assert config["origin"]["environment"]["kwargs"] == {"file": "model.xml"}
+    for file in out.iterdir():
+        assert str(home).encode() not in file.read_bytes(), file
+        assert str(tmp_path).encode() not in file.read_bytes(), file
+    assert iq.Run.load(out).origin.environment.name == environment.name
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("minari:mujoco/hopper/expert-v0", "minari:mujoco/hopper/expert-v0"),
+        ("/state/position", "/state/position"),  # a key of an HDF5 file, as long as no such file is there
+        ("--model=/home/ada/robots/arm.xml", "--model=arm.xml"),
+        (["/home/ada/x.npz", 3, None], ["x.npz", 3, None]),
+        ({"ALE/Pong-v5": "/home/ada"}, {"ALE/Pong-v5": "/home/ada"}),
+    ],
+)
+def test_paths_in_the_home_folder_become_names(value, kept, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    assert _without_places(value) == kept
+
+
+def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Environment, "to_dict", lambda self: {"id": "evil_module:Evil-v0", "kwargs": {}})
+    run, elsewhere = tmp_path / "run", tmp_path / "path"
+    iq.Run.load(trained).save(run)
+    assert "evaluate agent --trust" in published(run, tmp_path / "look")
+    elsewhere.mkdir()
+    (elsewhere / "evil_module.py").write_text("raise SystemExit('imported')")
+    command = [sys.executable, "-m", "iqlearn", "pull", str(tmp_path / "look"), "--out", str(tmp_path / "got")]
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere), prepend=os.pathsep)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--trust" in done.stdout
+    (tmp_path / "look" / "evil_module.py").write_text("")
+    iqlearn("pull", tmp_path / "look", "--out", tmp_path / "again")
+    assert not (tmp_path / "again" / "evil_module.py").exists()
+
+
+def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
+    look, got = tmp_path / "look", tmp_path / "got"
+    published(trained, look)
+    got.mkdir()
+    (got / "notes.txt").write_text("mine")
+    for command in (("pull", look, "--out", got), ("push", trained, "ada/agent", "--out", got)):
+        assert "exists and is not empty" in sentence(*command)
+    iqlearn("pull", look, "--out", got, "--overwrite")
+    assert (got / "notes.txt").read_text() == "mine"
+    published(two_seeds, tmp_path / "two")
+    iqlearn("pull", tmp_path / "two", "--out", got, "--overwrite")
+    assert not (got / "model.safetensors").exists()
+    assert (got / "seed-1" / "model.safetensors").is_file()
+    before = {path: path.read_bytes() for path in got.rglob("*") if path.is_file()}
+    (look / "model.safetensors").write_bytes(b"")
+    assert f"{look}/model.safetensors is damaged" in sentence("pull", look, "--out", got, "--overwrite")
+    assert {path: path.read_bytes() for path in got.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["got", "look", "two"]
+
+
+def test_what_has_no_effect_is_refused(trained, tmp_path, sentence):
+    out = tmp_path / "out"
+    for flags in (("--private",), ("--message", "Hello")):
+        assert f"{flags[0]} has no effect with --out" in sentence("push", trained, "ada/agent", "--out", out, *flags)
+    assert "--overwrite has no effect without --out" in sentence("push", trained, "ada/agent", "--overwrite")
+    assert "--revision has no effect" in sentence("pull", trained, "--out", out, "--revision", "main")
+    assert not out.exists()
+
+
+def test_a_run_without_a_checkpoint_is_not_resumed(trained, tmp_path, sentence):
+    published(trained, tmp_path / "out")
+    told = sentence("resume", tmp_path / "out")
+    assert "No checkpoint.safetensors in" in told
+    assert "iqlearn pull write" in told
