@@ -14,12 +14,12 @@ from typing import Any
 
 from iqlearn import files
 from iqlearn.hub.card import Part, card
-from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, RESULT, claim, runs_in, seeds_in, vacant
+from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
 from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, update
 from iqlearn.runs.run import Run
 
-CARD, POLICY, VIDEO, REPORT = "README.md", "policy.npz", "replay.mp4", "report.html"
+CARD, POLICY, VIDEO = "README.md", "policy.npz", "replay.mp4"
 LISTED = (CONFIG, METRICS, RESULT, MODEL, LAST, CURVES)
 """Files that the manifest of a run folder lists."""
 BESIDE = tuple(dict.fromkeys((*JUDGED, VIDEO, REPORT)))
