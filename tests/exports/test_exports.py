@@ -83,7 +83,7 @@ MODELS = {
 def test_a_policy_gives_the_same_actions(name, form, tmp_path):
     model, task = MODELS[name]()
     exported = exports.policy(model, task)
-    path = tmp_path / f"policy{exports.FORMATS[form].suffix}"
+    path = tmp_path / f"policy.{form}"
     recorded = jax.tree.leaves(seen(task.obs))
     errors = exports.export(exported, form, path, {"task": name}, recorded)
     assert errors.keys() == {"random", "demonstrations"}
@@ -103,7 +103,7 @@ def test_a_policy_gives_the_same_actions(name, form, tmp_path):
 def test_a_reward_gives_the_same_rewards(name, form, ends, tmp_path):
     model, task = MODELS[name]()
     reward = RecoveredReward(model, ends, task)
-    path = tmp_path / f"reward{exports.FORMATS[form].suffix}"
+    path = tmp_path / f"reward.{form}"
     exported = exports.reward(reward)
     assert exports.export(exported, form, path, {})["random"] <= 1e-5
     batch = exports.random_inputs(exported)

@@ -27,15 +27,14 @@ ROWS = 257
 class Format(NamedTuple):
     """A format of exports."""
 
-    suffix: str
     write: Callable[[Exported, dict[str, Any], Path], None]
     opened: Callable[[Path], Callable[..., tuple[np.ndarray, ...]]]
 
 
 FORMATS = {
-    "onnx": Format(".onnx", onnx.write, onnx.opened),
-    "stablehlo": Format(".stablehlo", stablehlo.write, stablehlo.opened),
-    "npz": Format(".npz", npz.write, npz.opened),
+    "onnx": Format(onnx.write, onnx.opened),
+    "stablehlo": Format(stablehlo.write, stablehlo.opened),
+    "npz": Format(npz.write, npz.opened),
 }
 
 
