@@ -3,6 +3,7 @@
 from typing import Any
 
 from iqlearn.algorithms.bc import BC, BCContinuous
+from iqlearn.algorithms.dac import DAC, DACContinuous
 from iqlearn.algorithms.iq_continuous import IQLearnContinuous
 from iqlearn.algorithms.iq_discrete import IQLearn
 from iqlearn.algorithms.sac import SAC
@@ -19,6 +20,8 @@ ALGORITHMS: dict[str, Any] = {
         BCContinuous,
         SQIL,
         SQILContinuous,
+        DAC,
+        DACContinuous,
         SoftQLearning,
         SAC,
     )
@@ -47,4 +50,15 @@ def of(family: str, discrete: bool) -> Any:
     raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
 
 
-__all__ = ["BC", "SAC", "SQIL", "BCContinuous", "IQLearn", "IQLearnContinuous", "SQILContinuous", "SoftQLearning"]
+__all__ = [
+    "BC",
+    "DAC",
+    "SAC",
+    "SQIL",
+    "BCContinuous",
+    "DACContinuous",
+    "IQLearn",
+    "IQLearnContinuous",
+    "SQILContinuous",
+    "SoftQLearning",
+]
