@@ -334,7 +334,7 @@ def test_what_an_episode_lacks_at_its_end_is_told(reaching, tmp_path):
     np.testing.assert_array_equal(read.next_obs[5:], reaching.next_obs[5:-1])
     assert read.term.tolist() == [False] * 4 + [True] + [False] * 5
     assert read.trunc.tolist() == [False] * 9 + [True]
-    told = [NO_LAST_ENDED.format(n=1, of=2), NO_LAST.format(n=1, of=2)]
+    told = [NO_LAST_ENDED.format(n=1, of=2, rows=11), NO_LAST.format(n=1, of=2, rows=11)]
     assert all(what in read.notes for what in told)
     assert all(what in read.remarks() for what in told)
 
@@ -535,7 +535,7 @@ def test_a_column_map_without_effect_is_refused(write, cartpole, tmp_path):
     with pytest.raises(InputError, match="--columns has no effect on"):
         Demos.load(source, columns={"obs": "x"})
     source, _ = to_robomimic(cartpole, tmp_path)
-    with pytest.raises(InputError, match=r"--columns act=… has no effect on .*; expected obs alone"):
+    with pytest.raises(InputError, match=r"--columns act=… has no effect on .*; expected obs \(its keys\)"):
         Demos.load(source, columns={"obs": "object", "act": "x"})
 
 
@@ -581,3 +581,50 @@ def test_leftovers_in_a_folder_are_no_data(cartpole, tmp_path):
     (source / "strange").mkdir()
     (source / "strange" / "metadata.json").write_bytes(b"\xff\xfe")
     assert Demos.load(source).sha256() == whole.sha256()
+
+
+def test_what_a_later_block_of_a_csv_file_holds_makes_its_columns_wider(tmp_path, monkeypatch):
+    """The first block shows whole numbers and numbered episodes; floating-point numbers and names come later."""
+    rows = [(i, i, "1", "") for i in range(20)] + [
+        (i + 0.5, i, "last", "yes" if i == 29 else "no") for i in range(20, 30)
+    ]
+    (tmp_path / "log.csv").write_text("x,u,run,end\n" + "".join("{},{},{},{}\n".format(*row) for row in rows))
+    columns = {"obs": ["x"], "act": "u", "ep": "run"}
+    whole = Demos.load(tmp_path / "log.csv", columns=columns)
+    monkeypatch.setattr("iqlearn.data.formats.tables.BLOCK", 64)
+    assert Demos.load(tmp_path / "log.csv", columns=columns).sha256() == whole.sha256()
+    assert Demos.load(tmp_path / "log.csv", 2e-7, columns).sha256() == whole.subsample(4).sha256()
+    (tmp_path / "log.csv").write_text("x,u\n" + "1,1\n" * 30 + "up,1\n")
+    with pytest.raises(InputError, match="column 'x' holds string; expected numbers"):
+        Demos.load(tmp_path / "log.csv", columns={"obs": ["x"], "act": "u"})
+
+
+@pytest.mark.parametrize("write", [to_parquet, to_arrow, to_arrow_stream, to_csv, to_lerobot])
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_tables_are_read_and_thinned_in_batches(write, every, reaching, tmp_path, monkeypatch):
+    for name, value in (("ROWS", 3), ("BYTES", 128), ("BLOCK", 128)):
+        monkeypatch.setattr(f"iqlearn.data.formats.tables.{name}", value)
+    source, columns = write(reaching, tmp_path)
+    whole = Demos.load(source, columns=columns)
+    if write is not to_lerobot:
+        assert whole.sha256() == reaching.sha256()
+    size = len(reaching) * (2 * 12 + 8 + 14)
+    read = Demos.load(source, size / every / 2**30, columns)
+    assert read.sha256() == whole.subsample(every).sha256()
+    np.testing.assert_array_equal(read.episode_return, whole.episode_return)
+    assert read.thinned == every
+    assert not any("begin where the row before them ended" in remark for remark in read.remarks())
+
+
+def test_a_folder_is_judged_as_a_whole(cartpole, tmp_path):
+    """Each file alone would fit; together they are thinned by one step, also an `.npz` file."""
+    source, _ = to_folder(cartpole, tmp_path)
+    whole = Demos.load(source)
+    size = len(cartpole) * (2 * 16 + 4 + 14)
+    read = Demos.load(source, 0.7 * size / 2**30)
+    assert read.sha256() == whole.subsample(2).sha256()
+    assert read.every == 2
+    assert read.longest >= whole.longest - 1
+    assert [note for note in read.notes if "transition is kept" in note] == [read.notes[-1]]
+    assert not any("begin where the row before them ended" in remark for remark in read.remarks())
+    assert read.subsample(2).every == 4
