@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,10 +87,12 @@ def check_links(path: Path, group: Any) -> None:
 def robomimic(path: Path, file: Any, reading: Reading) -> Opened:
     """robomimic: `data/demo_N` with `obs/KEY`, `actions`, and perhaps `next_obs/KEY`, `rewards` and `dones`.
 
-    The column map names the keys of an observation: `obs` = object, robot0_eef_pos, …; by default all keys.
+    The column map names the keys of an observation, `obs` = object, robot0_eef_pos, … (by default all keys), and one of
+    the file's filter keys, `ep` = mask/train (by default all episodes are read).
     """
-    only(reading, str(path), obs="its keys")
-    groups = [file["data"][name] for name in numbered(file["data"], "demo_")]
+    only(reading, str(path), obs="its keys", ep="a filter key, mask/NAME")
+    names, assumed = chosen(path, file, reading)
+    groups = [file["data"][name] for name in names]
     episodes = []
     for group in groups:
         for name in sorted({"obs", "actions"} - set(group))[:1]:
@@ -101,7 +104,30 @@ def robomimic(path: Path, file: Any, reading: Reading) -> Opened:
         steps = group["actions"].shape[0]
         episodes.append(Episode(steps, seen, group["actions"], after, group.get("rewards"), trunc=True))
     done = any("dones" in group and np.any(group["dones"]) for group in groups)
-    return opened_as(str(path), episodes, [ROBOMIMIC_ENDS] if done else ())
+    return opened_as(str(path), episodes, [*assumed, *([ROBOMIMIC_ENDS] if done else ())])
+
+
+def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str]]:
+    """The names of the episodes of a filter key, in the order of their numbers, else of all; and which keys there are.
+
+    Raises:
+        InputError: there is no such key, or it names an episode that is not there.
+    """
+    there = numbered(file["data"], "demo_")
+    masks = {f"mask/{name}": names for name, names in file.get("mask", {}).items()}
+    wanted = dict(reading.columns).get("ep", ())
+    if not wanted:
+        counts = ", ".join(f"{key} ({len(names)})" for key, names in masks.items())
+        return there, [f"all episodes are read; filter keys choose some of them, --columns ep=KEY: {counts}"] * bool(
+            masks
+        )
+    if len(wanted) > 1 or wanted[0] not in masks:
+        has = ", ".join(masks) or "none"
+        raise InputError(f"{path} has the filter keys {has}; expected one of them, --columns ep={','.join(wanted)}.")
+    names = masks[wanted[0]].asstr()[:].tolist()
+    for name in sorted(set(names) - set(there))[:1]:
+        raise InputError(f"{path}: filter key {wanted[0]!r} names {name!r}; expected episodes of the file.")
+    return [name for name in there if name in set(names)], []
 
 
 def minari(path: Path, file: Any, reading: Reading) -> Opened:
@@ -160,5 +186,7 @@ def numbered(group: Mapping[str, Any], prefix: str) -> list[str]:
 
 
 def tree(group: Any) -> Any:
-    """A group as a dictionary of datasets, a dataset as itself."""
-    return {name: tree(group[name]) for name in sorted(group)} if hasattr(group, "keys") else group
+    """A group as a dictionary of datasets, a dataset as itself. Minari's parts of a tuple are named 0, 1, and so on."""
+    if not hasattr(group, "keys"):
+        return group
+    return {re.sub(r"^_index_(?=\d+$)", "", name): tree(group[name]) for name in sorted(group)}
