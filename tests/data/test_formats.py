@@ -15,6 +15,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.data.demos import Demos
+from iqlearn.data.fields import flat
 from iqlearn.data.formats.base import NO_LAST, NO_LAST_ENDED
 from iqlearn.errors import InputError
 
@@ -309,17 +310,126 @@ def test_a_run_is_resumed_from_a_table_with_its_columns(cartpole, tmp_path):
     assert iq.Run.load(tmp_path / "run").origin.columns == demos.columns
 
 
-def test_dictionaries_and_images_come_through_minari():
+@pytest.fixture(scope="module")
+def camera():
+    """Two episodes with dictionary observations: a camera's images, and two measurements in a dictionary."""
     rng = np.random.default_rng(0)
-    seen = {"image": rng.integers(0, 255, (7, 4, 4, 3)).astype(np.uint8), "arm": {"angle": rng.normal(size=(7, 2))}}
+    seen = {
+        "image": rng.integers(0, 256, (9, 4, 6, 3)).astype(np.uint8),
+        "arm": {"pos": rng.normal(size=(9, 2)).astype(np.float32), "vel": rng.normal(size=(9, 3)).astype(np.float32)},
+    }
+    n = np.array([0, 1, 2, 4, 5, 6, 7])  # rows 3 and 8 are last observations
 
-    def rows(start, stop):
-        return {"image": seen["image"][start:stop], "arm": {"angle": seen["arm"]["angle"][start:stop]}}
+    def rows(at):
+        return jax.tree.map(lambda x: x[at], seen)
 
-    ends = {"term": np.zeros(6, bool), "trunc": np.arange(6) == 5, "ep": np.zeros(6, int)}
-    demos = Demos.from_arrays({"obs": rows(0, 6), "next_obs": rows(1, 7), "act": rng.integers(0, 3, 6), **ends})
-    demos.save("minari:test/dict-v0")
-    assert Demos.load("minari:test/dict-v0").sha256() == demos.sha256()
+    arrays = {"obs": rows(n), "next_obs": rows(n + 1), "act": rng.integers(0, 3, 7), "rew": rng.normal(size=7)}
+    ends = {"term": np.zeros(7, bool), "trunc": (n == 2) | (n == 7), "ep": np.repeat([0, 1], [3, 4])}
+    return Demos.from_arrays(arrays | ends)
+
+
+def to_nested_robomimic(demos, folder):
+    with h5py.File(folder / "image.hdf5", "w") as file:
+        for i, rows in enumerate(episodes_of(demos)):
+            group = file.create_group(f"data/demo_{i}")
+            group["actions"], group["rewards"] = demos.act[rows], demos.rew[rows]
+            for field in ("obs", "next_obs"):
+                for name, array in flat(field, getattr(demos, field)).items():
+                    group[name] = array[rows]
+    return folder / "image.hdf5", None
+
+
+def to_nested_huggingface(demos, folder):
+    whole = [
+        jax.tree.map(lambda s, t, rows=rows: np.concatenate([s[rows], t[rows][-1:]]), demos.obs, demos.next_obs)
+        for rows in episodes_of(demos)
+    ]
+    rows = episodes_of(demos)
+    data = {
+        "obs": whole,
+        "acts": [demos.act[r] for r in rows],
+        "terminal": [False] * 2,
+        "rews": [demos.rew[r] for r in rows],
+    }
+    features = datasets.Features(
+        {
+            "obs": {
+                "image": datasets.Array4D((None, 4, 6, 3), "uint8"),
+                "arm": {name: datasets.Array2D((None, n), "float32") for name, n in (("pos", 2), ("vel", 3))},
+            },
+            "acts": datasets.Sequence(datasets.Value("int64")),
+            "terminal": datasets.Value("bool"),
+            "rews": datasets.Sequence(datasets.Value("float32")),
+        }
+    )
+    datasets.Dataset.from_dict(data, features).save_to_disk(folder / "images")
+    return folder / "images", None
+
+
+NESTED = (to_npz, to_minari, to_minari_file, to_nested_robomimic, to_nested_huggingface)
+
+
+@pytest.mark.parametrize("write", NESTED)
+def test_dictionaries_and_images_come_through_bit_for_bit(write, camera, tmp_path):
+    source, _ = write(camera, tmp_path)
+    read = Demos.load(source)
+    assert read.obs["image"].dtype == np.uint8
+    assert read.sha256() == camera.sha256()
+
+
+@pytest.mark.parametrize("write", NESTED[1:])
+def test_keys_of_dictionaries_are_chosen_by_name(write, camera, tmp_path):
+    source, _ = write(camera, tmp_path)
+    read = Demos.load(source, columns={"obs": ["arm/pos", "image"]})
+    assert flat("obs", read.obs).keys() == {"obs/arm/pos", "obs/image"}
+    np.testing.assert_array_equal(read.obs["image"], camera.obs["image"])
+    np.testing.assert_array_equal(
+        Demos.load(source, columns={"obs": "arm/vel"}).next_obs, camera.next_obs["arm"]["vel"]
+    )
+    assert Demos.load(source, columns={"obs": "arm"}).obs.keys() == {"pos", "vel"}
+    for keys, told in (
+        ("arm/mass", r"lacks 'arm/mass' \(--columns obs=…\); it has arm/pos, arm/vel, image"),
+        (["arm", "arm/pos"], "names 'arm' and 'arm/pos', which lies in it"),
+    ):
+        with pytest.raises(InputError, match=told):
+            Demos.load(source, columns={"obs": keys})
+
+
+def test_parts_of_tuples_have_the_same_names_in_each_way_to_read_minari():
+    env = gym.spaces.Tuple((gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(0, 9, (3,), np.float32)))
+    rng = np.random.default_rng(0)
+    seen = tuple(rng.uniform(0, 1, (5, n)).astype(np.float32) for n in (2, 3))
+    zeros = np.zeros(4)
+    buffer = EpisodeBuffer(
+        id=0, observations=seen, actions=np.arange(4) % 2, rewards=zeros, terminations=zeros > 0, truncations=zeros > 0
+    )
+    dataset = minari.create_dataset_from_buffers(
+        "test/tuple-v0", [buffer], observation_space=env, action_space=gym.spaces.Discrete(2)
+    )
+    read = [Demos.load(source) for source in ("minari:test/tuple-v0", dataset.storage.data_path / "main_data.hdf5")]
+    assert read[0].obs.keys() == {"0", "1"}
+    np.testing.assert_array_equal(read[0].obs["1"], seen[1][:4])
+    assert read[0].sha256() == read[1].sha256()
+
+
+def test_a_filter_key_of_robomimic_chooses_episodes(cartpole, tmp_path):
+    source, columns = to_robomimic(cartpole, tmp_path)
+    assert not any("filter key" in note for note in Demos.load(source, columns=columns).notes)
+    with h5py.File(source, "a") as file:
+        file["mask/train"] = np.array(["demo_3", "demo_0"], "S")
+        file["mask/valid"] = np.array(["demo_1", "demo_9"], "S")
+    whole = Demos.load(source, columns=columns)
+    told = "all episodes are read; filter keys choose some of them, --columns ep=KEY: mask/train (2), mask/valid (2)"
+    assert told in whole.notes
+    train = Demos.load(source, columns=columns | {"ep": "mask/train"})
+    assert not any("filter key" in note for note in train.notes)
+    np.testing.assert_array_equal(train.obs, whole.leave_out(1, 2, 4).obs)
+    for key, said in (
+        ("train", r"has the filter keys mask/train, mask/valid; expected"),
+        ("mask/valid", "names 'demo_9'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Demos.load(source, columns=columns | {"ep": key})
 
 
 def test_what_an_episode_lacks_at_its_end_is_told(reaching, tmp_path):

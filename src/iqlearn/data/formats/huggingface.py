@@ -52,12 +52,14 @@ def episodes(source: str, rows: Any, reading: Reading) -> Iterator[Episode]:
     """The episodes of a dataset, one at a time. An episode that did not end met its time limit."""
     for row in rows:
         acts, ended = np.asarray(row["acts"]), bool(row["terminal"])
-        obs = selected(f"{source}: obs", as_tree(row["obs"]), reading)
+        obs = selected(f"{source}: obs", as_tree(row["obs"], rows.features["obs"]), reading)
         yield Episode(len(acts), obs, acts, rew=row.get("rews"), term=ended, trunc=not ended)
 
 
-def as_tree(values: Any) -> Any:
-    """Observations as a tree of arrays."""
+def as_tree(values: Any, feature: Any) -> Any:
+    """Observations as a tree of arrays of the types that are stated. `datasets` would widen bytes."""
     if isinstance(values, dict):
-        return {name: as_tree(part) for name, part in values.items()}
-    return np.asarray(values)
+        return {name: as_tree(part, feature[name]) for name, part in values.items()}
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return np.asarray(values, feature.dtype)
