@@ -14,7 +14,7 @@ SOURCE = Path(iqlearn.__file__).parent
 REGISTRIES = {"algorithms/__init__.py", "extensions/__init__.py"}
 MODELS = {"DiscreteSoftQ", "ContinuousSoftQ", "SoftQ", "RewardNet", "Policy", "ClippedGaussian", "TanhGaussian"}
 MAY_IMPORT_LATE = {
-    *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables")),
+    *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables", "videos")),
     *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "video")),
     "exports/onnx.py",
     "training/callbacks.py",

@@ -1,7 +1,9 @@
 """One recording in every format gives the same demonstrations. Files are written by the formats' own libraries."""
 
 import contextlib
+import io
 import json
+import shutil
 import sys
 from dataclasses import replace
 from functools import cache
@@ -12,6 +14,7 @@ import gymnasium as gym
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import iqlearn as iq
 from iqlearn.data.demos import Demos
@@ -738,3 +741,114 @@ def test_a_folder_is_judged_as_a_whole(cartpole, tmp_path):
     assert [note for note in read.notes if "transition is kept" in note] == [read.notes[-1]]
     assert not any("begin where the row before them ended" in remark for remark in read.remarks())
     assert read.subsample(2).every == 4
+
+
+FPS = 10
+
+
+@pytest.fixture(scope="module")
+def filmed():
+    """Two episodes of a camera's images beside a state. Neighbouring frames differ, and so do episodes."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (13, 1, 1, 3)) + np.arange(32).reshape(1, 1, 32, 1) * 3
+    frames = np.broadcast_to(base % 256, (13, 16, 32, 3)).astype(np.uint8)
+    return {"frames": frames, "state": rng.normal(size=(13, 2)).astype(np.float32), "ep": np.repeat([0, 1], [5, 8])}
+
+
+def write_video(path, frames):
+    """A video without losses."""
+    av = pytest.importorskip("av", reason="needs the extra lerobot")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=FPS, options={"qp": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "rgb24"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def to_filmed_lerobot(filmed, root, version, images=False):
+    """A dataset of version 3, with all episodes in one video, or of version 2.1, with a video for each."""
+    name, n = "observation.images.top", len(filmed["ep"])
+    step = np.concatenate([np.arange(k) for k in np.bincount(filmed["ep"])])
+    columns = {
+        "observation.state": pa.array(list(filmed["state"])),
+        "action": pa.array(list(np.ones((n, 1), np.float32))),
+        "timestamp": (step / FPS).astype(np.float32),
+        "episode_index": filmed["ep"],
+        "frame_index": step,
+    }
+    features = {key: {"dtype": "float32", "shape": [2]} for key in ("observation.state", "action")}
+    features[name] = {"dtype": "image" if images else "video", "shape": [16, 32, 3]}
+    if images:
+        files = [io.BytesIO() for _ in range(n)]
+        for file, frame in zip(files, filmed["frames"], strict=True):
+            Image.fromarray(frame).save(file, "PNG")
+        columns[name] = pa.array([{"bytes": file.getvalue(), "path": None} for file in files])
+    info = {"codebase_version": version, "fps": FPS, "chunks_size": 1000, "features": features}
+    for folder in ("meta/episodes/chunk-000", "data/chunk-000"):
+        (root / folder).mkdir(parents=True)
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    table = pa.table(columns)
+    if version == "v3.0":
+        parquet.write_table(table, root / "data" / "chunk-000" / "file-000.parquet")
+        starts = {"chunk_index": [0, 0], "file_index": [0, 0], "from_timestamp": [0.0, 5 / FPS]}
+        about = {f"videos/{name}/{key}": values for key, values in starts.items()}
+        parquet.write_table(
+            pa.table({"episode_index": [0, 1], **about}), root / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
+        )
+        if not images:
+            write_video(root / "videos" / name / "chunk-000" / "file-000.mp4", filmed["frames"])
+        return
+    shutil.rmtree(root / "meta" / "episodes")
+    for i in (0, 1):
+        rows = np.flatnonzero(filmed["ep"] == i)
+        parquet.write_table(table.take(rows), root / "data" / "chunk-000" / f"episode_{i:06}.parquet")
+        write_video(root / "videos" / "chunk-000" / name / f"episode_{i:06}.mp4", filmed["frames"][rows])
+
+
+WITH_IMAGES = {"obs": ["observation.state", "observation.images.top"]}
+
+
+@pytest.mark.parametrize(("version", "images"), [("v3.0", False), ("v2.1", False), ("v3.0", True)])
+def test_frames_of_lerobot_stand_beside_their_states(version, images, filmed, tmp_path, monkeypatch):
+    """Of videos and of images in the table, bit for bit, also in small batches and where rows are left out."""
+    to_filmed_lerobot(filmed, tmp_path / "set", version, images)
+    read = Demos.load(tmp_path / "set", columns=WITH_IMAGES)
+    at = np.array([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])
+    assert flat("obs", read.obs).keys() == {"obs/images.top", "obs/state"}
+    np.testing.assert_array_equal(read.obs["images.top"], filmed["frames"][at])
+    np.testing.assert_array_equal(read.next_obs["images.top"], filmed["frames"][at + 1])
+    np.testing.assert_array_equal(read.obs["state"], filmed["state"][at])
+    monkeypatch.setattr("iqlearn.data.formats.tables.BYTES", 4000)
+    monkeypatch.setattr("iqlearn.data.formats.videos.AHEAD", 0.15)
+    assert Demos.load(tmp_path / "set", columns=WITH_IMAGES).sha256() == read.sha256()
+    size = 13 * (2 * (16 * 32 * 3 + 8) + 4 + 14)
+    assert Demos.load(tmp_path / "set", size / 3 / 2**30, WITH_IMAGES).sha256() == read.subsample(3).sha256()
+
+
+def test_images_of_lerobot_are_left_out_until_they_are_asked_for(filmed, tmp_path, monkeypatch):
+    to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
+    read = Demos.load(tmp_path / "set")
+    np.testing.assert_array_equal(read.obs[:4], filmed["state"][:4])
+    told = "images are left out (observation.images.top); take them with --columns obs=observation.state,observation."
+    assert [note for note in read.notes if note.startswith(told)]
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert any("PyAV, which reads videos, is not installed" in note for note in Demos.load(tmp_path / "set").notes)
+    with pytest.raises(InputError, match=r"PyAV, which reads videos, is not installed; .*\[lerobot\]"):
+        Demos.load(tmp_path / "set", columns=WITH_IMAGES)
+
+
+def test_a_frame_that_is_not_there_is_told(filmed, tmp_path):
+    to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
+    video = next((tmp_path / "set").rglob("*.mp4"))
+    write_video(video, filmed["frames"][:9])
+    with pytest.raises(InputError, match=r"file-000.mp4 has no frame at 0.9 s; expected one for each row"):
+        Demos.load(tmp_path / "set", columns=WITH_IMAGES)
+    for content in (b"", video.read_bytes()[:500]):
+        video.write_bytes(content)
+        with pytest.raises(InputError, match=r"file-000.mp4 is damaged, or no video"):
+            Demos.load(tmp_path / "set", columns=WITH_IMAGES)
+    video.unlink()
+    with pytest.raises(InputError, match=r"file-000.mp4 is damaged, or no video"):
+        Demos.load(tmp_path / "set", columns=WITH_IMAGES)

@@ -198,7 +198,7 @@ def joined(
     Raises:
         InputError: there is no transition.
     """
-    told: Counter[str] = Counter(assumed)
+    told: Counter[str] = Counter()
     parts: dict[str, list[np.ndarray]] = {}
     count = steps = 0
     for number, episode in enumerate(episodes):
@@ -214,7 +214,7 @@ def joined(
     for name in sorted(name for name, rows in arrays.items() if name in ("act", "rew") and len(rows) < n):
         raise InputError(f"{source}: some episodes lack {name!r}; expected it in all of them, or in none.")
     remarks = tuple(what.format(n=times, of=count, rows=steps) for what, times in told.items())
-    return Found(arrays | ({} if env is None else {"env": np.array(env)}), remarks)
+    return Found(arrays | ({} if env is None else {"env": np.array(env)}), (*assumed, *remarks))
 
 
 def with_ends(episode: Episode, told: Counter[str]) -> Episode:

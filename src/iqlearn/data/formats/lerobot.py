@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from iqlearn.data.formats import tables
+from iqlearn.data.formats import tables, videos
 from iqlearn.data.formats.base import Opened, Reading, parsing
+from iqlearn.data.formats.tables import OBSERVATION
 from iqlearn.errors import InputError, missing
 
 INFO = "meta/info.json"
-EPISODE, STEP, REWARD, ACTION = "episode_index", "frame_index", "next.reward", "action"
-OBSERVATION = "observation."
+EPISODE, STEP, TIME, REWARD, ACTION = "episode_index", "frame_index", "timestamp", "next.reward", "action"
 
 
 def matches(path: Path) -> bool:
@@ -29,25 +32,95 @@ def matches(path: Path) -> bool:
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
     """The episodes of a dataset. An observation is `observation.state` with all other numeric `observation.*` columns;
-    the column map chooses others.
+    the column map chooses others, images and videos too.
 
     Raises:
-        InputError: pyarrow is not installed, or the dataset is damaged.
+        InputError: a package is not installed, or the dataset is damaged.
     """
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise missing("pyarrow, which reads LeRobot datasets,", "tables") from error
+        raise missing("pyarrow, which reads LeRobot datasets,", "lerobot") from error
     with parsing(path / INFO, "description of a LeRobot dataset"):
-        features = json.loads((path / INFO).read_text(encoding="utf-8"))["features"]
-        columns = {"ep": (EPISODE,)} | (dict(reading.columns) or chosen(path, features))
+        info = json.loads((path / INFO).read_text(encoding="utf-8"))
+        features: dict[str, Any] = info["features"]
+        given = dict(reading.columns)
+        columns = {"ep": (EPISODE,)} | chosen(path, features, given) | given
     files = sorted((path / "data").rglob("*.parquet"), key=in_order)
     if not files:
         raise InputError(f"{path / 'data'} holds no Parquet file; expected those of a LeRobot dataset.")
     with parsing(path, "LeRobot dataset"):
-        table = tables.parquet_of(str(path), files)
-        check_order(table)
-        yield tables.episodes_of(table, replace(reading, columns=tuple(columns.items())))
+        seen = {name: f for name, f in features.items() if f.get("dtype") in ("video", "image")}
+        size = sum(math.prod(seen[name]["shape"]) for name in columns["obs"] if name in seen)
+        table = tables.parquet_of(str(path), files, max(1, min(tables.ROWS, tables.BYTES // max(1, size))))
+        where = rows_of(table)
+        films = [name for name in columns["obs"] if name in seen and seen[name]["dtype"] == "video"]
+        table = table._replace(pictures={name: film(path, info, name, where) for name in films})
+        left = ", ".join(name for name in seen if name not in columns["obs"])
+        more = ",".join([*columns["obs"], *seen])
+        told = [f"images are left out ({left}); take them with --columns obs={more}"] if left and not given else []
+        if told and find_spec("av") is None:
+            told.append(str(missing("PyAV, which reads videos,", "lerobot")))
+        yield tables.episodes_of(table, replace(reading, columns=tuple(columns.items())), told)
+
+
+class Rows(NamedTuple):
+    """Of each row of a dataset its episode, and its time in the episode in seconds."""
+
+    episode: Int[np.ndarray, " n"]
+    time: Float[np.ndarray, " n"] | None
+
+
+def rows_of(table: tables.Table) -> Rows:
+    """The episode and the time of each row.
+
+    Raises:
+        InputError: a frame stands after a later one of its episode.
+    """
+    names = [name for name in (EPISODE, STEP, TIME) if name in table.names]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for _, batch in table.numbered(names):
+        for name in names:
+            parts[name].append(tables.numbers(table.source, batch.column(name), name))
+    columns = {name: np.concatenate(each or [np.zeros(0)]) for name, each in parts.items()}
+    ep = columns[EPISODE]
+    step = columns.get(STEP, np.arange(len(ep)))
+    for row in np.flatnonzero((np.diff(ep) == 0) & (np.diff(step) <= 0))[:1]:
+        told = f"{table.source}: row {row + 1} is frame {step[row + 1]} of its episode, after frame {step[row]}"
+        raise InputError(f"{told}; expected the frames of an episode in order of time.")
+    return Rows(ep, columns.get(TIME))
+
+
+def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> tables.Pictures:
+    """The frames of a video feature. Version 3 has several episodes in a file and says when each begins; version 2 has
+    a file for each episode.
+
+    Raises:
+        InputError: PyAV is not installed, or the dataset does not say where the frames are.
+    """
+    from pyarrow import parquet
+
+    numbers, episode = np.unique(where.episode, return_inverse=True)
+    begin = np.zeros(len(numbers))
+    if where.time is None or Path(name).name != name:
+        raise InputError(f"{path} does not say when the frames of {name!r} are; expected a column {TIME!r}.")
+    about = sorted((path / "meta" / "episodes").rglob("*.parquet"), key=in_order)
+    if about:
+        keys = [f"videos/{name}/{key}" for key in ("chunk_index", "file_index", "from_timestamp")]
+        table = [parquet.read_table(file, columns=[EPISODE, *keys]).to_pydict() for file in about]
+        told = {row[0]: row[1:] for each in table for row in zip(*(each[key] for key in (EPISODE, *keys)), strict=True)}
+        places = [told[number] for number in numbers.tolist()]
+        begin = np.array([start for *_, start in places])
+        files = [
+            path / "videos" / name / f"chunk-{chunk:03d}" / f"file-{number:03d}.mp4" for chunk, number, _ in places
+        ]
+    else:
+        size = int(info["chunks_size"])
+        files = [
+            path / "videos" / f"chunk-{number // size:03d}" / name / f"episode_{number:06d}.mp4"
+            for number in numbers.tolist()
+        ]
+    return videos.frames_of(files, episode, begin[episode] + where.time, float(info["fps"]))
 
 
 def in_order(path: Path) -> tuple[int, ...]:
@@ -55,30 +128,16 @@ def in_order(path: Path) -> tuple[int, ...]:
     return tuple(int(number) for name in path.parts[-2:] for number in re.findall(r"\d+", name))
 
 
-def check_order(table: tables.Table) -> None:
-    """Refuse frames that are not in order of time.
+def chosen(path: Path, features: dict[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The columns of each field, from the description of the dataset.
 
     Raises:
-        InputError: a frame stands after a later one of its episode.
+        InputError: neither the dataset nor the column map says which are observations and actions.
     """
-    before = (-1, -1)
-    for first, batch in table.numbered([EPISODE, STEP] if STEP in table.names else []):
-        if STEP not in table.names:
-            return
-        ep, step = (tables.numbers(table.source, batch.column(name), name) for name in (EPISODE, STEP))
-        ep, step = np.append(before[0], ep), np.append(before[1], step)
-        for row in np.flatnonzero((np.diff(ep) == 0) & (np.diff(step) <= 0))[:1]:
-            told = f"{table.source}: row {first + row} is frame {step[row + 1]} of its episode, after frame {step[row]}"
-            raise InputError(f"{told}; expected the frames of an episode in order of time.")
-        before = (ep[-1], step[-1])
-
-
-def chosen(path: Path, features: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The columns of each field, from the description of the dataset."""
     numeric = {name for name, f in features.items() if f.get("dtype", "").startswith(("float", "int", "bool"))}
     seen = sorted(name for name in numeric if name.startswith(OBSERVATION) and len(features[name]["shape"]) == 1)
-    if not seen or ACTION not in numeric:
+    if (not seen and "obs" not in given) or (ACTION not in numeric and not given):
         has = ", ".join(sorted(features))
         raise InputError(f"{path} has the features {has}; expected action and numeric observation.* ones (--columns).")
-    rew = {"rew": (REWARD,)} if REWARD in numeric else {}  # `next.done` marks the last frame, whatever ended there
-    return {"obs": tuple(seen), "act": (ACTION,), "ep": (EPISODE,)} | rew
+    rest = {"act": ACTION, "rew": REWARD}  # `next.done` marks the last frame, whatever ended there
+    return {"obs": tuple(seen)} | {field: (name,) for field, name in rest.items() if name in numeric}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -124,8 +125,8 @@ def table_of(path: Path) -> Table:
     return Table(source, has, batches)
 
 
-def parquet_of(source: str, files: Sequence[Path], pictures: Mapping[str, Pictures] = NO_PICTURES) -> Table:
-    """Parquet files of one table, one after another."""
+def parquet_of(source: str, files: Sequence[Path], rows: int = ROWS) -> Table:
+    """Parquet files of one table, one after another, in batches of so many rows at most."""
     from pyarrow import parquet
 
     def batches(names: Sequence[str]) -> Iterator[Any]:
@@ -133,12 +134,12 @@ def parquet_of(source: str, files: Sequence[Path], pictures: Mapping[str, Pictur
             with parquet.ParquetFile(path, buffer_size=BLOCK, pre_buffer=False) as file:
                 groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
                 row = sum(group.total_byte_size for group in groups) // max(1, file.metadata.num_rows)
-                count = min(ROWS, max(1, BYTES // max(1, row)))
+                count = min(rows, max(1, BYTES // max(1, row)))
                 for batch in file.iter_batches(count, columns=names):
                     yield batch.select([name for name in batch.schema.names if name in names])
 
     with parquet.ParquetFile(files[0]) as file:
-        return Table(source, file.schema_arrow.names, batches, pictures)
+        return Table(source, file.schema_arrow.names, batches)
 
 
 def csv_of(path: Path, delimiter: str) -> Table:
@@ -421,6 +422,8 @@ def numbers(source: str, column: Any, name: str) -> np.ndarray:
                 f"{source}: column {name!r} holds lists of several lengths; expected vectors of one length."
             )
         return numbers(source, pc.list_flatten(column), name).reshape(len(column), int(lengths[0]))
+    if pa.types.is_struct(kind) and "bytes" in kind.names:
+        return images(source, column.field("bytes").to_pylist(), name)
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.to_numpy(zero_copy_only=False)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -428,6 +431,29 @@ def numbers(source: str, column: Any, name: str) -> np.ndarray:
         if all(word in TRUE + FALSE for word in words):
             return np.array([word in TRUE for word in words])
     raise InputError(f"{source}: column {name!r} holds {kind}; expected numbers.")
+
+
+def images(source: str, files: Sequence[bytes | None], name: str) -> UInt8[np.ndarray, "n height width 3"]:
+    """Image files, PNG for instance, as RGB. Each is as large as the first one.
+
+    Raises:
+        InputError: an image is not in the table, or of another size.
+    """
+    from PIL import Image
+
+    found: np.ndarray | None = None
+    for row, content in enumerate(files):
+        if content is None:
+            raise InputError(f"{source}: column {name!r} names files of images; expected images inside the table.")
+        image = Image.open(io.BytesIO(content))
+        shape = (image.height, image.width, 3)
+        found = np.empty((len(files), *shape), np.uint8) if found is None else found
+        if found.shape[1:] != shape:
+            raise InputError(
+                f"{source}: column {name!r} holds images of {found.shape[1:]} and {shape}; expected one size."
+            )
+        found[row] = image.convert("RGB")
+    return np.empty((0, 0, 0, 3), np.uint8) if found is None else found
 
 
 def in_words(table: Any) -> Any:
