@@ -591,8 +591,34 @@ def test_flags_and_episodes_of_tables_are_checked(tmp_path, rows, columns, told)
 def test_two_columns_of_one_name_are_told(tmp_path):
     table = pa.table([pa.array([1.0]), pa.array([2.0])], names=["x", "x"])
     feather.write_feather(table, str(tmp_path / "t.arrow"))
-    with pytest.raises(InputError, match="has two columns 'x'"):
-        Demos.load(tmp_path / "t.arrow", columns={"obs": ["x"]})
+    csv.write_csv(table, tmp_path / "t.csv")
+    for name in ("t.arrow", "t.csv"):
+        with pytest.raises(InputError, match="has two columns 'x'"):
+            Demos.load(tmp_path / name, columns={"obs": ["x"]})
+
+
+def test_a_column_may_be_of_two_fields_and_others_may_have_gaps(tmp_path):
+    (tmp_path / "t.csv").write_text("note,x,u\n,1,0\n,2,1\nend,3,0\n")
+    read = Demos.load(tmp_path / "t.csv", columns={"obs": ["x", "u"], "act": "u"})
+    assert read.obs.tolist() == [[1, 0], [2, 1]]
+
+
+def test_rows_of_several_shapes_and_types_are_told(tmp_path, monkeypatch):
+    """Also where they are in different batches, which are never rounded to the type of the first."""
+    monkeypatch.setattr("iqlearn.data.formats.tables.BYTES", 1)
+    parquet.write_table(pa.table({"obs": [[1.0], [2.0], [1.0, 2.0]], "act": [0, 1, 0]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"obs has rows of \(1,\) and of \(2,\) \(columns 'obs'\); expected one shape"):
+        Demos.load(tmp_path / "t.parquet")
+    files = tmp_path / "set"
+    (files / "data").mkdir(parents=True)
+    (files / "meta").mkdir()
+    features = {name: {"dtype": "float32", "shape": [1]} for name in ("observation.state", "action")}
+    (files / "meta" / "info.json").write_text(json.dumps({"features": features}))
+    for i, values in enumerate(([[1], [2]], [[1.5], [2.5]])):
+        table = {"observation.state": values, "action": [0.5, 0.5], "episode_index": [i, i]}
+        parquet.write_table(pa.table(table), files / "data" / f"file-{i}.parquet")
+    with pytest.raises(InputError, match="Cannot cast array data"):
+        Demos.load(files)
 
 
 @pytest.mark.parametrize("act", [[[0.0], [1.0], [1.0]], [[-1.0], [1.0], [1.0]]])
@@ -715,7 +741,7 @@ def test_what_a_later_block_of_a_csv_file_holds_makes_its_columns_wider(tmp_path
 @pytest.mark.parametrize("write", [to_parquet, to_arrow, to_arrow_stream, to_csv, to_lerobot])
 @pytest.mark.parametrize("every", [1, 2, 3, 7])
 def test_tables_are_read_and_thinned_in_batches(write, every, reaching, tmp_path, monkeypatch):
-    for name, value in (("ROWS", 3), ("BYTES", 128), ("BLOCK", 128)):
+    for name, value in (("BYTES", 128), ("BLOCK", 128)):
         monkeypatch.setattr(f"iqlearn.data.formats.tables.{name}", value)
     source, columns = write(reaching, tmp_path)
     whole = Demos.load(source, columns=columns)

@@ -115,18 +115,18 @@ def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str
     """
     there = numbered(file["data"], "demo_")
     masks = {f"mask/{name}": names for name, names in file.get("mask", {}).items()}
-    wanted = dict(reading.columns).get("ep", ())
-    if not wanted:
+    wanted = next((names for field, names in reading.columns if field == "ep"), None)
+    if wanted is None:
         counts = ", ".join(f"{key} ({len(names)})" for key, names in masks.items())
-        return there, [f"all episodes are read; filter keys choose some of them, --columns ep=KEY: {counts}"] * bool(
-            masks
-        )
-    if len(wanted) > 1 or wanted[0] not in masks:
+        told = f"all episodes are read; filter keys choose some of them, --columns ep=KEY: {counts}"
+        return there, [told] if masks else []
+    key, *more = wanted
+    if more or key not in masks:
         has = ", ".join(masks) or "none"
         raise InputError(f"{path} has the filter keys {has}; expected one of them, --columns ep={','.join(wanted)}.")
-    names = masks[wanted[0]].asstr()[:].tolist()
+    names = masks[key].asstr()[:].tolist()
     for name in sorted(set(names) - set(there))[:1]:
-        raise InputError(f"{path}: filter key {wanted[0]!r} names {name!r}; expected episodes of the file.")
+        raise InputError(f"{path}: filter key {key!r} names {name!r}; expected episodes of the file.")
     return [name for name in there if name in set(names)], []
 
 

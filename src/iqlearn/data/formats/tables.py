@@ -57,14 +57,14 @@ class Table(NamedTuple):
     """The same table with types that hold all values of these columns, where the first batch shows the types."""
 
     def numbered(self, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
-        """Batches with the number of their first row. Their values are there.
+        """Batches with the number of their first row. Columns that are `pictures` are left out.
 
         Raises:
-            InputError: a value is missing, or two columns have one name.
+            InputError: a value is missing.
         """
-        first = 0
-        for batch in self.batches([name for name in names if name not in self.pictures] or self.names[:1]):
-            for name in batch.schema.names:
+        first, wanted = 0, list(dict.fromkeys(name for name in names if name not in self.pictures))
+        for batch in self.batches(wanted or self.names[:1]):
+            for name in wanted:
                 check_gaps(self.source, batch, name, first)
             if batch.num_rows:
                 yield first, batch
@@ -113,15 +113,15 @@ def table_of(path: Path) -> Table:
 
     def batches(names: Sequence[str]) -> Iterator[Any]:
         options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(has) if name in names])
-        with pa.memory_map(source) as mapped:
+        with pa.memory_map(source) as content:
             if from_file:
-                file = pa.ipc.open_file(mapped, options=options)
+                file = pa.ipc.open_file(content, options=options)
                 yield from map(file.get_batch, range(file.num_record_batches))
             else:
-                yield from pa.ipc.open_stream(mapped, options=options)
+                yield from pa.ipc.open_stream(content, options=options)
 
-    with pa.memory_map(source) as mapped:
-        has = (pa.ipc.open_file if from_file else pa.ipc.open_stream)(mapped).schema.names
+    with pa.memory_map(source) as content:
+        has = (pa.ipc.open_file if from_file else pa.ipc.open_stream)(content).schema.names
     return Table(source, has, batches)
 
 
@@ -194,7 +194,7 @@ def episodes_of(table: Table, reading: Reading, assumed: Sequence[str] = ()) -> 
     def wider(error: pa.ArrowInvalid) -> Opened:
         if table.widened is None:
             raise error
-        return episodes_of(table.widened([name for each in columns.values() for name in each]), reading, assumed)
+        return episodes_of(table.widened([*{name: 0 for each in columns.values() for name in each}]), reading, assumed)
 
     try:
         plan = planned(table, columns)
@@ -237,9 +237,9 @@ def planned(table: Table, columns: Mapping[str, tuple[str, ...]]) -> Plan:
     pc: Any = compute  # its functions are made when it is imported
     ends = {end: columns[end][0] for end in ("term", "trunc") if end in columns}
     flags: dict[str, list[np.ndarray]] = {end: [] for end in ends}
-    numbers_of, last, steps = {}, None, 0
+    begun, last, steps = {}, None, 0
     begins: list[np.ndarray] = []
-    for first, batch in table.numbered([*columns.get("ep", ()), *ends.values()]):
+    for first, batch in table.numbered([*columns.get("ep", ()), *ends.values()] or columns["obs"]):
         steps = first + batch.num_rows
         for end, name in ends.items():
             flags[end].append(first + np.flatnonzero(numbers(table.source, batch.column(name), name)))
@@ -251,7 +251,7 @@ def planned(table: Table, columns: Mapping[str, tuple[str, ...]]) -> Plan:
             begins.append(first + new)
             for row in new.tolist():
                 last = ep[row].as_py()
-                if numbers_of.setdefault(last, first + row) != first + row:
+                if begun.setdefault(last, first + row) != first + row:
                     told = f"an episode goes on at row {first + row} after another one (column {columns['ep'][0]!r})"
                     raise InputError(
                         f"{table.source}: {told}; expected the rows of an episode together, in order of time."
@@ -289,15 +289,20 @@ def episodes(
     number = 0
     for first, batch in table.numbered([name for each in names.values() for name in each]):
         row = np.arange(first, first + batch.num_rows)
-        place, last = row - starts[(at := np.searchsorted(plan.stops, row, "right"))], row + 1 == plan.stops[at]
+        episode = np.searchsorted(plan.stops, row, "right")
         needed = (0,) if "next_obs" in names else (0, 1 % every)
-        keep = np.isin(place % every, needed) | last
+        keep = np.isin((row - starts[episode]) % every, needed) | (row + 1 == plan.stops[episode])
         part = batch if keep.all() else batch.filter(keep)
         held.setdefault("row", []).append(row[keep])
         for field in names:
             rows = (batch, row) if field == "rew" else (part, row[keep])
             for name, array in (values(table, names, field, *rows) if len(rows[1]) else {}).items():
-                held.setdefault(name, []).append(array.astype(like[name].dtype, copy=False))
+                if array.shape[1:] != like[name].shape[1:]:
+                    wide = (
+                        f"rows of {like[name].shape[1:]} and of {array.shape[1:]} (columns {listed([*names[field]])})"
+                    )
+                    raise InputError(f"{table.source}: {field} has {wide}; expected one shape.")
+                held.setdefault(name, []).append(array.astype(like[name].dtype, casting="safe", copy=False))
         done = int(np.searchsorted(plan.stops, first + len(row), "right"))
         if done == number:
             continue
@@ -325,9 +330,9 @@ def mapped(table: Table, reading: Reading) -> dict[str, tuple[str, ...]]:
     `obs.x`, ….
 
     Raises:
-        InputError: a column is missing, or nothing says which columns are observations.
+        InputError: a column is missing, two have one name, or nothing says which columns are observations.
     """
-    has = [*table.names, *table.pictures]
+    has = [*table.names, *(name for name in table.pictures if name not in table.names)]
     columns = dict(reading.columns)
     for field, names in columns.items():
         if field not in NAMES:
@@ -343,6 +348,8 @@ def mapped(table: Table, reading: Reading) -> dict[str, tuple[str, ...]]:
             parts = () if field in ALONE else tuple(f"{field}{mark}" for mark in "_./")
             names = [field] if field in has else [name for name in has if name.startswith(parts)]
             columns |= {field: tuple(names)} if names else {}
+    for name in (name for names in columns.values() for name in names if has.count(name) > 1):
+        raise InputError(f"{table.source} has two columns {name!r}; expected names that differ.")
     if "obs" not in columns:
         raise InputError(
             f"{table.source} has the columns {listed(has)}; say which are observations and which actions with "
@@ -388,16 +395,14 @@ def values(
 
 
 def check_gaps(source: str, batch: Any, name: str, first: int) -> None:
-    """Refuse a column with gaps, and one of two that have the same name.
+    """Refuse a column with gaps.
 
     Raises:
-        InputError: there are two of the name, or a value is missing.
+        InputError: a value is missing.
     """
     from pyarrow import compute
 
     pc: Any = compute  # its functions are made when it is imported
-    if batch.schema.names.count(name) > 1:
-        raise InputError(f"{source} has two columns {name!r}; expected names that differ.")
     column = batch.column(name)
     gaps = pc.is_null(column, nan_is_null=True) if str(column.type) in ("float", "double") else pc.is_null(column)
     for row in np.flatnonzero(np.asarray(gaps))[:1]:
