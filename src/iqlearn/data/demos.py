@@ -84,9 +84,10 @@ class Demos:
         Args:
             source: a file, the folder of a dataset, a folder of several of these, or `minari:ID`.
             max_gib: the size in GiB that the demonstrations may take. An `.npz` file that unpacks to more is refused
-                (by default 0.25, or 100 times its own size where that is more); of other formats every so many
-                transitions are kept (by default 4).
-            columns: the columns of a table, or the keys of a group, that make up each field: a name or several.
+                (by default 0.25, or 100 times its own size where that is more); of other formats, and of a folder as a
+                whole, every so many transitions are kept (by default 4).
+            columns: the columns of a table, or the keys of a dictionary such as `proprio/pos`, that make up each field:
+                a name or several. Images of LeRobot datasets are read where they are named.
 
         Raises:
             InputError: the source is missing, damaged, too large or of no format, or a package that reads it is not
