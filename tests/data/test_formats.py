@@ -428,7 +428,7 @@ def test_a_filter_key_of_robomimic_chooses_episodes(cartpole, tmp_path):
     assert not any("filter key" in note for note in train.notes)
     np.testing.assert_array_equal(train.obs, whole.leave_out(1, 2, 4).obs)
     for key, said in (
-        ("train", r"has the filter keys mask/train, mask/valid; expected"),
+        ("train", r"has no filter key 'train' \(--columns ep=…\); it has mask/train, mask/valid"),
         ("mask/valid", "names 'demo_9'"),
     ):
         with pytest.raises(InputError, match=said):
@@ -738,14 +738,20 @@ def test_what_a_later_block_of_a_csv_file_holds_makes_its_columns_wider(tmp_path
         Demos.load(tmp_path / "log.csv", columns={"obs": ["x"], "act": "u"})
 
 
-@pytest.mark.parametrize("write", [to_parquet, to_arrow, to_arrow_stream, to_csv, to_lerobot])
+def to_parquet_alone(demos, folder):
+    """A table without next observations."""
+    source, columns = to_parquet(demos, folder)
+    return source, {field: names for field, names in columns.items() if field != "next_obs"}
+
+
+@pytest.mark.parametrize("write", [to_parquet, to_arrow, to_arrow_stream, to_csv, to_parquet_alone, to_lerobot])
 @pytest.mark.parametrize("every", [1, 2, 3, 7])
 def test_tables_are_read_and_thinned_in_batches(write, every, reaching, tmp_path, monkeypatch):
     for name, value in (("BYTES", 128), ("BLOCK", 128)):
         monkeypatch.setattr(f"iqlearn.data.formats.tables.{name}", value)
     source, columns = write(reaching, tmp_path)
     whole = Demos.load(source, columns=columns)
-    if write is not to_lerobot:
+    if write not in (to_parquet_alone, to_lerobot):
         assert whole.sha256() == reaching.sha256()
     size = len(reaching) * (2 * 12 + 8 + 14)
     read = Demos.load(source, size / every / 2**30, columns)
@@ -781,12 +787,12 @@ def filmed():
     return {"frames": frames, "state": rng.normal(size=(13, 2)).astype(np.float32), "ep": np.repeat([0, 1], [5, 8])}
 
 
-def write_video(path, frames):
+def write_video(path, frames, fps=FPS):
     """A video without losses."""
     av = pytest.importorskip("av", reason="needs the extra lerobot")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264rgb", rate=FPS, options={"qp": "0"})
+        stream = container.add_stream("libx264rgb", rate=fps, options={"qp": "0"})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "rgb24"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -818,8 +824,10 @@ def to_filmed_lerobot(filmed, root, version, images=False):
     table = pa.table(columns)
     if version == "v3.0":
         parquet.write_table(table, root / "data" / "chunk-000" / "file-000.parquet")
-        starts = {"chunk_index": [0, 0], "file_index": [0, 0], "from_timestamp": [0.0, 5 / FPS]}
-        about = {f"videos/{name}/{key}": values for key, values in starts.items()}
+        times = {"from_timestamp": [0.0, 5 / FPS], "to_timestamp": [5 / FPS, 13 / FPS]}
+        about = {
+            f"videos/{name}/{key}": v for key, v in ({"chunk_index": [0, 0], "file_index": [0, 0]} | times).items()
+        }
         parquet.write_table(
             pa.table({"episode_index": [0, 1], **about}), root / "meta" / "episodes" / "chunk-000" / "file-000.parquet"
         )
@@ -851,6 +859,21 @@ def test_frames_of_lerobot_stand_beside_their_states(version, images, filmed, tm
     assert Demos.load(tmp_path / "set", columns=WITH_IMAGES).sha256() == read.sha256()
     size = 13 * (2 * (16 * 32 * 3 + 8) + 4 + 14)
     assert Demos.load(tmp_path / "set", size / 3 / 2**30, WITH_IMAGES).sha256() == read.subsample(3).sha256()
+
+
+def test_the_nearest_frame_is_taken_and_none_of_another_episode(filmed, tmp_path):
+    """Of a video with three frames for each row, and of one that is shorter than an episode."""
+    to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
+    whole = Demos.load(tmp_path / "set", columns=WITH_IMAGES)
+    video, frames = next((tmp_path / "set").rglob("*.mp4")), filmed["frames"]
+    write_video(video, np.stack([frames, frames + 1, frames + 2], axis=1).reshape(-1, *frames.shape[1:]), 3 * FPS)
+    assert Demos.load(tmp_path / "set", columns=WITH_IMAGES).sha256() == whole.sha256()
+    about = next((tmp_path / "set").rglob("meta/episodes/**/*.parquet"))
+    table = parquet.read_table(about)
+    ends = pa.array([4 / FPS, 13 / FPS])
+    parquet.write_table(table.set_column(table.num_columns - 1, table.column_names[-1], ends), about)
+    with pytest.raises(InputError, match=r"row 4 is at 0.4 s of its episode, whose frames of 'obs.*' last 0.4 s"):
+        Demos.load(tmp_path / "set", columns=WITH_IMAGES)
 
 
 def test_images_of_lerobot_are_left_out_until_they_are_asked_for(filmed, tmp_path, monkeypatch):

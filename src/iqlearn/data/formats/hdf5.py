@@ -123,7 +123,7 @@ def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str
     key, *more = wanted
     if more or key not in masks:
         has = ", ".join(masks) or "none"
-        raise InputError(f"{path} has the filter keys {has}; expected one of them, --columns ep={','.join(wanted)}.")
+        raise InputError(f"{path} has no filter key {','.join(wanted)!r} (--columns ep=…); it has {has}.")
     names = masks[key].asstr()[:].tolist()
     for name in sorted(set(names) - set(there))[:1]:
         raise InputError(f"{path}: filter key {key!r} names {name!r}; expected episodes of the file.")

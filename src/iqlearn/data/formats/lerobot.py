@@ -56,12 +56,17 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
         where = rows_of(table)
         films = [name for name in columns["obs"] if name in seen and seen[name]["dtype"] == "video"]
         table = table._replace(pictures={name: film(path, info, name, where) for name in films})
-        left = ", ".join(name for name in seen if name not in columns["obs"])
-        more = ",".join([*columns["obs"], *seen])
-        told = [f"images are left out ({left}); take them with --columns obs={more}"] if left and not given else []
-        if told and find_spec("av") is None:
-            told.append(str(missing("PyAV, which reads videos,", "lerobot")))
+        told = [] if "obs" in given else left_out([*seen], columns["obs"])
         yield tables.episodes_of(table, replace(reading, columns=tuple(columns.items())), told)
+
+
+def left_out(images: list[str], obs: tuple[str, ...]) -> list[str]:
+    """What is said of images that are left out of observations."""
+    if not images:
+        return []
+    more = f"take them with --columns obs={','.join([*obs, *images])}"
+    lacking = [str(missing("PyAV, which reads videos,", "lerobot"))] if find_spec("av") is None else []
+    return [f"images are left out ({', '.join(images)}); {more}", *lacking]
 
 
 class Rows(NamedTuple):
@@ -100,27 +105,29 @@ def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> tables.Pic
     """
     from pyarrow import parquet
 
+    fps = float(info["fps"])
     numbers, episode = np.unique(where.episode, return_inverse=True)
     begin = np.zeros(len(numbers))
     if where.time is None or Path(name).name != name:
         raise InputError(f"{path} does not say when the frames of {name!r} are; expected a column {TIME!r}.")
     about = sorted((path / "meta" / "episodes").rglob("*.parquet"), key=in_order)
     if about:
-        keys = [f"videos/{name}/{key}" for key in ("chunk_index", "file_index", "from_timestamp")]
+        keys = [f"videos/{name}/{key}" for key in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
         table = [parquet.read_table(file, columns=[EPISODE, *keys]).to_pydict() for file in about]
         told = {row[0]: row[1:] for each in table for row in zip(*(each[key] for key in (EPISODE, *keys)), strict=True)}
         places = [told[number] for number in numbers.tolist()]
-        begin = np.array([start for *_, start in places])
-        files = [
-            path / "videos" / name / f"chunk-{chunk:03d}" / f"file-{number:03d}.mp4" for chunk, number, _ in places
-        ]
+        begin, end = np.array([times for _, _, *times in places]).T
+        for row in np.flatnonzero(begin[episode] + where.time > end[episode] - 0.25 / fps)[:1]:
+            told = f"{path}: row {row} is at {where.time[row]:g} s of its episode, whose frames of {name!r} last"
+            raise InputError(f"{told} {(end - begin)[episode[row]]:g} s; expected a frame for each row.")
+        files = [path / "videos" / name / f"chunk-{c:03d}" / f"file-{n:03d}.mp4" for c, n, *_ in places]
     else:
         size = int(info["chunks_size"])
         files = [
             path / "videos" / f"chunk-{number // size:03d}" / name / f"episode_{number:06d}.mp4"
             for number in numbers.tolist()
         ]
-    return videos.frames_of(files, episode, begin[episode] + where.time, float(info["fps"]))
+    return videos.frames_of(files, episode, begin[episode] + where.time, fps)
 
 
 def in_order(path: Path) -> tuple[int, ...]:

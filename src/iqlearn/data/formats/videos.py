@@ -25,7 +25,7 @@ def frames_of(
         files: the videos.
         file: the number of each row's video.
         time: the time of each row in its video, in seconds.
-        fps: frames per second. A frame is that of a row if it is less than half a frame from its time.
+        fps: frames per second. The nearest frame is at most half a frame from a row's time.
 
     Raises:
         InputError: PyAV is not installed.
@@ -67,22 +67,23 @@ class Reader:
             self.stream.thread_type = "AUTO"
         self.decoder: Iterator[Any] = iter(())
         self.last: Any = None
+        self.following: Any = None
 
     def frame(self, time: float) -> UInt8[np.ndarray, "height width 3"]:
-        """The frame of a time in seconds, as RGB.
+        """The frame that is nearest to a time in seconds, as RGB.
 
         Raises:
             InputError: there is none, or the video is damaged.
         """
         with parsing(self.path, "video"):
-            behind = None if self.last is None else time - self.last.time
-            if behind is None or behind < -self.slack or behind > AHEAD:
+            if self.last is None or not -self.slack <= time - self.last.time <= AHEAD:
                 self.container.seek(max(0, int((time - self.slack) / self.stream.time_base)), stream=self.stream)
-                self.decoder, self.last = self.container.decode(self.stream), None
-            while self.last is None or self.last.time < time - self.slack:
-                self.last = next(self.decoder, None)
-                if self.last is None:
-                    break
+                self.decoder = self.container.decode(self.stream)
+                self.last, self.following = None, next(self.decoder, None)
+            while self.following is not None and (
+                self.last is None or abs(self.following.time - time) <= abs(self.last.time - time)
+            ):
+                self.last, self.following = self.following, next(self.decoder, None)
             if self.last is None or abs(self.last.time - time) > self.slack:
                 raise InputError(f"{self.path} has no frame at {time:g} s; expected one for each row of the dataset.")
             return self.last.to_ndarray(format="rgb24")
