@@ -14,7 +14,10 @@ SOURCE = Path(iqlearn.__file__).parent
 REGISTRIES = {"algorithms/__init__.py", "extensions/__init__.py"}
 MODELS = {"DiscreteSoftQ", "ContinuousSoftQ", "SoftQ", "RewardNet", "Policy", "ClippedGaussian", "TanhGaussian"}
 MAY_IMPORT_LATE = {
-    *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables", "videos")),
+    *(
+        f"data/formats/{name}.py"
+        for name in ("columns", "hdf5", "huggingface", "lerobot", "minari", "tables", "videos")
+    ),
     *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "sb3", "video")),
     "exports/onnx.py",
     *(f"hub/{name}.py" for name in ("card", "client")),

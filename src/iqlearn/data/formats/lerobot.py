@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from iqlearn.data.formats import tables, videos
 from iqlearn.data.formats.base import Opened, Reading, parsing
-from iqlearn.data.formats.tables import OBSERVATION
+from iqlearn.data.formats.columns import OBSERVATION, Pictures, Table, episodes_of, numbers
 from iqlearn.errors import InputError, missing
 
 INFO = "meta/info.json"
@@ -57,7 +57,7 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
         films = [name for name in columns["obs"] if name in seen and seen[name]["dtype"] == "video"]
         table = table._replace(pictures={name: film(path, info, name, where) for name in films})
         told = [] if "obs" in given else left_out([*seen], columns["obs"])
-        yield tables.episodes_of(table, replace(reading, columns=tuple(columns.items())), told)
+        yield episodes_of(table, replace(reading, columns=tuple(columns.items())), told)
 
 
 def left_out(images: list[str], obs: tuple[str, ...]) -> list[str]:
@@ -76,7 +76,7 @@ class Rows(NamedTuple):
     time: Float[np.ndarray, " n"] | None
 
 
-def rows_of(table: tables.Table) -> Rows:
+def rows_of(table: Table) -> Rows:
     """The episode and the time of each row.
 
     Raises:
@@ -86,7 +86,7 @@ def rows_of(table: tables.Table) -> Rows:
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for _, batch in table.numbered(names):
         for name in names:
-            parts[name].append(tables.numbers(table.source, batch.column(name), name))
+            parts[name].append(numbers(table.source, batch.column(name), name))
     columns = {name: np.concatenate(each or [np.zeros(0)]) for name, each in parts.items()}
     ep = columns[EPISODE]
     step = columns.get(STEP, np.arange(len(ep)))
@@ -96,7 +96,7 @@ def rows_of(table: tables.Table) -> Rows:
     return Rows(ep, columns.get(TIME))
 
 
-def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> tables.Pictures:
+def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> Pictures:
     """The frames of a video feature. Version 3 has several episodes in a file and says when each begins; version 2 has
     a file for each episode.
 
