@@ -17,7 +17,7 @@ MAY_IMPORT_LATE = {
     *(f"data/formats/{name}.py" for name in ("hdf5", "huggingface", "lerobot", "minari", "tables")),
     *(f"evaluation/{name}.py" for name in ("plots", "record", "recording", "video")),
     "exports/onnx.py",
-    "training/callbacks.py",
+    *(f"training/{name}.py" for name in ("callbacks", "notebook")),
 }
 """Optional packages; the command line, which starts fast, is the other exception."""
 
