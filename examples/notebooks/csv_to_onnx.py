@@ -8,15 +8,17 @@
 # %% [markdown]
 # # From a CSV of recordings to a policy on ONNX
 #
-# *Open this page's file, `examples/notebooks/csv_to_onnx.py`, as a notebook: `pip install -e '.[onnx,tables]' jupyterlab
-# jupytext`, then right-click it in JupyterLab and choose Open With → Notebook.*
+# *Open this page's file, `examples/notebooks/csv_to_onnx.py`, as a notebook: `pip
+# install -e '.[onnx,tables]' jupyterlab jupytext`, then right-click it in JupyterLab
+# and choose Open With → Notebook.*
 #
-# You have a log of somebody operating a machine, and no simulator. This notebook goes from the log, a CSV file with named
-# columns, to a policy that runs without iqlearn: in onnxruntime, and with NumPy alone. A *policy* is the function from what
-# the machine measures (the *observation*) to what it should do next (the *action*).
+# You have a log of somebody operating a machine, and no simulator. This notebook goes
+# from the log, a CSV file with named columns, to a policy that runs without iqlearn: in
+# onnxruntime, and with NumPy alone. A *policy* is the function from what the machine
+# measures (the *observation*) to what it should do next (the *action*).
 #
-# The machine here is a crane: a trolley on a rail with a load on a 1.5 m rope. The operator brings the trolley to a mark
-# at 0 m without letting the load swing.
+# The machine here is a crane: a trolley on a rail with a load on a 1.5 m rope. The
+# operator brings the trolley to a mark at 0 m without letting the load swing.
 
 # %%
 import subprocess
@@ -35,12 +37,15 @@ from iqlearn import portable
 # %% [markdown]
 # ## The recordings
 #
-# In your case the CSV file exists. Here a few lines stand in for crane and operator, so that the notebook needs no
-# other file. The operator's commands have noise, as people's have: a standard deviation of 0.05 m/s².
+# In your case the CSV file exists. Here a few lines stand in for crane and operator, so
+# that the notebook needs no other file. The operator's commands have noise, as people's
+# have: a standard deviation of 0.05 m/s².
 
 # %%
-STEP, STEPS, ROPE, GRAVITY, NOISE = 0.1, 100, 1.5, 9.81, 0.05  # s, steps of a trial, m, m/s², m/s²
-STATE, LOG = ["x", "v", "angle", "rate"], "crane.csv"  # m, m/s, rad, rad/s
+STEP, STEPS = 0.1, 100  # seconds, steps of a trial
+ROPE, GRAVITY, NOISE = 1.5, 9.81, 0.05  # m, m/s², m/s²
+STATE = ["x", "v", "angle", "rate"]  # m, m/s, rad, rad/s
+LOG = "crane.csv"
 
 
 def crane(state, accel):
@@ -56,49 +61,59 @@ def operator(state):
     return np.clip(state @ [-0.5, -1.2, 1.2, 0.6], -1.0, 1.0)
 
 
-def drive(control, start, noise=None):
+def drive(control, start):
     """A trial: the states before each step, and the commands."""
     state, states, commands = start, [], []
     for _ in range(STEPS):
-        command = np.clip(control(state) + (0.0 if noise is None else noise.normal(scale=NOISE)), -1.0, 1.0)
         states.append(state)
-        commands.append(float(command))
+        commands.append(float(np.squeeze(control(state))))
         state = crane(state, commands[-1])
     return np.array(states), np.array(commands)
 
 
 # %%
 rng = np.random.default_rng(0)
-starts = rng.uniform([-4, -0.5, -0.2, 0], [4, 0.5, 0.2, 0], size=(12, 4))
+
+
+def noisy_operator(state):
+    """The command with noise."""
+    return np.clip(operator(state) + rng.normal(scale=NOISE), -1.0, 1.0)
+
+
 with open(LOG, "w", encoding="utf-8") as log:
     print("trial,time,x,v,angle,rate,accel,battery", file=log)
-    for trial, start in enumerate(starts):
-        for i, (state, accel) in enumerate(zip(*drive(operator, start, rng), strict=True)):
-            numbers = [i * STEP, *state, accel, 48 - 0.001 * i]
+    for trial in range(12):
+        start = rng.uniform([-4, -0.5, -0.2, 0], [4, 0.5, 0.2, 0])
+        states, commands = drive(noisy_operator, start)
+        for i in range(STEPS):
+            numbers = i * STEP, *states[i], commands[i], 48 - 0.001 * i
             print(trial, *(f"{number:.4f}" for number in numbers), sep=",", file=log)
 
 # %% [markdown]
 # ## Read and check them
 #
-# `columns` says which columns are the observation `obs`, which are the action `act`, and which one tells the trials
-# apart (`ep`, for episode). Other columns, such as the battery's voltage, are not read.
+# `columns` says which columns are the observation `obs`, which are the action `act`,
+# and which one tells the trials apart (`ep`, for episode). Other columns, such as the
+# battery's voltage, are not read.
 
 # %%
 columns = {"obs": STATE, "act": "accel", "ep": "trial"}
 demos = iq.Demos.load(LOG, columns=columns)
-demos
+print(demos)
 
 # %% [markdown]
-# A CSV file does not say everything that learning needs, so something is assumed instead. `remarks()` tells what was
-# assumed, and what looks odd, such as a coordinate that never changes or commands that were recorded a step late.
+# A CSV file does not say everything that learning needs, so something is assumed
+# instead. `remarks()` tells what was assumed, and what looks odd, such as a coordinate
+# that never changes or commands that were recorded a step late.
 
 # %%
 for remark in demos.remarks():
     print("-", remark)
 
 # %% [markdown]
-# Both remarks are right here: a trial ends because ten seconds are over, not because something happened, and nobody
-# measured after the last command. Training would repeat them as warnings. They are known now, so silence them.
+# Both remarks are right here: a trial ends because ten seconds are over, not because
+# something happened, and nobody measured after the last command. Training would repeat
+# them as warnings. They are known now, so silence them.
 
 # %%
 warnings.filterwarnings("ignore", message=LOG)
@@ -114,7 +129,8 @@ for trial in range(4):
     panels[0].plot(seconds, demos.obs[rows, 0], label=f"trial {trial}")
     panels[1].plot(seconds, np.rad2deg(demos.obs[rows, 2]))
     panels[2].plot(seconds, demos.actions[rows, 0])
-for panel, name in zip(panels, ("trolley (m)", "rope (degrees)", "command (m/s²)"), strict=True):
+names = "trolley (m)", "rope (degrees)", "command (m/s²)"
+for panel, name in zip(panels, names, strict=True):
     panel.set_ylabel(name)
     panel.grid(alpha=0.3)
 panels[0].set_title("Four recorded trials")
@@ -125,10 +141,11 @@ plt.show()
 # %% [markdown]
 # ## Train offline
 #
-# *Offline* means from the recordings alone: nothing is tried out while the policy learns. Nine trials are learnt from.
-# Three are held out, to judge the policy on later.
+# *Offline* means from the recordings alone: nothing is tried out while the policy
+# learns. Nine trials are learnt from. Three are held out, to judge the policy on later.
 #
-# `iq.recommended` looks at the recordings, returns the settings that suit them, and says why.
+# `iq.recommended` looks at the recordings, returns the settings that suit them, and
+# says why.
 
 # %%
 learnt = demos.take(9, seed=0)
@@ -136,8 +153,8 @@ settings = iq.recommended(learnt)
 run = iq.learn(settings, learnt, steps=1_000, evaluations=1)
 
 # %% [markdown]
-# The baseline is *behavioural cloning*, which is regression from observations to actions. Any other method has to be
-# compared with it.
+# The baseline is *behavioural cloning*, which is regression from observations to
+# actions. Any other method has to be compared with it.
 
 # %%
 cloned = iq.learn(iq.BCContinuous(), learnt, steps=3_000, evaluations=1)
@@ -145,28 +162,33 @@ cloned = iq.learn(iq.BCContinuous(), learnt, steps=3_000, evaluations=1)
 # %% [markdown]
 # ## Judge it without a simulator
 #
-# How well do the policies predict the commands of the held-out trials? `action_error` is the root mean squared error in
-# the unit of the commands. `relative_error` is the same divided by the commands' standard deviation: a policy that always
-# gives the mean command has 1. The last row is the operator without noise, which no policy can be expected to beat. Only
-# an invented operator shows this row.
+# How well do the policies predict the commands of the held-out trials? `action_error`
+# is the root mean squared error in the unit of the commands. `relative_error` is the
+# same divided by the commands' standard deviation: a policy that always gives the mean
+# command has 1. The last row is the invented operator without noise; no policy can be
+# expected to beat it. In your case nobody knows that row.
 
 # %%
 held_out = run.held_out(demos)
 command = held_out.actions[:, 0]
-noiseless = np.sqrt(np.mean((operator(held_out.obs) - command) ** 2))
-figures = {name: one.imitation(held_out) for name, one in (("recommended", run), ("behavioural cloning", cloned))}
-figures["operator without noise"] = {"action_error": noiseless, "relative_error": noiseless / command.std()}
-for name, of in figures.items():
-    print(f"{name:<24}{of['action_error']:.3f} m/s²   relative {of['relative_error']:.2f}")
+runs = {"recommended": run, "behavioural cloning": cloned}
+print(f"{'':<24}{'action error':>14}{'relative error':>16}")
+for name, one in runs.items():
+    of = one.imitation(held_out)
+    print(f"{name:<24}{of['action_error']:>9.3f} m/s²{of['relative_error']:>16.2f}")
+least = np.sqrt(np.mean((operator(held_out.obs) - command) ** 2))
+print(f"{'operator without noise':<24}{least:>9.3f} m/s²{least / command.std():>16.2f}")
 
 # %%
-trial = held_out.ep == held_out.ep[0]
-seconds = np.arange(trial.sum()) * STEP
+rows = held_out.ep == held_out.ep[0]
+seconds = np.arange(rows.sum()) * STEP
 figure, panel = plt.subplots(figsize=(7, 3), layout="constrained")
-panel.plot(seconds, command[trial], color="0.6", label="operator")
-for name, one in (("recommended", run), ("behavioural cloning", cloned)):
-    panel.plot(seconds, one.policy(held_out.obs[trial])[:, 0], linewidth=1, label=name)
-panel.set(title="Commands of a held-out trial", xlabel="time (s)", ylabel="command (m/s²)")
+panel.plot(seconds, command[rows], color="0.6", label="operator")
+for name, one in runs.items():
+    panel.plot(seconds, one.policy(held_out.obs[rows])[:, 0], linewidth=1, label=name)
+panel.set(
+    title="Commands of a held-out trial", xlabel="time (s)", ylabel="command (m/s²)"
+)
 panel.grid(alpha=0.3)
 panel.legend(fontsize="small")
 plt.show()
@@ -174,9 +196,10 @@ plt.show()
 # %% [markdown]
 # ## Export it
 #
-# Save the run to a folder. Then write the policy twice with the command line: as ONNX, and as an archive of arrays for
-# NumPy alone. In a terminal, type `iqlearn export …`; in a notebook the helper does the same. Each export is compared
-# with the run on random observations and on the recordings. `largest error` is what came out.
+# Save the run to a folder. Then write the policy twice with the command line: as ONNX,
+# and as an archive of arrays for NumPy alone. In a terminal, type `iqlearn export …`;
+# in a notebook the helper does the same. Each export is compared with the run on random
+# observations and on the recordings. `largest error` is what came out.
 
 # %%
 run.save("runs/crane", overwrite=True)
@@ -184,25 +207,29 @@ run.save("runs/crane", overwrite=True)
 
 def iqlearn(*arguments):
     """Run a command of the command line, and print what it prints."""
-    done = subprocess.run([sys.executable, "-m", "iqlearn", *arguments], check=True, capture_output=True, text=True)
-    print(done.stdout)
+    command = [sys.executable, "-m", "iqlearn", *arguments]
+    print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-iqlearn("export", "runs/crane", "--format", "onnx", "--out", "crane.onnx", "--overwrite")
+iqlearn(
+    "export", "runs/crane", "--format", "onnx", "--out", "crane.onnx", "--overwrite"
+)
 iqlearn("export", "runs/crane", "--format", "npz", "--out", "crane.npz", "--overwrite")
 
 # %% [markdown]
 # ## Run it without iqlearn
 #
-# An ONNX file runs in onnxruntime, on many kinds of hardware. Scaling and limits are inside the file, so it takes
-# observations as they are measured and returns commands in m/s².
+# An ONNX file runs in onnxruntime, on many kinds of hardware. Scaling and limits are
+# inside the file, so it takes observations as they are measured and returns commands in
+# m/s².
 
 # %%
 session = onnxruntime.InferenceSession("crane.onnx", providers=["CPUExecutionProvider"])
 (from_onnx,) = session.run(["action"], {"obs": held_out.obs})
 
 # %% [markdown]
-# The other file needs only NumPy and `portable.py` of this package, a single file that you copy to the machine.
+# The other file needs only NumPy and `portable.py` of this package, a single file that
+# you copy to the machine.
 
 # %%
 policy = portable.Policy("crane.npz")
@@ -220,25 +247,28 @@ for name, theirs in (("onnxruntime", from_onnx), ("NumPy", from_numpy)):
 # %% [markdown]
 # ## The first trial on the machine
 #
-# A low held-out error does not prove that the policy controls the machine. Its errors change which states it meets next,
-# and there it may err more. On a real machine this is the moment for low speed and an emergency stop. The invented
-# crane lets us look: operator and exported policy start from the same places, which neither recordings nor training had.
+# A low held-out error does not prove that the policy controls the machine. Its errors
+# change which states it meets next, and there it may err more. On a real machine this
+# is the moment for low speed and an emergency stop. The invented crane lets us look:
+# operator and exported policy start from the same places, which neither recordings nor
+# training had.
 
 # %%
 figure, panels = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
 seconds = np.arange(STEPS) * STEP
-for i, start in enumerate(np.array([[-3.5, 0, 0.1, 0], [2, 0.4, -0.1, 0], [3.5, -0.3, 0, 0]])):
-    for control, style, who in ((operator, "--", "operator"), (lambda state: policy(state)[0], "-", "policy")):
+starts = np.array([[-3.5, 0, 0.1, 0], [2, 0.4, -0.1, 0], [3.5, -0.3, 0, 0]])
+for colour, start in zip(("C0", "C1", "C2"), starts, strict=True):
+    for control, style in ((operator, "--"), (policy, "-")):
         states, _ = drive(control, start)
-        panels[0].plot(seconds, states[:, 0], style, color=f"C{i}", label=who if i == 0 else None)
-        panels[1].plot(seconds, np.rad2deg(states[:, 2]), style, color=f"C{i}")
-panels[0].set(title="Operator without noise, and policy: three new starts", ylabel="trolley (m)")
+        panels[0].plot(seconds, states[:, 0], style, color=colour)
+        panels[1].plot(seconds, np.rad2deg(states[:, 2]), style, color=colour)
+panels[0].set(title="Three new starts: operator dashed, policy solid")
+panels[0].set_ylabel("trolley (m)")
 panels[1].set(ylabel="rope (degrees)", xlabel="time (s)")
 for panel in panels:
     panel.grid(alpha=0.3)
-panels[0].legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# Next: [other formats and what they need](../demonstrations.md), [ship a policy](../export.md),
-# [how to choose](../choosing.md).
+# Next: [other formats and what they need](../demonstrations.md), [ship a
+# policy](../export.md), [how to choose](../choosing.md).
