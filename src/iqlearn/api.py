@@ -401,7 +401,7 @@ def recommended(
         more |= {name: value for name, value in extension.suits.items() if name in known}
     settings = kind.recommended(learner_rows, given_reward, **(more | changes))
     if not quiet:
-        print(f"iqlearn: {reason}", file=notebook.stream())
+        notebook.remark(f"iqlearn: {reason}")
     return settings
 
 

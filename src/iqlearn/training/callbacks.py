@@ -79,7 +79,8 @@ class Progress(Callback):
     def on_start(self, training: Training) -> None:
         run = training.runs[0]
         self._title, self._live = f"{run.settings.name} · {run.origin.title}", sys.stderr.isatty()
-        self._line, self._figures = notebook.Line() if notebook.running() else None, ""
+        self._line = notebook.Line() if notebook.running() else None
+        self._figures, self._facts = "", "compiling …"
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=12),
@@ -90,7 +91,8 @@ class Progress(Callback):
             console=Console(stderr=True, force_jupyter=False),
             disable=not self._live,
         )
-        self._task = self._bar.add_task(self._title, total=training.steps, completed=training.done, facts="compiling …")
+        done, facts = training.done, self._facts
+        self._task = self._bar.add_task(self._title, total=training.steps, completed=done, facts=facts)
         self._bar.start()
         self._show(training)
 
@@ -101,18 +103,18 @@ class Progress(Callback):
         row, rate = training.runs[0].rows[-1], training.rate
         earned = "" if row.get("return_mean") is None else f"return {row['return_mean']:.1f}  "
         self._figures = f"loss {row.get('loss') or 0.0:.3g}  {earned}" if rate > 0.0 else f"no update yet  {earned}"
-        facts = f"{self._figures}{rate:,.0f}/s" if rate > 0.0 else self._figures.rstrip()
-        self._show(training, facts=facts)
+        self._facts = f"{self._figures}{rate:,.0f}/s" if rate > 0.0 else self._figures.rstrip()
+        self._show(training)
         if not self._live and self._line is None:
-            print(f"{self._title}  {training.done} of {training.steps}  {facts}", file=sys.stderr, flush=True)
+            print(f"{self._title}  {training.done} of {training.steps}  {self._facts}", file=sys.stderr, flush=True)
 
     def on_end(self, training: Training) -> None:
         self._bar.stop()
         if self._line is not None:  # without what differs from one execution of the notebook to the next
             self._line.show(f"{self._title}  {training.done} of {training.steps}  {self._figures}".rstrip())
 
-    def _show(self, training: Training, **facts: str) -> None:
-        self._bar.update(self._task, completed=training.done, **facts)
+    def _show(self, training: Training) -> None:
+        self._bar.update(self._task, completed=training.done, facts=self._facts)
         if self._line is not None:
             self._line.show(notebook.plain(self._bar.get_renderable()))
 
@@ -152,7 +154,7 @@ class GuardReport(Callback):
                 self._tell(run, f"{found}: the critics diverge; lower the learning rate (--learning-rate)")
 
     def _tell(self, run: Run, what: str) -> None:
-        print(f"iqlearn: seed {run.schedule.seed}: {what}.", file=notebook.stream())
+        notebook.remark(f"iqlearn: seed {run.schedule.seed}: {what}.")
 
 
 class EarlyStopping(Callback):

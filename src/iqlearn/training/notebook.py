@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -18,9 +18,9 @@ def running() -> bool:
     return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
 
 
-def stream() -> TextIO:
-    """Where remarks are printed: the error stream, in a notebook the output of the cell."""
-    return sys.stdout if running() else sys.stderr
+def remark(text: str) -> None:
+    """Print on the error stream, in a notebook in the output of the cell."""
+    print(text, file=sys.stdout if running() else sys.stderr)
 
 
 def plain(content: RenderableType) -> str:
