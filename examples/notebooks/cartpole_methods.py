@@ -31,8 +31,8 @@ from iqlearn.evaluation.statistics import mean_interval
 # pole falls or after 500 steps, so 500 is the best return. An observation is position,
 # velocity, angle and angular velocity; the action is a push to the left or right.
 #
-# One expert episode of which only every 20th step is kept is a usual test in the
-# literature: with all its steps most methods succeed and cannot be told apart.
+# All methods learn from one expert episode of which every 20th step is kept, as is
+# usual in tests of imitation: a task that is too easy tells no methods apart.
 
 # %%
 ENV, SEEDS = "CartPole-v1", range(5)
@@ -63,9 +63,10 @@ methods = {
 }
 
 # %% [markdown]
-# All seeds of a method are trained side by side, with 10,000 updates each; for SQIL an
-# update belongs to each step in the environment. Ten times during training, ten
-# episodes are played. The progress line shows the first seed.
+# All seeds of a method are trained side by side. The offline methods do 10,000 updates.
+# SQIL does 10,000 steps in the environment with an update for each, but for the first
+# 1,000, which are random. Ten times during training, ten episodes are played. The
+# progress line shows the first seed.
 
 # %%
 how = {"steps": 10_000, "evaluations": 10, "eval_episodes": 10}
@@ -100,8 +101,9 @@ plt.show()
 # A policy can be good in between and worse at the end. So each run has two policies to
 # report. The *last* one is that of the last evaluation. The *returned* one is that of
 # the evaluation whose states were closest to the expert's; no reward is read for that
-# choice. It plays 20 new episodes here. The last column is the mean over the seeds with
-# its 95 % bootstrap interval.
+# choice, but the evaluations have to be played, so without an environment there is only
+# the last one. The returned policy plays 20 new episodes here. The last column is the
+# mean over the seeds with its 95 % bootstrap interval.
 
 
 # %%

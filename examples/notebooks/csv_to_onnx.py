@@ -14,8 +14,9 @@
 #
 # You have a log of somebody operating a machine, and no simulator. This notebook goes
 # from the log, a CSV file with named columns, to a policy that runs without iqlearn: in
-# onnxruntime, and with NumPy alone. A *policy* is the function from what the machine
-# measures (the *observation*) to what it should do next (the *action*).
+# onnxruntime, which reads the exchange format ONNX, and with NumPy alone. A *policy* is
+# the function from what the machine measures (the *observation*) to what it should do
+# next (the *action*).
 #
 # The machine here is a crane: a trolley on a rail with a load on a 1.5 m rope. The
 # operator brings the trolley to a mark at 0 m without letting the load swing.
@@ -142,10 +143,12 @@ plt.show()
 # ## Train offline
 #
 # *Offline* means from the recordings alone: nothing is tried out while the policy
-# learns. Nine trials are learnt from. Three are held out, to judge the policy on later.
+# learns. It learns from nine trials. Three are held out, to judge it on later.
 #
-# `iq.recommended` looks at the recordings, returns the settings that suit them, and
-# says why.
+# The method is inverse soft-Q learning (IQ-Learn). It learns what each action is worth
+# in each state, hence a reward too, which is the subject of [the next
+# notebook](expert_reward.ipynb). `iq.recommended` looks at the recordings, returns the
+# settings that suit them, and says why.
 
 # %%
 learnt = demos.take(9, seed=0)
@@ -162,8 +165,8 @@ cloned = iq.learn(iq.BCContinuous(), learnt, steps=3_000, evaluations=1)
 # %% [markdown]
 # ## Judge it without a simulator
 #
-# How well do the policies predict the commands of the held-out trials? `action_error`
-# is the root mean squared error in the unit of the commands. `relative_error` is the
+# How well do the policies predict the commands of the held-out trials? The action error
+# is the root mean squared error in the unit of the commands. The relative error is the
 # same divided by the commands' standard deviation: a policy that always gives the mean
 # command has 1. The last row is the invented operator without noise; no policy can be
 # expected to beat it. In your case nobody knows that row.
@@ -199,7 +202,8 @@ plt.show()
 # Save the run to a folder. Then write the policy twice with the command line: as ONNX,
 # and as an archive of arrays for NumPy alone. In a terminal, type `iqlearn export …`;
 # in a notebook the helper does the same. Each export is compared with the run on random
-# observations and on the recordings. `largest error` is what came out.
+# observations and on the recordings. The largest difference is printed as `largest
+# error`.
 
 # %%
 run.save("runs/crane", overwrite=True)

@@ -161,9 +161,10 @@ correlations(tried, {"recovered": balance.reward(tried), "length": np.ones(len(t
 # correlation by episode says little about a reward there, and by step nothing can be
 # said: the true reward is the same everywhere.
 #
-# In a terminal, `iqlearn reward runs/maze --rollouts expert,random,noisy` prints such a
-# table for a saved run, with the length as `pearson_length`. There the return of an
-# episode that ended early goes on up to the time limit, with what the end is worth.
+# In a terminal, `iqlearn reward runs/maze --rollouts expert,random,noisy` prints such
+# figures for a saved run, with the length as `pearson_length`. It continues an episode
+# that ended early up to the time limit, so its figures by episode are others where
+# episodes end early.
 #
 # ## A reward to train on
 #
