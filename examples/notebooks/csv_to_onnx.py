@@ -209,16 +209,16 @@ plt.show()
 run.save("runs/crane", overwrite=True)
 
 
-def iqlearn(*arguments):
+def iqlearn(arguments):
     """Run a command of the command line, and print what it prints."""
-    command = [sys.executable, "-m", "iqlearn", *arguments]
+    command = [sys.executable, "-m", "iqlearn", *arguments.split()]
     print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-iqlearn(
-    "export", "runs/crane", "--format", "onnx", "--out", "crane.onnx", "--overwrite"
-)
-iqlearn("export", "runs/crane", "--format", "npz", "--out", "crane.npz", "--overwrite")
+iqlearn("export runs/crane --format onnx --out crane.onnx --overwrite")
+
+# %%
+iqlearn("export runs/crane --format npz --out crane.npz --overwrite")
 
 # %% [markdown]
 # ## Run it without iqlearn

@@ -25,6 +25,7 @@
 import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.spatial import KDTree
 
 import iqlearn as iq
 from iqlearn.evaluation.returns import as_arrays, rollouts
@@ -122,8 +123,7 @@ print(together)
 # %%
 def nearest(transitions):
     """Minus the distance from s' to the nearest state of a demonstration."""
-    apart = np.asarray(transitions.next_obs)[:, None] - demos.obs[None, ::5]
-    return -np.linalg.norm(apart, axis=2).min(axis=1)
+    return -KDTree(demos.obs).query(transitions.next_obs)[0]
 
 
 def correlations(judged, rewards):
@@ -153,6 +153,8 @@ correlations(together, {"recovered": run.reward(together), **cheap})
 # %%
 poles = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
 balance = iq.learn(iq.recommended(poles), poles, steps=4_000, evaluations=1)
+
+# %%
 tried = play("CartPole-v1", balance.policy, KINDS)
 correlations(tried, {"recovered": balance.reward(tried), "length": np.ones(len(tried))})
 
@@ -209,8 +211,9 @@ maps = {
 figure, panels = plt.subplots(2, 2, figsize=(7.5, 6.5), layout="constrained")
 for panel, (name, values) in zip(panels.flat, maps.items(), strict=True):
     colours = panel.pcolormesh(axis, axis, values.reshape(len(axis), -1))
-    figure.colorbar(colours, ax=panel, label="reward of a step", shrink=0.8)
+    figure.colorbar(colours, ax=panel, shrink=0.8)
     maze(panel, name)
+figure.suptitle("Reward of the step that begins at (x, y)")
 plt.show()
 
 # %% [markdown]
