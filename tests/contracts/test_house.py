@@ -22,7 +22,7 @@ MAY_IMPORT_LATE = {
     "exports/onnx.py",
     *(f"hub/{name}.py" for name in ("card", "client")),
     "report/page.py",
-    "training/callbacks.py",
+    *(f"training/{name}.py" for name in ("callbacks", "notebook")),
 }
 """Optional packages; the command line, which starts fast, is the other exception."""
 
