@@ -2,9 +2,11 @@
 
     python benchmarks/formats.py                      # Hopper's shapes, 1,000 episodes of 1,000 steps
     python benchmarks/formats.py --episodes 100
+    python benchmarks/formats.py --episodes 6000 --max-gib 0.05 --out thinned.csv    # memory where rows are left out
 
 Seconds are those of `iq.Demos.load`, with the import of the library of the format. Memory is the largest size of the
-process, of which some 0.4 GB are JAX. Files lie in a temporary folder, Minari's dataset too.
+process as Linux counts it (`getrusage` may give that of its parent), of which some 0.4 GB are JAX. Files lie in a
+temporary folder, Minari's dataset too.
 """
 
 import json
@@ -22,15 +24,17 @@ import iqlearn as iq
 
 COLUMNS = ("format", "commit", "transitions", "seconds", "gigabytes", "megabytes on disk")
 READ = """
-import json, resource, sys, time
+import json, sys, time
 import iqlearn as iq
 iq.Demos
 started = time.perf_counter()
-demos = iq.Demos.load(sys.argv[1], 64.0)
+demos = iq.Demos.load(sys.argv[1], float(sys.argv[2]))
 seconds = time.perf_counter() - started
-print(json.dumps([len(demos), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, demos.sha256()]))
+most = next(line for line in open("/proc/self/status", encoding="utf-8") if line.startswith("VmHWM"))
+print(json.dumps([len(demos), seconds, int(most.split()[1]) / 1e6, demos.sha256()]))
 """
 LENGTH, OBS, ACT = 1_000, 11, 3
+WHOLE = 64.0
 
 
 def recording(episodes: int) -> iq.Demos:
@@ -61,11 +65,12 @@ def to_d4rl(demos: iq.Demos, path: Path) -> None:
             file[name] = getattr(demos, field)
 
 
-def main(episodes: int = 1_000, out: Path = tables.RESULTS / "formats.csv") -> None:
+def main(episodes: int = 1_000, max_gib: float = WHOLE, out: Path = tables.RESULTS / "formats.csv") -> None:
     """Write each format, and read it.
 
     Args:
         episodes: of 1,000 steps each.
+        max_gib: the size that demonstrations may take. Below the default no `.npz` file is read: none is thinned.
         out: the table.
     """
     demos, rows = recording(episodes), []
@@ -80,14 +85,17 @@ def main(episodes: int = 1_000, out: Path = tables.RESULTS / "formats.csv") -> N
             "CSV": str(folder / "large.csv"),
             "npz": str(folder / "large.npz"),
         }
+        if max_gib < WHOLE:
+            del written["npz"]
         for form, source in written.items():
             to_d4rl(demos, Path(source)) if form == "D4RL, HDF5" else demos.save(source)
             place = folder / "minari" if source.startswith("minari:") else Path(source)
             files = [place, *place.rglob("*")] if place.is_dir() else [place]
             size = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
-            done = subprocess.run([sys.executable, "-c", READ, source], capture_output=True, text=True, check=True)
+            command = [sys.executable, "-c", READ, source, str(max_gib)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             count, seconds, gigabytes, digest = json.loads(done.stdout.splitlines()[-1])
-            assert digest == demos.sha256(), form
+            assert digest == demos.subsample(-(-len(demos) // count)).sha256(), form
             row = (form, tables.COMMIT, count, round(seconds, 2), round(gigabytes, 2), round(size))
             print(*row, flush=True)
             rows.append(dict(zip(COLUMNS, row, strict=True)))

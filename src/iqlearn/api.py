@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -27,6 +26,7 @@ from iqlearn.runs.lock import locked
 from iqlearn.runs.manifest import newest_checkpoint
 from iqlearn.runs.provenance import Interaction, Mode, Origin, Schedule
 from iqlearn.runs.run import Run
+from iqlearn.training import notebook
 from iqlearn.training.callbacks import Callback, GuardReport, Progress, RunFolder, working
 from iqlearn.training.learner import Learner, steps_before_updates
 from iqlearn.training.trainer import Trainer
@@ -401,7 +401,7 @@ def recommended(
         more |= {name: value for name, value in extension.suits.items() if name in known}
     settings = kind.recommended(learner_rows, given_reward, **(more | changes))
     if not quiet:
-        print(f"iqlearn: {reason}", file=sys.stderr)
+        notebook.remark(f"iqlearn: {reason}")
     return settings
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from iqlearn.data import alignment, fields, formats, inspection
-from iqlearn.data.formats import npz
+from iqlearn.data.formats import base, npz
 from iqlearn.data.formats.base import Reading
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
@@ -68,6 +68,8 @@ class Demos:
     """The columns of a table, or keys of a group, that each field was made of, where they were named."""
     max_gib: float | None = None
     """The size that the source was allowed to take, where it was stated."""
+    thinned: int = 1
+    """Of the source every so many transitions were kept, because of its size."""
     notes: tuple[str, ...] = ()
     """What the reader assumed, and which coordinates lose their values in float32."""
 
@@ -82,9 +84,10 @@ class Demos:
         Args:
             source: a file, the folder of a dataset, a folder of several of these, or `minari:ID`.
             max_gib: the size in GiB that the demonstrations may take. An `.npz` file that unpacks to more is refused
-                (by default 0.25, or 100 times its own size where that is more); of other formats every so many
-                transitions are kept (by default 4).
-            columns: the columns of a table, or the keys of a group, that make up each field: a name or several.
+                (by default 0.25, or 100 times its own size where that is more); of other formats, and of a folder as a
+                whole, every so many transitions are kept (by default 4).
+            columns: the columns of a table, or the keys of a dictionary such as `proprio/pos`, that make up each field:
+                a name or several. Images of LeRobot datasets are read where they are named.
 
         Raises:
             InputError: the source is missing, damaged, too large or of no format, or a package that reads it is not
@@ -101,24 +104,31 @@ class Demos:
         if formats.named(str(source)):
             return cls._read(str(source), str(source), str(source), reading)
         path = Path(source)
-        each = [
-            cls._read(part, f"{path.name}/{part.name}", None, reading if formats.mapped(part) else Reading((), max_gib))
-            for part in formats.files_in(path)
-        ]
-        if each:
-            facts = {"path": str(path.resolve()), "columns": reading.columns, "max_gib": max_gib}
-            return replace(cls.merged(each, path.name), **facts)
-        return cls._read(path, path.name, str(path.resolve()), reading)
+        parts = {part: reading if formats.mapped(part) else Reading((), max_gib) for part in formats.files_in(path)}
+        if not parts:
+            return cls._read(path, path.name, str(path.resolve()), reading)
+        size = sum(formats.size(part, how) for part, how in parts.items())
+        every = base.step_of(size, reading)
+        each = [cls._read(part, f"{path.name}/{part.name}", None, how, every) for part, how in parts.items()]
+        demos = cls.merged(each, path.name)
+        facts = {"path": str(path.resolve()), "columns": reading.columns, "max_gib": max_gib, "thinned": every}
+        return replace(demos, **facts, notes=(*demos.notes, *base.thinned(size, every)))
 
     @classmethod
-    def _read(cls, source: str | Path, name: str, path: str | None, reading: Reading) -> Demos:
-        arrays, assumed = formats.read(source, reading)
+    def _read(
+        cls, source: str | Path, name: str, path: str | None, reading: Reading, every: int | None = None
+    ) -> Demos:
+        """One source. `every` is the step of the folder that it lies in; alone it has the one that its size demands."""
+        with formats.opened(source, reading) as it:
+            alone = base.step_of(it.size, reading) if it.thins else 1
+            arrays, assumed = it.read(every or alone)
+            told = base.thinned(it.size, alone) if every is None else ()
         demos = cls.from_arrays(arrays, name)
-        limit = (
-            None if str(source).endswith(npz.SUFFIX) else reading.max_gib
-        )  # that one is a matter of trust, each time
-        facts = {"path": path, "columns": reading.columns, "max_gib": limit}
-        return replace(demos, **facts, notes=(*assumed, *demos.notes))
+        if every is not None and not it.thins:
+            demos = replace(demos.subsample(every), selection=())
+        limit = reading.max_gib if it.thins else None  # of the other one it is a matter of trust, each time
+        facts = {"path": path, "columns": reading.columns, "max_gib": limit, "thinned": every or alone}
+        return replace(demos, **facts, notes=(*assumed, *told, *demos.notes))
 
     @classmethod
     def merged(cls, parts: Sequence[Demos], source: str = "memory") -> Demos:
@@ -163,7 +173,7 @@ class Demos:
                 "or give a file with --demos."
             )
         with resources.as_file(resources.files("iqlearn.data") / "builtin" / f"{env.rpartition('/')[2]}.npz") as path:
-            return cls.from_arrays(npz.read(path).arrays, source=f"builtin:{env}")
+            return cls.from_arrays(npz.read(path), source=f"builtin:{env}")
 
     @classmethod
     def find(
@@ -243,8 +253,8 @@ class Demos:
 
     @property
     def every(self) -> int:
-        """Steps of the environment between two rows of an episode, as `subsample` made it."""
-        return math.prod(step[1] for step in self.selection if step[0] == "subsample")
+        """Steps of the environment between two rows of an episode, as the reader and `subsample` left them out."""
+        return self.thinned * math.prod(step[1] for step in self.selection if step[0] == "subsample")
 
     @property
     def longest(self) -> int:

@@ -55,7 +55,7 @@ def flat(name: str, tree: Any) -> dict[str, Any]:
     return {field: leaf for part in sorted(tree) for field, leaf in flat(f"{name}/{part}", tree[part]).items()}
 
 
-def nested(arrays: Arrays, name: str) -> Any:
+def nested(arrays: Mapping[str, Any], name: str) -> Any:
     """The tree whose leaves are the fields of that root; `None` where there are none."""
     if name in arrays:
         return arrays[name]

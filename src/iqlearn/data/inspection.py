@@ -157,7 +157,7 @@ def summary(demos: Demos) -> dict[str, Any]:
 
 def remarks(demos: Demos) -> list[str]:
     """What `Demos.remarks` gives."""
-    found = [] if any(name == "subsample" for name, *_ in demos.selection) else _of_order(demos)
+    found = _of_order(demos) if demos.every == 1 else []
     if demos.act is not None and one_hot(demos.act):
         found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
     return found + _of_numbers(demos) + (duplicates(demos) if len(demos) > 1 else []) + [*demos.notes]

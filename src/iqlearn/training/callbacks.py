@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
 from iqlearn.runs.run import Run
+from iqlearn.training import notebook
 from iqlearn.training.guard import divergence
 
 DRIFTED = 2.0
@@ -72,11 +73,14 @@ class EachEvaluation(Callback):
 
 
 class Progress(Callback):
-    """A progress bar with the time left on a terminal, else a line for each evaluation, on the error stream."""
+    """A progress bar with the time left on a terminal, one line that changes in place in a notebook, else a line for
+    each evaluation on the error stream."""
 
     def on_start(self, training: Training) -> None:
         run = training.runs[0]
         self._title, self._live = f"{run.settings.name} · {run.origin.title}", sys.stderr.isatty()
+        self._line = notebook.Line() if notebook.running() else None
+        self._figures, self._facts = "", "compiling …"
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=12),
@@ -84,26 +88,35 @@ class Progress(Callback):
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            console=Console(stderr=True),
+            console=Console(stderr=True, force_jupyter=False),
             disable=not self._live,
         )
-        self._task = self._bar.add_task(self._title, total=training.steps, completed=training.done, facts="compiling …")
+        done, facts = training.done, self._facts
+        self._task = self._bar.add_task(self._title, total=training.steps, completed=done, facts=facts)
         self._bar.start()
+        self._show(training)
 
     def on_round(self, training: Training) -> None:
-        self._bar.update(self._task, completed=training.done)
+        self._show(training)
 
     def on_evaluation(self, training: Training) -> None:
         row, rate = training.runs[0].rows[-1], training.rate
         earned = "" if row.get("return_mean") is None else f"return {row['return_mean']:.1f}  "
-        loss = f"loss {row.get('loss') or 0.0:.3g}  {earned}{rate:,.0f}/s"
-        facts = loss if rate > 0.0 else f"no update yet  {earned}".rstrip()
-        self._bar.update(self._task, completed=training.done, facts=facts)
-        if not self._live:
-            print(f"{self._title}  {training.done} of {training.steps}  {facts}", file=sys.stderr, flush=True)
+        self._figures = f"loss {row.get('loss') or 0.0:.3g}  {earned}" if rate > 0.0 else f"no update yet  {earned}"
+        self._facts = f"{self._figures}{rate:,.0f}/s" if rate > 0.0 else self._figures.rstrip()
+        self._show(training)
+        if not self._live and self._line is None:
+            print(f"{self._title}  {training.done} of {training.steps}  {self._facts}", file=sys.stderr, flush=True)
 
     def on_end(self, training: Training) -> None:
         self._bar.stop()
+        if self._line is not None:  # without what differs from one execution of the notebook to the next
+            self._line.show(f"{self._title}  {training.done} of {training.steps}  {self._figures}".rstrip())
+
+    def _show(self, training: Training) -> None:
+        self._bar.update(self._task, completed=training.done, facts=self._facts)
+        if self._line is not None:
+            self._line.show(notebook.plain(self._bar.get_renderable()))
 
 
 class RunFolder(Callback):
@@ -141,7 +154,7 @@ class GuardReport(Callback):
                 self._tell(run, f"{found}: the critics diverge; lower the learning rate (--learning-rate)")
 
     def _tell(self, run: Run, what: str) -> None:
-        print(f"iqlearn: seed {run.schedule.seed}: {what}.", file=sys.stderr)
+        notebook.remark(f"iqlearn: seed {run.schedule.seed}: {what}.")
 
 
 class EarlyStopping(Callback):
@@ -223,12 +236,17 @@ class WandB(Callback):
 
 @contextmanager
 def working(what: str, quiet: bool = False) -> Iterator[Callable[..., object]]:
-    """Shows `what` while something runs: a bar with the time left on a terminal, else lines on the error stream.
+    """Shows `what` while something runs: a bar with the time left on a terminal, one line that changes in place in a
+    notebook, else lines on the error stream.
 
     Gives a function `tell(text, share=None)` that shows something else, and what share of it is done.
     """
     if quiet:
         yield lambda text, share=None: None
+        return
+    if notebook.running():
+        place = notebook.Line()
+        yield lambda text, share=None: place.show(f"{text}: done" if share == 1.0 else f"{text} {share or 0.0:.0%}")
         return
     if not sys.stderr.isatty():
         told: set[str] = set()

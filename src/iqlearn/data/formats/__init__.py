@@ -1,18 +1,19 @@
 """Readers of demonstrations, one file a format. Each gives the arrays that `iqlearn.data.fields` describes, unchecked,
 and what it assumed.
 
-To add a format: a file with `matches(path)` and `read(path, reading)`, and one line here.
+To add a format: a file with `matches(path)` and `opened(path, reading)`, and one line here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from iqlearn.data.fields import Arrays
 from iqlearn.data.formats import hdf5, huggingface, lerobot, minari, npz, tables
-from iqlearn.data.formats.base import Found, Reading
+from iqlearn.data.formats.base import Opened, Reading
 from iqlearn.errors import InputError
 from iqlearn.files import PARTIAL
 
@@ -24,18 +25,18 @@ class Format(NamedTuple):
     """What messages call it."""
     matches: Callable[[Path], bool]
     """Whether a file or folder is of the format, by its content where that is possible."""
-    read: Callable[[Path, Reading], Found]
-    mapped: bool = False
+    opened: Callable[[Path, Reading], AbstractContextManager[Opened]]
+    mapped: bool = True
     """Whether a column map has an effect."""
 
 
 FORMATS = (
-    Format("Minari dataset", minari.matches, minari.read),
-    Format("LeRobot dataset", lerobot.matches, lerobot.read, True),
-    Format("Hugging Face dataset", huggingface.matches, huggingface.read),
-    Format("HDF5 file (robomimic, D4RL)", hdf5.matches, hdf5.read, True),
-    Format("Parquet, Arrow or CSV table", tables.matches, tables.read, True),
-    Format(".npz file", npz.matches, npz.read),
+    Format("Minari dataset", minari.matches, minari.opened),
+    Format("LeRobot dataset", lerobot.matches, lerobot.opened),
+    Format("Hugging Face dataset", huggingface.matches, huggingface.opened),
+    Format("HDF5 file (robomimic, D4RL)", hdf5.matches, hdf5.opened),
+    Format("Parquet, Arrow or CSV table", tables.matches, tables.opened),
+    Format(".npz file", npz.matches, npz.opened, mapped=False),
 )
 """In the order in which they are tried."""
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
@@ -50,8 +51,9 @@ def named(source: str) -> bool:
     return source.startswith(minari.PREFIX)
 
 
-def read(source: str | Path, reading: Reading) -> Found:
-    """The arrays of demonstrations.
+@contextmanager
+def opened(source: str | Path, reading: Reading) -> Iterator[Opened]:
+    """A source of demonstrations, open to be read.
 
     Args:
         source: a file, the folder of a dataset, or `minari:ID`.
@@ -62,9 +64,9 @@ def read(source: str | Path, reading: Reading) -> Found:
             installed.
     """
     if named(str(source)):
-        if reading.columns:
-            raise InputError(f"--columns has no effect on {source}, whose fields have names; leave it out.")
-        return minari.read(str(source), reading)
+        with minari.opened(str(source), reading) as it:
+            yield it
+        return
     path = Path(source)
     if not path.exists():
         raise InputError(f"No demonstrations at {path}; expected a file or the folder of a dataset, check the path.")
@@ -76,7 +78,18 @@ def read(source: str | Path, reading: Reading) -> Found:
         raise InputError(f"{path} is {what}; expected one of: {', '.join(form.name for form in FORMATS)}.")
     if reading.columns and not found.mapped:
         raise InputError(f"--columns has no effect on {path}, whose fields have names; leave it out.")
-    return found.read(path, reading)
+    with found.opened(path, reading) as it:
+        yield it
+
+
+def size(source: str | Path, reading: Reading) -> float:
+    """How many bytes the arrays of a source take.
+
+    Raises:
+        InputError: as `opened`.
+    """
+    with opened(source, reading) as it:
+        return it.size
 
 
 def write(target: str | Path, arrays: Arrays) -> None:
@@ -104,7 +117,7 @@ def files_in(folder: Path) -> list[Path]:
 def of_data(path: Path) -> bool:
     """Whether a member of a folder is a dataset. An archive that is no `.npz` file is not."""
     found = next((form for form in FORMATS if form.matches(path)), None)
-    return found is not None and (found.read is not npz.read or path.suffix.lower() == npz.SUFFIX)
+    return found is not None and (found.opened is not npz.opened or path.suffix.lower() == npz.SUFFIX)
 
 
 def mapped(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from iqlearn.data.formats.base import Episode, Found, Reading, Section, joined, parsing, size_of
+from iqlearn.data.formats.base import Episode, Opened, Reading, Section, only, opened_as, parsing, selected
 from iqlearn.errors import InputError, missing
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -25,35 +26,34 @@ def matches(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def read(path: Path, reading: Reading) -> Found:
+@contextmanager
+def opened(path: Path, reading: Reading) -> Iterator[Opened]:
     """The episodes of an HDF5 file.
 
     Raises:
         InputError: h5py is not installed, the file is damaged, or its groups are those of none of the layouts.
     """
-    with opened(path) as file:
+    with file_at(path) as file:
         check_links(path, file)
         keys = {name: set(file[name]) if hasattr(file[name], "keys") else None for name in file}
         if any(name.startswith("demo_") for name in keys.get("data") or ()):
-            wrong = [field for field, _ in reading.columns if field != "obs"]
-            if wrong:
-                raise InputError(f"--columns {wrong[0]}=… has no effect on {path}; expected obs alone, its keys.")
-            return robomimic(path, file, reading)
-        if reading.columns:
-            raise InputError(f"--columns has no effect on {path}, whose fields have names; leave it out.")
-        if "episode_0" in keys and {"observations", "actions"} <= (keys["episode_0"] or set()):
-            return minari(path, file, reading)
-        if {"observations", "actions"} <= keys.keys():
-            return d4rl(path, file, reading)
-        has = ", ".join(sorted(keys)[:20]) or "nothing"
-        raise InputError(
-            f"{path} holds {has}; expected data/demo_N (robomimic), episode_N (Minari), or observations and actions "
-            "(D4RL)."
-        )
+            yield robomimic(path, file, reading)
+        elif "episode_0" in keys and {"observations", "actions"} <= (keys["episode_0"] or set()):
+            yield minari(path, file, reading)
+        elif {"observations", "actions"} <= keys.keys():
+            if reading.columns:
+                raise InputError(f"--columns has no effect on {path}, whose fields have names; leave it out.")
+            yield d4rl(path, file)
+        else:
+            has = ", ".join(sorted(keys)[:20]) or "nothing"
+            raise InputError(
+                f"{path} holds {has}; expected data/demo_N (robomimic), episode_N (Minari), or observations and "
+                "actions (D4RL)."
+            )
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def file_at(path: Path) -> Iterator[Any]:
     """An HDF5 file to read. Every error of its library is told in one sentence.
 
     Raises:
@@ -84,47 +84,66 @@ def check_links(path: Path, group: Any) -> None:
             check_links(path, inner)
 
 
-def robomimic(path: Path, file: Any, reading: Reading) -> Found:
+def robomimic(path: Path, file: Any, reading: Reading) -> Opened:
     """robomimic: `data/demo_N` with `obs/KEY`, `actions`, and perhaps `next_obs/KEY`, `rewards` and `dones`.
 
-    The column map names the keys of an observation: `obs` = object, robot0_eef_pos, …; by default all keys.
+    The column map names the keys of an observation, `obs` = object, robot0_eef_pos, … (by default all keys), and one of
+    the file's filter keys, `ep` = mask/train (by default all episodes are read).
     """
-    groups = [file["data"][name] for name in numbered(file["data"], "demo_")]
-    keys = dict(reading.columns).get("obs", ())
+    only(reading, str(path), obs="its keys", ep="a filter key, mask/NAME")
+    names, assumed = chosen(path, file, reading)
+    groups = [file["data"][name] for name in names]
+    episodes = []
     for group in groups:
-        lacking = sorted({"obs", "actions"} - set(group)) or sorted(set(keys) - set(group["obs"]))
-        for name in lacking[:1]:
-            has = ", ".join(sorted({*group, *group.get("obs", ())}))
-            raise InputError(f"{path}: {group.name} lacks {name!r}; it has {has}, expected robomimic's layout.")
-    episodes = [
-        Episode(
-            group["actions"].shape[0],
-            tree(group["obs"], keys),
-            group["actions"],
-            tree(group["next_obs"], keys) if "next_obs" in group else None,
-            group.get("rewards"),
-            trunc=True,
+        for name in sorted({"obs", "actions"} - set(group))[:1]:
+            raise InputError(f"{path}: {group.name} lacks {name!r}; it has {', '.join(sorted(group))}.")
+        seen, after = (
+            selected(f"{path}: {group.name}/{name}", tree(group[name]), reading) if name in group else None
+            for name in ("obs", "next_obs")
         )
-        for group in groups
-    ]
+        steps = group["actions"].shape[0]
+        episodes.append(Episode(steps, seen, group["actions"], after, group.get("rewards"), trunc=True))
     done = any("dones" in group and np.any(group["dones"]) for group in groups)
-    return joined(str(path), episodes, size_of(episodes), reading, None, [ROBOMIMIC_ENDS] if done else ())
+    return opened_as(str(path), episodes, [*assumed, *([ROBOMIMIC_ENDS] if done else ())])
 
 
-def minari(path: Path, file: Any, reading: Reading) -> Found:
+def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str]]:
+    """The names of the episodes of a filter key, in the order of their numbers, else of all; and which keys there are.
+
+    Raises:
+        InputError: there is no such key, or it names an episode that is not there.
+    """
+    there = numbered(file["data"], "demo_")
+    masks = {f"mask/{name}": names for name, names in file.get("mask", {}).items()}
+    wanted = next((names for field, names in reading.columns if field == "ep"), None)
+    if wanted is None:
+        counts = ", ".join(f"{key} ({len(names)})" for key, names in masks.items())
+        told = f"all episodes are read; filter keys choose some of them, --columns ep=KEY: {counts}"
+        return there, [told] if masks else []
+    key, *more = wanted
+    if more or key not in masks:
+        has = ", ".join(masks) or "none"
+        raise InputError(f"{path} has no filter key {','.join(wanted)!r} (--columns ep=…); it has {has}.")
+    names = masks[key].asstr()[:].tolist()
+    for name in sorted(set(names) - set(there))[:1]:
+        raise InputError(f"{path}: filter key {key!r} names {name!r}; expected episodes of the file.")
+    return [name for name in there if name in set(names)], []
+
+
+def minari(path: Path, file: Any, reading: Reading) -> Opened:
     """The file of a Minari dataset on its own: `episode_N` with T + 1 `observations`, T `actions`, and ends."""
+    only(reading, str(path), obs="keys of a dictionary")
     episodes = []
     for name in numbered(file, "episode_"):
         group = file[name]
         ends = [bool(np.any(group[end][-1:])) if end in group else False for end in ("terminations", "truncations")]
         steps = group["actions"].shape[0]
-        episodes.append(
-            Episode(steps, tree(group["observations"]), group["actions"], None, group.get("rewards"), *ends)
-        )
-    return joined(str(path), episodes, size_of(episodes), reading)
+        seen = selected(f"{path}: {group.name}/observations", tree(group["observations"]), reading)
+        episodes.append(Episode(steps, seen, group["actions"], None, group.get("rewards"), *ends))
+    return opened_as(str(path), episodes)
 
 
-def d4rl(path: Path, file: Any, reading: Reading) -> Found:
+def d4rl(path: Path, file: Any) -> Opened:
     """D4RL: `observations`, `actions`, `terminals` and `timeouts` of all steps, one after another; perhaps `rewards`
     and `next_observations`."""
     steps = file["actions"].shape[0]
@@ -157,7 +176,7 @@ def d4rl(path: Path, file: Any, reading: Reading) -> Found:
         )
         for start, stop in zip(first.tolist(), (last + 1).tolist(), strict=True)
     ]
-    return joined(str(path), episodes, size_of(episodes), reading, None, assumed)
+    return opened_as(str(path), episodes, assumed)
 
 
 def numbered(group: Mapping[str, Any], prefix: str) -> list[str]:
@@ -166,10 +185,8 @@ def numbered(group: Mapping[str, Any], prefix: str) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def tree(group: Any, keys: tuple[str, ...] = ()) -> Any:
-    """A group as a dictionary of datasets, a dataset as itself."""
+def tree(group: Any) -> Any:
+    """A group as a dictionary of datasets, a dataset as itself. Minari's parts of a tuple are named 0, 1, and so on."""
     if not hasattr(group, "keys"):
         return group
-    if len(keys) == 1:
-        return group[keys[0]]
-    return {name: tree(group[name]) for name in keys or sorted(group)}
+    return {re.sub(r"^_index_(?=\d+$)", "", name): tree(group[name]) for name in sorted(group)}

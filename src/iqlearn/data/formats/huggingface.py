@@ -4,12 +4,13 @@ of T + 1 observations, `acts` of T actions, `terminal`, and perhaps `rews`."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iqlearn.data.formats.base import Episode, Found, Reading, joined, parsing
+from iqlearn.data.formats.base import Episode, Opened, Reading, joined, only, parsing, selected
 from iqlearn.errors import InputError, missing
 
 NEEDED = ("obs", "acts", "terminal")
@@ -20,8 +21,9 @@ def matches(path: Path) -> bool:
     return (path / "dataset_info.json").is_file() and (path / "state.json").is_file()
 
 
-def read(path: Path, reading: Reading) -> Found:
-    """The episodes of a dataset.
+@contextmanager
+def opened(path: Path, reading: Reading) -> Iterator[Opened]:
+    """The episodes of a dataset. The column map names keys of an observation that is a dictionary.
 
     Raises:
         InputError: `datasets` is not installed, the dataset is damaged, or it lacks a column.
@@ -30,6 +32,7 @@ def read(path: Path, reading: Reading) -> Found:
         import datasets
     except ImportError as error:
         raise missing("datasets, which reads Hugging Face datasets,", "huggingface") from error
+    only(reading, str(path), obs="keys of a dictionary")
     with parsing(path, "Hugging Face dataset"):
         rows: Any = datasets.load_from_disk(str(path))
     names = getattr(rows, "column_names", [])
@@ -41,12 +44,22 @@ def read(path: Path, reading: Reading) -> Found:
         kept = [name for name in (*NEEDED, "rews") if name in names]  # `infos` may hold pickles, which are never read
         part = rows.select_columns(kept)
         size = 2.0 * part.data.nbytes  # at most: s' is kept beside s
-        return joined(str(path), episodes(part.with_format("numpy")), size, reading)
+        shown = part.with_format("numpy")
+        yield Opened(size, lambda every: joined(str(path), episodes(str(path), shown, reading), every))
 
 
-def episodes(rows: Any) -> Iterator[Episode]:
+def episodes(source: str, rows: Any, reading: Reading) -> Iterator[Episode]:
     """The episodes of a dataset, one at a time. An episode that did not end met its time limit."""
     for row in rows:
         acts, ended = np.asarray(row["acts"]), bool(row["terminal"])
-        obs = np.asarray(row["obs"])
+        obs = selected(f"{source}: obs", as_tree(row["obs"], rows.features["obs"]), reading)
         yield Episode(len(acts), obs, acts, rew=row.get("rews"), term=ended, trunc=not ended)
+
+
+def as_tree(values: Any, feature: Any) -> Any:
+    """Observations as a tree of arrays of the types that are stated. `datasets` would widen bytes."""
+    if isinstance(values, dict):
+        return {name: as_tree(part, feature[name]) for name, part in values.items()}
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return np.asarray(values, feature.dtype)

@@ -7,6 +7,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlearn.data.fields import Arrays, flat, nested, root
-from iqlearn.data.formats.base import Episode, Found, Reading, joined, parsing
+from iqlearn.data.formats.base import Episode, Opened, Reading, joined, only, parsing, selected
 from iqlearn.errors import InputError, missing
 
 PREFIX = "minari:"
@@ -38,8 +39,9 @@ def data_of(path: Path) -> Path | None:
     return None
 
 
-def read(path: str | Path, reading: Reading) -> Found:
-    """The episodes of a dataset.
+@contextmanager
+def opened(path: str | Path, reading: Reading) -> Iterator[Opened]:
+    """The episodes of a dataset. The column map names keys of an observation that is a dictionary.
 
     Raises:
         InputError: Minari is not installed, there is no such dataset, it is damaged, or its observations or actions are
@@ -71,21 +73,24 @@ def read(path: str | Path, reading: Reading) -> Found:
         raise InputError(f"{told}; expected arrays, or dictionaries or tuples of these.")
     if not isinstance(dataset.action_space, spaces.Box | spaces.Discrete):
         raise InputError(f"{source}: actions are {dataset.action_space}; expected a Box or Discrete ones.")
-    size = dataset.total_steps * (2 * numbers(dataset.observation_space) + numbers(dataset.action_space) + 14)
+    only(reading, source, obs="keys of a dictionary")
+    seen = selected(f"{source}: observations", parts_of(dataset.observation_space), reading)
+    size = float(dataset.total_steps * (2 * numbers(seen) + numbers(dataset.action_space) + 14))
     with parsing(source, "Minari dataset"):
         spec = dataset.env_spec
         plain = spec is not None and not spec.kwargs and not spec.additional_wrappers
         told = [] if spec is None or plain else [CHANGED.format(spec.id)]
-        return joined(source, episodes(dataset), float(size), reading, spec.id if spec and plain else None, told)
+        name = spec.id if spec and plain else None
+        yield Opened(size, lambda every: joined(source, episodes(source, dataset, reading), every, name, told))
 
 
-def episodes(dataset: Any) -> Iterator[Episode]:
+def episodes(source: str, dataset: Any, reading: Reading) -> Iterator[Episode]:
     """The episodes of a dataset, one at a time."""
     for data in dataset.iterate_episodes():
         steps = len(data.rewards)
         yield Episode(
             steps,
-            as_tree(data.observations),
+            selected(f"{source}: observations", as_tree(data.observations), reading),
             as_tree(data.actions),
             rew=np.asarray(data.rewards),
             term=bool(steps and data.terminations[-1]),
@@ -109,12 +114,20 @@ def arrays_only(space: spaces.Space[Any]) -> bool:
     return isinstance(space, SUPPORTED) and all(map(arrays_only, parts))
 
 
-def numbers(space: spaces.Space[Any]) -> int:
-    """Bytes of one value of a space."""
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        inner = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-        return sum(map(numbers, inner))
-    return math.prod(space.shape or ()) * (1 if space.dtype == np.uint8 else 4)
+def parts_of(space: spaces.Space[Any]) -> Any:
+    """The spaces of arrays that a space consists of, as `as_tree` arranges these."""
+    if isinstance(space, spaces.Dict):
+        return {name: parts_of(part) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return {str(i): parts_of(part) for i, part in enumerate(space.spaces)}
+    return space
+
+
+def numbers(tree: Any) -> int:
+    """Bytes of one value of each space of a tree."""
+    return sum(
+        math.prod(space.shape or ()) * (1 if space.dtype == np.uint8 else 4) for space in flat("", tree).values()
+    )
 
 
 def write(target: str, arrays: Arrays) -> None:

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from iqlearn.data import fields
 from iqlearn.data.fields import Arrays
-from iqlearn.data.formats.base import GIB, Found, Reading
+from iqlearn.data.formats.base import GIB, Found, Opened, Reading
 from iqlearn.errors import InputError
 from iqlearn.files import replacing
 
@@ -41,7 +41,14 @@ def matches(path: Path) -> bool:
         return path.suffix.lower() == SUFFIX or file.read(len(MAGIC)) == MAGIC
 
 
-def read(path: Path, reading: Reading = PLAIN) -> Found:
+def read(path: Path, reading: Reading = PLAIN) -> Arrays:
+    """The fields of an `.npz` file. Arguments and errors are those of `opened`."""
+    with opened(path, reading) as file:
+        return file.read(1).arrays
+
+
+@contextmanager
+def opened(path: Path, reading: Reading) -> Iterator[Opened]:
     """The fields of an `.npz` file, unchecked but free of objects. Other arrays are not read.
 
     Args:
@@ -61,14 +68,19 @@ def read(path: Path, reading: Reading = PLAIN) -> Found:
             raise InputError(f"{path} holds {what}; expected at most {MEMBERS}, one for each field.")
         fields.require(found, str(path))
         read = {name: member for name, member in found.items() if fields.known(name)}
-        size = sum(member.file_size for member in read.values()) / GIB
+        size = float(sum(member.file_size for member in read.values()))
         limit = max(ROOM, RATIO * path.stat().st_size / GIB) if reading.max_gib is None else reading.max_gib
-        if size > limit:
+        if size / GIB > limit:
             raise InputError(
-                f"{path} unpacks to {size:.3g} GiB; expected at most {limit:.3g}, allow more with --max-demos-gib (in "
-                "Python max_gib=...) if you trust the file."
+                f"{path} unpacks to {size / GIB:.3g} GiB; expected at most {limit:.3g}, allow more with "
+                "--max-demos-gib (in Python max_gib=...) if you trust the file."
             )
-        return Found({name: array(path, name, archive, member) for name, member in read.items()})
+
+        def whole(every: int) -> Found:
+            del every
+            return Found({name: array(path, name, archive, member) for name, member in read.items()})
+
+        yield Opened(size, whole, thins=False)
 
 
 def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -1,26 +1,26 @@
-"""Tables: Parquet, Arrow (IPC, Feather) and CSV. A column map says which columns make up which field."""
+"""Tables: Parquet, Arrow (IPC, Feather) and CSV, read a batch of rows at a time, and written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iqlearn.data.fields import FIELDS, Arrays
-from iqlearn.data.formats.base import Episode, Found, Reading, joined, parsing
+from iqlearn.data.fields import Arrays
+from iqlearn.data.formats.base import Opened, Reading, parsing
+from iqlearn.data.formats.columns import NAMES, Table, episodes_of
 from iqlearn.errors import InputError, missing
 from iqlearn.files import replacing
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv")
 WRITTEN = (".parquet", ".arrow", ".csv")
-NAMES = (*FIELDS, "rew")
-"""The fields that columns may make up."""
-ALONE = ("ep", "term", "trunc", "rew")
-"""The fields of one column each."""
-NO_EPISODES = "no column says where episodes begin (ep); all rows are taken for one"
-TRUE, FALSE = ("1", "true", "True", "TRUE", "yes"), ("0", "false", "False", "FALSE", "no", "")
+ROWS, BYTES = 65_536, 2**25
+"""The rows of a batch, and its bytes on disk, at most."""
+BLOCK = 2**22
+"""Bytes of a CSV file, or of a column of a Parquet file, that are read at once."""
 
 
 def matches(path: Path) -> bool:
@@ -28,175 +28,103 @@ def matches(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, reading: Reading) -> Found:
+@contextmanager
+def opened(path: Path, reading: Reading) -> Iterator[Opened]:
     """The episodes of a table, one row for each step, in order of time.
 
     Raises:
         InputError: pyarrow is not installed, the table is damaged, or columns are missing or no numbers.
     """
-    with parsing(path, "table"):
-        return episodes_of(str(path), table_of(path), reading)
+    with parsing(path, f"{path.suffix.lower()} table"):
+        yield episodes_of(table_of(path), reading)
 
 
-def table_of(path: Path) -> Any:
-    """A file as a table, mapped into memory where its format allows that."""
+def table_of(path: Path) -> Table:
+    """A file as a table."""
     try:
         import pyarrow as pa
-        from pyarrow import csv, feather, parquet
+        from pyarrow import feather
     except ImportError as error:
         raise missing("pyarrow, which reads tables,", "tables") from error
-    kind = path.suffix.lower()
-    with parsing(path, f"{kind} table"):
-        if kind == ".parquet":
-            return parquet.read_table(path, memory_map=True)
-        if kind in (".csv", ".tsv"):
-            return csv.read_csv(path, parse_options=csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ","))
-        try:
-            return feather.read_table(path, memory_map=True)
-        except pa.ArrowInvalid:
-            with pa.memory_map(str(path)) as source:
-                return pa.ipc.open_stream(source).read_all()
+    kind, source = path.suffix.lower(), str(path)
+    if kind == ".parquet":
+        return parquet_of(source, [path])
+    if kind in (".csv", ".tsv"):
+        return csv_of(path, "\t" if kind == ".tsv" else ",")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic.startswith(b"FEA1"):
+        whole = feather.read_table(path, memory_map=True)
+        return Table(source, whole.column_names, lambda names: iter(whole.select(names).to_batches()))
+    from_file = magic == b"ARROW1"
+
+    def batches(names: Sequence[str]) -> Iterator[Any]:
+        options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(has) if name in names])
+        with pa.memory_map(source) as content:
+            if from_file:
+                file = pa.ipc.open_file(content, options=options)
+                yield from map(file.get_batch, range(file.num_record_batches))
+            else:
+                yield from pa.ipc.open_stream(content, options=options)
+
+    with pa.memory_map(source) as content:
+        has = (pa.ipc.open_file if from_file else pa.ipc.open_stream)(content).schema.names
+    return Table(source, has, batches)
 
 
-def episodes_of(source: str, table: Any, reading: Reading) -> Found:
-    """The episodes of a table that is open.
+def parquet_of(source: str, files: Sequence[Path], rows: int = ROWS) -> Table:
+    """Parquet files of one table, one after another, in batches of so many rows at most."""
+    from pyarrow import parquet
 
-    Raises:
-        InputError: columns are missing, have gaps or are no numbers.
-    """
-    columns = mapped(source, table, reading)
-    steps = table.num_rows
-    if steps == 0:
-        raise InputError(f"{source} has no rows; expected one for each step.")
-    assumed = []
-    if "ep" in columns:
-        number = whole_column(source, table, columns["ep"][0]).combine_chunks()
-        _, ep = np.unique(np.asarray(number.to_pylist() if number.type == "string" else number), return_inverse=True)
-        border = np.flatnonzero(np.diff(ep)) + 1
-        seen = ep[np.append(0, border)]
-        for again in np.flatnonzero(np.bincount(seen) > 1)[:1]:
-            row = int(border[np.flatnonzero(seen[1:] == again)[-1]])
-            told = f"{source}: an episode goes on at row {row} after another one (column {columns['ep'][0]!r})"
-            raise InputError(f"{told}; expected the rows of an episode together, in order of time.")
-    else:
-        border = np.zeros(0, int)
-        assumed.append(NO_EPISODES)
-    values = {field: matrix(source, table, field, names) for field, names in columns.items() if field != "ep"}
-    flags = {end: values.pop(end) != 0 for end in ("term", "trunc") if end in values}
-    inside = np.ones(steps, bool)
-    inside[np.append(border, steps) - 1] = False
-    for end, flag in flags.items() if "ep" in columns else ():
-        for row in np.flatnonzero(flag & inside)[:1]:
-            told = f"{source}: column {columns[end][0]!r} ({end}) is true at row {row}"
-            raise InputError(f"{told}; expected false, because the episode goes on in the next row.")
-    if "ep" not in columns and flags:
-        ends = np.logical_or.reduce([*flags.values()])
-        border, assumed = np.flatnonzero(ends[:-1]) + 1, []
-    if "next_obs" in values and values["obs"].dtype != values["next_obs"].dtype:  # a whole number among others
-        values |= {name: values[name].astype(np.float64) for name in ("obs", "next_obs")}
-    size = 4.0 * sum(v.size for v in values.values()) + 4.0 * values["obs"].size * ("next_obs" not in values)
-    bounds = zip([0, *border.tolist()], [*border.tolist(), steps], strict=True)
-    return joined(source, sliced(values, flags, bounds), size, reading, None, assumed)
+    def batches(names: Sequence[str]) -> Iterator[Any]:
+        for path in files:
+            with parquet.ParquetFile(path, buffer_size=BLOCK, pre_buffer=False) as file:
+                groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+                row = sum(group.total_byte_size for group in groups) // max(1, file.metadata.num_rows)
+                count = min(rows, max(1, BYTES // max(1, row)))
+                for batch in file.iter_batches(count, columns=names):
+                    yield batch.select([name for name in batch.schema.names if name in names])
+
+    with parquet.ParquetFile(files[0]) as file:
+        return Table(source, file.schema_arrow.names, batches)
 
 
-def sliced(values: dict[str, np.ndarray], flags: dict[str, np.ndarray], bounds: Any) -> Iterator[Episode]:
-    """The episodes between these rows."""
-    for start, stop in bounds:
-        part = {name: array[start:stop] for name, array in values.items()}
-        ends = {name: bool(flag[start:stop].any()) for name, flag in flags.items()}
-        yield Episode(stop - start, part["obs"], part.get("act"), part.get("next_obs"), part.get("rew"), **ends)
-
-
-def mapped(source: str, table: Any, reading: Reading) -> dict[str, tuple[str, ...]]:
-    """The columns of each field: those of the column map, else those with the name of a field, alone or as `obs_0`,
-    `obs.x`, ….
-
-    Raises:
-        InputError: a column is missing, or nothing says which columns are observations.
-    """
-    has = table.column_names
-    columns = dict(reading.columns)
-    for field, names in columns.items():
-        if field not in NAMES:
-            raise InputError(f"--columns names {field!r}; expected fields among {', '.join(NAMES)}.")
-        for name in names:
-            if name not in has:
-                raise InputError(f"{source} has no column {name!r} (--columns {field}=…); it has {listed(has)}.")
-    for field in ALONE:
-        if len(columns.get(field, "x")) != 1:
-            raise InputError(f"--columns {field}={','.join(columns[field])} names several; expected one column.")
-    if not columns:
-        for field in NAMES:
-            parts = () if field in ALONE else tuple(f"{field}{mark}" for mark in "_./")
-            names = [field] if field in has else [name for name in has if name.startswith(parts)]
-            columns |= {field: tuple(names)} if names else {}
-    if "obs" not in columns:
-        raise InputError(
-            f"{source} has the columns {listed(has)}; say which are observations and which actions with --columns, for "
-            f"instance --columns obs={','.join(has[:2])} act={has[-1] if has else 'u'} ep=run."
-        )
-    return columns
-
-
-def matrix(source: str, table: Any, field: str, names: tuple[str, ...]) -> np.ndarray:
-    """The columns of a field side by side. A column of lists is one of vectors.
-
-    One column of whole numbers is that of discrete actions.
-
-    Raises:
-        InputError: a value is missing or no number, or lists have several lengths.
-    """
-    parts = [numbers(source, whole_column(source, table, name), name) for name in names]
-    if len(parts) == 1 and parts[0].ndim == 1:
-        alone = field in ("term", "trunc", "rew") or (field == "act" and parts[0].dtype.kind in "iu")
-        return parts[0] if alone else parts[0][:, None]
-    return np.concatenate([part[:, None] if part.ndim == 1 else part for part in parts], axis=1)
-
-
-def whole_column(source: str, table: Any, name: str) -> Any:
-    """A column without gaps.
-
-    Raises:
-        InputError: there are two of the name, or a value is missing or not a number.
-    """
-    from pyarrow import compute
-
-    pc: Any = compute  # its functions are made when it is imported
-    if table.column_names.count(name) > 1:
-        raise InputError(f"{source} has two columns {name!r}; expected names that differ.")
-    column = table.column(name)
-    gaps = pc.is_null(column, nan_is_null=True) if str(column.type) in ("float", "double") else pc.is_null(column)
-    for row in np.flatnonzero(np.asarray(gaps))[:1]:
-        raise InputError(f"{source}: column {name!r} has no value at row {row}; expected one in every row.")
-    return column
-
-
-def numbers(source: str, column: Any, name: str) -> np.ndarray:
-    """A column as an array of one or two axes.
-
-    Raises:
-        InputError: as `matrix`.
-    """
+def csv_of(path: Path, delimiter: str) -> Table:
+    """A CSV file. The first block shows the types of the columns."""
     import pyarrow as pa
-    from pyarrow import compute
+    from pyarrow import csv
 
-    pc: Any = compute  # its functions are made when it is imported
-    kind = column.type
-    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        whole = column.combine_chunks()
-        lengths = np.unique(np.asarray(pc.list_value_length(whole)))
-        if len(lengths) != 1:
-            raise InputError(
-                f"{source}: column {name!r} holds lists of several lengths; expected vectors of one length."
-            )
-        return numbers(source, pa.chunked_array([pc.list_flatten(whole)]), name).reshape(len(column), int(lengths[0]))
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column.to_numpy()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        words = column.to_pylist()
-        if all(word in TRUE + FALSE for word in words):
-            return np.array([word in TRUE for word in words])
-    raise InputError(f"{source}: column {name!r} holds {kind}; expected numbers.")
+    def read(names: Sequence[str] = (), types: Mapping[str, Any] | None = None, gaps: bool = False) -> Any:
+        return csv.open_csv(
+            path,
+            csv.ReadOptions(block_size=BLOCK),
+            csv.ParseOptions(delimiter=delimiter),
+            csv.ConvertOptions(column_types=types, include_columns=names, strings_can_be_null=gaps),
+        )
+
+    with read() as first:
+        types = {column.name: column.type for column in first.schema}
+        names = first.schema.names
+
+    def widened(chosen: Sequence[str]) -> Table:
+        wide = dict(types)
+        for batch in read(chosen, dict.fromkeys(chosen, pa.string()), gaps=True):
+            for name in chosen:
+                wide[name] = wide_enough(batch.column(name), wide[name])
+        return Table(str(path), names, lambda chosen: read(chosen, wide))
+
+    return Table(str(path), names, lambda chosen: read(chosen, types), widened=widened)
+
+
+def wide_enough(column: Any, kind: Any) -> Any:
+    """The type that holds the words of a column: the given one if it does, else floating-point numbers, else words."""
+    import pyarrow as pa
+
+    for wider in (kind, pa.int64(), pa.float64()) if pa.types.is_null(kind) else (kind, pa.float64()):
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            column.cast(wider)
+            return wider
+    return pa.string()
 
 
 def in_words(table: Any) -> Any:
@@ -208,12 +136,6 @@ def in_words(table: Any) -> Any:
         return pa.array(column.astype(str)) if column.dtype.kind == "f" else table.column(name)
 
     return pa.table({name: words(name) for name in table.column_names})
-
-
-def listed(names: list[str]) -> str:
-    """Names for a message."""
-    more = f", … ({len(names)} in all)" if len(names) > 20 else ""
-    return ", ".join(map(repr, names[:20])) + more or "none"
 
 
 def write(path: Path, arrays: Arrays) -> None:
