@@ -9,6 +9,7 @@ from iqlearn.algorithms.iq_discrete import IQLearn
 from iqlearn.algorithms.sac import SAC
 from iqlearn.algorithms.soft_q import SoftQLearning
 from iqlearn.algorithms.sqil import SQIL, SQILContinuous
+from iqlearn.algorithms.value_dice import ValueDICE
 from iqlearn.errors import InputError
 
 ALGORITHMS: dict[str, Any] = {
@@ -22,6 +23,7 @@ ALGORITHMS: dict[str, Any] = {
         SQILContinuous,
         DAC,
         DACContinuous,
+        ValueDICE,
         SoftQLearning,
         SAC,
     )
@@ -61,4 +63,5 @@ __all__ = [
     "IQLearnContinuous",
     "SQILContinuous",
     "SoftQLearning",
+    "ValueDICE",
 ]
