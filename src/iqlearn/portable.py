@@ -35,27 +35,77 @@ def silu(x: np.ndarray) -> np.ndarray:
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": relu, "tanh": np.tanh, "elu": elu, "silu": silu}
 
 
+def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Raise `ValueError` or `KeyError` where a file lacks what a policy needs, or its arrays do not fit together."""
+    leaves = about["obs"]
+    size = sum(math.prod(leaf["shape"]) * (leaf["choices"] or 1) for leaf in leaves if np.dtype(leaf["dtype"]))
+    needed = ["temperature", "output_scale"] if about["discrete"] else ["squash", "whole"]
+    needed += ["layer_norm"]
+    if size != arrays["mean"].size or not {*needed} <= about.keys():
+        raise ValueError("the inputs do not fit")
+    for i in range(about["layers"]):
+        weight, bias = arrays[f"weight/{i}"], arrays[f"bias/{i}"]
+        if weight.shape[1] != size or bias.shape != (len(weight), weight.shape[2]):
+            raise ValueError(f"layer {i} does not fit")
+        size = weight.shape[2]
+    further = [] if about["discrete"] else ["centre", "half", "limits", "unit_limits"]
+    for name in ("mean", "transform", *(["limit"] if about["limited"] else []), *further):
+        if np.isnan(arrays[name]).any():
+            raise ValueError(f"{name} is no number")
+
+
+def arrays_of(obs: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """The arrays of an observation by their place in dictionaries and tuples."""
+    parts = dict(zip(map(str, range(len(obs))), obs, strict=True)) if isinstance(obs, tuple) else obs
+    if not isinstance(parts, dict):
+        return {path: obs}
+    return {place: x for name, part in parts.items() for place, x in arrays_of(part, (*path, str(name))).items()}
+
+
+def typed(values: Any, leaf: dict[str, Any], place: str) -> np.ndarray:
+    """Values as an array of the type of an observation's part.
+
+    Raises:
+        ValueError: they are no numbers that this type can hold, or none of the choices of a discrete observation.
+    """
+    given, dtype = np.asarray(values), np.dtype(leaf["dtype"])
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{place} holds {given.dtype}; expected numbers")
+    with np.errstate(all="ignore"):
+        array = given.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(array, given):
+        raise ValueError(f"{place} has values that {dtype} cannot hold")
+    if leaf["choices"] and array.size and not 0 <= array.min() <= array.max() < leaf["choices"]:
+        raise ValueError(f"{place} has values from {array.min()} to {array.max()}; expected 0 to {leaf['choices'] - 1}")
+    return array
+
+
 class Policy:
     """Acts on one observation or a batch, as `iqlearn.Policy` does. It has no state but that of its random numbers, can
     be pickled, and threads may share it.
 
     Raises:
-        ValueError: the file is no exported policy, or of a newer version of the format.
+        OSError: the file cannot be read.
+        ValueError: the file is no exported policy, damaged, or of a newer version of the format.
     """
 
     def __init__(self, path: Any, seed: int = 0) -> None:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if "about" not in arrays:
-            raise ValueError(f"{path} is no exported policy; expected a file of: iqlearn export DIR --format npz")
-        self.about: dict[str, Any] = json.loads(str(arrays.pop("about")))
-        """The task, the layers, and where the policy comes from."""
-        if not isinstance(self.about, dict) or not {"format", "obs", "layers", "discrete"} <= self.about.keys():
-            raise ValueError(f"{path} is no exported policy; expected a file of: iqlearn export DIR --format npz")
-        if self.about["format"] > FORMAT:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                self._arrays = {name: file[name] for name in file.files}
+            self.about: dict[str, Any] = json.loads(str(self._arrays.pop("about")))
+            """The task, the layers, and where the policy comes from."""
+            newer = self.about["format"] > FORMAT
+            if not newer:
+                check(self.about, self._arrays)
+                self._activation = ACTIVATIONS[self.about["activation"]]
+        except OSError:
+            raise
+        except Exception as error:  # of some ten kinds
+            wanted = "expected a file of: iqlearn export DIR --format npz"
+            raise ValueError(f"{path} is no exported policy, or damaged; {wanted}") from error
+        if newer:
             raise ValueError(f"{path} has version {self.about['format']} of the format; expected at most {FORMAT}")
-        self._arrays = arrays
-        self._activation = ACTIVATIONS[self.about["activation"]]
         self._rng = np.random.default_rng(seed)
 
     def predict(
@@ -76,15 +126,14 @@ class Policy:
             An action, or (n, ...) actions, in the environment's units and within its bounds: int64 or float32.
 
         Raises:
-            ValueError: the observations have another structure or shape, or are not finite.
+            ValueError: the observations have another structure or shape, or hold no finite numbers of their types.
         """
-        given = []
-        for leaf in self.about["obs"]:
-            values = obs
-            for name in leaf["path"]:
-                values = values[int(name)] if isinstance(values, tuple) else values[name]
-            given.append(values)
-        inputs, single = self.encoded(given)
+        found = arrays_of(obs)
+        paths = [tuple(leaf["path"]) for leaf in self.about["obs"]]
+        if found.keys() != {*paths}:
+            has, wanted = (", ".join(sorted("/".join(path) for path in each)) for each in (found, paths))
+            raise ValueError(f"the observation has the parts {has or 'none'}; expected {wanted or 'a single array'}")
+        inputs, single = self.encoded([found[path] for path in paths])
         actions = self.act(inputs, deterministic)
         return actions[0, ...] if single else actions
 
@@ -97,10 +146,10 @@ class Policy:
         whether one observation was given."""
         parts, leading = [], set()
         for leaf, values in zip(self.about["obs"], given, strict=True):
-            array, shape = np.asarray(values), tuple(leaf["shape"])
+            place, shape = "/".join(["observation", *leaf["path"]]), tuple(leaf["shape"])
+            array = typed(values, leaf, place)
             lead = array.shape[: max(array.ndim - len(shape), 0)]
             if array.shape[len(lead) :] != shape or len(lead) > 1:
-                place = "/".join(["observation", *leaf["path"]])
                 raise ValueError(f"{place} has shape {array.shape}; expected {shape}, or rows of that shape")
             leading.add(lead)
             rows = array.reshape(lead[0] if lead else 1, *shape)
@@ -114,7 +163,7 @@ class Policy:
             raise ValueError("the observation has values that are not finite")
         transform = self._arrays["transform"]
         x = x @ transform if transform.ndim == 2 else x * transform
-        if "limit" in self._arrays:  # logarithmic beyond the limit
+        if self.about["limited"]:  # logarithmic beyond the limit
             size, limit = np.abs(x), self._arrays["limit"]
             x = np.sign(x) * (np.minimum(size, limit) + np.log1p(np.maximum(size - limit, 0.0)))
         return x, leading == {()}

@@ -1,6 +1,7 @@
 """Episodes as a video: every moment is a frame, and the words under it are those of the moment."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import cli
 from iqlearn.envs.gym import Environment
-from iqlearn.errors import InputError
+from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.returns import Evaluator
 from iqlearn.evaluation.video import STRIP, Moment, captioned, played, video
 
@@ -93,6 +94,68 @@ class Blind(gym.Env):
 def test_an_environment_without_pictures_is_told(tmp_path):
     with pytest.raises(InputError, match="gives no pictures with render_mode rgb_array"):
         video(Environment.of(Blind), lambda obs: obs, None, tmp_path / "v.mp4", 1, 0, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Odd(gym.Env):
+    """Three steps. Its pictures are as a function of the step says."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+    observation_space, action_space = gym.spaces.Box(-1.0, 1.0, (1,)), gym.spaces.Discrete(2)
+
+    def __init__(self, picture, render_mode=None):
+        self.picture, self.render_mode = picture, render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), 0.0, self.steps == 3, False, {}
+
+    def render(self):
+        return self.picture(self.steps)
+
+
+def broken(step):
+    if step == 2:
+        raise SystemExit("no screen")
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        (lambda step: np.zeros((4 + 2 * step, 4, 3), np.uint8), "gives pictures of several sizes; expected one size"),
+        (lambda step: np.zeros((4, 4, 3), np.float32), "expected uint8 arrays of"),
+        (lambda step: np.zeros((1, 1, 3), np.uint8), "expected uint8 arrays of"),
+        (broken, r"cannot draw: SystemExit: no screen; expected pictures, .*MUJOCO_GL"),
+    ],
+)
+def test_pictures_that_are_none_are_told_and_leave_nothing(picture, told, tmp_path):
+    environment = Environment.of(Odd, {"picture": picture})
+    with pytest.raises(InputError, match=told):
+        video(environment, left, None, tmp_path / "v.mp4", 1, 0, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_environment_without_render_mode_draws_no_pictures(tmp_path):
+    environment = Environment.of("iqlearn.envs:iqlearn/GridWorld-v0")
+    with pytest.raises(InputError, match=r"GridWorld-v0' draws no pictures: it takes no render_mode; leave the video"):
+        video(environment, left, None, tmp_path / "v.mp4", 1, 0, lambda _: None)
+
+
+def test_an_environment_that_fails_while_it_is_filmed_is_told(tmp_path):
+    class Failing(Odd):
+        def step(self, action):
+            raise RuntimeError("motor")
+
+    environment = Environment.of(Failing, {"picture": lambda step: np.zeros((4, 4, 3), np.uint8)})
+    environment.__dict__["facts"] = Environment.of(Odd, {"picture": None}).facts
+    with pytest.raises(EnvironmentFault, match=r"Failing', episode 0: step raised RuntimeError: motor"):
+        video(environment, left, None, tmp_path / "v.mp4", 1, 0, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 

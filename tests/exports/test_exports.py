@@ -220,12 +220,59 @@ def test_a_file_that_is_no_policy_is_told(tmp_path, content):
         ([1.0, 2.0], r"^observation has shape \(2,\); expected \(3,\), or rows"),
         ([[[1.0, 2.0, 3.0]]], r"observation has shape \(1, 1, 3\); expected"),
         ([1.0, 2.0, float("nan")], "not finite"),
+        ([1.0, 2.0, 1e300], "not finite"),
+        ([1.0, 2.0, 3j], "observation holds complex128; expected numbers"),
+        (["a", "b", "c"], r"observation holds <U1; expected numbers"),
+        (None, "observation holds object; expected numbers"),
+        ({"x": [1.0, 2.0, 3.0]}, "the observation has the parts x; expected a single array"),
+        (([1.0], [2.0]), "the observation has the parts 0, 1; expected a single array"),
     ],
 )
 def test_the_portable_policy_refuses_what_it_cannot_see(obs, told, tmp_path):
     Policy(continuous()[0]).save(tmp_path / "p.npz")
     with pytest.raises(ValueError, match=told):
         Policy.load(tmp_path / "p.npz")(obs)
+
+
+def test_the_portable_policy_refuses_what_the_policy_refuses(tmp_path):
+    """Values that a type cannot hold, choices that there are not, parts that lack or are too many."""
+    spec = {"cell": ArraySpec((), "int32", 4), "image": ArraySpec((2, 2), "uint8")}
+    policy = Policy(discrete(spec)[0])
+    policy.save(tmp_path / "p.npz")
+    loaded, image = Policy.load(tmp_path / "p.npz"), np.zeros((2, 2), np.uint8)
+    good = {"cell": 3, "image": image}
+    assert loaded(good) == policy(good)
+    wrong = [{"cell": cell, "image": image} for cell in (4, -1, 1.5, 2**40)]
+    wrong += [{"cell": 0, "image": image.astype(float) + value} for value in (300, -3, 0.5)]
+    wrong += [{"cell": 0}, good | {"more": 1}, (3, image), None]
+    for obs in wrong:
+        with pytest.raises(InputError):
+            policy(obs)
+        with pytest.raises(ValueError, match="observation"):
+            loaded(obs)
+
+
+def test_every_damage_of_a_policys_file_is_told(tmp_path):
+    Policy(continuous()[0]).save(tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz") as file:
+        whole = dict(file)
+    about = json.loads(str(whole["about"]))
+    changes = [{name: None} for name in whole] + [
+        {"weight/0": whole["weight/0"][:, 1:]},
+        {"mean": whole["mean"] * np.nan},
+    ]
+    changes += [{"about": np.array(json.dumps({k: v for k, v in about.items() if k != name}))} for name in NEEDED]
+    changes += [{"about": np.array(json.dumps(about | {"activation": "gelu"}))}, {"about": np.array("[1]")}]
+    for change in changes:
+        np.savez(tmp_path / "q.npz", **{name: x for name, x in (whole | change).items() if x is not None})
+        with pytest.raises(ValueError, match=r"q\.npz is no exported policy, or damaged"):
+            portable.Policy(tmp_path / "q.npz")
+        with pytest.raises(InputError, match=r"q\.npz is no policy"):
+            Policy.load(tmp_path / "q.npz")
+
+
+NEEDED = ("format", "obs", "layers", "activation", "layer_norm", "limited", "discrete", "squash", "whole")
+"""What a file says of a policy of continuous actions."""
 
 
 def test_the_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, sentence):

@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -13,9 +14,11 @@ import pytest
 import iqlearn as iq
 from iqlearn import cli
 from iqlearn.errors import InputError
+from iqlearn.files import json_bytes, rows_bytes
 from iqlearn.report import report
 from iqlearn.report.gather import names_of
-from iqlearn.report.page import Figure, Section, Table, in_words, page
+from iqlearn.report.page import Figure, Section, Table, colour, dash, in_words, label, page
+from iqlearn.runs.manifest import update
 
 graph_objects = pytest.importorskip("plotly.graph_objects", reason="needs the extra report")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -93,11 +96,15 @@ def test_curves_are_the_metrics_of_every_seed(read, runs):
         assert line["x"] == [row["step"] for row in rows]
         assert line["y"] == [row["return_mean"] for row in rows]
         assert f"iq · seed {seed}" in line["hovertemplate"]
-    traces, _ = read.figures["log likelihood"]
-    named = [trace["name"] for trace in traces if trace["showlegend"]]
-    assert named == ["iq", "clone"]
+    for task, run in (("CartPole-v1", "iq"), ("random.npz", "clone")):
+        traces, _ = read.figures[f"log likelihood · {task}"]
+        assert [trace["name"] for trace in traces if trace["showlegend"]] == [run]
     for name in iq.Run.load(runs / "iq" / "seed-0").rows[-1]:
-        shown = name in ("step", "updates") or name.startswith("return_") or name.replace("_", " ") in read.figures
+        shown = (
+            name in ("step", "updates")
+            or name.startswith("return_")
+            or f"{name.replace('_', ' ')} · CartPole-v1" in read.figures
+        )
         assert shown, name
 
 
@@ -166,6 +173,46 @@ def test_what_cannot_be_had_is_told_and_left_out(cartpole, tmp_path):
     assert found.sections == ["results", "training", "settings"]
 
 
+def test_runs_of_several_tasks_have_scales_of_their_own_and_one_without_rows_is_shown(runs, pendulum, tmp_path):
+    short = {"steps": 20, "evaluations": 2, "eval_episodes": 1, "quiet": True, "max_episode_steps": 20}
+    iq.learn(iq.BCContinuous(), pendulum, env="Pendulum-v1", out=tmp_path / "pendulum", **short)
+    shutil.copytree(runs / "iq" / "seed-0", tmp_path / "begun")
+    update(tmp_path / "begun", {"metrics.csv": b"step\n", "result.json": b"{}"})
+    folders = [tmp_path / "begun", tmp_path / "pendulum", runs / "iq"]
+    report(folders, tmp_path / "page.html", episodes=0, filmed=0)
+    found = Reader((tmp_path / "page.html").read_text())
+    assert {"loss · CartPole-v1", "loss · Pendulum-v1", "return · CartPole-v1"} <= found.figures.keys()
+    assert [trace["name"] for trace in found.figures["loss · Pendulum-v1"][0]] == ["pendulum"]
+    report(folders[:1], tmp_path / "alone.html", episodes=0, filmed=0)
+
+
+def test_with_last_the_page_tells_of_the_last_policies(runs, tmp_path):
+    report([runs / "iq"], tmp_path / "page.html", episodes=1, filmed=0, last=True)
+    seeds = next(table for table in Reader((tmp_path / "page.html").read_text()).tables if "policy of" in table[0])
+    for line in seeds[1:]:
+        row = iq.Run.load(runs / "iq" / f"seed-{line[1]}").rows[-1]
+        assert line[seeds[0].index("policy of")] == f"{row['step']:.0f}"
+        assert line[seeds[0].index("return")] == in_words(row["return_mean"])
+    assert "that of the last policy" in (tmp_path / "page.html").read_text()
+
+
+def test_what_is_warned_of_stands_on_the_page(runs, tmp_path):
+    """For instance that the reward is that of critics before their first update."""
+    folder = shutil.copytree(runs / "iq" / "seed-0", tmp_path / "run")
+    run = iq.Run.load(folder)
+    rows = [run.rows[0] | {"step": 0}, *run.rows[1:]]
+    update(folder, {"metrics.csv": rows_bytes(rows), "result.json": json_bytes(run.result | {"best_step": 0})})
+    told = report([folder], tmp_path / "page.html", episodes=1, filmed=0)
+    assert any("critics before their first update" in remark for remark in told)
+    assert "critics before their first update" in (tmp_path / "page.html").read_text()
+
+
+def test_the_ninth_run_is_told_from_the_first():
+    assert colour(8) == colour(0)
+    assert len({(colour(i), dash(i)) for i in range(32)}) == 32
+    assert label("<b>%{y}</b> & co") == "&lt;b&gt;&#37;{y}&lt;/b&gt; &amp; co"
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path):
     assert names_of([tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "c"]) == [
         "a/run",
@@ -178,7 +225,15 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        *[(None, "–"), (float("nan"), "–"), (3, "3"), (12345, "12,345"), (12345.6, "12,346"), (0.123456, "0.1235")],
+        *[
+            (None, "–"),
+            (float("nan"), "–"),
+            (3, "3"),
+            (12345, "12,345"),
+            (12345.6, "12,346"),
+            (0.123456, "0.1235"),
+            (1e31, "1e+31"),
+        ],
         *[(True, "yes"), ({"a": 1, "b": None}, "a: 1, b: –"), ([], "–"), ([1, "x"], "1; x"), ("", "")],
     ],
 )
@@ -194,6 +249,8 @@ def test_the_command(runs, told, capsys, monkeypatch):
     cli.main(["report", "clone", "--overwrite", "--video", "0"])
     assert "a folder is given twice" in told("report", "clone", "clone", "--out", "x.html")
     assert "--video is -1; expected a number of at least 0" in told("report", "clone", "--video", "-1")
+    idle = told("report", "clone", "--out", "y.html", "--seed", "3", "--episodes", "0", "--video", "0")
+    assert "--seed has no effect with --episodes 0 and --video 0" in idle
     assert "No config.json in nowhere" in told("report", "nowhere")
 
 
@@ -206,7 +263,7 @@ def test_a_new_run_in_the_folder_leaves_no_old_report(cartpole, tmp_path):
 
 
 def test_a_missing_package_is_told(runs, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
+    monkeypatch.setattr(sys.modules["iqlearn.report.page"], "find_spec", lambda package: None)
     with pytest.raises(InputError, match=r"install it with: pip install .*\[report\]"):
         report([runs / "clone"], runs / "never.html")
 

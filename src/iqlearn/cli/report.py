@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from iqlearn.cli.flags import as_flag
 from iqlearn.errors import InputError
 
 
@@ -17,8 +18,9 @@ def report(o: Namespace) -> None:
     DIR DIR...  Run folders, or folders of several seeds, to compare.
     --out FILE  File to write (default: report.html in DIR; of several, report.html here).
     --episodes N [10]  Episodes that each policy plays; 0 plays none, and judges no reward.
-    --seed N [0]  Seed of the episodes. They differ from those of training and iqlearn demos collect.
+    --seed N  Seed of the episodes (default: 0). They differ from those of training and iqlearn demos collect.
     --video N [1]  Episodes of the video of each DIR; 0 makes none.
+    --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
     --last  Use policies and rewards of the last evaluation, not those with the least occupancy distance.
     --trust  Import the modules that the run folders name for their environments, also from elsewhere.
     --overwrite  Replace the file.
@@ -28,14 +30,18 @@ def report(o: Namespace) -> None:
     from iqlearn.runs.folder import REPORT
     from iqlearn.training.callbacks import working
 
-    for name in ("episodes", "seed", "video"):
-        if getattr(o, name) < 0:
-            raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least 0.")
+    for name, least in (("episodes", 0), ("seed", 0), ("video", 0), ("max_episode_steps", 1)):
+        value = getattr(o, name)
+        if value is not None and value < least:
+            raise InputError(f"{as_flag(name)} is {value}; expected a number of at least {least}.")
+        if value is not None and name in ("seed", "max_episode_steps") and not (o.episodes or o.video):
+            raise InputError(f"{as_flag(name)} has no effect with --episodes 0 and --video 0; leave it out.")
     folders = [Path(folder) for folder in o.dir]
     out = o.out or (folders[0] if len(folders) == 1 else Path()) / REPORT
     free(out, o.overwrite)
     with working("reading …") as tell:
-        left_out = pages.report(folders, out, o.episodes, o.seed, o.video, o.last, o.trust, tell)
+        how = o.episodes, o.seed or 0, o.video, o.max_episode_steps, o.last, o.trust
+        left_out = pages.report(folders, out, *how, tell)
     for told in left_out:
         print(f"iqlearn: {told}", file=sys.stderr)
     print(f"written: {out}")

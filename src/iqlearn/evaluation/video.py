@@ -50,7 +50,7 @@ def video(
         import imageio_ffmpeg
     except ImportError as error:
         raise missing("imageio-ffmpeg, which writes videos,", "video") from error
-    with closing(Environment.of(environment, {"render_mode": "rgb_array"}).make()) as env, replacing(path) as partial:
+    with closing(drawing(environment)) as env, replacing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         moments = played(env, environment, act, reward, episodes, seed, say)
         frames = (captioned(frame_of(env, environment), str(moment)) for moment in moments)
@@ -64,10 +64,30 @@ def video(
             writer.send(None)
         try:
             for frame in chain([first], frames):
+                if frame.shape != first.shape:
+                    told = f"Environment {environment.name!r} gives pictures of several sizes"
+                    raise InputError(f"{told}; expected one size, leave the video out.")
                 writer.send(np.ascontiguousarray(frame))
+            writer.close()
+            output.replace(partial)
         finally:
             writer.close()
-        output.replace(partial)
+            output.unlink(missing_ok=True)
+
+
+def drawing(environment: Environment) -> Any:
+    """A copy of the environment that gives pictures.
+
+    Raises:
+        InputError: it takes no render mode, or cannot be made.
+    """
+    try:
+        return Environment.of(environment, {"render_mode": "rgb_array"}).make()
+    except InputError as error:
+        if "unexpected keyword argument 'render_mode'" not in str(error):
+            raise
+        told = f"Environment {environment.name!r} draws no pictures: it takes no render_mode"
+        raise InputError(f"{told}; leave the video out.") from error
 
 
 def window(environment: Environment, act: Act, episodes: int, seed: int, say: Say) -> None:
@@ -140,13 +160,13 @@ def frame_of(env: Any, environment: Environment) -> np.ndarray:
     try:
         with interrupts.Foreign(), suppress(NotImplementedError):
             shown = env.render()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         told = f"Environment {environment.name!r} cannot draw: {type(error).__name__}: {one_line(error)}"
         raise InputError(f"{told}; expected pictures, {GRAPHICS}, or leave the video out.") from error
     frame = np.asarray(shown[-1] if isinstance(shown, list) and shown else shown)
-    if frame.ndim != 3 or frame.shape[2] != 3:
+    if frame.ndim != 3 or frame.shape[2] != 3 or min(frame.shape[:2]) < 2 or frame.dtype != np.uint8:
         told = f"Environment {environment.name!r} gives no pictures with render_mode rgb_array"
-        raise InputError(f"{told}; expected arrays of (height, width, 3), leave the video out.")
+        raise InputError(f"{told}; expected uint8 arrays of (height, width, 3), leave the video out.")
     return frame
 
 
@@ -156,7 +176,7 @@ def captioned(frame: np.ndarray, words: str) -> np.ndarray:
 
     height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
     picture = Image.new("RGB", (width, height + STRIP), "black")
-    picture.paste(Image.fromarray(frame[:height, :width].astype(np.uint8)))
+    picture.paste(Image.fromarray(frame[:height, :width]))
     size = 16
     draw = ImageDraw.Draw(picture)
     while size > 8 and draw.textlength(words, ImageFont.load_default(size)) > width - 12:

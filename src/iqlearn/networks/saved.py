@@ -46,6 +46,7 @@ def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "format": FORMAT,
         "discrete": discrete,
         "obs": leaves(encoder.spec),
+        "limited": encoder.limit is not None,
         "layers": len(net.layers),
         "activation": net.activation,
         "layer_norm": net.normalise,

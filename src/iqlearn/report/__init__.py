@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iqlearn import __version__, files
 from iqlearn.report.gather import Tell, gather
-from iqlearn.report.page import page
+from iqlearn.report.page import page, require
 from iqlearn.report.sections import sections
 
 __all__ = ["report"]
@@ -19,6 +19,7 @@ def report(
     episodes: int = 10,
     seed: int = 0,
     filmed: int = 1,
+    cap: int | None = None,
     last: bool = False,
     trust: bool = False,
     tell: Tell = lambda text: None,
@@ -31,6 +32,7 @@ def report(
         episodes: episodes that each policy plays; 0 plays none.
         seed: seed of the episodes, as in `Run.evaluate`.
         filmed: episodes of the video of each folder; 0 makes none.
+        cap: steps after which every episode is truncated; none as in training.
         last: take the policies of the last evaluation instead of the best ones.
         trust: import modules that folders name for their environments, wherever they are.
         tell: told what is going on.
@@ -42,7 +44,8 @@ def report(
         InputError: a folder holds no run, is damaged, or is given twice; jinja2 or plotly is not installed; or the
             file cannot be written.
     """
-    found = gather(folders, episodes, seed, filmed, last, trust, tell)
+    require()
+    found = gather(folders, episodes, seed, filmed, cap, last, trust, tell)
     tell("writing the page …")
     names = [shown.name for shown in found]
     tasks = dict.fromkeys(f"{shown.task} · {shown.first.settings.name}" for shown in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Shown:
     folder: Path
     runs: list[Run]
     """One for each seed."""
+    last: bool = False
+    """Whether the policies are those of the last evaluation."""
     demos: Demos | None = None
     """What the first seed learnt from."""
     source: Demos | None = None
@@ -39,7 +42,7 @@ class Shown:
     episodes: list[list[Episode]] = field(default_factory=list)
     """Episodes that the policy of each seed played."""
     imitation: list[dict[str, Any]] = field(default_factory=list)
-    """How well the policy of each seed predicts the actions of its demonstrations."""
+    """How well the policy of each seed predicts the expert's actions."""
     reward: dict[str, Any] = field(default_factory=dict)
     """The figures of `rewards.compare.judge` for the first seed."""
     judged: dict[str, Judged] = field(default_factory=dict)
@@ -64,7 +67,14 @@ class Shown:
 
 
 def gather(
-    folders: Sequence[Path], episodes: int, seed: int, filmed: int, last: bool, trust: bool, tell: Tell
+    folders: Sequence[Path],
+    episodes: int,
+    seed: int,
+    filmed: int,
+    cap: int | None,
+    last: bool,
+    trust: bool,
+    tell: Tell,
 ) -> list[Shown]:
     """Read run folders, and play their policies.
 
@@ -73,6 +83,7 @@ def gather(
         episodes: episodes that each policy plays; 0 plays none.
         seed: seed of the episodes, as in `Run.evaluate`.
         filmed: episodes of the video of each folder; 0 makes none.
+        cap: steps after which every episode is truncated; none as in training.
         last: take the policies of the last evaluation instead of the best ones.
         trust: import modules that folders name for their environments, wherever they are.
         tell: told what is going on.
@@ -83,7 +94,7 @@ def gather(
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError(f"{', '.join(map(str, folders))}: a folder is given twice; expected each once.")
     found = [
-        Shown(name, folder, [Run.load(part, last, trust) for part in runs_in(folder)])
+        Shown(name, folder, [Run.load(part, last, trust) for part in runs_in(folder)], last)
         for name, folder in zip(names_of(folders), folders, strict=True)
     ]
     for shown in found:
@@ -91,13 +102,13 @@ def gather(
         plays = shown.first.origin.environment is not None
         if episodes and plays:
             tell(f"{shown.name}: playing episodes …")
-            attempt(shown, partial(played, shown, episodes, seed))
+            attempt(shown, partial(played, shown, episodes, seed, cap))
         if episodes:
             tell(f"{shown.name}: judging the reward …")
-            attempt(shown, partial(rewarded, shown, episodes, seed))
+            attempt(shown, partial(rewarded, shown, episodes, seed, cap))
         if filmed and plays:
             tell(f"{shown.name}: making a video …")
-            attempt(shown, partial(on_film, shown, filmed, seed))
+            attempt(shown, partial(on_film, shown, filmed, seed, cap))
     return found
 
 
@@ -111,12 +122,16 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 
 
 def attempt(shown: Shown, act: Callable[[], None]) -> None:
-    """Do something that needs demonstrations, an environment or a package; what is not there is a remark."""
-    try:
-        act()
-    except (InputError, EnvironmentFault) as error:
-        if (told := str(error)) not in shown.remarks:
-            shown.remarks.append(told)
+    """Do something that needs demonstrations, an environment or a package. What is not there, and what is warned of,
+    is a remark."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            act()
+        except (InputError, EnvironmentFault) as error:
+            shown.remarks.append(str(error))
+    told = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
+    shown.remarks = list(dict.fromkeys([*shown.remarks, *told]))
 
 
 def recorded(shown: Shown) -> None:
@@ -133,19 +148,19 @@ def recorded(shown: Shown) -> None:
         shown.imitation.append({"held_out": held_out is not None, "episodes": part.episodes} | run.imitation(part))
 
 
-def played(shown: Shown, episodes: int, seed: int) -> None:
+def played(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
     """Play episodes with the policy of each seed."""
     for run in shown.runs:
-        with closing(Evaluator(run.environment(), run.schedule.eval_envs)) as evaluator:
+        with closing(Evaluator(run.environment().capped(cap), run.schedule.eval_envs)) as evaluator:
             shown.episodes.append(evaluator.play(run.player(), episodes, reset_seed("evaluate", seed)))
 
 
-def rewarded(shown: Shown, episodes: int, seed: int) -> None:
-    """Judge the demonstrations and rollouts by the reward of the first seed."""
+def rewarded(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
+    """Judge the first demonstrations, and rollouts, by the reward of the first seed."""
     run = shown.first
     if run.settings.reward(run.model) is None:
         return
-    environment: Environment | None = None if run.origin.environment is None else run.environment()
+    environment: Environment | None = None if run.origin.environment is None else run.environment().capped(cap)
     source = shown.source
     demos = None if source is None or source.act is None else source.take(min(episodes, source.episodes))
     if demos is None and environment is None:
@@ -155,11 +170,19 @@ def rewarded(shown: Shown, episodes: int, seed: int) -> None:
     shown.reward, shown.judged = judge(environment, run.reward, sets)
 
 
-def on_film(shown: Shown, episodes: int, seed: int) -> None:
+def on_film(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
     """Film episodes of the first seed."""
     run = shown.first
     reward = None if run.settings.reward(run.model) is None else run.reward
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "film.mp4"
-        video(run.environment(), run.player(), reward, path, episodes, reset_seed("evaluate", seed), lambda _: None)
+        video(
+            run.environment().capped(cap),
+            run.player(),
+            reward,
+            path,
+            episodes,
+            reset_seed("evaluate", seed),
+            lambda _: None,
+        )
         shown.film = path.read_bytes()

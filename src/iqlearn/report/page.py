@@ -9,12 +9,36 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from iqlearn.errors import missing
 
 COLOURS = ("#3b7dd8", "#d9663d", "#36a167", "#a05fd0", "#c19026", "#1fa3a3", "#d0548a", "#7d6b5d")
 """Colours of lines and points, which can be told apart on a light and on a dark page."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def colour(i: int) -> str:
+    """The colour of the i-th thing."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def dash(i: int) -> str:
+    """The dashes of the i-th line: things of one colour differ in them."""
+    return DASHES[i // len(COLOURS) % len(DASHES)]
+
+
+def label(name: str) -> str:
+    """A name as Plotly shows it as it stands: else it reads tags and %{…} in names."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "&#37;{")
+
+
+def require() -> None:
+    """Raise `InputError` unless jinja2 and plotly are installed."""
+    for package in ("jinja2", "plotly"):
+        if find_spec(package) is None:
+            raise missing(f"{package}, which makes the page,", "report")
 
 
 @dataclass(frozen=True)
@@ -127,11 +151,10 @@ def page(title: str, subtitle: str, sections: Iterable[Section], made: str) -> s
     Raises:
         InputError: jinja2 or plotly is not installed.
     """
-    try:
-        import jinja2
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise missing("jinja2 or plotly, which make the page,", "report") from error
+    require()
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
     loader = jinja2.PackageLoader("iqlearn", "report")
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     templates.filters |= {"words": in_words, "sortable": sortable}
@@ -151,7 +174,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
     if isinstance(value, list | tuple):

@@ -14,7 +14,20 @@ from iqlearn.evaluation.returns import Episode
 from iqlearn.evaluation.statistics import mean_interval
 from iqlearn.files import Row
 from iqlearn.report.gather import Shown
-from iqlearn.report.page import COLOURS, Facts, Figure, Film, Folded, Item, Picture, Section, Table, Words
+from iqlearn.report.page import (
+    Facts,
+    Figure,
+    Film,
+    Folded,
+    Item,
+    Picture,
+    Section,
+    Table,
+    Words,
+    colour,
+    dash,
+    label,
+)
 from iqlearn.runs.run import Run
 
 MAIN = ("occupancy_distance", "loss", "critic_loss", "expert_reward", "log_likelihood", "squared_error")
@@ -59,14 +72,15 @@ def results(found: Sequence[Shown]) -> Section:
         columns = "run", "task", "algorithm", "seeds", "return", "interval", "normalised", "interval", "expert"
         rows = [run_row(shown) for shown in found]
         items.append(known("Runs", columns, rows, "Means over seeds, with their 95 % bootstrap intervals."))
-    names = "run", "seed", "status", "steps", "returned", "return", "std", "normalised", "expert", "random", "seconds"
+    names = "run", "seed", "status", "steps", "unit", "policy of", "return", "std", "normalised"
+    names = *names, "expert", "random", "seconds"
+    which = "last policy" if found[0].last else "policy that the run returns, whose states were closest to the expert's"
     note = (
-        "The return is the mean of the evaluation, in training, of the policy that the run returns, and “returned” is "
-        "the step of that evaluation: the one whose states were closest to the expert's. Normalised: the expert's mean "
-        "return is 1, and that of random actions is 0."
+        f"The return is the mean of an evaluation in training: that of the {which}. “Policy of” is the step of that "
+        "evaluation. Normalised: the expert's mean return is 1, and that of random actions is 0."
     )
     rows = [seed_row(shown, run) for shown in found for run in shown.runs]
-    items.append(known("Seeds", names, rows, note if any(row[5] is not None for row in rows) else ""))
+    items.append(known("Seeds", names, rows, note if any(row[6] is not None for row in rows) else ""))
     items += [prediction(found)] if any(shown.imitation for shown in found) else []
     told = [f"{shown.name}: {remark}" for shown in found for remark in shown.remarks]
     return Section("results", "Results", [*items, *([Words(told)] if told else [])])
@@ -80,29 +94,36 @@ def known(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], not
 
 def run_row(shown: Shown) -> tuple[Any, ...]:
     """The line of a folder."""
-    earned, share = (over_seeds(shown.runs, name) for name in ("mean_return", "normalised_return"))
+    earned, share = (over_seeds(shown, name) for name in ("mean_return", "normalised_return"))
     first = shown.first
     expert = first.result.get("expert_return")
     return shown.name, shown.task, first.settings.name, len(shown.runs), *earned, *share, expert
 
 
-def over_seeds(runs: Sequence[Run], name: str) -> tuple[float | None, str | None]:
+def over_seeds(shown: Shown, name: str) -> tuple[float | None, str | None]:
     """Mean and interval of a result, over the seeds that have it."""
-    values = [run.result[name] for run in runs if run.result.get(name) is not None]
+    values = [value for run in shown.runs if (value := outcome(shown, run, name)) is not None]
     if len(values) < 2:
         return (values[0] if values else None), None
     mean, low, high = mean_interval(values)
     return mean, f"{low:.4g} … {high:.4g}"
 
 
+def outcome(shown: Shown, run: Run, name: str) -> float | None:
+    """A result of the policy that is shown: of the last evaluation, or of the one that the run returns."""
+    last = run.result.get(f"last_{name}") if shown.last else None
+    return run.result.get(name) if last is None else last
+
+
 def seed_row(shown: Shown, run: Run) -> tuple[Any, ...]:
     """The line of a seed."""
     r = run.result
-    done = f"{run.rows[-1]['step']:,.0f} {shown.unit}" if run.rows else None
-    best = None if r.get("best_step") is None else int(r["best_step"])
-    std = next((row.get("return_std") for row in run.rows if row["step"] == r.get("best_step")), None)
-    earned = r.get("mean_return"), std, *(r.get(f"{name}_return") for name in ("normalised", "expert", "random"))
-    return shown.name, run.schedule.seed, r.get("status"), done, best, *earned, r.get("seconds")
+    steps = int(run.rows[-1]["step"] or 0) if run.rows else None
+    step = steps if shown.last or r.get("best_step") is None else int(r["best_step"])
+    std = next((row.get("return_std") for row in run.rows if row["step"] == step), None)
+    earned = outcome(shown, run, "mean_return"), std, outcome(shown, run, "normalised_return")
+    ends = r.get("expert_return"), r.get("random_return"), r.get("seconds")
+    return shown.name, run.schedule.seed, r.get("status"), steps, shown.unit, step, *earned, *ends
 
 
 def prediction(found: Sequence[Shown]) -> Table:
@@ -126,9 +147,11 @@ def training(found: Numbered) -> Section:
     rows = [row for _, shown in found for run in shown.runs for row in run.rows]
     names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
     items: list[Item] = [*returns(found)] if "return_mean" in names else []
-    figures = {name: metric(found, name) for name in names if name not in ("return_mean", *COUNTS, *RANGE)}
-    items += [figures.pop(name) for name in MAIN if name in figures]
-    items += [Folded(f"{len(figures)} more metrics", [*figures.values()])] if figures else []
+    figures = {name: by_task(found, name) for name in names if name not in ("return_mean", *COUNTS, *RANGE)}
+    items += [figure for name in MAIN for figure in figures.pop(name, ())]
+    items += (
+        [Folded(f"{len(figures)} more metrics", [one for each in figures.values() for one in each])] if figures else []
+    )
     return Section("training", "Training", items, "A line for each seed. docs/runs.md says what each metric is.")
 
 
@@ -144,9 +167,10 @@ def returns(found: Numbered) -> list[Figure]:
 
 def references(found: Numbered) -> list[Trace]:
     """The mean returns of the expert and of random actions, across the steps of all runs of a task."""
-    last = max(run.rows[-1]["step"] or 0 for _, shown in found for run in shown.runs if run.rows)
+    steps = [run.rows[-1]["step"] or 0 for _, shown in found for run in shown.runs if run.rows]
+    last = max(steps, default=0)
     traces = []
-    for name, dash in (("expert", "dash"), ("random", "dot")):
+    for name, dashes in (("expert", "dash"), ("random", "dot")):
         known = (run.result.get(f"{name}_return") for _, shown in found for run in shown.runs)
         for value in dict.fromkeys(value for value in known if value is not None):
             said = f"{name}: {value:,.5g}"
@@ -156,16 +180,22 @@ def references(found: Numbered) -> list[Trace]:
                     "y": [value, value],
                     "mode": "lines",
                     "name": said,
-                    "line": {"dash": dash, "width": 1, "color": "#8a8f98"},
+                    "line": {"dash": dashes, "width": 1, "color": "#8a8f98"},
                     "hovertemplate": f"{said}<extra></extra>",
                 }
             )
     return traces
 
 
-def metric(found: Numbered, name: str) -> Figure:
-    """One metric over the steps."""
-    return Figure(spaced(name), lines(found, name), over_steps(found, spaced(name)))
+def by_task(found: Numbered, name: str) -> list[Figure]:
+    """One metric over the steps, a figure for each task: those of several have scales of their own."""
+    figures, tasks = [], dict.fromkeys(shown.task for _, shown in found)
+    for task in tasks:
+        part = [(i, shown) for i, shown in found if shown.task == task]
+        if traces := lines(part, name):
+            title = spaced(name) if len(tasks) == 1 else f"{spaced(name)} · {task}"
+            figures.append(Figure(title, traces, over_steps(part, spaced(name))))
+    return figures
 
 
 def over_steps(found: Numbered, title: str) -> dict[str, Any]:
@@ -179,6 +209,7 @@ def lines(found: Numbered, name: str) -> list[Trace]:
     """A line for each seed that has the metric. The seeds of a folder share a colour and an entry of the legend."""
     traces = []
     for i, shown in found:
+        paint, name_of = colour(i), label(shown.name)
         each = {run.schedule.seed: [row for row in run.rows if row.get(name) is not None] for run in shown.runs}
         each = {seed: rows for seed, rows in each.items() if rows}
         for seed, rows in each.items():
@@ -188,12 +219,12 @@ def lines(found: Numbered, name: str) -> list[Trace]:
                     "y": finite(row[name] for row in rows),
                     "text": [spread_of(row) if name == "return_mean" else "" for row in rows],
                     "mode": "lines+markers",
-                    "marker": {"size": 5, "color": COLOURS[i % len(COLOURS)]},
-                    "line": {"width": 1.5, "color": COLOURS[i % len(COLOURS)]},
-                    "name": shown.name,
-                    "legendgroup": shown.name,
+                    "marker": {"size": 5, "color": paint},
+                    "line": {"width": 1.5, "color": paint, "dash": dash(i)},
+                    "name": name_of,
+                    "legendgroup": name_of,
                     "showlegend": seed == next(iter(each)),
-                    "hovertemplate": f"{hover(shown, seed)}<br>step %{{x:,}}: %{{y:,.5g}}%{{text}}<extra></extra>",
+                    "hovertemplate": f"{name_of} · seed {seed}<br>step %{{x:,}}: %{{y:,.5g}}%{{text}}<extra></extra>",
                 }
             )
     return traces
@@ -211,7 +242,7 @@ def episodes(found: Numbered) -> Section:
     for task in dict.fromkeys(shown.task for _, shown in found if shown.episodes):
         part = [(i, shown) for i, shown in found if shown.task == task and shown.episodes]
         traces = [
-            dots(f"{shown.name} · {run.schedule.seed}", played, COLOURS[i % len(COLOURS)])
+            dots(label(f"{shown.name} · {run.schedule.seed}"), played, colour(i))
             for i, shown in part
             for run, played in zip(shown.runs, shown.episodes, strict=True)
         ]
@@ -221,18 +252,21 @@ def episodes(found: Numbered) -> Section:
             traces.append(strip("expert", source.episode_return, said, "#8a8f98"))
         layout = {"yaxis": {"title": {"text": "return"}}, "xaxis": {"automargin": True}, "showlegend": False}
         items.append(Figure(f"returns of episodes · {task}", traces, layout))
-    about = "A dot for each episode that a policy played for this report, as iqlearn evaluate plays them."
+    about = (
+        "A dot for each episode that a policy played for this report, as iqlearn evaluate plays them. Grey: the "
+        "expert's episodes, as they were recorded."
+    )
     return Section("episodes", "Episodes", items, about)
 
 
-def dots(name: str, played: Sequence[Episode], colour: str) -> Trace:
+def dots(name: str, played: Sequence[Episode], paint: str) -> Trace:
     """The episodes of a policy."""
     ends = ("ended" if episode.terminated else "met its time limit" for episode in played)
     said = [f"episode {n}: {len(e.rew)} steps, {end}" for n, (e, end) in enumerate(zip(played, ends, strict=True))]
-    return strip(name, [float(episode.rew.sum()) for episode in played], said, colour)
+    return strip(name, [float(episode.rew.sum()) for episode in played], said, paint)
 
 
-def strip(name: str, values: Iterable[float], said: Sequence[str], colour: str) -> Trace:
+def strip(name: str, values: Iterable[float], said: Sequence[str], paint: str) -> Trace:
     """Returns one above another. The line in the box is their median."""
     return {
         "type": "box",
@@ -245,7 +279,7 @@ def strip(name: str, values: Iterable[float], said: Sequence[str], colour: str) 
         "hoveron": "points",
         "fillcolor": "rgba(0,0,0,0)",
         "line": {"width": 1},
-        "marker": {"color": colour, "size": 6},
+        "marker": {"color": paint, "size": 6},
         "hovertemplate": "%{text}<br>return %{y:,.5g}<extra></extra>",
     }
 
@@ -299,7 +333,7 @@ def against(title: str, pairs: dict[str, Judged], of: Callable[[Judged], Points]
                 "y": finite(learned),
                 "text": said,
                 "name": KINDS[kind],
-                "marker": {"color": COLOURS[i], "size": 5, "opacity": 0.6},
+                "marker": {"color": colour(i), "size": 5, "opacity": 0.6},
                 "hovertemplate": "%{text}<br>true %{x:.4g}, learnt %{y:.4g}<extra></extra>",
             }
         )
@@ -338,7 +372,7 @@ def along(title: str, one: Judged) -> Figure:
                 "yaxis": f"y{number}",
                 "mode": "lines",
                 "name": name,
-                "line": {"width": 1.2, "color": COLOURS[i]},
+                "line": {"width": 1.2, "color": colour(i)},
                 "hovertemplate": "%{y:.4g}",
             }
         )
@@ -360,15 +394,17 @@ def data(found: Sequence[Shown]) -> Section:
             continue
         seen.add(shown.first.origin.sha256)
         facts = shown.demos.summary()
-        facts["selection"] = [" ".join(map(str, step)) for step in shown.demos.selection]
-        title = f"{shown.name}: {shown.demos.source}"
+        facts["taken"] = [f"{name}({', '.join(map(str, given))})" for name, *given in shown.demos.selection]
+        title = f"{hover(shown, shown.first.schedule.seed)}: {shown.demos.source}"
         items.append(Facts(title, {spaced(name): value for name, value in facts.items()}))
-        items.append(Picture(f"{shown.name}: what was learnt from", recording(shown.demos)))
-    return Section("data", "Demonstrations", items)
+        who = hover(shown, shown.first.schedule.seed)
+        items.append(Picture(f"{who}: what was learnt from", recording(shown.demos)))
+    about = "What the first seed learnt from. Other seeds may have drawn other episodes: see their config.json."
+    return Section("data", "Demonstrations", items, about if any(len(shown.runs) > 1 for shown in found) else "")
 
 
 def settings(found: Sequence[Shown]) -> Section:
-    """Every setting of each folder, those that differ first."""
+    """Every setting of the first seed of each folder, those that differ first."""
     each = [flattened(shown.first.config()) for shown in found]
     names = [*dict.fromkeys(name for one in each for name in one)]
     rows = [(name, *(one.get(name, "–") for one in each)) for name in names]
