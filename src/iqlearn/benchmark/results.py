@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from iqlearn.runs.folder import RESULT
 
 GOAL = 0.9
 """The share of the expert's return, above a random policy's, whose first reaching is counted."""
-COLUMNS = ("method", "task", "demonstrations", "seed", "step", "return", "normalised")
+COLUMNS = ("method", "task", "demonstrations", "seed", "step", "return", "normalised", "seconds")
 
 
 class Evaluated(NamedTuple):
@@ -26,7 +27,7 @@ class Evaluated(NamedTuple):
 
     place: Place
     rows: list[dict[str, Any]]
-    """Every metric of each evaluation, and `normalised`."""
+    """Every metric of each evaluation, with `normalised` and `seconds`."""
     result: dict[str, Any]
 
     @property
@@ -53,7 +54,11 @@ def evaluated(places: Sequence[Place]) -> list[Evaluated]:
         with suppress(InputError):
             result = read_json(place.folder / RESULT)
         ends = result.get("expert_return"), result.get("random_return")
-        rows = [{**row, "normalised": normalised(row.get("return_mean"), *ends)} for row in place.rows]
+        seconds = result.get("seconds_at", [])
+        rows = [
+            {**row, "normalised": normalised(row.get("return_mean"), *ends), "seconds": at}
+            for row, at in zip_longest(place.rows, seconds[: len(place.rows)])
+        ]
         found += [Evaluated(place, rows, result)] if rows else []
     return found
 
