@@ -73,7 +73,9 @@ def write_csv(path: Path, cells: Sequence[Evaluated]) -> None:
     for cell in cells:
         c = cell.place.cell
         about = {"method": c.method, "task": c.task, "demonstrations": c.trajectories, "seed": c.seed}
-        table.writerows({**row, **about, "return": row.get("return_mean")} for row in cell.rows)
+        for row in cell.rows:
+            figures = {n: f"{x:.9g}" for n, x in row.items() if x is not None}
+            table.writerow(figures | about | {"return": figures.get("return_mean")})
     write(path, text.getvalue().encode())
 
 
