@@ -12,6 +12,7 @@ import pytest
 
 from iqlearn import benchmark, cli
 from iqlearn.benchmark import grid, local, results
+from iqlearn.benchmark.cells import RETRIES
 
 QUICK = {"env": "CartPole-v1", "steps": 40, "evaluations": 2, "eval-episodes": 2, "batch-size": 4}
 LONG = {
@@ -27,10 +28,6 @@ LONG = {
 def places(tmp_path, tasks, methods, seeds=(0,)):
     found = grid.grid_of({"seeds": [*seeds], "tasks": tasks, "methods": methods}, "g")
     return found, benchmark.places(found.cells, tmp_path / "out")
-
-
-def ignore(now):
-    del now
 
 
 def wait_for(what, seconds=90.0):
@@ -89,7 +86,7 @@ def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
     _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     now = local.run([place], None, 1, lambda now: [process.kill() for process in now.running.values()])
     assert list(now.failed) == [place]
-    assert now.tries[place] == 1 + local.RETRIES
+    assert now.tries[place] == 1 + RETRIES
 
 
 def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_path):
@@ -117,7 +114,7 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_
     known = place.rows
     stopped = []
 
-    def stop(now):
+    def stop(_):
         if len(place.rows) > len(known) + 1 and not stopped:
             stopped.append(True)
             os.kill(os.getpid(), signal.SIGINT)

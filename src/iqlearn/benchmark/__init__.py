@@ -6,17 +6,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from iqlearn import __version__, files
-from iqlearn.benchmark import local, plots, results, summary
-from iqlearn.benchmark.cells import Place, places
+from iqlearn.benchmark import cluster, local, plots, results, summary
+from iqlearn.benchmark.cells import Place, Progress, places
 from iqlearn.benchmark.grid import Grid, read
-from iqlearn.benchmark.local import Progress
 from iqlearn.report.page import page
 from iqlearn.runs.lock import locked
 
 __all__ = ["Grid", "Progress", "places", "read", "run", "write"]
 
 
-def run(grid: Grid, out: Path, demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
+def run(
+    grid: Grid,
+    out: Path,
+    demos: Path | None,
+    workers: int,
+    show: Callable[[Progress], object],
+    ray: str | None = None,
+    cores: float = 1.0,
+) -> Progress:
     """Run every cell of the grid that is not finished, and write the results.
 
     Args:
@@ -25,6 +32,8 @@ def run(grid: Grid, out: Path, demos: Path | None, workers: int, show: Callable[
         demos: the folder of the demonstrations.
         workers: processes at a time.
         show: told where the cells stand.
+        ray: address of a Ray cluster that runs the cells instead of this machine.
+        cores: of a task of the cluster.
 
     Raises:
         InputError: another process runs a benchmark in the folder, or it cannot be written.
@@ -33,7 +42,7 @@ def run(grid: Grid, out: Path, demos: Path | None, workers: int, show: Callable[
     each = places(grid.cells, out)
     with locked(out):
         try:
-            now = local.run(each, demos, workers, show)
+            now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
         finally:
             write(grid, each, out)
     return now

@@ -7,18 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
 from iqlearn import interrupts
-from iqlearn.benchmark.cells import Place
+from iqlearn.benchmark.cells import Place, Progress
 
-RETRIES = 2
-"""How often a cell whose process died is begun again from its last checkpoint."""
-BAD_INPUT, INTERRUPTED = 2, 130
-"""Exit codes of `iqlearn`."""
 PERIOD = 0.5
 """Seconds between two looks at the processes."""
 GRACE = 60.0
@@ -26,18 +21,6 @@ GRACE = 60.0
 ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 """Each process keeps to one core: others have the other cores."""
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
-
-
-@dataclass
-class Progress:
-    """Where the cells stand."""
-
-    waiting: list[Place]
-    running: dict[Place, subprocess.Popen[bytes]] = field(default_factory=dict)
-    done: list[Place] = field(default_factory=list)
-    failed: dict[Place, str] = field(default_factory=dict)
-    """What the process of a cell said last."""
-    tries: dict[Place, int] = field(default_factory=dict)
 
 
 def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
@@ -52,18 +35,16 @@ def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callabl
     Raises:
         KeyboardInterrupt: a signal asked to stop. The processes have ended in order.
     """
-    now = Progress([place for place in places if not place.finished], done=[p for p in places if p.finished])
+    now = Progress.of(places)
     try:
         while now.waiting or now.running:
             interrupts.check()
             while now.waiting and len(now.running) < workers:
-                place = now.waiting.pop(0)
-                now.tries[place] = now.tries.get(place, 0) + 1
-                now.running[place] = begun(place, demos)
+                place = now.next()
+                now.running[place] = begun(place, place.command(demos))
             for place, process in [*now.running.items()]:
                 if process.poll() is not None:
-                    del now.running[place]
-                    ended(now, place, process.returncode)
+                    now.ended(place, process.returncode)
             show(now)
             time.sleep(PERIOD)
     finally:
@@ -72,25 +53,15 @@ def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callabl
     return now
 
 
-def begun(place: Place, demos: Path | None) -> Any:
-    """A process for a cell."""
+def begun(place: Place, command: Sequence[str]) -> Any:
+    """A process for a cell, which says what it says to the cell's log."""
     place.folder.mkdir(parents=True, exist_ok=True)
     flags = os.environ.get("XLA_FLAGS", "")
     flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
-    command = [sys.executable, "-m", "iqlearn.benchmark.worker", *place.command(demos)]
     with place.log.open("ab") as log:
+        how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
         environment = {**ALONE, **os.environ, "XLA_FLAGS": flags}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
-
-
-def ended(now: Progress, place: Place, code: int) -> None:
-    """Note how the process of a cell ended, and let it wait for another try where that may help."""
-    if place.finished:
-        now.done.append(place)
-    elif code not in (0, BAD_INPUT) and now.tries[place] <= RETRIES:
-        now.waiting.insert(0, place)
-    else:
-        now.failed[place] = place.said() or f"exit code {code}"
+        return subprocess.Popen([sys.executable, "-m", "iqlearn.benchmark.worker", *command], env=environment, **how)
 
 
 def stop(processes: Any) -> None:

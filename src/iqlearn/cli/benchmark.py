@@ -21,6 +21,8 @@ def benchmark(o: Namespace) -> int:
     --out DIR [required]  Folder of the benchmark.
     --demos DIR  Folder with the files of demonstrations that the grid names.
     --workers N  Processes at a time (default: one for each core).
+    --ray ADDRESS  Run them as tasks of a Ray cluster instead: auto, or HOST:PORT. Demonstrations are sent there.
+    --cores X  Cores of each task of the cluster (default: 1).
     --dry-run  Print the commands of the runs that are left, and run none.
     """
     from iqlearn import benchmark as benchmarks
@@ -28,6 +30,11 @@ def benchmark(o: Namespace) -> int:
     workers = (os.cpu_count() or 1) if o.workers is None else o.workers
     if workers < 1:
         raise InputError(f"--workers is {workers}; expected a number of at least 1.")
+    for name, idle in (("workers", o.ray is not None), ("cores", o.ray is None)):
+        if idle and getattr(o, name) is not None:
+            raise InputError(f"--{name} has no effect with{'out' * (o.ray is None)} --ray; leave it out.")
+    if o.cores is not None and not 0.0 < o.cores < float("inf"):
+        raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
     grid = benchmarks.read(o.grid)
     demos = None if o.demos is None else Path(o.demos)
     if o.dry_run:
@@ -36,7 +43,7 @@ def benchmark(o: Namespace) -> int:
                 print("iqlearn", *place.command(demos))
         return 0
     with Table() as table:
-        now = benchmarks.run(grid, o.out, demos, workers, table.show)
+        now = benchmarks.run(grid, o.out, demos, workers, table.show, o.ray, 1.0 if o.cores is None else o.cores)
     for place, told in now.failed.items():
         print(f"iqlearn: {place.cell.name} failed: {told}", file=sys.stderr)
     print(f"written: {o.out / 'index.html'}")
