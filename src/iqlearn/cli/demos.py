@@ -117,8 +117,9 @@ def convert(o: Namespace) -> None:
         times its own size if that is more).
     --overwrite  Replace the file.
     """
+    ready(o.target, o.overwrite)
     demos = read_demos(o, o.source)
-    save(demos if o.env is None else replace(demos, env=o.env), o.target, o.overwrite)
+    save(demos if o.env is None else replace(demos, env=o.env), o.target)
 
 
 def split(o: Namespace) -> None:
@@ -134,6 +135,8 @@ def split(o: Namespace) -> None:
         times its own size if that is more).
     --overwrite  Replace the files.
     """
+    for target in (o.target, o.rest):
+        ready(target, o.overwrite)
     demos = read_demos(o, o.source)
     if not 1 <= o.trajectories < demos.episodes:
         wanted = f"a number from 1 to {demos.episodes - 1}, because {demos.source} holds {demos.episodes} episodes"
@@ -141,9 +144,8 @@ def split(o: Namespace) -> None:
     if o.target == o.rest:
         raise InputError(f"Both parts are to be written to {o.target}; name two files.")
     first = demos.take(o.trajectories, o.seed)
-    free(o.rest, o.overwrite)
-    save(first, o.target, o.overwrite)
-    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest, o.overwrite)
+    save(first, o.target)
+    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest)
 
 
 def merge(o: Namespace) -> None:
@@ -155,7 +157,8 @@ def merge(o: Namespace) -> None:
     --max-demos-gib X  As in `iqlearn demos convert`, for each of them.
     --overwrite  Replace the file.
     """
-    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out, o.overwrite)
+    ready(o.out, o.overwrite)
+    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out)
 
 
 def plot(o: Namespace) -> None:
@@ -204,14 +207,24 @@ def record(o: Namespace) -> None:
 
 
 def free(file: str | Path, overwrite: bool) -> None:
-    """Raise `InputError` where a file is there and may not be replaced."""
+    """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
+    from iqlearn.files import require_file
+
+    require_file(Path(file))
     if Path(file).exists() and not overwrite:
         raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
 
 
-def save(demos: Any, file: str, overwrite: bool) -> None:
+def ready(target: str, overwrite: bool) -> None:
+    """Raise `InputError` where demonstrations cannot be written, before any are read."""
+    from iqlearn.data import formats
+
+    formats.check_target(target)
+    free(target, overwrite)
+
+
+def save(demos: Any, file: str) -> None:
     """Write demonstrations, and print what was written."""
-    free(file, overwrite)
     demos.save(file)
     for note in demos.notes:
         print(f"iqlearn: {demos.source}: {note}", file=sys.stderr)

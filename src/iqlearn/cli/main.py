@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -74,6 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told, code = f"Stopped. {GO_ON}", STOPPED
     except SystemExit as error:
         told, code = f"Code of the environment ended the program (sys.exit({error.code!r})); expected it to raise.", 1
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EACCES):
+            raise
+        told, code = f"{error.filename} cannot be used ({error.strerror}); expected another path.", 2
     except (MemoryError, RuntimeError, ImportError) as error:
         exhausted = "RESOURCE_EXHAUSTED", "failed to map segment", "cannot allocate memory"
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in exhausted):
@@ -299,16 +304,29 @@ def whole(text: str) -> int:
     return int(float(text))
 
 
-whole.__name__ = "whole number"  # as argparse calls it
+def named(text: str) -> str:
+    """A name that is not empty."""
+    if not text:
+        raise ValueError
+    return text
+
+
+def place(text: str) -> Path:
+    """A path that is not empty."""
+    return Path(named(text))
+
+
+whole.__name__, named.__name__, place.__name__ = "whole number", "name", "path"  # as argparse calls them
 READERS: dict[str, Callable[..., Any]] = {
     "N": whole,
     "K": whole,
     "X": float,
-    "DIR": Path,
-    "ZIP": Path,
-    "FILE": Path,
-    "FOLDER": Path,
-    "REWARD": Path,
+    "DIR": place,
+    "ZIP": place,
+    "FILE": place,
+    "FOLDER": place,
+    "REWARD": place,
+    "TARGET": named,
 }
 """What reads a value, by the word for it in the help. Without one it is a string."""
 

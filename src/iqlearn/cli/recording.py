@@ -18,6 +18,7 @@ from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
 from iqlearn.evaluation.record import Recorder, key_code, play_by_hand
 from iqlearn.evaluation.returns import reset_seed
+from iqlearn.files import require_file
 
 EPISODES = 10
 """Episodes of a policy that are recorded unless another number is named."""
@@ -84,6 +85,7 @@ def check(o: Namespace) -> None:
     if o.append and o.overwrite:
         raise InputError("--append and --overwrite are both given; expected one of them.")
     check_target(o, "append", "overwrite")
+    require_file(Path(o.out))
     there = not formats.named(o.out) and Path(o.out).exists()
     if there and not (o.append or o.overwrite):
         raise InputError(f"{o.out} exists; choose another --out, or add --append or --overwrite.")
