@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from iqlearn import interrupts
 from iqlearn.errors import InputError
 
 Tree = TypeVar("Tree")
@@ -35,6 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         InputError: it cannot be written.
+        KeyboardInterrupt: a signal asked to stop. What was there is as it was.
     """
     with writing(path):
         require_file(path)
@@ -42,6 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = partial_of(path)
     with writing(path, partial):
         yield partial
+        interrupts.check()
         flush(partial)
         os.replace(partial, path)
         flush(path.parent)

@@ -373,7 +373,7 @@ def reward(o: Namespace) -> None:
     --json  Print one JSON object.
     """
     from iqlearn import api
-    from iqlearn.cli.output import show, tabulate
+    from iqlearn.cli.output import show, tabulate, written
     from iqlearn.data.demos import BUILTIN
     from iqlearn.rewards.base import REFIT, REWARD
     from iqlearn.rewards.compare import compare, distilled, material, refitted
@@ -409,16 +409,19 @@ def reward(o: Namespace) -> None:
             how = o.refit, o.episodes, o.seed, out, run.schedule.eval_envs
             judged = refitted(environment, run.player(), judged, own, *how)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
-        facts = compare(environment, judged, sets, out / stem, title)
-        facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}
+        fitted = [out / f"{stem}.safetensors"] if o.refit else []
+        with written(*fitted):
+            facts = compare(environment, judged, sets, out / stem, title)
+        facts |= {"refitted": str(fitted[0])} if fitted else {}
         if o.distil:
             tell("fitting a reward …")
-            facts |= distilled(run.reward, sets, o.distil, out)
+            with written(*sorted(out.glob(f"{stem}.*"))):
+                facts |= distilled(run.reward, sets, o.distil, out)
     show({"run": str(o.dir), **({} if demos is None else {"demos": demos.source}), **facts}, o.json, ("kinds",))
     if not o.json:
         tabulate(facts["kinds"])
-        written = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
-        print(f"written: {', '.join(sorted(written))}")
+        found = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
+        print(f"written: {', '.join(sorted(found))}")
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {

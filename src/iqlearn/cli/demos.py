@@ -135,6 +135,8 @@ def split(o: Namespace) -> None:
         times its own size if that is more).
     --overwrite  Replace the files.
     """
+    from iqlearn.cli.output import written
+
     for target in (o.target, o.rest):
         ready(target, o.overwrite)
     demos = read_demos(o, o.source)
@@ -145,7 +147,8 @@ def split(o: Namespace) -> None:
         raise InputError(f"Both parts are to be written to {o.target}; name two files.")
     first = demos.take(o.trajectories, o.seed)
     save(first, o.target)
-    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest)
+    with written(o.target):
+        save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest)
 
 
 def merge(o: Namespace) -> None:

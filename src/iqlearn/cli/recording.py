@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import iqlearn as iq
+from iqlearn import interrupts
 from iqlearn.cli.flags import check_target, env_field, named_env
 from iqlearn.data import formats
 from iqlearn.envs.gym import Environment
@@ -54,7 +55,8 @@ def recorded(o: Namespace) -> Any:
 
     def keep(episode: Any) -> None:
         kept.append(episode)
-        merged().save(place)
+        with interrupts.finishing():
+            merged().save(place)
         told = f"{len(episode)} steps, return {episode.episode_return[0]:g}"
         print(f"episode {before + len(kept) - bool(before)}: {told}", flush=True)
 
@@ -67,9 +69,13 @@ def recorded(o: Namespace) -> Any:
             play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
         else:
             watch(recorder, run.player(), o.episodes or EPISODES)
-    finally:  # also after Ctrl-C
+    except KeyboardInterrupt as stopped:
+        told = f"{o.out} holds what was played." if recorder.episodes else ""
+        raise KeyboardInterrupt(told) from stopped
+    finally:
         if not direct and place.is_file():
-            merged().save(o.out)
+            with interrupts.finishing():
+                merged().save(o.out)
             shutil.rmtree(place.parent)
     if not kept:
         raise InputError("No step was played, so nothing is written.")

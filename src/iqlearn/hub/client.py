@@ -47,13 +47,16 @@ def push(
             seen = private and not api.model_info(repo).private
         if seen:
             raise InputError(f"{repo} is there and public, so --private has no effect; make it private on its page.")
-        with asking(repo):
-            commit = api.upload_folder(
-                repo_id=repo,
-                folder_path=made,
-                commit_message=message or "Publish a run of iqlearn",
-                delete_patterns=[pattern for name in names for pattern in (name, f"seed-*/{name}")],
-            )
+        try:
+            with asking(repo):
+                commit = api.upload_folder(
+                    repo_id=repo,
+                    folder_path=made,
+                    commit_message=message or "Publish a run of iqlearn",
+                    delete_patterns=[pattern for name in names for pattern in (name, f"seed-*/{name}")],
+                )
+        except KeyboardInterrupt as stopped:
+            raise KeyboardInterrupt(f"The commit is complete or was not made; look at the page of {repo}.") from stopped
     return str(commit.commit_url), found
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from iqlearn import files
+from iqlearn import files, interrupts
 from iqlearn.hub.card import Part, card
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
@@ -129,8 +129,10 @@ def place(made: Path, out: Path, names: tuple[str, ...], overwrite: bool) -> Non
 
     Raises:
         InputError: the folder is not empty (unless `overwrite`), or it cannot be written.
+        KeyboardInterrupt: a signal asked to stop, before anything was moved.
     """
     found = [path / name for name in names for path in (made, *seeds_in(made)) if (path / name).is_file()]
+    interrupts.check()
     with locked(out), files.writing(out):
         claim(out, overwrite)
         for file in sorted(found, key=lambda file: file.name == MANIFEST):  # without it a folder is not whole
