@@ -146,6 +146,10 @@ def test_a_policy_is_recorded_episode_by_episode(run, tmp_path, sentence, capsys
     cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "1", "--hidden", "--append"])
     assert Demos.load(out).episodes == 3
     assert Demos.load(out).take(2).sha256() == first.sha256()
+    cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "2", "--hidden", "--append"])
+    at_once = tmp_path / "at once.npz"
+    cli.main(["demos", "record", "--run", str(run), "--out", str(at_once), "--episodes", "5", "--hidden"])
+    assert Demos.load(out).sha256() == Demos.load(at_once).sha256()
     assert "--keys has no effect with --run" in sentence(
         "demos", "record", "--run", run, "--out", out, "--append", "--keys", "a=0"
     )
@@ -181,8 +185,23 @@ def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monk
     assert demos.act.tolist()[:4] == [1, 1, 1, 1]
     assert demos.act.tolist()[-2:] == [0, 0]
     assert (demos.term.sum(), demos.trunc.sum()) == (0, 1)
+    calls.clear()
+    cli.main([*words, "--keys", "left=0", "right=1", "--append"])
+    again = Demos.load(out)
+    assert again.episodes == 2
+    assert (again.initial_obs[0] == demos.initial_obs[0]).all()
+    assert (again.initial_obs[1] != demos.initial_obs[0]).any()
     assert "expected a number from 0 to 1" in sentence(*words, "--overwrite", "--keys", "left=7")
     assert "expected a letter or one of left" in sentence(*words, "--overwrite", "--keys", "ctrl=0")
+
+
+@pytest.mark.parametrize("keys", [(), ("--keys", "left=0"), ("--keys", "a=0")])
+def test_without_pygame_nobody_begins_to_play(tmp_path, sentence, monkeypatch, keys):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    monkeypatch.delitem(sys.modules, "gymnasium.utils.play", raising=False)
+    told = sentence("demos", "record", "--env", "CartPole-v1", "--out", tmp_path / "r.npz", *keys)
+    assert "pygame, which opens a window, is not installed; install it with: pip install" in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sentence, capsys):

@@ -63,7 +63,8 @@ def recorded(o: Namespace) -> Any:
     mode = None if o.hidden else "human" if run else "rgb_array"
     shown = environment if mode is None else Environment.of(environment, {"render_mode": mode})
     keys, idle = keys_of(o, environment.task), idle_of(o, environment.task)
-    recorder = Recorder(shown.make(), environment.name, environment.task.obs, reset_seed("collect", o.seed), keep)
+    first = reset_seed("collect", o.seed) + before  # what is there began from the seeds before
+    recorder = Recorder(shown.make(), environment.name, environment.task.obs, first, keep)
     try:
         if run is None:
             play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
