@@ -17,7 +17,7 @@ from iqlearn.cli.flags import check_target, env_field, named_env
 from iqlearn.data import formats
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
-from iqlearn.evaluation.record import Recorder, key_code, play_by_hand
+from iqlearn.evaluation.record import Recorder, key_code, play_by_hand, require_pygame
 from iqlearn.evaluation.returns import reset_seed
 from iqlearn.files import require_file
 
@@ -32,6 +32,8 @@ def recorded(o: Namespace) -> Any:
         InputError: flags do not go together, nothing was recorded, or the file cannot be written.
     """
     check(o)
+    if o.run is None:
+        require_pygame()
     run = None if o.run is None else iq.Run.load(o.run, False, o.trust)
     environment = named_env(o) or (None if run is None else run.environment())
     if environment is None:
