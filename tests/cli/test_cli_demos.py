@@ -87,6 +87,44 @@ def test_convert_split_and_merge(table, cartpole, tmp_path, sentence, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("split", "whole.npz", "a.npz", "--rest", "./a.npz", "--trajectories", 2),
+        ("split", "whole.npz", "a.npz", "--rest", "link.npz", "--trajectories", 2),
+        ("split", "whole.npz", "whole.npz", "--rest", "b.npz", "--trajectories", 2),
+        ("split", "whole.npz", "b.npz", "--rest", "sub/../whole.npz", "--trajectories", 2),
+        ("merge", "--sources", "whole.npz", "a.npz", "--out", "./a.npz"),
+    ],
+)
+def test_no_part_is_written_over_another(cartpole_file, tmp_path, monkeypatch, sentence, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("whole.npz", "a.npz"):
+        (tmp_path / name).write_bytes(cartpole_file.read_bytes())
+    (tmp_path / "link.npz").symlink_to("a.npz")
+    assert "are one file; expected another one" in sentence("demos", *words, "--overwrite")
+    for name in ("whole.npz", "a.npz"):
+        assert (tmp_path / name).read_bytes() == cartpole_file.read_bytes()
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_both_targets_of_a_split_are_judged_before_one_is_written(cartpole_file, tmp_path, sentence):
+    words = ("demos", "split", cartpole_file, tmp_path / "a.npz", "--trajectories", 2, "--rest")
+    (tmp_path / "there.npz").write_text("mine")
+    assert "has the suffix '.foo'" in sentence(*words, tmp_path / "b.foo")
+    assert "there.npz exists; choose another file" in sentence(*words, tmp_path / "there.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.npz"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".arrow", ".parquet"])
+def test_what_is_converted_in_place_was_read_whole(cartpole, tmp_path, suffix):
+    file = str(tmp_path / f"a{suffix}")
+    cartpole.save(file)
+    cli.main(["demos", "convert", file, file, "--env", "Other-v0", "--overwrite"])
+    np.testing.assert_array_equal(Demos.load(file).obs, cartpole.obs)
+
+
 def test_what_cannot_be_merged_is_told(cartpole, pendulum, cartpole_file, tmp_path, sentence):
     pendulum.save(tmp_path / "p.npz")
     told = sentence("demos", "merge", "--sources", cartpole_file, tmp_path / "p.npz", "--out", tmp_path / "m.npz")

@@ -137,14 +137,12 @@ def split(o: Namespace) -> None:
     """
     from iqlearn.cli.output import written
 
-    for target in (o.target, o.rest):
-        ready(target, o.overwrite)
+    for target, other in ((o.target, o.rest), (o.rest, o.target)):
+        ready(target, o.overwrite, o.source, other)
     demos = read_demos(o, o.source)
     if not 1 <= o.trajectories < demos.episodes:
         wanted = f"a number from 1 to {demos.episodes - 1}, because {demos.source} holds {demos.episodes} episodes"
         raise InputError(f"--trajectories is {o.trajectories}; expected {wanted}.")
-    if o.target == o.rest:
-        raise InputError(f"Both parts are to be written to {o.target}; name two files.")
     first = demos.take(o.trajectories, o.seed)
     save(first, o.target)
     with written(o.target):
@@ -160,7 +158,7 @@ def merge(o: Namespace) -> None:
     --max-demos-gib X  As in `iqlearn demos convert`, for each of them.
     --overwrite  Replace the file.
     """
-    ready(o.out, o.overwrite)
+    ready(o.out, o.overwrite, *o.sources)
     save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out)
 
 
@@ -218,11 +216,14 @@ def free(file: str | Path, overwrite: bool) -> None:
         raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
 
 
-def ready(target: str, overwrite: bool) -> None:
-    """Raise `InputError` where demonstrations cannot be written, before any are read."""
+def ready(target: str, overwrite: bool, *others: str) -> None:
+    """Raise `InputError` where demonstrations cannot be written, or not beside these, before any are read."""
     from iqlearn.data import formats
 
     formats.check_target(target)
+    for other in others:
+        if Path(target).resolve() == Path(other).resolve():
+            raise InputError(f"{target} and {other} are one file; expected another one to write.")
     free(target, overwrite)
 
 
