@@ -258,6 +258,13 @@ def writers(run, demos):
     }
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "./config.json", "reward-state.json"])
+def test_an_export_is_not_written_over_a_file_of_the_run(cartpole_run, sentence, name):
+    words = ("export", cartpole_run, "--format", "npz", "--out", f"{cartpole_run}/{name}", "--overwrite")
+    assert "is a file of the run itself" in sentence(*words)
+    iq.Run.load(cartpole_run)
+
+
 @pytest.mark.parametrize("name", writers("", ""))
 def test_a_file_that_cannot_be_written_is_told_first_and_its_folder_is_made(
     name, cartpole_run, cartpole_file, tmp_path, monkeypatch, sentence

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,28 @@ def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
     assert f"{look}/model.safetensors is damaged" in sentence("pull", look, "--out", got, "--overwrite")
     assert {path: path.read_bytes() for path in got.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["got", "look", "two"]
+
+
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        ("run", "run"),
+        ("run", "./run"),
+        ("run", "link"),
+        ("runs", "runs/seed-0"),
+        ("runs/seed-1", "runs"),
+        ("link", "run"),
+    ],
+)
+def test_a_run_is_not_written_over_itself(source, out, trained, two_seeds, tmp_path, monkeypatch, sentence):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, "run")
+    shutil.copytree(two_seeds, "runs")
+    (tmp_path / "link").symlink_to("run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for words in (("push", source, "ada/agent"), ("pull", source)):
+        assert "would replace" in sentence(*words, "--out", out, "--overwrite")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_what_has_no_effect_is_refused(trained, tmp_path, sentence):

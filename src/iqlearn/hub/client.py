@@ -74,10 +74,12 @@ def pull(repo: str, out: Path, revision: str | None = None, overwrite: bool = Fa
 
     Raises:
         InputError: there is no such repository or revision, it holds no run or a damaged one, the Hub cannot be
-            reached, or `out` is not empty.
+            reached, or `out` is not empty or is that folder itself.
     """
-    vacant(out, overwrite)
     local = Path(repo).is_dir()
+    if local:
+        published.require_apart(Path(repo), out)
+    vacant(out, overwrite)
     if local and revision is not None:
         raise InputError(f"--revision has no effect, because {repo} is a folder; leave it out.")
     with published.staging(out) as made:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from iqlearn import files, interrupts
+from iqlearn.errors import InputError
 from iqlearn.hub.card import Part, card
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
@@ -35,8 +36,9 @@ def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwr
         The files.
 
     Raises:
-        InputError: the folder is not empty, unless `overwrite`.
+        InputError: the folder is not empty, unless `overwrite`, or it is one of those that are published.
     """
+    require_apart(folder, out)
     vacant(out, overwrite)
     with staging(out) as made:
         found = compose(folder, made, repo, licence)
@@ -105,6 +107,19 @@ def check(folder: Path) -> list[Run]:
             if (path / name).is_file():
                 content_of(path, name)
     return runs
+
+
+def require_apart(folder: Path, out: Path) -> None:
+    """Refuse to write a run over the one that it is made from.
+
+    Raises:
+        InputError: one of the folders, or the folder of a seed in it, is the other one.
+    """
+    read, replaced = ({path.resolve() for path in (place, *seeds_in(place))} for place in (folder, out))
+    if read & replaced:
+        raise InputError(
+            f"{out} would replace {folder}, or a part of it; expected another folder, choose another --out."
+        )
 
 
 @contextmanager
