@@ -186,6 +186,25 @@ def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
 
 
 @pytest.mark.parametrize(
+    "repo",
+    ["agent", "bad name", "x/y z", "a/b/c", "ada/", "/x", "ada/-x", "ada/x; rm", "ada/$(x)", "../x", "a--b/c", ""],
+)
+def test_a_repository_that_the_hub_would_refuse_is_refused_first(repo, trained, tmp_path, sentence):
+    for more in ((), ("--out", tmp_path / "out")):
+        assert f"The repository is {repo!r}; expected USER/NAME" in sentence("push", trained, repo, *more)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("licence", ["not a: licence", "", "-x", "mit\ntags: x", "a/b", "é"])
+def test_a_licence_is_an_identifier(licence, trained, tmp_path, sentence):
+    for more in ((), ("--out", tmp_path / "out")):
+        assert f"--license is {licence!r}; expected letters" in sentence(
+            "push", trained, "ada/agent", "--license", licence, *more
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("source", "out"),
     [
         ("run", "run"),

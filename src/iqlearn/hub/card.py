@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from iqlearn.envs.gym import Environment
-from iqlearn.errors import missing
+from iqlearn.errors import InputError, missing
 from iqlearn.evaluation.statistics import mean_interval
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs.provenance import to_dict
@@ -19,6 +20,10 @@ from iqlearn.types import ArraySpec, ObsSpec
 
 OWN = ("iqlearn", "gymnasium")
 """Packages whose environments need no trust."""
+
+
+LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+"""The identifier of a licence."""
 
 
 class Part(NamedTuple):
@@ -31,6 +36,28 @@ class Part(NamedTuple):
     """What `config.json` will hold."""
 
 
+def check_names(repo: str, licence: str | None = None) -> None:
+    """Refuse names that the Hub would refuse.
+
+    Raises:
+        InputError: the repository is not USER/NAME, the licence has no identifier, or `huggingface_hub` is not
+            installed.
+    """
+    try:
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+    except ImportError as error:
+        raise missing("huggingface_hub, the client of the Hub,", "hub") from error
+    try:
+        validate_repo_id(repo if "/" in repo else "")
+    except HFValidationError as error:
+        told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator"
+        raise InputError(f"{told}, in pull also a folder.") from error
+    if licence is not None and not LICENCE.fullmatch(licence):
+        told = f"--license is {licence!r}; expected letters, digits, dots and dashes"
+        raise InputError(f"{told}, as the Hub calls it: mit, apache-2.0, cc-by-4.0.")
+
+
 def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool, licence: str | None) -> str:
     """The card of a run, or of several seeds.
 
@@ -40,14 +67,9 @@ def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool,
         pictures: the curves of runs, by their place in the repository.
         video: whether there is a video, which the Hub shows itself.
         licence: identifier of the licence.
-
-    Raises:
-        InputError: `huggingface_hub` is not installed.
     """
-    try:
-        from huggingface_hub import ModelCardData
-    except ImportError as error:
-        raise missing("huggingface_hub, which writes model cards,", "hub") from error
+    from huggingface_hub import ModelCardData
+
     run, name = parts[0].run, repo.rpartition("/")[2]
     learns, taught = run.settings.reward(run.model) is not None, run.origin.demos is not None
     environment = run.origin.environment

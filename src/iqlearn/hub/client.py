@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from iqlearn import interrupts
-from iqlearn.errors import InputError, missing
+from iqlearn.errors import InputError
 from iqlearn.hub import published
+from iqlearn.hub.card import check_names
 from iqlearn.runs.folder import vacant
 from iqlearn.runs.run import Run
 
@@ -112,21 +113,15 @@ def asking(repo: str, revision: str | None = None) -> Iterator[Any]:
     Raises:
         InputError: it is not installed, the repository is not named as the Hub does, or a request failed.
     """
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-        from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_id
-    except ImportError as error:
-        raise missing("huggingface_hub, the client of the Hub,", "hub") from error
+    check_names(repo)
+    import huggingface_hub
+    from huggingface_hub.utils import disable_progress_bars, logging
+
     disable_progress_bars()
     logging.set_verbosity_error()
     try:
-        validate_repo_id(repo if "/" in repo else "")
         with interrupts.Foreign():
             yield huggingface_hub
-    except errors.HFValidationError as error:
-        told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator, or a folder to pull from."
-        raise InputError(told) from error
     except Exception as error:  # whatever a client of the network may raise is told in one sentence
         raise InputError(refusal(error, repo, revision)) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from iqlearn import files, interrupts
 from iqlearn.errors import InputError
-from iqlearn.hub.card import Part, card
+from iqlearn.hub.card import Part, card, check_names
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
 from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, update
@@ -61,8 +61,9 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
         The files.
 
     Raises:
-        InputError: the folder is missing or damaged, or `into` cannot be written.
+        InputError: the folder is missing or damaged, or `into` cannot be written; or as `check_names`.
     """
+    check_names(repo, licence)
     parts = [Part("" if path == folder else path.name, Run.load(path), _config(path)) for path in runs_in(folder)]
     for part in parts:
         source, target = folder / part.name, into / part.name
