@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 import iqlearn as iq
-from iqlearn import cli
+from iqlearn import cli, hub
 from iqlearn.envs.gym import Environment
 from iqlearn.hub.published import _without_places
 
@@ -137,15 +138,73 @@ def test_no_place_of_this_machine_is_published(trained, tmp_path, monkeypatch, c
     ("value", "kept"),
     [
         ("minari:mujoco/hopper/expert-v0", "minari:mujoco/hopper/expert-v0"),
-        ("/state/position", "/state/position"),  # a key of an HDF5 file, as long as no such file is there
         ("--model=/home/ada/robots/arm.xml", "--model=arm.xml"),
         (["/home/ada/x.npz", 3, None], ["x.npz", 3, None]),
-        ({"ALE/Pong-v5": "/home/ada"}, {"ALE/Pong-v5": "/home/ada"}),
+        ({"ALE/Pong-v5": "/home/ada"}, {"ALE/Pong-v5": "ada"}),
     ],
 )
 def test_paths_in_the_home_folder_become_names(value, kept, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     assert _without_places(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("/nowhere/at/all/other.json", "other.json"),
+        ("/nowhere/my files/x.json", "x.json"),
+        ("C:\\Users\\ada\\x.json", "x.json"),
+        ("D:/data", "data"),
+        ("\\\\server\\share\\x.json", "x.json"),
+        ("file:///mnt/data/x.json", "file://x.json"),
+        ("from /mnt/data/x.npz, and D:\\old\\y.npz.", "from x.npz, and y.npz."),
+        ("path=/mnt/data/x.npz", "path=x.npz"),
+        ({"a": ["/mnt/data/x", {"b": "/mnt/y"}]}, {"a": ["x", {"b": "y"}]}),
+        ("https://example.org/a/b.json", "https://example.org/a/b.json"),
+        ("obs/proprio/pos", "obs/proprio/pos"),
+        ("gymnasium.envs:CartPole", "gymnasium.envs:CartPole"),
+        ("models/x.xml", "models/x.xml"),
+        ("/one", "/one"),
+        ("m/s and 1/2 / 3/4", "m/s and 1/2 / 3/4"),
+    ],
+)
+def test_paths_from_the_root_become_names_whether_they_are_there_or_not(value, kept, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    assert _without_places(value) == kept
+
+
+def test_every_path_in_the_texts_of_a_config_is_told_and_becomes_a_name(trained, tmp_path, recwarn):
+    run, out = iq.Run.load(trained), tmp_path / "out"
+    far = "/nowhere/at/all"
+    columns = (("obs", ("/state/position",)),)  # the key of an HDF5 file
+    origin = replace(run.origin, demos=f"{far}/made by hand", path=None, environment=None, columns=columns)
+    settings = replace(run.settings, reason=f"As {far}/notes.txt says.")
+    replace(run, origin=origin, settings=settings).save(tmp_path / "run")
+    text = hub.write(tmp_path / "run", out, "ada/agent") and (out / "README.md").read_text(encoding="utf-8")
+    assert [str(w.message).partition(": ")[2].partition(" name")[0] for w in recwarn] == [
+        "texts of the settings",
+        "texts of the origin",
+    ]
+    assert "As notes.txt says." in text
+    assert "made by hand" in text
+    for file in out.iterdir():
+        assert far.encode() not in file.read_bytes(), file
+    assert iq.Run.load(out).settings.reason == "As notes.txt says."
+    assert iq.Run.load(out).origin.columns == columns
+
+
+@pytest.mark.parametrize("place", ["demos", "reward", "current"])
+def test_a_page_that_names_a_folder_of_what_was_learnt_from_stays_here(place, trained, tmp_path, monkeypatch):
+    folder = tmp_path / place
+    folder.mkdir()
+    monkeypatch.chdir(folder if place == "current" else trained)
+    run = iq.Run.load(trained)
+    more = {"demos": {"path": str(folder / "gone.npz")}, "reward": {"reward": str(folder / "run")}}.get(place, {})
+    replace(run, origin=replace(run.origin, **more)).save(tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text(f"No demonstrations at {folder}/gone.npz")
+    with pytest.warns(UserWarning, match="report.html names a folder of this machine"):
+        hub.write(tmp_path / "run", tmp_path / "out", "ada/agent")
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, monkeypatch):
@@ -195,7 +254,7 @@ def test_a_repository_that_the_hub_would_refuse_is_refused_first(repo, trained, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("licence", ["not a: licence", "", "-x", "mit\ntags: x", "a/b", "é"])
+@pytest.mark.parametrize("licence", ["not a: licence", "", ".x", "mit\ntags: x", "a/b", "é"])
 def test_a_licence_is_an_identifier(licence, trained, tmp_path, sentence):
     for more in ((), ("--out", tmp_path / "out")):
         assert f"--license is {licence!r}; expected letters" in sentence(
