@@ -224,6 +224,35 @@ def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, 
     assert not (tmp_path / "again" / "evil_module.py").exists()
 
 
+@pytest.mark.parametrize("kind", ["one", "seeds"])
+def test_a_changed_byte_in_any_published_file_but_the_card_is_told(kind, runs, tmp_path, told):
+    run, look = tmp_path / "run", tmp_path / "look"
+    shutil.copytree(runs[kind], run)
+    (run / "replay.mp4").write_bytes(b"film")
+    (run / "report.html").write_text("a page, which is not taken")
+    for part in (run, *run.glob("seed-*")):
+        (part / "reward.json").write_text("{}")
+        (part / "refit-state.safetensors").write_bytes(b"weights")
+    published(run, look)
+    files = [path for path in look.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert {"policy.npz", "replay.mp4", "reward.json", "refit-state.safetensors"} <= {path.name for path in files}
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if whole else b"x")
+        if file.name in ("README.md", "report.html"):
+            iqlearn("pull", look, "--out", tmp_path / "got", "--overwrite")
+        else:
+            assert f"{file} is damaged or was replaced" in told("pull", look, "--out", tmp_path / "none")
+            if file.name != "manifest.json":
+                file.unlink()
+                assert str(file.parent) in told("pull", look, "--out", tmp_path / "none")
+        file.write_bytes(whole)
+    assert not (tmp_path / "none").exists()
+    for part in iq.runs.folder.runs_in(tmp_path / "got"):
+        iq.Run.load(part)
+    iqlearn("pull", tmp_path / "got", "--out", tmp_path / "again")
+
+
 def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
     look, got = tmp_path / "look", tmp_path / "got"
     published(trained, look)

@@ -18,7 +18,7 @@ from iqlearn.errors import InputError
 from iqlearn.hub.card import Part, card, check_names
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
-from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, update
+from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, listed, update
 from iqlearn.runs.provenance import settings_of
 from iqlearn.runs.run import Run
 
@@ -87,12 +87,14 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
         run, about = part.run, {"run": repo, "iqlearn": part.config["versions"]["iqlearn"]}
         about |= {"task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}
         run.policy.save(target / POLICY, about)
-    if parts[0].name:
-        enlist(into, Manifest(seeds=tuple(part.name for part in parts)))
-    for name in dict.fromkeys(("", *(part.name for part in parts))):
+    seeds = tuple(part.name for part in parts if part.name)
+    for name in dict.fromkeys(("", *seeds)):
         for file in (folder / name / beside for beside in BESIDE):
             if file.is_file():
                 _copy(file, into / name / file.name, places)
+        found = [file for file in (into / name).iterdir() if file.is_file() and file.name != MANIFEST]
+        digests = {file.name: files.sha256(file) for file in found}
+        enlist(into / name, Manifest(digests, seeds=() if name else seeds))
     pictures = [path for part in parts for path in (f"{part.name}/{CURVES}".strip("/"),) if (into / path).is_file()]
     text = card(repo, parts, pictures, (into / VIDEO).is_file(), licence)
     files.write(into / CARD, text.encode())
@@ -110,18 +112,24 @@ def copy(source: Path, into: Path) -> None:
 
 
 def check(folder: Path) -> list[Run]:
-    """The runs of a folder, every listed file of which is whole. No module is imported.
+    """The runs of a folder, every file of which that is taken and listed is whole. No module is imported.
+
+    Afterwards the manifests list what those of run folders do: `iqlearn reward` may replace the other files.
 
     Raises:
         InputError: there is none, or a file is missing or damaged.
     """
-    runs = []
-    for path in runs_in(folder):
-        runs.append(Run.load(path))
-        for name in LISTED:
-            if (path / name).is_file():
-                content_of(path, name)
-    return runs
+    runs = {path: Run.load(path) for path in runs_in(folder)}
+    for path in dict.fromkeys((folder, *runs)):
+        if (manifest := listed(path)) is None:
+            content_of(path, MANIFEST)  # raises
+            continue
+        there = (name for name in LISTED if (path / name).is_file())
+        for name in {*there, *(name for name in manifest.files if name in KEPT)}:
+            content_of(path, name)
+        own = {name: digest for name, digest in manifest.files.items() if name in LISTED}
+        enlist(path, Manifest(own, seeds=manifest.seeds))
+    return [*runs.values()]
 
 
 def require_apart(folder: Path, out: Path) -> None:
