@@ -91,6 +91,40 @@ def test_the_results_are_those_of_the_run(trained, two_seeds, tmp_path):
     assert [result.metric_value for result in both] == [f"{np.mean(means):.1f} ± {np.std(means):.1f}"]
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("diverged", "diverged: a loss"),
+        ("interrupted", "was interrupted"),
+        ("stopped", "early"),
+        ("running", "not end"),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_card_of_a_run_that_was_not_completed_says_so_first(status, words, kept, trained, tmp_path):
+    run = iq.Run.load(trained)
+    rows, result = (run.rows[:1], run.result) if kept else ([], {})
+    replace(run, rows=rows, result=result | {"status": status}).save(tmp_path / "run")
+    card = huggingface_hub.ModelCard(published(tmp_path / "run", tmp_path / "out"))
+    first = card.text.strip().splitlines()[2]
+    assert first.startswith("**Not completed.** The training of seed 0 ")
+    assert words in first
+    assert ("up to 3 of 6 updates" in first) == kept
+    assert ("learnt offline" in card.text) == kept
+    assert ("It is not trained" in card.text) != kept
+    assert (card.data.eval_results is None) != kept
+
+
+def test_only_the_seeds_that_were_not_completed_are_told(two_seeds, tmp_path):
+    shutil.copytree(two_seeds, tmp_path / "runs")
+    run = iq.Run.load(two_seeds / "seed-1")
+    replace(run, result=run.result | {"status": "diverged"}).save(tmp_path / "runs" / "seed-1", overwrite=True)
+    card = published(tmp_path / "runs", tmp_path / "out")
+    assert card.count("**Not completed.**") == 1
+    assert "The training of seed 1 diverged" in card
+    assert "**Not completed.**" not in published(two_seeds, tmp_path / "whole")
+
+
 def test_settings_that_differ_from_the_defaults_come_first(trained, tmp_path):
     before, after = published(trained, tmp_path / "out").split("<details>")
     assert "| `network.hidden` | `8` | `64 64` |" in before

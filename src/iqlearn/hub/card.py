@@ -18,6 +18,13 @@ from iqlearn.runs.provenance import to_dict
 from iqlearn.runs.run import Run
 from iqlearn.types import ArraySpec, ObsSpec
 
+ENDINGS = {
+    "diverged": "diverged: a loss or a weight was not finite",
+    "interrupted": "was interrupted",
+    "stopped": "was stopped early",
+    "failed": "failed",
+}
+"""How training ended that was not completed, by its status."""
 OWN = ("iqlearn", "gymnasium")
 """Packages whose environments need no trust."""
 
@@ -87,7 +94,7 @@ def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool,
     )
     if data.eval_results is None:
         data.pop("model_name")
-    lines = [f"# {run.settings.name} on {code(run.origin.title)}", "", *about(parts, learns), ""]
+    lines = [f"# {run.settings.name} on {code(run.origin.title)}", "", *unfinished(parts), *about(parts, learns), ""]
     lines += ["[A video of the policy](replay.mp4).", ""] if video else []
     lines += ["## Results", "", *returns(parts), ""]
     lines += [line for picture in pictures for line in (f"![Metrics over training]({picture})", "")]
@@ -121,9 +128,29 @@ def results(parts: Sequence[Part]) -> list[Any]:
     ]
 
 
+def unfinished(parts: Sequence[Part]) -> list[str]:
+    """Which runs were not completed, and what is left of them."""
+    lines = []
+    for part in parts:
+        run, unit = part.run, "updates" if part.run.interaction is None else "steps"
+        status = run.result.get("status", "running")
+        if status == "completed":
+            continue
+        how = ENDINGS.get(status, "did not end")
+        if run.rows:
+            done = f"{run.rows[-1]['step']:,.0f} of {run.schedule.steps:,} {unit}"
+            at = f"The files are those of its evaluations up to {done}"
+        else:
+            at = "Nothing was evaluated and kept; the model in the files is that of the beginning"
+        lines += [f"**Not completed.** The training of seed {run.schedule.seed} {how}. {at}.", ""]
+    return lines
+
+
 def about(parts: Sequence[Part], learns: bool) -> list[str]:
     """What it is, and how it was learnt."""
     run = parts[0].run
+    if not any(part.run.rows for part in parts):
+        return [f"An attempt at a policy for {code(run.origin.title)}. **It is not trained.**"]
     origin, place = run.origin, "offline" if run.interaction is None else "online"
     what = f"A policy for {code(origin.title)}" if origin.environment else "A policy"
     taught = origin.demos is not None
