@@ -15,6 +15,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.record import Recorder, play_by_hand
+from iqlearn.evaluation.sb3 import zip_of
 
 pytest.importorskip("pyarrow", reason="needs the extra tables")
 SHORT = ("--steps", "4", "--evaluations", "1", "--network.hidden", "8", "--batch-size", "8", "--preset", "paper")
@@ -327,6 +328,22 @@ def test_collect_says_how_to_install_stable_baselines3(tmp_path, sentence, monke
     told = sentence("demos", "collect", "--sb3", "p.zip", "--env", "CartPole-v1", "--out", tmp_path / "x.npz")
     assert "stable-baselines3, which reads its policies, is not installed; install it with: pip install" in told
     assert "[sb3]" in told
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "taken"),
+    [
+        ((), "ppo", "ppo"),
+        (("ppo.zip",), "ppo", "ppo.zip"),
+        (("ppo.zip",), "ppo.zip", "ppo.zip"),
+        (("ppo", "ppo.zip"), "ppo", "ppo"),
+        (("ppo.v2.zip",), "ppo.v2", "ppo.v2.zip"),
+    ],
+)
+def test_the_name_of_a_zip_may_lack_its_suffix(tmp_path, there, given, taken):
+    for name in there:
+        (tmp_path / name).touch()
+    assert zip_of(tmp_path / given) == tmp_path / taken
 
 
 def test_nothing_is_added_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):
