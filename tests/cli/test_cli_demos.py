@@ -165,6 +165,8 @@ def test_a_picture_is_drawn(table, tmp_path, sentence):
     assert out.read_bytes().startswith(b"\x89PNG")
     assert out.stat().st_size > 20_000
     assert "exists; choose another file" in sentence("demos", "plot", table, "--out", out, *FLAGS)
+    told = sentence("demos", "plot", tmp_path / "none.csv", "--out", tmp_path / "pic.jpg")
+    assert "pic.jpg has the suffix '.jpg'; expected .png" in told
 
 
 @pytest.fixture

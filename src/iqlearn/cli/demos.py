@@ -176,6 +176,7 @@ def plot(o: Namespace) -> None:
     from iqlearn.evaluation.recording import recording
     from iqlearn.files import write
 
+    check_suffix(o.out, ".png")
     free(o.out, o.overwrite)
     write(o.out, recording(read_demos(o, o.source)))
     print(f"written: {o.out}")
@@ -214,6 +215,12 @@ def free(file: str | Path, overwrite: bool) -> None:
     require_file(Path(file))
     if Path(file).exists() and not overwrite:
         raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
+
+
+def check_suffix(file: Path, suffix: str) -> None:
+    """Raise `InputError` where the name of a file says another format than the one that is written."""
+    if file.suffix.lower() != suffix:
+        raise InputError(f"{file} has the suffix {file.suffix!r}; expected {suffix}, which is what is written.")
 
 
 def ready(target: str, overwrite: bool, *others: str) -> None:
