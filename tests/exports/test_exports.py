@@ -214,6 +214,27 @@ def test_a_file_that_is_no_policy_is_told(tmp_path, content):
         Policy.load(tmp_path / "q.npz")
 
 
+@pytest.mark.parametrize("make", [discrete, continuous])
+def test_a_file_that_lacks_something_of_a_policy_is_told_when_it_is_loaded(make, tmp_path):
+    Policy(make()[0]).save(tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz") as file:
+        whole = dict(file)
+    about = json.loads(str(whole["about"]))
+    broken = [{n: a for n, a in whole.items() if n != name} for name in whole if name != "limit"]
+    facts = [{n: v for n, v in about.items() if n != name} for name in about if name not in ("activation", "whole")]
+    broken += [whole | {"about": np.array(json.dumps(part))} for part in facts]
+    broken += [whole | {name: np.full_like(whole[name], np.nan)} for name in whole if name.startswith("weight")]
+    broken += [whole | {name: np.zeros((3, 7, 2))} for name in ("mean", "weight/0", "bias/1")]
+    for arrays in broken:
+        np.savez(tmp_path / "q.npz", **arrays)
+        with pytest.raises(InputError, match=r"q\.npz is no policy .*iqlearn export"):
+            Policy.load(tmp_path / "q.npz")
+    first, second = (Policy.load(tmp_path / "p.npz", seed=3) for _ in range(2))
+    obs = np.zeros((50, *first.about["obs"][0]["shape"]))
+    np.testing.assert_array_equal(first(obs, False), portable.Policy(tmp_path / "p.npz", 3)(obs, False))
+    np.testing.assert_array_equal(first(obs, False), (second(obs, False), second(obs, False))[1])
+
+
 @pytest.mark.parametrize(
     ("obs", "told"),
     [

@@ -20,7 +20,7 @@ from iqlearn.cli import export as export_command
 from iqlearn.cli import hub as hub_commands
 from iqlearn.cli import report as report_command
 from iqlearn.cli.flags import as_flag, capped, check_episodes, named_demos, named_env, read_demos
-from iqlearn.errors import InputError
+from iqlearn.errors import InputError, missing
 
 DEFAULT_ENV = "CartPole-v1"
 FEW = {"trajectories": 1, "subsample": 20}
@@ -260,15 +260,18 @@ def evaluate(o: Namespace) -> None:
             raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
     if o.overwrite and not o.video:
         raise InputError("--overwrite has no effect without --video; leave it out.")
-    if o.video:
-        demos_commands.free(o.video, o.overwrite)  # told before anything is played
-    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
+    folders = runs_in(o.dir)
+    if o.video or o.render:
+        check_watched(o, folders)  # told before anything is played
+    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in folders}
     shown = o.episodes or FIRST
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
-    if o.video or o.render:
-        watched(o, runs, shown)
     if o.dir in runs:
-        return show(facts | each[o.dir.name], o.json, ("returns",))
+        show(facts | each[o.dir.name], o.json, ("returns",))
+        if o.video or o.render:
+            sys.stdout.flush()
+            watched(o, runs[o.dir], shown)
+        return
     for name in filter(next(iter(each.values())).__contains__, MEANS):
         values = [one[name] for one in each.values() if one[name] is not None]
         mean, *interval = mean_interval(values) if values else (None, None, None)
@@ -284,18 +287,34 @@ MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relat
 """What `evaluate` averages over seeds."""
 
 
-def watched(o: Namespace, runs: dict[Path, Any], count: int) -> None:
+def check_watched(o: Namespace, folders: list[Path]) -> None:
+    """Refuse a video or a window that cannot be, before any episode is played.
+
+    Raises:
+        InputError: there are several runs, the file cannot be written, or a package is not installed.
+    """
+    if o.dir not in folders:
+        raise InputError(
+            f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {folders[0]}."
+        )
+    if o.render not in (None, "human"):
+        raise InputError(f"--render is {o.render!r}; expected human.")
+    if not o.video:
+        return
+    demos_commands.check_suffix(o.video, ".mp4")
+    demos_commands.free(o.video, o.overwrite)
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as error:
+        raise missing("imageio-ffmpeg, which writes videos,", "video") from error
+
+
+def watched(o: Namespace, run: Any, count: int) -> None:
     """Show the first episodes of `evaluate` in a window, or write them as a video."""
     from iqlearn.evaluation.returns import reset_seed
     from iqlearn.evaluation.video import video, window
 
-    if o.dir not in runs:
-        raise InputError(
-            f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {next(iter(runs))}."
-        )
-    if o.render not in (None, "human"):
-        raise InputError(f"--render is {o.render!r}; expected human.")
-    run, first = runs[o.dir], reset_seed("evaluate", o.seed or 0)
+    first = reset_seed("evaluate", o.seed or 0)
     environment = capped(run.environment(o.env), o)
     say = partial(print, file=sys.stderr)  # what is printed else may be one JSON object
     act = run.player(sampled_of(o))
@@ -373,7 +392,7 @@ def reward(o: Namespace) -> None:
     --json  Print one JSON object.
     """
     from iqlearn import api
-    from iqlearn.cli.output import show, tabulate
+    from iqlearn.cli.output import show, tabulate, written
     from iqlearn.data.demos import BUILTIN
     from iqlearn.rewards.base import REFIT, REWARD
     from iqlearn.rewards.compare import compare, distilled, material, refitted
@@ -409,16 +428,19 @@ def reward(o: Namespace) -> None:
             how = o.refit, o.episodes, o.seed, out, run.schedule.eval_envs
             judged = refitted(environment, run.player(), judged, own, *how)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
-        facts = compare(environment, judged, sets, out / stem, title)
-        facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}
+        fitted = [out / f"{stem}.safetensors"] if o.refit else []
+        with written(*fitted):
+            facts = compare(environment, judged, sets, out / stem, title)
+        facts |= {"refitted": str(fitted[0])} if fitted else {}
         if o.distil:
             tell("fitting a reward …")
-            facts |= distilled(run.reward, sets, o.distil, out)
+            with written(*sorted(out.glob(f"{stem}.*"))):
+                facts |= distilled(run.reward, sets, o.distil, out)
     show({"run": str(o.dir), **({} if demos is None else {"demos": demos.source}), **facts}, o.json, ("kinds",))
     if not o.json:
         tabulate(facts["kinds"])
-        written = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
-        print(f"written: {', '.join(sorted(written))}")
+        found = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
+        print(f"written: {', '.join(sorted(found))}")
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {

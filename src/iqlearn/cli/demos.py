@@ -117,8 +117,9 @@ def convert(o: Namespace) -> None:
         times its own size if that is more).
     --overwrite  Replace the file.
     """
+    ready(o.target, o.overwrite)
     demos = read_demos(o, o.source)
-    save(demos if o.env is None else replace(demos, env=o.env), o.target, o.overwrite)
+    save(demos if o.env is None else replace(demos, env=o.env), o.target)
 
 
 def split(o: Namespace) -> None:
@@ -134,16 +135,18 @@ def split(o: Namespace) -> None:
         times its own size if that is more).
     --overwrite  Replace the files.
     """
+    from iqlearn.cli.output import written
+
+    for target, other in ((o.target, o.rest), (o.rest, o.target)):
+        ready(target, o.overwrite, o.source, other)
     demos = read_demos(o, o.source)
     if not 1 <= o.trajectories < demos.episodes:
         wanted = f"a number from 1 to {demos.episodes - 1}, because {demos.source} holds {demos.episodes} episodes"
         raise InputError(f"--trajectories is {o.trajectories}; expected {wanted}.")
-    if o.target == o.rest:
-        raise InputError(f"Both parts are to be written to {o.target}; name two files.")
     first = demos.take(o.trajectories, o.seed)
-    free(o.rest, o.overwrite)
-    save(first, o.target, o.overwrite)
-    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest, o.overwrite)
+    save(first, o.target)
+    with written(o.target):
+        save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest)
 
 
 def merge(o: Namespace) -> None:
@@ -155,7 +158,8 @@ def merge(o: Namespace) -> None:
     --max-demos-gib X  As in `iqlearn demos convert`, for each of them.
     --overwrite  Replace the file.
     """
-    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out, o.overwrite)
+    ready(o.out, o.overwrite, *o.sources)
+    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out)
 
 
 def plot(o: Namespace) -> None:
@@ -172,6 +176,7 @@ def plot(o: Namespace) -> None:
     from iqlearn.evaluation.recording import recording
     from iqlearn.files import write
 
+    check_suffix(o.out, ".png")
     free(o.out, o.overwrite)
     write(o.out, recording(read_demos(o, o.source)))
     print(f"written: {o.out}")
@@ -204,14 +209,33 @@ def record(o: Namespace) -> None:
 
 
 def free(file: str | Path, overwrite: bool) -> None:
-    """Raise `InputError` where a file is there and may not be replaced."""
+    """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
+    from iqlearn.files import require_file
+
+    require_file(Path(file))
     if Path(file).exists() and not overwrite:
         raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
 
 
-def save(demos: Any, file: str, overwrite: bool) -> None:
+def check_suffix(file: Path, suffix: str) -> None:
+    """Raise `InputError` where the name of a file says another format than the one that is written."""
+    if file.suffix.lower() != suffix:
+        raise InputError(f"{file} has the suffix {file.suffix!r}; expected {suffix}, which is what is written.")
+
+
+def ready(target: str, overwrite: bool, *others: str) -> None:
+    """Raise `InputError` where demonstrations cannot be written, or not beside these, before any are read."""
+    from iqlearn.data import formats
+
+    formats.check_target(target)
+    for other in others:
+        if Path(target).resolve() == Path(other).resolve():
+            raise InputError(f"{target} and {other} are one file; expected another one to write.")
+    free(target, overwrite)
+
+
+def save(demos: Any, file: str) -> None:
     """Write demonstrations, and print what was written."""
-    free(file, overwrite)
     demos.save(file)
     for note in demos.notes:
         print(f"iqlearn: {demos.source}: {note}", file=sys.stderr)

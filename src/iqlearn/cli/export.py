@@ -27,8 +27,11 @@ def export(o: Namespace) -> None:
     from iqlearn import exports
     from iqlearn.cli.demos import free
     from iqlearn.cli.output import show
+    from iqlearn.runs.folder import OWN
 
     free(o.out, o.overwrite)
+    if o.out.resolve() in {(o.dir / name).resolve() for name in OWN}:
+        raise InputError(f"{o.out} is a file of the run itself; expected another one, choose another --out.")
     run = iq.Run.load(o.dir, o.last)
     source = exports.policy(run.model, run.task) if o.part == "policy" else exports.reward(run.reward)
     about = {"run": str(o.dir), "task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}

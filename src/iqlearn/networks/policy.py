@@ -1,6 +1,6 @@
 """The policy that a run leaves: NumPy in, NumPy out."""
 
-import zipfile
+import copy
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,21 @@ class Policy:
         """A policy of a file that `save` or `iqlearn export --format npz` wrote. It runs with NumPy alone.
 
         Raises:
-            InputError: the file is missing, damaged, or no policy.
+            InputError: the file is missing, damaged, or no policy that acts.
         """
         try:
-            return portable.Policy(path, seed)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path} is no policy ({error}); expected a file of Policy.save or iqlearn export."
-            ) from error
+            policy = portable.Policy(path, seed)
+            trial = copy.deepcopy(policy)  # whose random numbers are its own
+            rows = [np.zeros((1, *leaf["shape"])) for leaf in policy.about["obs"]]
+            inputs, _ = trial.encoded(rows)
+            actions = [trial.act(inputs, deterministic) for deterministic in (True, False)]
+            figures = [*actions, trial.q(inputs)] if policy.about["discrete"] else actions
+            if not all(np.isfinite(part).all() and len(part) == 1 for part in figures):
+                raise ValueError("its actions are not finite, or not one for each observation")
+        except Exception as error:  # whatever a file may hold is told in one sentence
+            told = f"{path} is no policy ({type(error).__name__}: {' '.join(str(error).split())})"
+            raise InputError(f"{told}; expected a file of Policy.save or iqlearn export.") from error
+        return policy
 
     def _next_key(self) -> PRNGKey:
         return jr.fold_in(self._key, next(self._draws))
