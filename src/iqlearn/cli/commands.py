@@ -20,7 +20,7 @@ from iqlearn.cli import export as export_command
 from iqlearn.cli import hub as hub_commands
 from iqlearn.cli import report as report_command
 from iqlearn.cli.flags import as_flag, capped, check_episodes, named_demos, named_env, read_demos
-from iqlearn.errors import InputError, missing
+from iqlearn.errors import InputError
 
 DEFAULT_ENV = "CartPole-v1"
 FEW = {"trajectories": 1, "subsample": 20}
@@ -293,6 +293,8 @@ def check_watched(o: Namespace, folders: list[Path]) -> None:
     Raises:
         InputError: there are several runs, the file cannot be written, or a package is not installed.
     """
+    from iqlearn.evaluation.video import require
+
     if o.dir not in folders:
         raise InputError(
             f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {folders[0]}."
@@ -303,10 +305,7 @@ def check_watched(o: Namespace, folders: list[Path]) -> None:
         return
     demos_commands.check_suffix(o.video, ".mp4")
     demos_commands.free(o.video, o.overwrite)
-    try:
-        import imageio_ffmpeg  # noqa: F401
-    except ImportError as error:
-        raise missing("imageio-ffmpeg, which writes videos,", "video") from error
+    require()
 
 
 def watched(o: Namespace, run: Any, count: int) -> None:
