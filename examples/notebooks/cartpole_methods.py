@@ -13,9 +13,9 @@
 # With → Notebook.*
 #
 # Four methods learn from the same demonstration: IQ-Learn with the settings of the
-# paper, IQ-Learn with the settings that worked best in this project, behavioural cloning
-# and SQIL. Each is trained with five seeds, because two seeds of one method can differ
-# more than two methods.
+# paper, IQ-Learn with the settings that worked best in this project, behavioural
+# cloning and SQIL. Each is trained with five seeds, because two seeds of one method can
+# differ more than two methods.
 
 # %%
 import matplotlib.pyplot as plt
@@ -28,14 +28,14 @@ from iqlearn.evaluation.statistics import mean_interval
 # %% [markdown]
 # ## One demonstration, every 20th step
 #
-# In CartPole a cart balances a pole. The reward of every step is 1. An episode ends when
-# the pole falls or after 500 steps, so the best return is 500. An observation is the
-# cart's position and velocity and the pole's angle and angular velocity. The action is a
-# push to the left or to the right.
+# In CartPole a cart balances a pole. The reward of every step is 1. An episode ends
+# when the pole falls or after 500 steps, so the best return is 500. An observation is
+# the cart's position and velocity and the pole's angle and angular velocity. The action
+# is a push to the left or to the right.
 #
 # All methods learn from every 20th step of one expert episode. Benchmarks of imitation
-# learning often sub-sample like this: with whole episodes the task is too easy to show a
-# difference between methods.
+# learning often sub-sample like this: with whole episodes the task is too easy to show
+# a difference between methods.
 
 # %%
 ENV, SEEDS = "CartPole-v1", range(5)
@@ -52,9 +52,10 @@ print(demos)
 # | cloning | `iq.BC()` | behavioural cloning: classification of the expert's actions |
 # | SQIL | `iq.SQIL()` | soft Q-learning with reward 1 on the expert's steps and 0 on the learner's steps |
 #
-# SQIL has an advantage: it acts in the environment while it learns (*online*). The other
-# three learn from the demonstration alone (*offline*); they act in the environment only
-# when they are evaluated. The paper's method can learn online too, with `mode="online"`.
+# SQIL has an advantage: it acts in the environment while it learns (*online*). The
+# other three learn from the demonstration alone (*offline*); they act in the
+# environment only when they are evaluated. The paper's method can learn online too,
+# with `mode="online"`.
 
 # %%
 methods = {
@@ -66,10 +67,10 @@ methods = {
 
 # %% [markdown]
 # All seeds of a method are trained in parallel. The offline methods do 10,000 updates.
-# SQIL does 10,000 environment steps: the first 1,000 with random actions, then one update
-# for each step. Training is interrupted ten times for an evaluation of ten episodes. The
-# progress line shows the first seed. A warning names each seed whose last policy is much
-# farther from the expert than an earlier one.
+# SQIL does 10,000 environment steps: the first 1,000 with random actions, then one
+# update for each step. Training is interrupted ten times for an evaluation of ten
+# episodes. The progress line shows the first seed. A warning names each seed whose last
+# policy is much farther from the expert than an earlier one.
 
 # %%
 how = {"steps": 10_000, "evaluations": 10, "eval_episodes": 10}
@@ -101,14 +102,14 @@ plt.show()
 # %% [markdown]
 # ## At the end
 #
-# A policy can be good during training and worse at the end. So there are two policies to
-# report for each run:
+# A policy can be good during training and worse at the end. So there are two policies
+# to report for each run:
 #
 # - The *last* policy is that of the last evaluation. Its return is that of the ten
 #   episodes of this evaluation.
 # - The *returned* policy is that of the evaluation whose states were closest to the
-#   expert's. This choice reads no reward, but it needs an environment: without one, a run
-#   returns the last policy. The returned policy plays 20 new episodes here.
+#   expert's. This choice reads no reward, but it needs an environment: without one, a
+#   run returns the last policy. The returned policy plays 20 new episodes here.
 #
 # The last column is the mean over the seeds with its 95 % bootstrap interval.
 
@@ -133,9 +134,10 @@ for name, of_seeds in runs.items():
 #
 # - It holds for *this* task with *this* demonstration. `iq.recommended` printed above
 #   what it added, and why: an extension that helps if a linear model predicts the
-#   dynamics, as in CartPole. [Results](../results.md) lists tasks where it does not help.
-# - SQIL needs environment steps, the other methods do not. With a simulator, that may be
-#   acceptable.
+#   dynamics, as in CartPole. [Results](../results.md) lists tasks where it does not
+#   help.
+# - SQIL needs environment steps, the other methods do not. With a simulator, that may
+#   be acceptable.
 # - If the interval of a method contains the mean of another method, five seeds do not
 #   show a difference between them.
 #

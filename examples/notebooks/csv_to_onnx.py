@@ -12,11 +12,11 @@
 # install -e '.[onnx,tables]' jupyterlab jupytext`, then right-click it in JupyterLab
 # and choose Open With → Notebook.*
 #
-# You have a log of an operator who controls a machine, and no simulator. The log is a CSV
-# file with named columns. This notebook learns a policy from it and exports the policy, so
-# that it runs without iqlearn: in onnxruntime, and with NumPy alone. A *policy* is the
-# function from what the machine measures (the *observation*) to what it should do next
-# (the *action*).
+# You have a log of an operator who controls a machine, and no simulator. The log is a
+# CSV file with named columns. This notebook learns a policy from it and exports the
+# policy, so that it runs without iqlearn: in onnxruntime, and with NumPy alone. A
+# *policy* is the function from what the machine measures (the *observation*) to what it
+# should do next (the *action*).
 #
 # The machine here is a crane: a trolley on a rail with a load on a 1.5 m rope. The
 # operator brings the trolley to a mark at 0 m without letting the load swing.
@@ -38,9 +38,9 @@ from iqlearn import portable
 # %% [markdown]
 # ## The recordings
 #
-# In your case the CSV file exists. Here a few lines simulate the crane and the operator,
-# so that the notebook needs no other file. The operator's commands have noise with a
-# standard deviation of 0.05 m/s².
+# In your case the CSV file exists. Here a few lines simulate the crane and the
+# operator, so that the notebook needs no other file. The operator's commands have noise
+# with a standard deviation of 0.05 m/s².
 
 # %%
 STEP, STEPS = 0.1, 100  # seconds, steps of a trial
@@ -93,9 +93,9 @@ with open(LOG, "w", encoding="utf-8") as log:
 # %% [markdown]
 # ## Read and check the recordings
 #
-# `columns` names the columns of the observation (`obs`) and of the action (`act`), and the
-# column with the number of the trial (`ep`, for episode). Other columns, such as the
-# battery's voltage, are not read.
+# `columns` names the columns of the observation (`obs`) and of the action (`act`), and
+# the column with the number of the trial (`ep`, for episode). Other columns, such as
+# the battery's voltage, are not read.
 
 # %%
 columns = {"obs": STATE, "act": "accel", "ep": "trial"}
@@ -103,18 +103,19 @@ demos = iq.Demos.load(LOG, columns=columns)
 print(demos)
 
 # %% [markdown]
-# This CSV file lacks some information that learning needs, so iqlearn makes assumptions.
-# `remarks()` lists these assumptions. It also lists probable mistakes in the data, such as
-# a coordinate that never changes or commands that were recorded a step late.
+# This CSV file lacks some information that learning needs, so iqlearn makes
+# assumptions. `remarks()` lists these assumptions. It also lists probable mistakes in
+# the data, such as a coordinate that never changes or commands that were recorded a
+# step late.
 
 # %%
 for remark in demos.remarks():
     print("-", remark)
 
 # %% [markdown]
-# Both assumptions are right here: a trial ends because ten seconds are over, and nothing
-# was measured after the last command. Training would repeat them as warnings. You know
-# them now, so silence the warnings.
+# Both assumptions are right here: a trial ends because ten seconds are over, and
+# nothing was measured after the last command. Training would repeat them as warnings.
+# You know them now, so silence the warnings.
 
 # %%
 warnings.filterwarnings("ignore", message=LOG)
@@ -145,8 +146,8 @@ plt.show()
 # *Offline* means from the recordings alone: the policy does not act while it learns. It
 # learns from nine trials. Three trials are held out for a later test.
 #
-# The method is inverse soft-Q learning (IQ-Learn). It learns a Q-function, which gives the
-# policy and a reward. [The next notebook](expert_reward.ipynb) is about the reward.
+# The method is inverse soft-Q learning (IQ-Learn). It learns a Q-function, which gives
+# the policy and a reward. [The next notebook](expert_reward.ipynb) is about the reward.
 # `iq.recommended` chooses settings for the recordings and says why.
 
 # %%
@@ -165,10 +166,11 @@ cloned = iq.learn(iq.BCContinuous(), learnt, steps=3_000, evaluations=1)
 # ## Evaluate the policies without a simulator
 #
 # How well do the policies predict the commands of the held-out trials? The action error
-# is the root mean squared error in the unit of the commands (m/s²). The relative error is
-# the action error divided by the standard deviation of the commands: a policy that always
-# gives the mean command has 1. The last row is the simulated operator without noise: no
-# policy can be expected to have a smaller error. With real recordings this row is unknown.
+# is the root mean squared error in the unit of the commands (m/s²). The relative error
+# is the action error divided by the standard deviation of the commands: a policy that
+# always gives the mean command has 1. The last row is the simulated operator without
+# noise: no policy can be expected to have a smaller error. With real recordings this
+# row is unknown.
 
 # %%
 held_out = run.held_out(demos)
@@ -201,8 +203,8 @@ plt.show()
 # Save the run to a folder. Then export the policy twice: to ONNX, and to an `.npz` file
 # for NumPy alone. In a terminal, type `iqlearn export …`; in this notebook, a helper
 # function runs the command. The command compares each exported file with the run, on
-# random observations and on the recordings. It prints the largest difference as `largest
-# error`.
+# random observations and on the recordings. It prints the largest difference as
+# `largest error`.
 
 # %%
 run.save("runs/crane", overwrite=True)
@@ -222,9 +224,9 @@ iqlearn("export runs/crane --format npz --out crane.npz --overwrite")
 # %% [markdown]
 # ## Run it without iqlearn
 #
-# An ONNX file runs in onnxruntime, on many kinds of hardware. The file includes the scaling
-# and the action limits: it takes observations as they are measured and returns commands
-# in m/s².
+# An ONNX file runs in onnxruntime, on many kinds of hardware. The file includes the
+# scaling and the action limits: it takes observations as they are measured and returns
+# commands in m/s².
 
 # %%
 session = onnxruntime.InferenceSession("crane.onnx", providers=["CPUExecutionProvider"])
@@ -251,11 +253,11 @@ for name, theirs in (("onnxruntime", from_onnx), ("NumPy", from_numpy)):
 # %% [markdown]
 # ## The first trial on the machine
 #
-# A low held-out error does not prove that the policy controls the machine. An error of the
-# policy leads to states that are not in the recordings, where its next errors may be
-# larger. On a real machine, begin at low speed and with an emergency stop at hand. Here the
-# crane is simulated, so the exported policy can be compared with the operator from three
-# new starts.
+# A low held-out error does not prove that the policy controls the machine. An error of
+# the policy leads to states that are not in the recordings, where its next errors may
+# be larger. On a real machine, begin at low speed and with an emergency stop at hand.
+# Here the crane is simulated, so the exported policy can be compared with the operator
+# from three new starts.
 
 # %%
 figure, panels = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")

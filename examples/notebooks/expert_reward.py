@@ -34,10 +34,10 @@ from iqlearn.rewards.correlations import by_episode, pearson
 # %% [markdown]
 # ## The task
 #
-# A point moves in a plane; an observation is its position (x, y). A wall with a gap on the
-# right stands between the start at the bottom and the goal at the top. The true reward
-# of a step is minus the distance to the goal, minus a small cost of the action. The
-# learner never sees it. We use it only to check the result.
+# A point moves in a plane; an observation is its position (x, y). A wall with a gap on
+# the right stands between the start at the bottom and the goal at the top. The true
+# reward of a step is minus the distance to the goal, minus a small cost of the action.
+# The learner never sees it. We use it only to check the result.
 #
 # The package ships ten demonstrations.
 
@@ -67,13 +67,13 @@ plt.show()
 # ## Learn policy and reward together
 #
 # Inverse soft-Q learning (IQ-Learn) learns one function, Q(s, a): the soft value of an
-# action in a state. The policy prefers actions with a high Q. The reward follows from Q by
-# the Bellman equation: r(s, a, s') = Q(s, a) − γ·V(s'), where V is the soft value of a
-# state and γ the discount factor.
+# action in a state. The policy prefers actions with a high Q. The reward follows from Q
+# by the Bellman equation: r(s, a, s') = Q(s, a) − γ·V(s'), where V is the soft value of
+# a state and γ the discount factor.
 #
 # The learner acts in the maze (online), because the reward is learnt from good and bad
-# behaviour. `iq.recommended` begins with *behavioural cloning*, which is regression from
-# observations to actions.
+# behaviour. `iq.recommended` begins with *behavioural cloning*, which is regression
+# from observations to actions.
 
 # %%
 cloning = iq.Cloning(updates=4_000)  # fewer than by default, enough for two coordinates
@@ -84,9 +84,9 @@ run.save("runs/maze", overwrite=True)
 # %% [markdown]
 # ## Episodes to test the reward on
 #
-# A test on good behaviour alone cannot show whether the reward recognises bad behaviour.
-# So we play three kinds of episodes: the learnt policy, a random policy, and the learnt
-# policy with 5 to 75 % of its actions replaced by random ones.
+# A test on good behaviour alone cannot show whether the reward recognises bad
+# behaviour. So we play three kinds of episodes: the learnt policy, a random policy, and
+# the learnt policy with 5 to 75 % of its actions replaced by random ones.
 
 # %%
 KINDS = ["expert", "random", "noisy"]  # "expert" is the learnt policy here
@@ -107,8 +107,8 @@ print(together)
 # ## Recovered against true reward
 #
 # The recovered reward has no unit, so compare it with the true reward by correlation: 1
-# is perfect agreement up to scale and offset, 0 is none. *By step* correlates the rewards
-# of single steps, *by episode* their sums over an episode.
+# is perfect agreement up to scale and offset, 0 is none. *By step* correlates the
+# rewards of single steps, *by episode* their sums over an episode.
 #
 # A correlation alone can mislead. Compare it with those of two simple baselines:
 #
@@ -138,9 +138,9 @@ cheap["length"] = np.ones(len(together))
 correlations(together, {"recovered": run.reward(together), **cheap})
 
 # %% [markdown]
-# Compare the rows with each other. If the nearest expert state has the same correlation,
-# the recovered reward says little more than where the expert was. The length has no
-# correlation here, because every episode of this task has 100 steps.
+# Compare the rows with each other. If the nearest expert state has the same
+# correlation, the recovered reward says little more than where the expert was. The
+# length has no correlation here, because every episode of this task has 100 steps.
 #
 # ## A task in which the length is the return
 #
@@ -157,21 +157,21 @@ correlations(tried, {"recovered": balance.reward(tried), "length": np.ones(len(t
 
 # %% [markdown]
 # In CartPole the length *is* the return. No reward can have a higher correlation by
-# episode, so that correlation says little about a reward. By step there is no correlation,
-# because the true reward is constant.
+# episode, so that correlation says little about a reward. By step there is no
+# correlation, because the true reward is constant.
 #
 # In a terminal, `iqlearn reward runs/maze --rollouts expert,random,noisy` prints such
-# figures for a saved run, with the length as `pearson_length`. It adds the rewards of the
-# absorbing state to an episode that ended early, up to the time limit. So its figures by
-# episode differ from these if episodes end early.
+# figures for a saved run, with the length as `pearson_length`. It adds the rewards of
+# the absorbing state to an episode that ended early, up to the time limit. So its
+# figures by episode differ from these if episodes end early.
 #
 # ## A reward to train on
 #
 # Back to the maze. A learner that began with behavioural cloning has hardly seen bad
-# behaviour, so its reward is unreliable there. But a new agent begins with bad behaviour.
-# `refit` fits a new reward by regression: high in the expert's states, low in the states of
-# random and noisy episodes. These episodes are new, not those of the test. With
-# `kind="state"` the reward depends on the position only.
+# behaviour, so its reward is unreliable there. But a new agent begins with bad
+# behaviour. `refit` fits a new reward by regression: high in the expert's states, low
+# in the states of random and noisy episodes. These episodes are new, not those of the
+# test. With `kind="state"` the reward depends on the position only.
 
 # %%
 others = play(ENV, run.policy, ["random", "noisy"], seed=1)
@@ -183,9 +183,9 @@ correlations(together, {**learnt, **cheap})
 # %% [markdown]
 # ## A map
 #
-# The state of this task has two coordinates, so a reward can be drawn as a map. From each
-# position the learnt policy takes one step; the colour is the reward of that step. Each
-# panel has its own colour scale, because the rewards have no unit.
+# The state of this task has two coordinates, so a reward can be drawn as a map. From
+# each position the learnt policy takes one step; the colour is the reward of that step.
+# Each panel has its own colour scale, because the rewards have no unit.
 
 # %%
 world = gym.make(ENV).unwrapped
@@ -216,10 +216,11 @@ plt.show()
 # %% [markdown]
 # ## Train another agent on it
 #
-# `iq.RewardWrapper` replaces the reward of the environment by the refitted reward; the true
-# reward is in `info["true_reward"]`. Any library that trains in Gymnasium environments can
-# use it, for instance Stable-Baselines3. Here the agent is the package's own soft
-# actor-critic (SAC). It never sees a demonstration or the true reward.
+# `iq.RewardWrapper` replaces the reward of the environment by the refitted reward; the
+# true reward is in `info["true_reward"]`. Any library that trains in Gymnasium
+# environments can use it, for instance Stable-Baselines3. Here the agent is the
+# package's own soft actor-critic (SAC). It never sees a demonstration or the true
+# reward.
 
 
 # %%

@@ -159,7 +159,7 @@ def merge(o: Namespace) -> None:
 
 
 def plot(o: Namespace) -> None:
-    """Draw demonstrations: lengths, returns, spread of each coordinate, the first episode, and whether actions are shifted.
+    """Draw demonstrations: lengths, returns, spread of each coordinate, first episode, and whether actions are shifted.
 
     SOURCE  File, folder or dataset to read.
     --out FILE [required]  PNG file to write.

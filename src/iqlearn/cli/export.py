@@ -48,9 +48,9 @@ def recorded_inputs(run: Any, o: Namespace, source: Any) -> tuple[Any, str]:
     from iqlearn import api
 
     if run.origin.demos is None:
-        return None, "not compared, the run learnt from none"
+        return None, "not compared, because the run learnt from none"
     try:
         demos = api.demos_of(run, o.dir)
     except InputError:
-        return None, "not compared, they are not where the run began with them"
+        return None, "not compared, because their file is missing or was changed"
     return source.of(demos), ""

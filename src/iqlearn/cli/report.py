@@ -22,7 +22,7 @@ def report(o: Namespace) -> None:
     --video N [1]  Episodes in the video of each DIR; 0 for no video.
     --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
     --last  Use policies and rewards of the last evaluation (default: those whose states were closest to the expert's).
-    --trust  Import the modules that the run folders name for their environments, wherever they are; this runs their code.
+    --trust  Import the modules that the run folders name for their environments, wherever they are. This runs code.
     --overwrite  Replace the file.
     """
     from iqlearn import report as pages
