@@ -237,7 +237,7 @@ def test_remarks_on_demonstrations_are_told_where_they_are_used(tmp_path, cartpo
         },
     )
     cli.main(["train", "--demos", str(tmp_path / "cut.npz"), "--out", str(tmp_path / "run"), *SHORT])
-    assert "cut.npz: 6 of 6 episodes neither end" in capsys.readouterr().err
+    assert "cut.npz: 6 of 6 episodes have neither term" in capsys.readouterr().err
     cli.main(["demos", "inspect", str(tmp_path / "cut.npz"), "--env", "CartPole-v0", "--json"])
     assert "the file names another environment, CartPole-v1" in json.loads(capsys.readouterr().out)["remarks"]
 

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:  # training itself ends in order, and says how to go on
         told, code = f"Stopped. {GO_ON if trains else str(error) or NOTHING}", STOPPED
     except SystemExit as error:
-        told, code = f"Code of the environment ended the program (sys.exit({error.code!r})); expected it to raise.", 1
+        told, code = f"The environment ended the program with sys.exit({error.code!r}); expected an exception.", 1
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.EACCES):
             raise
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         exhausted = "RESOURCE_EXHAUSTED", "failed to map segment", "cannot allocate memory"
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in exhausted):
             raise
-        told, code = "Memory ran out; what was written last is kept. Lower --replay, --num-envs or --batch-size.", 1
+        told, code = "Memory ran out. Files that were written are kept. Lower --replay, --num-envs or --batch-size.", 1
     if told:
         print(f"iqlearn: {told}", file=sys.stderr)
     if arguments is None:
