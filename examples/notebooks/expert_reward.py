@@ -89,7 +89,7 @@ run.save("runs/maze", overwrite=True)
 # the learnt policy with 5 to 75 % of its actions replaced by random ones.
 
 # %%
-KINDS = ["expert", "random", "noisy"]  # "expert" is the learnt policy here
+KINDS = ["policy", "random", "noisy"]
 
 
 def play(env, policy, kinds, seed=0):
@@ -160,7 +160,7 @@ correlations(tried, {"recovered": balance.reward(tried), "length": np.ones(len(t
 # episode, so that correlation says little about a reward. By step there is no
 # correlation, because the true reward is constant.
 #
-# In a terminal, `iqlearn reward runs/maze --rollouts expert,random,noisy` prints such
+# In a terminal, `iqlearn reward runs/maze --rollouts policy,random,noisy` prints such
 # figures for a saved run, with the length as `pearson_length`. It adds the rewards of
 # the absorbing state to an episode that ended early, up to the time limit. So its
 # figures by episode differ from these if episodes end early.
@@ -248,7 +248,7 @@ for name, of in returns.items():
 
 # %%
 figure, panel = plt.subplots(figsize=(4, 4), layout="constrained")
-(episodes,) = rollouts(ENV, agent.policy, ["expert"], episodes=10, seed=2).values()
+(episodes,) = rollouts(ENV, agent.policy, ["policy"], episodes=10, seed=2).values()
 for episode in episodes:
     panel.plot(*np.append(episode.obs, episode.next_obs[-1:], axis=0).T, linewidth=1)
 maze(panel, "The agent on the refitted reward")

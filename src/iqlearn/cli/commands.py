@@ -377,7 +377,7 @@ def reward(o: Namespace) -> None:
     --columns FIELD=NAME...  As in `iqlearn train`.
     --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
         the size of the file if that is more).
-    --rollouts KINDS  Play and use episodes of these kinds too, separated by commas: expert (the run's policy),
+    --rollouts KINDS  Play and use episodes of these kinds too, separated by commas: policy (that of the run),
         random, noisy (the run's policy with 5 to 75 % of its actions replaced by random ones).
     --episodes N  Number of episodes of each kind (default: 20).
     --seed N  Seed of the episodes, which differ from those of training and evaluation (default: 0).

@@ -52,7 +52,7 @@ def material(
         for kind, played in rollouts(environment, policy, kinds, episodes, seed, lanes).items():
             sets[kind] = Demos.from_arrays(as_arrays(played), kind)
     if not sets:
-        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
+        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts policy,random,noisy.")
     return sets
 
 
