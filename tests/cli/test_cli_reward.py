@@ -191,7 +191,7 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
 
 
 def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:
-    assert "clever" in sentence("reward", trained, "--rollouts", "expert,clever")
+    assert "clever" in sentence("reward", trained, "--rollouts", "policy,clever")
     assert "--rollouts" in sentence("reward", trained)
     assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
     both = ("--distil", "state", "--refit", "state")
