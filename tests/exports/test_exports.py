@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -95,11 +96,15 @@ def test_a_policy_gives_the_same_actions(name, form, tmp_path):
         np.testing.assert_allclose(function(*jax.tree.leaves(obs))[0], policy(obs), rtol=1e-5, atol=1e-5)
 
 
+ENDS = [Ends(0.9, True), Ends(0.9, False), Ends(0.9, True, -1.0, 0.99)]
+USUAL = ("discrete", "continuous")
+RARE = ("discrete, dictionaries", "continuous, a span", "continuous, bounded weights")
+
+
 @pytest.mark.parametrize("form", ["onnx", "stablehlo"])
 @pytest.mark.parametrize(
-    "name", ["discrete", "discrete, dictionaries", "continuous", "continuous, a span", "continuous, bounded weights"]
+    ("name", "ends"), [*product(USUAL, ENDS), *((name, ENDS[i]) for i, name in enumerate(RARE))], ids=str
 )
-@pytest.mark.parametrize("ends", [Ends(0.9, False), Ends(0.9, True), Ends(0.9, True, -1.0, 0.99)], ids=str)
 def test_a_reward_gives_the_same_rewards(name, form, ends, tmp_path):
     model, task = MODELS[name]()
     reward = RecoveredReward(model, ends, task)
