@@ -75,7 +75,7 @@ def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -
 def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Rows:
     """Pearson and Spearman on rollouts that no training saw: the run's policy, random, and mixtures of both."""
     what, out = "refit" if refit else "truth", work / "judged" / imitator.name
-    words = ("--rollouts", "expert,random,noisy", "--json", "--out", out, *(("--refit", "state") if refit else ()))
+    words = ("--rollouts", "policy,random,noisy", "--json", "--out", out, *(("--refit", "state") if refit else ()))
     facts = json.loads(iqlearn("reward", work / imitator.name, *words))
     names = ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode")
     found = {name: facts[name] for name in (*names, "pearson_length", "pearson_mean")}
@@ -110,7 +110,7 @@ def maze(seed: int, work: Path, pictures: Path, steps: int) -> Rows:
     source = work / f"maze-{seed}"
     if not finished(source):
         begin_or_resume("train", "--env", MAZE, steps=steps, seed=seed, folder=source)
-    judging = ("reward", source, "--rollouts", "expert,random,noisy", "--episodes", 50, "--json")
+    judging = ("reward", source, "--rollouts", "policy,random,noisy", "--episodes", 50, "--json")
     facts = json.loads(iqlearn(*judging, "--refit", "state"))
     if seed == 0:
         iqlearn(*judging)

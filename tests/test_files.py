@@ -312,3 +312,18 @@ def test_the_fingerprint_of_a_file_follows_its_content(tmp_path):
     assert first == same != other
     with pytest.raises(InputError, match="No none in"):
         files.sha256(tmp_path / "none")
+
+
+def test_the_folder_of_a_file_is_made_and_what_no_file_can_be_is_refused(tmp_path):
+    files.write(tmp_path / "new" / "deep" / "r", b"content")
+    assert (tmp_path / "new" / "deep" / "r").read_bytes() == b"content"
+    for path, told in (
+        (tmp_path / "new", "new is a folder; expected the name of a file"),
+        (Path(), r"\. is a folder"),
+        (tmp_path / "new" / "deep" / "r" / "x", "x cannot be written, because .*r is a file; expected a folder"),
+        (tmp_path / ("n" * 300), "n cannot be written .*too long"),
+    ):
+        with pytest.raises(InputError, match=told):
+            files.write(path, b"")
+    files.write(tmp_path / ("ü" * 120), b"as long as names may be")
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(files.PARTIAL)]

@@ -42,6 +42,17 @@ def test_a_signal_is_read_at_the_next_safe_point_and_handlers_come_back(number):
     interrupts.check()
 
 
+def test_what_must_be_finished_has_no_safe_points():
+    with interrupts.listening():
+        ask()
+        with interrupts.finishing():
+            with interrupts.finishing():
+                interrupts.check()
+            interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+
+
 def test_inside_another_one_nothing_changes():
     with interrupts.listening():
         with interrupts.listening():

@@ -12,9 +12,10 @@
 # install -e . jupyterlab jupytext`, then right-click it in JupyterLab and choose Open
 # With → Notebook.*
 #
-# Four methods learn from the same demonstration: the paper's method as the paper has
-# it, the settings that worked best here, and two peers. Each is trained with several
-# seeds. One seed says little: seeds of one method can differ more than methods.
+# Four methods learn from the same demonstration: IQ-Learn with the settings of the
+# paper, IQ-Learn with the settings that worked best in this project, behavioural
+# cloning and SQIL. Each is trained with five seeds, because two seeds of one method can
+# differ more than two methods.
 
 # %%
 import matplotlib.pyplot as plt
@@ -27,12 +28,14 @@ from iqlearn.evaluation.statistics import mean_interval
 # %% [markdown]
 # ## One demonstration, every 20th step
 #
-# In CartPole a cart balances a pole. Every step pays 1, and an episode ends when the
-# pole falls or after 500 steps, so 500 is the best return. An observation is position,
-# velocity, angle and angular velocity; the action is a push to the left or right.
+# In CartPole a cart balances a pole. The reward of every step is 1. An episode ends
+# when the pole falls or after 500 steps, so the best return is 500. An observation is
+# the cart's position and velocity and the pole's angle and angular velocity. The action
+# is a push to the left or to the right.
 #
-# All methods learn from one expert episode of which every 20th step is kept, as is
-# usual in tests of imitation: a task that is too easy tells no methods apart.
+# All methods learn from every 20th step of one expert episode. Benchmarks of imitation
+# learning often sub-sample like this: with whole episodes the task is too easy to show
+# a difference between methods.
 
 # %%
 ENV, SEEDS = "CartPole-v1", range(5)
@@ -44,13 +47,13 @@ print(demos)
 #
 # | name here | settings | what it is |
 # | --- | --- | --- |
-# | paper | `iq.IQLearn()` | IQ-Learn as the paper has it: one Q-function gives policy and reward |
-# | recommended | `iq.recommended(demos, ENV)` | the same with the settings that worked best in this project |
+# | paper | `iq.IQLearn()` | IQ-Learn with the settings of the paper: one Q-function gives policy and reward |
+# | recommended | `iq.recommended(demos, ENV)` | IQ-Learn with the settings that worked best in this project |
 # | cloning | `iq.BC()` | behavioural cloning: classification of the expert's actions |
-# | SQIL | `iq.SQIL()` | Q-learning with reward 1 on the expert's steps and 0 on its own |
+# | SQIL | `iq.SQIL()` | soft Q-learning with reward 1 on the expert's steps and 0 on the learner's steps |
 #
-# The comparison is not even: SQIL has to act in the environment while it learns
-# (*online*). The other three read the demonstration only (*offline*); they meet the
+# SQIL has an advantage: it acts in the environment while it learns (*online*). The
+# other three learn from the demonstration alone (*offline*); they act in the
 # environment only when they are evaluated. The paper's method can learn online too,
 # with `mode="online"`.
 
@@ -63,11 +66,11 @@ methods = {
 }
 
 # %% [markdown]
-# All seeds of a method are trained side by side. The offline methods do 10,000 updates.
-# SQIL does 10,000 steps in the environment with an update for each, but for the first
-# 1,000, which are random. Ten times during training, ten episodes are played. The
-# progress line shows the first seed. A remark tells of each seed whose last policy is
-# much farther from the expert than an earlier one.
+# All seeds of a method are trained in parallel. The offline methods do 10,000 updates.
+# SQIL does 10,000 environment steps: the first 1,000 with random actions, then one
+# update for each step. Training is interrupted ten times for an evaluation of ten
+# episodes. The progress line shows the first seed. A warning names each seed whose last
+# policy is much farther from the expert than an earlier one.
 
 # %%
 how = {"steps": 10_000, "evaluations": 10, "eval_episodes": 10}
@@ -99,12 +102,16 @@ plt.show()
 # %% [markdown]
 # ## At the end
 #
-# A policy can be good in between and worse at the end. So each run has two policies to
-# report. The *last* one is that of the last evaluation. The *returned* one is that of
-# the evaluation whose states were closest to the expert's; no reward is read for that
-# choice, but the evaluations have to be played, so without an environment there is only
-# the last one. The returned policy plays 20 new episodes here. The last column is the
-# mean over the seeds with its 95 % bootstrap interval.
+# A policy can be good during training and worse at the end. So there are two policies
+# to report for each run:
+#
+# - The *last* policy is that of the last evaluation. Its return is that of the ten
+#   episodes of this evaluation.
+# - The *returned* policy is that of the evaluation whose states were closest to the
+#   expert's. This choice reads no reward, but it needs an environment: without one, a
+#   run returns the last policy. The returned policy plays 20 new episodes here.
+#
+# The last column is the mean over the seeds with its 95 % bootstrap interval.
 
 
 # %%
@@ -123,16 +130,16 @@ for name, of_seeds in runs.items():
     row(f"{name}, last", [run.result["last_mean_return"] for run in of_seeds])
 
 # %% [markdown]
-# What can be read from this, and what not:
+# How to read the table:
 #
-# - The rows are about *this* task with *this* demonstration. `iq.recommended` printed
-#   above what it added, and why: an extension that helps where a linear model predicts
-#   the dynamics, as it does in CartPole. [Results](../results.md) has tasks where it
-#   does not.
-# - The curves of SQIL are bought with steps in the environment, those of the others are
-#   not. Where you have a simulator, that may be a good price.
-# - With five seeds, an interval that contains another method's mean says that they were
-#   not told apart.
+# - It holds for *this* task with *this* demonstration. `iq.recommended` printed above
+#   what it added, and why: an extension that helps if a linear model predicts the
+#   dynamics, as in CartPole. [Results](../results.md) lists tasks where it does not
+#   help.
+# - SQIL needs environment steps, the other methods do not. With a simulator, that may
+#   be acceptable.
+# - If the interval of a method contains the mean of another method, five seeds do not
+#   show a difference between them.
 #
 # Next: [the objective](../objective.md), [the settings of paper and recommendation side
 # by side](../algorithms/iq.md), [how to choose](../choosing.md).

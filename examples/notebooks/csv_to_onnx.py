@@ -12,11 +12,11 @@
 # install -e '.[onnx,tables]' jupyterlab jupytext`, then right-click it in JupyterLab
 # and choose Open With → Notebook.*
 #
-# You have a log of somebody operating a machine, and no simulator. This notebook goes
-# from the log, a CSV file with named columns, to a policy that runs without iqlearn: in
-# onnxruntime, which reads the exchange format ONNX, and with NumPy alone. A *policy* is
-# the function from what the machine measures (the *observation*) to what it should do
-# next (the *action*).
+# You have a log of an operator who controls a machine, and no simulator. The log is a
+# CSV file with named columns. This notebook learns a policy from it and exports the
+# policy, so that it runs without iqlearn: in onnxruntime, and with NumPy alone. A
+# *policy* is the function from what the machine measures (the *observation*) to what it
+# should do next (the *action*).
 #
 # The machine here is a crane: a trolley on a rail with a load on a 1.5 m rope. The
 # operator brings the trolley to a mark at 0 m without letting the load swing.
@@ -38,9 +38,9 @@ from iqlearn import portable
 # %% [markdown]
 # ## The recordings
 #
-# In your case the CSV file exists. Here a few lines stand in for crane and operator, so
-# that the notebook needs no other file. The operator's commands have noise, as people's
-# have: a standard deviation of 0.05 m/s².
+# In your case the CSV file exists. Here a few lines simulate the crane and the
+# operator, so that the notebook needs no other file. The operator's commands have noise
+# with a standard deviation of 0.05 m/s².
 
 # %%
 STEP, STEPS = 0.1, 100  # seconds, steps of a trial
@@ -91,11 +91,11 @@ with open(LOG, "w", encoding="utf-8") as log:
             print(trial, *(f"{number:.4f}" for number in numbers), sep=",", file=log)
 
 # %% [markdown]
-# ## Read and check them
+# ## Read and check the recordings
 #
-# `columns` says which columns are the observation `obs`, which are the action `act`,
-# and which one tells the trials apart (`ep`, for episode). Other columns, such as the
-# battery's voltage, are not read.
+# `columns` names the columns of the observation (`obs`) and of the action (`act`), and
+# the column with the number of the trial (`ep`, for episode). Other columns, such as
+# the battery's voltage, are not read.
 
 # %%
 columns = {"obs": STATE, "act": "accel", "ep": "trial"}
@@ -103,18 +103,19 @@ demos = iq.Demos.load(LOG, columns=columns)
 print(demos)
 
 # %% [markdown]
-# A CSV file does not say everything that learning needs, so something is assumed
-# instead. `remarks()` tells what was assumed, and what looks odd, such as a coordinate
-# that never changes or commands that were recorded a step late.
+# This CSV file lacks some information that learning needs, so iqlearn makes
+# assumptions. `remarks()` lists these assumptions. It also lists probable mistakes in
+# the data, such as a coordinate that never changes or commands that were recorded a
+# step late.
 
 # %%
 for remark in demos.remarks():
     print("-", remark)
 
 # %% [markdown]
-# Both remarks are right here: a trial ends because ten seconds are over, not because
-# something happened, and nobody measured after the last command. Training would repeat
-# them as warnings. They are known now, so silence them.
+# Both assumptions are right here: a trial ends because ten seconds are over, and
+# nothing was measured after the last command. Training would repeat them as warnings.
+# You know them now, so silence the warnings.
 
 # %%
 warnings.filterwarnings("ignore", message=LOG)
@@ -142,13 +143,12 @@ plt.show()
 # %% [markdown]
 # ## Train offline
 #
-# *Offline* means from the recordings alone: nothing is tried out while the policy
-# learns. It learns from nine trials. Three are held out, to judge it on later.
+# *Offline* means from the recordings alone: the policy does not act while it learns. It
+# learns from nine trials. Three trials are held out for a later test.
 #
-# The method is inverse soft-Q learning (IQ-Learn). It learns what each action is worth
-# in each state, hence a reward too, which is the subject of [the next
-# notebook](expert_reward.ipynb). `iq.recommended` looks at the recordings, returns the
-# settings that suit them, and says why.
+# The method is inverse soft-Q learning (IQ-Learn). It learns a Q-function, which gives
+# the policy and a reward. [The next notebook](expert_reward.ipynb) is about the reward.
+# `iq.recommended` chooses settings for the recordings and says why.
 
 # %%
 learnt = demos.take(9, seed=0)
@@ -157,19 +157,20 @@ run = iq.learn(settings, learnt, steps=1_000, evaluations=1)
 
 # %% [markdown]
 # The baseline is *behavioural cloning*, which is regression from observations to
-# actions. Any other method has to be compared with it.
+# actions. Compare every other method with it.
 
 # %%
 cloned = iq.learn(iq.BCContinuous(), learnt, steps=3_000, evaluations=1)
 
 # %% [markdown]
-# ## Judge it without a simulator
+# ## Evaluate the policies without a simulator
 #
 # How well do the policies predict the commands of the held-out trials? The action error
-# is the root mean squared error in the unit of the commands. The relative error is the
-# same divided by the commands' standard deviation: a policy that always gives the mean
-# command has 1. The last row is the invented operator without noise; no policy can be
-# expected to beat it. In your case nobody knows that row.
+# is the root mean squared error in the unit of the commands (m/s²). The relative error
+# is the action error divided by the standard deviation of the commands: a policy that
+# always gives the mean command has 1. The last row is the simulated operator without
+# noise: no policy can be expected to have a smaller error. With real recordings this
+# row is unknown.
 
 # %%
 held_out = run.held_out(demos)
@@ -197,13 +198,13 @@ panel.legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# ## Export it
+# ## Export the policy
 #
-# Save the run to a folder. Then write the policy twice with the command line: as ONNX,
-# and as an archive of arrays for NumPy alone. In a terminal, type `iqlearn export …`;
-# in a notebook the helper does the same. Each export is compared with the run on random
-# observations and on the recordings. The largest difference is printed as `largest
-# error`.
+# Save the run to a folder. Then export the policy twice: to ONNX, and to an `.npz` file
+# for NumPy alone. In a terminal, type `iqlearn export …`; in this notebook, a helper
+# function runs the command. The command compares each exported file with the run, on
+# random observations and on the recordings. It prints the largest difference as
+# `largest error`.
 
 # %%
 run.save("runs/crane", overwrite=True)
@@ -223,16 +224,16 @@ iqlearn("export runs/crane --format npz --out crane.npz --overwrite")
 # %% [markdown]
 # ## Run it without iqlearn
 #
-# An ONNX file runs in onnxruntime, on many kinds of hardware. Scaling and limits are
-# inside the file, so it takes observations as they are measured and returns commands in
-# m/s².
+# An ONNX file runs in onnxruntime, on many kinds of hardware. The file includes the
+# scaling and the action limits: it takes observations as they are measured and returns
+# commands in m/s².
 
 # %%
 session = onnxruntime.InferenceSession("crane.onnx", providers=["CPUExecutionProvider"])
 (from_onnx,) = session.run(["action"], {"obs": held_out.obs})
 
 # %% [markdown]
-# The other file needs only NumPy and `portable.py` of this package, a single file that
+# The `.npz` file needs only NumPy and `portable.py`, a single file of this package that
 # you copy to the machine.
 
 # %%
@@ -240,7 +241,8 @@ policy = portable.Policy("crane.npz")
 from_numpy, _ = policy.predict(held_out.obs)
 
 # %% [markdown]
-# All three give the same commands up to rounding. The differences are in m/s².
+# The run and both exported policies give the same commands up to rounding. The
+# differences are in m/s².
 
 # %%
 ours = run.policy(held_out.obs)
@@ -251,11 +253,11 @@ for name, theirs in (("onnxruntime", from_onnx), ("NumPy", from_numpy)):
 # %% [markdown]
 # ## The first trial on the machine
 #
-# A low held-out error does not prove that the policy controls the machine. Its errors
-# change which states it meets next, and there it may err more. On a real machine this
-# is the moment for low speed and an emergency stop. The invented crane lets us look:
-# operator and exported policy start from the same places, which neither recordings nor
-# training had.
+# A low held-out error does not prove that the policy controls the machine. An error of
+# the policy leads to states that are not in the recordings, where its next errors may
+# be larger. On a real machine, begin at low speed and with an emergency stop at hand.
+# Here the crane is simulated, so the exported policy can be compared with the operator
+# from three new starts.
 
 # %%
 figure, panels = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
@@ -274,5 +276,5 @@ for panel in panels:
 plt.show()
 
 # %% [markdown]
-# Next: [other formats and what they need](../demonstrations.md), [ship a
+# Next: [other formats and what they need](../demonstrations.md), [export a
 # policy](../export.md), [how to choose](../choosing.md).

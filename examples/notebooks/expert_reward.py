@@ -12,14 +12,12 @@
 # install -e . jupyterlab jupytext`, then right-click it in JupyterLab and choose Open
 # With → Notebook.*
 #
-# In reinforcement learning a reward is given and behaviour is found. *Inverse*
-# reinforcement learning goes the other way: an expert's behaviour is given, and the
-# reward that explains it is found. Such a reward can judge behaviour that nobody
-# demonstrated, and train another agent.
+# Reinforcement learning finds the behaviour for a given reward. *Inverse* reinforcement
+# learning finds a reward that explains the given behaviour of an expert. Such a reward
+# can evaluate behaviour that nobody demonstrated, and train another agent.
 #
-# This notebook learns from demonstrations, looks at the reward that comes out, compares
-# it with the true one, and trains a new agent on it. The whole takes a few minutes on
-# two cores.
+# This notebook learns from demonstrations, compares the recovered reward with the true
+# reward, and trains a new agent on it. It takes a few minutes on two CPU cores.
 
 # %%
 import gymnasium as gym
@@ -36,11 +34,10 @@ from iqlearn.rewards.correlations import by_episode, pearson
 # %% [markdown]
 # ## The task
 #
-# A point moves in a plane; an observation is its position (x, y). A wall blocks the way
-# from the bottom to a goal at the top but for a gap on the right. The true reward of a
-# step is minus the distance to the goal, with a small price of effort. The learner
-# never sees it. We use it only to check the result, which is possible because this
-# world is made up.
+# A point moves in a plane; an observation is its position (x, y). A wall with a gap on
+# the right stands between the start at the bottom and the goal at the top. The true
+# reward of a step is minus the distance to the goal, minus a small cost of the action.
+# The learner never sees it. We use it only to check the result.
 #
 # The package ships ten demonstrations.
 
@@ -69,14 +66,14 @@ plt.show()
 # %% [markdown]
 # ## Learn policy and reward together
 #
-# Inverse soft-Q learning (IQ-Learn) learns one function, Q(s, a): what an action is
-# worth in a state. The policy picks actions with a high Q. The reward follows from Q:
-# it is what an action is worth beyond what comes later, r(s, a, s') = Q(s, a) −
-# γ·V(s'), where V is the worth of the next state and γ the discount.
+# Inverse soft-Q learning (IQ-Learn) learns one function, Q(s, a): the soft value of an
+# action in a state. The policy prefers actions with a high Q. The reward follows from Q
+# by the Bellman equation: r(s, a, s') = Q(s, a) − γ·V(s'), where V is the soft value of
+# a state and γ the discount factor.
 #
-# The learner acts in the maze itself, because a reward that should tell good from bad
-# has to see both. `iq.recommended` begins with *behavioural cloning*, which is
-# regression from observations to actions.
+# The learner acts in the maze (online), because the reward is learnt from good and bad
+# behaviour. `iq.recommended` begins with *behavioural cloning*, which is regression
+# from observations to actions.
 
 # %%
 cloning = iq.Cloning(updates=4_000)  # fewer than by default, enough for two coordinates
@@ -85,14 +82,14 @@ run = iq.learn(settings, demos, env=ENV, steps=3_000, evaluations=3)
 run.save("runs/maze", overwrite=True)
 
 # %% [markdown]
-# ## Something to judge
+# ## Episodes to test the reward on
 #
-# A reward that only ever sees good behaviour cannot show that it recognises bad
-# behaviour. So we play three kinds of episodes: the learnt policy, a random one, and
+# A test on good behaviour alone cannot show whether the reward recognises bad
+# behaviour. So we play three kinds of episodes: the learnt policy, a random policy, and
 # the learnt policy with 5 to 75 % of its actions replaced by random ones.
 
 # %%
-KINDS = ["expert", "random", "noisy"]  # "expert" is the learnt policy here
+KINDS = ["policy", "random", "noisy"]
 
 
 def play(env, policy, kinds, seed=0):
@@ -109,14 +106,14 @@ print(together)
 # %% [markdown]
 # ## Recovered against true reward
 #
-# The recovered reward has no unit, so compare it by correlation: 1 is perfect agreement
-# up to scale and offset, 0 is none. *By step* asks whether single steps are judged as
-# the true reward judges them, *by episode* whether the sums are.
+# The recovered reward has no unit, so compare it with the true reward by correlation: 1
+# is perfect agreement up to scale and offset, 0 is none. *By step* correlates the
+# rewards of single steps, *by episode* their sums over an episode.
 #
-# A correlation alone can mislead. Put two cheap alternatives beside it:
+# A correlation alone can mislead. Compare it with those of two simple baselines:
 #
-# - the *length* of the episode. Where failures end early, length alone predicts the
-#   return;
+# - the *length* of the episode: if failures end an episode early, its length alone
+#   predicts the return;
 # - minus the distance to the *nearest expert state*: a reward without any learning.
 
 
@@ -141,14 +138,14 @@ cheap["length"] = np.ones(len(together))
 correlations(together, {"recovered": run.reward(together), **cheap})
 
 # %% [markdown]
-# Read the rows against each other, not alone. Where a cheap alternative does as well,
-# the recovered reward has told little more than where the expert was. The length says
-# nothing here, because every episode of this task has 100 steps.
+# Compare the rows with each other. If the nearest expert state has the same
+# correlation, the recovered reward says little more than where the expert was. The
+# length has no correlation here, because every episode of this task has 100 steps.
 #
-# ## Where length says it all
+# ## A task in which the length is the return
 #
-# CartPole is the opposite: it pays 1 for every step, and an episode ends when the pole
-# falls. Train there on one demonstration, and make the same table.
+# CartPole is the opposite: the reward of every step is 1, and an episode ends when the
+# pole falls. Train there on one demonstration, and print the same table.
 
 # %%
 poles = iq.Demos.builtin("CartPole-v1").take(1).subsample(20)
@@ -159,22 +156,22 @@ tried = play("CartPole-v1", balance.policy, KINDS)
 correlations(tried, {"recovered": balance.reward(tried), "length": np.ones(len(tried))})
 
 # %% [markdown]
-# The length *is* the return in CartPole. No reward can beat counting steps, so a
-# correlation by episode says little about a reward there, and by step nothing can be
-# said: the true reward is the same everywhere.
+# In CartPole the length *is* the return. No reward can have a higher correlation by
+# episode, so that correlation says little about a reward. By step there is no
+# correlation, because the true reward is constant.
 #
-# In a terminal, `iqlearn reward runs/maze --rollouts expert,random,noisy` prints such
-# figures for a saved run, with the length as `pearson_length`. It continues an episode
-# that ended early up to the time limit, so its figures by episode are others where
-# episodes end early.
+# In a terminal, `iqlearn reward runs/maze --rollouts policy,random,noisy` prints such
+# figures for a saved run, with the length as `pearson_length`. It adds the rewards of
+# the absorbing state to an episode that ended early, up to the time limit. So its
+# figures by episode differ from these if episodes end early.
 #
 # ## A reward to train on
 #
-# Back to the maze. A learner that began as a clone of the expert has hardly seen bad
-# behaviour, so its reward is a guess there, and a new agent begins with bad behaviour.
-# `refit` fits a new reward between two sides: high where the expert was, low where
-# others were, rising smoothly from one to the other. Others are random and disturbed
-# episodes, not those that we judge on. With `kind="state"` it reads the position only.
+# Back to the maze. A learner that began with behavioural cloning has hardly seen bad
+# behaviour, so its reward is unreliable there. But a new agent begins with bad
+# behaviour. `refit` fits a new reward by regression: high in the expert's states, low
+# in the states of random and noisy episodes. These episodes are new, not those of the
+# test. With `kind="state"` the reward depends on the position only.
 
 # %%
 others = play(ENV, run.policy, ["random", "noisy"], seed=1)
@@ -186,9 +183,9 @@ correlations(together, {**learnt, **cheap})
 # %% [markdown]
 # ## A map
 #
-# The state of this task is two numbers, so a reward can be drawn. From each place the
-# learnt policy takes one step; the colour is what that step is paid. The colours of
-# each panel have their own scale, because the rewards have no unit.
+# The state of this task has two coordinates, so a reward can be drawn as a map. From
+# each position the learnt policy takes one step; the colour is the reward of that step.
+# Each panel has its own colour scale, because the rewards have no unit.
 
 # %%
 world = gym.make(ENV).unwrapped
@@ -219,10 +216,11 @@ plt.show()
 # %% [markdown]
 # ## Train another agent on it
 #
-# `iq.RewardWrapper` pays the learnt reward in place of the environment's own, which
-# stays in `info["true_reward"]`. Any library that takes Gymnasium environments can
-# train in it, Stable-Baselines3 for instance. Here it is the package's own soft
-# actor-critic (SAC). The agent never sees a demonstration or the true reward.
+# `iq.RewardWrapper` replaces the reward of the environment by the refitted reward; the
+# true reward is in `info["true_reward"]`. Any library that trains in Gymnasium
+# environments can use it, for instance Stable-Baselines3. Here the agent is the
+# package's own soft actor-critic (SAC). It never sees a demonstration or the true
+# reward.
 
 
 # %%
@@ -234,8 +232,8 @@ def paid():
 agent = iq.train_expert(paid, iq.SAC(), steps=8_000, evaluations=4, eval_episodes=10)
 
 # %% [markdown]
-# Its line of progress shows the *refitted* return. What counts is the true one, of new
-# episodes:
+# The progress line shows the return in the *refitted* reward. The result is the true
+# return of new episodes:
 
 # %%
 returns = {
@@ -250,7 +248,7 @@ for name, of in returns.items():
 
 # %%
 figure, panel = plt.subplots(figsize=(4, 4), layout="constrained")
-(episodes,) = rollouts(ENV, agent.policy, ["expert"], episodes=10, seed=2).values()
+(episodes,) = rollouts(ENV, agent.policy, ["policy"], episodes=10, seed=2).values()
 for episode in episodes:
     panel.plot(*np.append(episode.obs, episode.next_obs[-1:], axis=0).T, linewidth=1)
 maze(panel, "The agent on the refitted reward")
@@ -258,5 +256,5 @@ plt.show()
 
 # %% [markdown]
 # This is one seed and a short training. [The recovered reward](../reward.md) says when
-# a reward is the true one, and takes it to a maze with other dynamics;
-# [results](../results.md) has more seeds and tasks.
+# the recovered reward equals the true one, and uses it in a maze with other dynamics.
+# [Results](../results.md) lists more seeds and tasks.

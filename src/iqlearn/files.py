@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from iqlearn import interrupts
 from iqlearn.errors import InputError
 
 Tree = TypeVar("Tree")
@@ -22,20 +23,28 @@ Row = dict[str, float | int | None]
 """A row of a table: column names to numbers."""
 PARTIAL = ".partial"
 """Suffix of files that are being written. A process that was killed leaves them behind."""
+SHOWN = 50
+"""Characters of the name of a file in the name under which it is written."""
 HEADER, DIGEST = "iqlearn", "sha256"
 """Key of what is said about the arrays in the header of safetensors, and in there the key of a digest of the rest."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to. Afterwards it takes the place of `path`. A power cut leaves the old file or the new one.
+    """A path to write to. Afterwards it takes the place of `path`, whose folder is made. A power cut leaves the old
+    file or the new one.
 
     Raises:
         InputError: it cannot be written.
+        KeyboardInterrupt: a signal asked to stop. What was there is as it was.
     """
+    with writing(path):
+        require_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     with writing(path, partial):
         yield partial
+        interrupts.check()
         flush(partial)
         os.replace(partial, path)
         flush(path.parent)
@@ -57,9 +66,22 @@ def writing(path: Path, *partials: Path) -> Iterator[None]:
                 partial.unlink(missing_ok=True)
 
 
+def require_file(path: Path) -> None:
+    """Refuse a path that no file can have. Nothing is touched.
+
+    Raises:
+        InputError: a folder is there, or a file where its folder would be.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a file to write.")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise InputError(f"{path} cannot be written, because {there} is a file; expected a folder to write to.")
+
+
 def partial_of(path: Path) -> Path:
-    """A new name beside `path`, which no other process uses."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    """A new name beside `path`, which no other process uses. It is no longer than a name may be."""
+    return path.with_name(f"{path.name[:SHOWN]}.{secrets.token_hex(8)}{PARTIAL}")
 
 
 def flush(path: Path) -> None:

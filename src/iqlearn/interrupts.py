@@ -25,7 +25,7 @@ _received: list[int] = []  # signals are of the whole process, so this is too
 
 
 class _Thread(threading.local):
-    foreign = False
+    foreign = finishing = False
 
 
 _thread = _Thread()
@@ -76,10 +76,20 @@ def check() -> None:
     """A safe point.
 
     Raises:
-        KeyboardInterrupt: a signal asked to stop.
+        KeyboardInterrupt: a signal asked to stop, and what is done here need not be finished.
     """
-    if _received:
+    if _received and not _thread.finishing:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """A region that is finished after a request to stop: it has no safe points."""
+    outer, _thread.finishing = _thread.finishing, True
+    try:
+        yield
+    finally:
+        _thread.finishing = outer
 
 
 class Foreign:

@@ -48,10 +48,12 @@ def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         if weight.shape[1] != size or bias.shape != (len(weight), weight.shape[2]):
             raise ValueError(f"layer {i} does not fit")
         size = weight.shape[2]
-    further = [] if about["discrete"] else ["centre", "half", "limits", "unit_limits"]
-    for name in ("mean", "transform", *(["limit"] if about["limited"] else []), *further):
-        if np.isnan(arrays[name]).any():
-            raise ValueError(f"{name} is no number")
+    scale = [] if about["discrete"] else ["centre", "half", "limits", "unit_limits"]
+    for name in ("mean", "transform", *(["limit"] if about["limited"] else []), *scale):
+        if arrays[name].dtype.kind != "f":
+            raise ValueError(f"{name} is no array of numbers")
+    if any(np.isnan(array).any() for array in arrays.values()):
+        raise ValueError("an array holds what is no number")
 
 
 def arrays_of(obs: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

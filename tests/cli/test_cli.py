@@ -117,7 +117,7 @@ def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(tr
     monkeypatch.setattr(Evaluator, "play", watched)
     iqlearn("evaluate", trained, "--episodes", 2, "--json")
     iqlearn("demos", "collect", trained, "--episodes", 2, "--out", tmp_path / "a.npz")
-    iqlearn("reward", trained, "--rollouts", "expert", "--episodes", 2, "--out", tmp_path / "judged", "--json")
+    iqlearn("reward", trained, "--rollouts", "policy", "--episodes", 2, "--out", tmp_path / "judged", "--json")
     begun.append(range(reset_seed("in_training", 0), reset_seed("in_training", 0) + 2))
     assert len(begun) == 4
     assert len({seed for seeds in begun for seed in seeds}) == 8

@@ -15,6 +15,7 @@ from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.record import Recorder, play_by_hand
+from iqlearn.evaluation.sb3 import zip_of
 
 pytest.importorskip("pyarrow", reason="needs the extra tables")
 SHORT = ("--steps", "4", "--evaluations", "1", "--network.hidden", "8", "--batch-size", "8", "--preset", "paper")
@@ -87,6 +88,44 @@ def test_convert_split_and_merge(table, cartpole, tmp_path, sentence, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("split", "whole.npz", "a.npz", "--rest", "./a.npz", "--trajectories", 2),
+        ("split", "whole.npz", "a.npz", "--rest", "link.npz", "--trajectories", 2),
+        ("split", "whole.npz", "whole.npz", "--rest", "b.npz", "--trajectories", 2),
+        ("split", "whole.npz", "b.npz", "--rest", "sub/../whole.npz", "--trajectories", 2),
+        ("merge", "--sources", "whole.npz", "a.npz", "--out", "./a.npz"),
+    ],
+)
+def test_no_part_is_written_over_another(cartpole_file, tmp_path, monkeypatch, sentence, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("whole.npz", "a.npz"):
+        (tmp_path / name).write_bytes(cartpole_file.read_bytes())
+    (tmp_path / "link.npz").symlink_to("a.npz")
+    assert "are one file; expected another one" in sentence("demos", *words, "--overwrite")
+    for name in ("whole.npz", "a.npz"):
+        assert (tmp_path / name).read_bytes() == cartpole_file.read_bytes()
+    assert not (tmp_path / "b.npz").exists()
+
+
+def test_both_targets_of_a_split_are_judged_before_one_is_written(cartpole_file, tmp_path, sentence):
+    words = ("demos", "split", cartpole_file, tmp_path / "a.npz", "--trajectories", 2, "--rest")
+    (tmp_path / "there.npz").write_text("mine")
+    assert "has the suffix '.foo'" in sentence(*words, tmp_path / "b.foo")
+    assert "there.npz exists; choose another file" in sentence(*words, tmp_path / "there.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.npz"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".arrow", ".parquet"])
+def test_what_is_converted_in_place_was_read_whole(cartpole, tmp_path, suffix):
+    file = str(tmp_path / f"a{suffix}")
+    cartpole.save(file)
+    cli.main(["demos", "convert", file, file, "--env", "Other-v0", "--overwrite"])
+    np.testing.assert_array_equal(Demos.load(file).obs, cartpole.obs)
+
+
 def test_what_cannot_be_merged_is_told(cartpole, pendulum, cartpole_file, tmp_path, sentence):
     pendulum.save(tmp_path / "p.npz")
     told = sentence("demos", "merge", "--sources", cartpole_file, tmp_path / "p.npz", "--out", tmp_path / "m.npz")
@@ -126,6 +165,8 @@ def test_a_picture_is_drawn(table, tmp_path, sentence):
     assert out.read_bytes().startswith(b"\x89PNG")
     assert out.stat().st_size > 20_000
     assert "exists; choose another file" in sentence("demos", "plot", table, "--out", out, *FLAGS)
+    told = sentence("demos", "plot", tmp_path / "none.csv", "--out", tmp_path / "pic.jpg")
+    assert "pic.jpg has the suffix '.jpg'; expected .png" in told
 
 
 @pytest.fixture
@@ -146,6 +187,10 @@ def test_a_policy_is_recorded_episode_by_episode(run, tmp_path, sentence, capsys
     cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "1", "--hidden", "--append"])
     assert Demos.load(out).episodes == 3
     assert Demos.load(out).take(2).sha256() == first.sha256()
+    cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "2", "--hidden", "--append"])
+    at_once = tmp_path / "at once.npz"
+    cli.main(["demos", "record", "--run", str(run), "--out", str(at_once), "--episodes", "5", "--hidden"])
+    assert Demos.load(out).sha256() == Demos.load(at_once).sha256()
     assert "--keys has no effect with --run" in sentence(
         "demos", "record", "--run", run, "--out", out, "--append", "--keys", "a=0"
     )
@@ -181,8 +226,23 @@ def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monk
     assert demos.act.tolist()[:4] == [1, 1, 1, 1]
     assert demos.act.tolist()[-2:] == [0, 0]
     assert (demos.term.sum(), demos.trunc.sum()) == (0, 1)
+    calls.clear()
+    cli.main([*words, "--keys", "left=0", "right=1", "--append"])
+    again = Demos.load(out)
+    assert again.episodes == 2
+    assert (again.initial_obs[0] == demos.initial_obs[0]).all()
+    assert (again.initial_obs[1] != demos.initial_obs[0]).any()
     assert "expected a number from 0 to 1" in sentence(*words, "--overwrite", "--keys", "left=7")
     assert "expected a letter or one of left" in sentence(*words, "--overwrite", "--keys", "ctrl=0")
+
+
+@pytest.mark.parametrize("keys", [(), ("--keys", "left=0"), ("--keys", "a=0")])
+def test_without_pygame_nobody_begins_to_play(tmp_path, sentence, monkeypatch, keys):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    monkeypatch.delitem(sys.modules, "gymnasium.utils.play", raising=False)
+    told = sentence("demos", "record", "--env", "CartPole-v1", "--out", tmp_path / "r.npz", *keys)
+    assert "pygame, which opens a window, is not installed; install it with: pip install" in told
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sentence, capsys):
@@ -270,6 +330,22 @@ def test_collect_says_how_to_install_stable_baselines3(tmp_path, sentence, monke
     told = sentence("demos", "collect", "--sb3", "p.zip", "--env", "CartPole-v1", "--out", tmp_path / "x.npz")
     assert "stable-baselines3, which reads its policies, is not installed; install it with: pip install" in told
     assert "[sb3]" in told
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "taken"),
+    [
+        ((), "ppo", "ppo"),
+        (("ppo.zip",), "ppo", "ppo.zip"),
+        (("ppo.zip",), "ppo.zip", "ppo.zip"),
+        (("ppo", "ppo.zip"), "ppo", "ppo"),
+        (("ppo.v2.zip",), "ppo.v2", "ppo.v2.zip"),
+    ],
+)
+def test_the_name_of_a_zip_may_lack_its_suffix(tmp_path, there, given, taken):
+    for name in there:
+        (tmp_path / name).touch()
+    assert zip_of(tmp_path / given) == tmp_path / taken
 
 
 def test_nothing_is_added_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):

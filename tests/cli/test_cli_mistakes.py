@@ -218,7 +218,7 @@ def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
 def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, sentence):
     (tmp_path / "reward.json").mkdir()
     text = sentence("reward", cartpole_run, "--rollouts", "random", "--episodes", 1, "--out", tmp_path)
-    assert "reward.json cannot be written (Is a directory)" in text
+    assert "reward.json is a folder; expected the name of a file" in text
 
 
 def test_a_folder_or_foreign_fields_for_demonstrations_are_named(tmp_path, cartpole_arrays, sentence):
@@ -237,6 +237,57 @@ def test_remarks_on_demonstrations_are_told_where_they_are_used(tmp_path, cartpo
         },
     )
     cli.main(["train", "--demos", str(tmp_path / "cut.npz"), "--out", str(tmp_path / "run"), *SHORT])
-    assert "cut.npz: 6 of 6 episodes neither end" in capsys.readouterr().err
+    assert "cut.npz: 6 of 6 episodes have neither term" in capsys.readouterr().err
     cli.main(["demos", "inspect", str(tmp_path / "cut.npz"), "--env", "CartPole-v0", "--json"])
     assert "the file names another environment, CartPole-v1" in json.loads(capsys.readouterr().out)["remarks"]
+
+
+def writers(run, demos):
+    """Every command that writes one file, without its name and the name's flag, and the suffix of the name."""
+    return {
+        "export onnx": (("export", run, "--format", "onnx", "--out"), ".onnx"),
+        "export stablehlo": (("export", run, "--format", "stablehlo", "--out"), ".stablehlo"),
+        "export npz": (("export", run, "--format", "npz", "--out"), ".npz"),
+        "collect": (("demos", "collect", run, "--episodes", 1, "--out"), ".npz"),
+        "record": (("demos", "record", "--run", run, "--hidden", "--episodes", 1, "--out"), ".npz"),
+        "convert": (("demos", "convert", demos), ".npz"),
+        "merge": (("demos", "merge", "--sources", demos, "--out"), ".npz"),
+        "split": (("demos", "split", demos, "--trajectories", 1, "--rest", "rest.npz"), ".npz"),
+        "rest": (("demos", "split", demos, "first.npz", "--trajectories", 1, "--rest"), ".npz"),
+        "plot": (("demos", "plot", demos, "--out"), ".png"),
+    }
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "./config.json", "reward-state.json"])
+def test_an_export_is_not_written_over_a_file_of_the_run(cartpole_run, sentence, name):
+    words = ("export", cartpole_run, "--format", "npz", "--out", f"{cartpole_run}/{name}", "--overwrite")
+    assert "is a file of the run itself" in sentence(*words)
+    iq.Run.load(cartpole_run)
+
+
+@pytest.mark.parametrize("name", writers("", ""))
+def test_a_file_that_cannot_be_written_is_told_first_and_its_folder_is_made(
+    name, cartpole_run, cartpole_file, tmp_path, monkeypatch, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    words, suffix = writers(cartpole_run, cartpole_file)[name]
+    (tmp_path / f"folder{suffix}").mkdir()
+    (tmp_path / "taken").write_text("mine")
+    for kind in (iq.Demos, iq.Run):
+        monkeypatch.setattr(kind, "load", lambda *_, **__: pytest.fail("something is read before"))
+    for out, told in (
+        (f"folder{suffix}", f"folder{suffix} is a folder; expected the name of a file"),
+        (f"taken/x{suffix}", "taken is a file; expected a folder"),
+        (f"{'n' * 300}{suffix}", "n"),
+        ("", "invalid "),
+    ):
+        for flags in ((), ("--overwrite",)):
+            assert told in sentence(*words, out, *flags)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if name == "export onnx":
+        pytest.importorskip("jax2onnx", reason="needs the extra onnx")
+        pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    cli.main([*map(str, words), f"new/deep/x{suffix}"])
+    assert (tmp_path / "new" / "deep" / f"x{suffix}").is_file()
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == [f"x{suffix}"]

@@ -22,7 +22,7 @@ from iqlearn.types import Transitions
 NETWORKS = ("--critic.hidden", "4", "--actor.hidden", "4", "--batch-size", "4")
 SHORT = ("--steps", "40", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10", "--round-steps", "10")
 COLD = ("--cloning.updates", "3")
-KINDS = ("--rollouts", "expert,random,noisy", "--episodes", "2")
+KINDS = ("--rollouts", "policy,random,noisy", "--episodes", "2")
 
 
 def iqlearn(*arguments: object) -> None:
@@ -50,7 +50,7 @@ def judged(trained, pendulum_file, tmp_path_factory):
 def test_the_figures_and_the_picture_are_written(trained, pendulum_file, judged, capsys) -> None:
     iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--out", judged, "--json")
     facts = json.loads(capsys.readouterr().out)
-    assert list(facts["kinds"]) == ["demos", "expert", "random", "noisy"]
+    assert list(facts["kinds"]) == ["demos", "policy", "random", "noisy"]
     assert facts["episodes"] == 2 + 3 * 2
     assert facts["transitions"] == 200 * facts["episodes"]
     for name in ("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode"):
@@ -191,7 +191,7 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
 
 
 def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:
-    assert "clever" in sentence("reward", trained, "--rollouts", "expert,clever")
+    assert "clever" in sentence("reward", trained, "--rollouts", "policy,clever")
     assert "--rollouts" in sentence("reward", trained)
     assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
     both = ("--distil", "state", "--refit", "state")

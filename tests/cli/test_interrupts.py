@@ -10,9 +10,11 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 import iqlearn as iq
-from iqlearn import cli, interrupts
+from iqlearn import cli, files, interrupts
 from iqlearn.cli.output import finish
+from iqlearn.data.demos import Demos
 from iqlearn.evaluation.returns import Evaluator, reset_seed
+from iqlearn.rewards import compare
 from iqlearn.training import trainer
 from iqlearn.training.learner import Learner
 
@@ -194,3 +196,92 @@ def exit_code(*words):
     except SystemExit as error:
         return error.code
     return 0
+
+
+@pytest.fixture(scope="module")
+def short_run(cartpole_file, tmp_path_factory):
+    """The run folder of a moment's training; tests read it only."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    words = "--steps 2 --evaluations 1 --eval-episodes 1 --network.hidden 4 --preset paper"
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(folder), *words.split()])
+    return folder
+
+
+WRITERS = (
+    "export RUN --format npz --out a.npz",
+    "export RUN --format stablehlo --out a.stablehlo",
+    "demos collect RUN --episodes 1 --out a.npz",
+    "demos convert DEMOS a.npz",
+    "demos merge --sources DEMOS DEMOS --out a.npz",
+    "demos split DEMOS a.npz --trajectories 1 --rest b.npz",
+    "demos plot DEMOS --out a.png",
+    "push RUN ada/a --out a",
+    "pull RUN --out a",
+)
+
+
+@pytest.mark.parametrize("words", WRITERS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_writes_nothing_and_says_so(
+    words, number, short_run, cartpole_file, tmp_path, monkeypatch, capsys
+):
+    """The signal comes when the first file is begun."""
+    if words.startswith("push"):
+        pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+    monkeypatch.chdir(tmp_path)
+    partial_of, asked = files.partial_of, []
+
+    def first(path):
+        asked.append(path)
+        if len(asked) == 1:
+            os.kill(os.getpid(), number)
+        return partial_of(path)
+
+    monkeypatch.setattr(files, "partial_of", first)
+    places = {"RUN": short_run, "DEMOS": cartpole_file}
+    assert exit_code(*(places.get(word, word) for word in words.split())) == 130
+    assert capsys.readouterr().err.endswith("iqlearn: Stopped. Nothing was written.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_and_picture_of_a_reward_are_both_written_or_neither(short_run, cartpole_file, tmp_path, monkeypatch):
+    judge, words = compare.judge, ("reward", short_run, "--demos", cartpole_file, "--out", tmp_path)
+    monkeypatch.setattr(compare, "judge", lambda *given: (os.kill(os.getpid(), signal.SIGINT), judge(*given))[1])
+    assert exit_code(*words) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_is_stopped_between_two_files_says_which_it_has_written(
+    cartpole_file, tmp_path, monkeypatch, capsys
+):
+    save = Demos.save
+    monkeypatch.setattr(Demos, "save", lambda self, path: (save(self, path), os.kill(os.getpid(), signal.SIGINT)))
+    one, two = tmp_path / "one.npz", tmp_path / "two.npz"
+    assert exit_code("demos", "split", cartpole_file, one, "--rest", two, "--trajectories", 1) == 130
+    assert capsys.readouterr().err.endswith(f"iqlearn: Stopped. Written before: {one}.\n")
+    assert list(tmp_path.iterdir()) == [one]
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_a_recording_that_is_stopped_keeps_what_was_played(short_run, tmp_path, monkeypatch, capsys, name):
+    if name.endswith("csv"):
+        pytest.importorskip("pyarrow", reason="needs the extra tables")
+    save, out = Demos.save, tmp_path / name
+    monkeypatch.setattr(Demos, "save", lambda self, path: (os.kill(os.getpid(), signal.SIGINT), save(self, path)))
+    assert exit_code("demos", "record", "--run", short_run, "--hidden", "--out", out, "--episodes", 3) == 130
+    assert capsys.readouterr().err.endswith(f"iqlearn: Stopped. {out} holds what was played.\n")
+    assert 1 <= iq.Demos.load(out).episodes <= 2
+
+
+def test_what_a_callback_writes_after_a_request_to_stop_is_whole(cartpole, tmp_path):
+    """The request comes in the same hook, before the file is written."""
+
+    def write(training):
+        os.kill(os.getpid(), signal.SIGINT)
+        training.runs[0].policy.save(tmp_path / "policy.npz")
+
+    settings = iq.IQLearn(network=SMALL, batch_size=4)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        run = iq.learn(settings, cartpole, steps=4, evaluations=2, callbacks=[write], quiet=True)
+    assert len(run.rows) == 1
+    iq.Policy.load(tmp_path / "policy.npz")

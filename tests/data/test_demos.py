@@ -256,7 +256,7 @@ def test_summary_remarks_on_what_a_loop_that_records_seldom_means(counting):
     off["trunc"] = np.zeros(15, bool)
     broken, open_ended = Demos.from_arrays(off).summary()["remarks"]
     assert broken.startswith("1 of 12 rows do not begin where the row before them ended (the first is row 2)")
-    assert open_ended == "2 of 3 episodes neither end (term) nor meet a time limit (trunc)"
+    assert open_ended == "2 of 3 episodes have neither term nor trunc in their last row"
 
 
 def test_builtin_demonstrations_ship_and_are_small():

@@ -126,7 +126,7 @@ def test_times_of_day_that_float32_blurs_are_told(counting_arrays, dtype):
     time = 1_700_000_000 + np.arange(16, dtype=dtype) * 60
     obs, next_obs = (np.stack([counting_arrays["obs"][:, 1], t], axis=1) for t in (time[:-1], time[1:]))
     (told,) = (line for line in remarks(counting_arrays, obs=obs, next_obs=next_obs) if "rows" not in line)
-    assert told.startswith("1 of 2 coordinates of field 'obs' are nearly constant beside their size")
+    assert told.startswith("1 of 2 coordinates of field 'obs' are nearly constant relative to their size")
     assert "subtract an offset" in told
     obs[:, 1] -= 1_700_000_000
     assert remarks(counting_arrays, obs=obs, next_obs=obs)[1:] == []
@@ -141,13 +141,13 @@ def test_absurd_numbers_are_told(counting_arrays, field, value):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = remarks(arrays)
-    assert any(f"field {field!r} at row 11, coordinate 1 is {value:g}, which is absurd" in line for line in found)
+    assert any(f"field {field!r} at row 11, coordinate 1 is {value:g}, an outlier" in line for line in found)
 
 
 def test_training_warns_of_what_is_remarked(counting_arrays):
     act = np.where(np.arange(15) == 3, 1e30, np.sin(np.arange(15)))[:, None]
     demos = Demos.from_arrays({**counting_arrays, "act": act}, "wild.npz")
-    with pytest.warns(UserWarning, match=r"^wild.npz: field 'act' at row 3, coordinate 0 is 1e\+30, which is absurd"):
+    with pytest.warns(UserWarning, match=r"^wild.npz: field 'act' at row 3, coordinate 0 is 1e\+30, an outlier"):
         iq.learn(iq.BCContinuous(), demos, **SHORT)
 
 

@@ -16,18 +16,18 @@ def up(obs: np.ndarray) -> np.ndarray:
 
 
 def test_each_kind_begins_from_seeds_of_its_own():
-    played = rollouts(MAZE, up, ["expert", "noisy", "random", "expert"], episodes=2, seed=3)
-    assert list(played) == ["expert", "noisy", "random"]
+    played = rollouts(MAZE, up, ["policy", "noisy", "random", "policy"], episodes=2, seed=3)
+    assert list(played) == ["policy", "noisy", "random"]
     maze = gym.make(MAZE)
-    for kind, first in (("expert", 7_300_000), ("random", 7_310_000), ("noisy", 7_320_000)):
+    for kind, first in (("policy", 7_300_000), ("random", 7_310_000), ("noisy", 7_320_000)):
         for i, episode in enumerate(played[kind]):
             assert episode.obs[0].tolist() == maze.reset(seed=first + i)[0].tolist()
 
 
 def test_kinds_differ_in_their_share_of_random_actions():
-    played = rollouts(MAZE, up, ["expert", "random", "noisy"], episodes=4)
+    played = rollouts(MAZE, up, ["policy", "random", "noisy"], episodes=4)
     shares = {kind: [(e.act != up(e.obs)).any(axis=1).mean() for e in episodes] for kind, episodes in played.items()}
-    assert shares["expert"] == [0.0] * 4
+    assert shares["policy"] == [0.0] * 4
     assert min(shares["random"]) > 0.99
     assert shares["noisy"] == pytest.approx(np.linspace(0.05, 0.75, 4), abs=0.15)
 
@@ -39,9 +39,9 @@ def test_one_at_a_time_where_asked():
         made.append(1)
         return gym.make(MAZE)
 
-    alone = rollouts(make, up, ["expert", "noisy"], 3, lanes=1)
+    alone = rollouts(make, up, ["policy", "noisy"], 3, lanes=1)
     assert len(made) <= 2  # one tells the spaces
-    beside = rollouts(MAZE, up, ["expert", "noisy"], 3)
+    beside = rollouts(MAZE, up, ["policy", "noisy"], 3)
     for kind in alone:
         for a, b in zip(alone[kind], beside[kind], strict=True):
             assert a.act.tolist() == b.act.tolist()
@@ -71,7 +71,7 @@ def test_discrete_actions_are_disturbed_too():
     assert 0.2 < drawn.mean() < 0.3
 
 
-@pytest.mark.parametrize(("kinds", "episodes"), [(["expert", "best"], 1), (["expert"], 0)])
+@pytest.mark.parametrize(("kinds", "episodes"), [(["policy", "best"], 1), (["policy"], 0)])
 def test_what_cannot_be_played_is_one_sentence(kinds, episodes):
     with pytest.raises(InputError, match=r"; expected .*\.$") as caught:
         rollouts(MAZE, up, kinds, episodes)

@@ -1,5 +1,7 @@
 """Episodes as a video: every moment is a frame, and the words under it are those of the moment."""
 
+import json
+import sys
 from itertools import pairwise
 from typing import ClassVar
 
@@ -159,7 +161,7 @@ def test_an_environment_that_fails_while_it_is_filmed_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsys, sentence):
+def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsys, sentence, monkeypatch):
     run, out = tmp_path / "run", tmp_path / "v.mp4"
     short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper", "--seeds", "2")
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
@@ -181,5 +183,27 @@ def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsy
     assert "--video shows one run; expected one seed, such as" in sentence(
         "evaluate", run, "--video", tmp_path / "w.mp4"
     )
+    monkeypatch.setattr(Evaluator, "play", lambda *_: pytest.fail("something is played before"))
+    assert "--render shows one run; expected one seed, such as" in sentence("evaluate", run, "--render", "human")
+    assert "w.txt has the suffix '.txt'; expected .mp4" in sentence("evaluate", one, "--video", tmp_path / "w.txt")
+    with monkeypatch.context() as lacking:
+        lacking.setitem(sys.modules, "imageio_ffmpeg", None)
+        told = sentence("evaluate", one, "--video", tmp_path / "w.mp4")
+        assert "imageio-ffmpeg, which writes videos, is not installed" in told
     assert "--render is 'ascii'; expected human" in sentence("evaluate", one, "--render", "ascii")
     assert "--video has no effect with --demos" in sentence("evaluate", one, "--demos", cartpole_file, "--video", out)
+
+
+def test_the_returns_are_printed_where_the_video_fails(cartpole_file, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper")
+    cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
+    capsys.readouterr()
+    monkeypatch.setattr(gym.envs.classic_control.CartPoleEnv, "render", lambda self: None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["evaluate", str(run), "--episodes", "2", "--video", str(tmp_path / "v.mp4"), "--json"])
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert json.loads(out)["returns"] == iq.Run.load(run).evaluate(2).tolist()
+    assert "gives no pictures" in err
+    assert not (tmp_path / "v.mp4").exists()

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -95,11 +96,15 @@ def test_a_policy_gives_the_same_actions(name, form, tmp_path):
         np.testing.assert_allclose(function(*jax.tree.leaves(obs))[0], policy(obs), rtol=1e-5, atol=1e-5)
 
 
+ENDS = [Ends(0.9, True), Ends(0.9, False), Ends(0.9, True, -1.0, 0.99)]
+USUAL = ("discrete", "continuous")
+RARE = ("discrete, dictionaries", "continuous, a span", "continuous, bounded weights")
+
+
 @pytest.mark.parametrize("form", ["onnx", "stablehlo"])
 @pytest.mark.parametrize(
-    "name", ["discrete", "discrete, dictionaries", "continuous", "continuous, a span", "continuous, bounded weights"]
+    ("name", "ends"), [*product(USUAL, ENDS), *((name, ENDS[i]) for i, name in enumerate(RARE))], ids=str
 )
-@pytest.mark.parametrize("ends", [Ends(0.9, False), Ends(0.9, True), Ends(0.9, True, -1.0, 0.99)], ids=str)
 def test_a_reward_gives_the_same_rewards(name, form, ends, tmp_path):
     model, task = MODELS[name]()
     reward = RecoveredReward(model, ends, task)
@@ -212,6 +217,27 @@ def test_a_file_that_is_no_policy_is_told(tmp_path, content):
     np.savez(tmp_path / "q.npz", a=np.zeros(3))
     with pytest.raises(InputError, match=r"q\.npz is no policy .*iqlearn export"):
         Policy.load(tmp_path / "q.npz")
+
+
+@pytest.mark.parametrize("make", [discrete, continuous])
+def test_a_file_that_lacks_something_of_a_policy_is_told_when_it_is_loaded(make, tmp_path):
+    Policy(make()[0]).save(tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz") as file:
+        whole = dict(file)
+    about = json.loads(str(whole["about"]))
+    broken = [{n: a for n, a in whole.items() if n != name} for name in whole if name != "limit"]
+    facts = [{n: v for n, v in about.items() if n != name} for name in about if name not in ("activation", "whole")]
+    broken += [whole | {"about": np.array(json.dumps(part))} for part in facts]
+    broken += [whole | {name: np.full_like(whole[name], np.nan)} for name in whole if name.startswith("weight")]
+    broken += [whole | {name: np.zeros((3, 7, 2))} for name in ("mean", "weight/0", "bias/1")]
+    for arrays in broken:
+        np.savez(tmp_path / "q.npz", **arrays)
+        with pytest.raises(InputError, match=r"q\.npz is no policy .*iqlearn export"):
+            Policy.load(tmp_path / "q.npz")
+    first, second = (Policy.load(tmp_path / "p.npz", seed=3) for _ in range(2))
+    obs = np.zeros((50, *first.about["obs"][0]["shape"]))
+    np.testing.assert_array_equal(first(obs, False), portable.Policy(tmp_path / "p.npz", 3)(obs, False))
+    np.testing.assert_array_equal(first(obs, False), (second(obs, False), second(obs, False))[1])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,13 @@ def first_random_actions(n: int) -> np.ndarray:
     return np.stack(actions)
 
 
-@pytest.mark.parametrize(("mode", "names"), THERE, ids=[f"{mode}: {', '.join(names)}" for mode, names in THERE])
+def cases(combinations: list[tuple[str, tuple[str, ...]]]) -> list[Any]:
+    """Pairs of extensions online are slow tests: each extension alone, and the most of them together, are fast."""
+    slow = {case: [pytest.mark.slow] if case[0] == "online" and len(case[1]) == 2 else [] for case in combinations}
+    return [pytest.param(*case, marks=marks, id=f"{case[0]}: {', '.join(case[1])}") for case, marks in slow.items()]
+
+
+@pytest.mark.parametrize(("mode", "names"), cases(THERE))
 def test_a_combination_trains_and_goes_on_where_it_was_stopped(
     mode, names, pendulum, cartpole, tmp_path, snapshots, same_run
 ):
@@ -119,6 +125,7 @@ def test_a_combination_trains_and_goes_on_where_it_was_stopped(
     assert ("squared_error" in last) == (not settings.discrete and not settings.state_only)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "names"), [case for case in THERE if len(case[1]) == 3 or "model_rollouts" in case[1]]
 )

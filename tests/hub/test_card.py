@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,7 +15,7 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 import iqlearn as iq
-from iqlearn import cli
+from iqlearn import cli, hub
 from iqlearn.envs.gym import Environment
 from iqlearn.hub.published import _without_places
 
@@ -89,6 +91,40 @@ def test_the_results_are_those_of_the_run(trained, two_seeds, tmp_path):
     assert [result.metric_value for result in both] == [f"{np.mean(means):.1f} ± {np.std(means):.1f}"]
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("diverged", "diverged: a loss"),
+        ("interrupted", "was interrupted"),
+        ("stopped", "early"),
+        ("running", "not end"),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_card_of_a_run_that_was_not_completed_says_so_first(status, words, kept, trained, tmp_path):
+    run = iq.Run.load(trained)
+    rows, result = (run.rows[:1], run.result) if kept else ([], {})
+    replace(run, rows=rows, result=result | {"status": status}).save(tmp_path / "run")
+    card = huggingface_hub.ModelCard(published(tmp_path / "run", tmp_path / "out"))
+    first = card.text.strip().splitlines()[2]
+    assert first.startswith("**Not completed.** The training of seed 0 ")
+    assert words in first
+    assert ("up to 3 of 6 updates" in first) == kept
+    assert ("learnt offline" in card.text) == kept
+    assert ("It is not trained" in card.text) != kept
+    assert (card.data.eval_results is None) != kept
+
+
+def test_only_the_seeds_that_were_not_completed_are_told(two_seeds, tmp_path):
+    shutil.copytree(two_seeds, tmp_path / "runs")
+    run = iq.Run.load(two_seeds / "seed-1")
+    replace(run, result=run.result | {"status": "diverged"}).save(tmp_path / "runs" / "seed-1", overwrite=True)
+    card = published(tmp_path / "runs", tmp_path / "out")
+    assert card.count("**Not completed.**") == 1
+    assert "The training of seed 1 diverged" in card
+    assert "**Not completed.**" not in published(two_seeds, tmp_path / "whole")
+
+
 def test_settings_that_differ_from_the_defaults_come_first(trained, tmp_path):
     before, after = published(trained, tmp_path / "out").split("<details>")
     assert "| `network.hidden` | `8` | `64 64` |" in before
@@ -136,15 +172,73 @@ def test_no_place_of_this_machine_is_published(trained, tmp_path, monkeypatch, c
     ("value", "kept"),
     [
         ("minari:mujoco/hopper/expert-v0", "minari:mujoco/hopper/expert-v0"),
-        ("/state/position", "/state/position"),  # a key of an HDF5 file, as long as no such file is there
         ("--model=/home/ada/robots/arm.xml", "--model=arm.xml"),
         (["/home/ada/x.npz", 3, None], ["x.npz", 3, None]),
-        ({"ALE/Pong-v5": "/home/ada"}, {"ALE/Pong-v5": "/home/ada"}),
+        ({"ALE/Pong-v5": "/home/ada"}, {"ALE/Pong-v5": "ada"}),
     ],
 )
 def test_paths_in_the_home_folder_become_names(value, kept, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     assert _without_places(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("/nowhere/at/all/other.json", "other.json"),
+        ("/nowhere/my files/x.json", "x.json"),
+        ("C:\\Users\\ada\\x.json", "x.json"),
+        ("D:/data", "data"),
+        ("\\\\server\\share\\x.json", "x.json"),
+        ("file:///mnt/data/x.json", "file://x.json"),
+        ("from /mnt/data/x.npz, and D:\\old\\y.npz.", "from x.npz, and y.npz."),
+        ("path=/mnt/data/x.npz", "path=x.npz"),
+        ({"a": ["/mnt/data/x", {"b": "/mnt/y"}]}, {"a": ["x", {"b": "y"}]}),
+        ("https://example.org/a/b.json", "https://example.org/a/b.json"),
+        ("obs/proprio/pos", "obs/proprio/pos"),
+        ("gymnasium.envs:CartPole", "gymnasium.envs:CartPole"),
+        ("models/x.xml", "models/x.xml"),
+        ("/one", "/one"),
+        ("m/s and 1/2 / 3/4", "m/s and 1/2 / 3/4"),
+    ],
+)
+def test_paths_from_the_root_become_names_whether_they_are_there_or_not(value, kept, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    assert _without_places(value) == kept
+
+
+def test_every_path_in_the_texts_of_a_config_is_told_and_becomes_a_name(trained, tmp_path, recwarn):
+    run, out = iq.Run.load(trained), tmp_path / "out"
+    far = "/nowhere/at/all"
+    columns = (("obs", ("/state/position",)),)  # the key of an HDF5 file
+    origin = replace(run.origin, demos=f"{far}/made by hand", path=None, environment=None, columns=columns)
+    settings = replace(run.settings, reason=f"As {far}/notes.txt says.")
+    replace(run, origin=origin, settings=settings).save(tmp_path / "run")
+    text = hub.write(tmp_path / "run", out, "ada/agent") and (out / "README.md").read_text(encoding="utf-8")
+    assert [str(w.message).partition(": ")[2].partition(" name")[0] for w in recwarn] == [
+        "texts of the settings",
+        "texts of the origin",
+    ]
+    assert "As notes.txt says." in text
+    assert "made by hand" in text
+    for file in out.iterdir():
+        assert far.encode() not in file.read_bytes(), file
+    assert iq.Run.load(out).settings.reason == "As notes.txt says."
+    assert iq.Run.load(out).origin.columns == columns
+
+
+@pytest.mark.parametrize("place", ["demos", "reward", "current"])
+def test_a_page_that_names_a_folder_of_what_was_learnt_from_stays_here(place, trained, tmp_path, monkeypatch):
+    folder = tmp_path / place
+    folder.mkdir()
+    monkeypatch.chdir(folder if place == "current" else trained)
+    run = iq.Run.load(trained)
+    more = {"demos": {"path": str(folder / "gone.npz")}, "reward": {"reward": str(folder / "run")}}.get(place, {})
+    replace(run, origin=replace(run.origin, **more)).save(tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text(f"No demonstrations at {folder}/gone.npz")
+    with pytest.warns(UserWarning, match="report.html names a folder of this machine"):
+        hub.write(tmp_path / "run", tmp_path / "out", "ada/agent")
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, monkeypatch):
@@ -162,6 +256,35 @@ def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, 
     (tmp_path / "look" / "evil_module.py").write_text("")
     iqlearn("pull", tmp_path / "look", "--out", tmp_path / "again")
     assert not (tmp_path / "again" / "evil_module.py").exists()
+
+
+@pytest.mark.parametrize("kind", ["one", "seeds"])
+def test_a_changed_byte_in_any_published_file_but_the_card_is_told(kind, runs, tmp_path, told):
+    run, look = tmp_path / "run", tmp_path / "look"
+    shutil.copytree(runs[kind], run)
+    (run / "replay.mp4").write_bytes(b"film")
+    (run / "report.html").write_text("a page, which is not taken")
+    for part in (run, *run.glob("seed-*")):
+        (part / "reward.json").write_text("{}")
+        (part / "refit-state.safetensors").write_bytes(b"weights")
+    published(run, look)
+    files = [path for path in look.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert {"policy.npz", "replay.mp4", "reward.json", "refit-state.safetensors"} <= {path.name for path in files}
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if whole else b"x")
+        if file.name in ("README.md", "report.html"):
+            iqlearn("pull", look, "--out", tmp_path / "got", "--overwrite")
+        else:
+            assert f"{file} is damaged or was replaced" in told("pull", look, "--out", tmp_path / "none")
+            if file.name != "manifest.json":
+                file.unlink()
+                assert str(file.parent) in told("pull", look, "--out", tmp_path / "none")
+        file.write_bytes(whole)
+    assert not (tmp_path / "none").exists()
+    for part in iq.runs.folder.runs_in(tmp_path / "got"):
+        iq.Run.load(part)
+    iqlearn("pull", tmp_path / "got", "--out", tmp_path / "again")
 
 
 def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
@@ -182,6 +305,47 @@ def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
     assert f"{look}/model.safetensors is damaged" in sentence("pull", look, "--out", got, "--overwrite")
     assert {path: path.read_bytes() for path in got.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["got", "look", "two"]
+
+
+@pytest.mark.parametrize(
+    "repo",
+    ["agent", "bad name", "x/y z", "a/b/c", "ada/", "/x", "ada/-x", "ada/x; rm", "ada/$(x)", "../x", "a--b/c", ""],
+)
+def test_a_repository_that_the_hub_would_refuse_is_refused_first(repo, trained, tmp_path, sentence):
+    for more in ((), ("--out", tmp_path / "out")):
+        assert f"The repository is {repo!r}; expected USER/NAME" in sentence("push", trained, repo, *more)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("licence", ["not a: licence", "", ".x", "mit\ntags: x", "a/b", "é"])
+def test_a_licence_is_an_identifier(licence, trained, tmp_path, sentence):
+    for more in ((), ("--out", tmp_path / "out")):
+        assert f"--license is {licence!r}; expected letters" in sentence(
+            "push", trained, "ada/agent", "--license", licence, *more
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        ("run", "run"),
+        ("run", "./run"),
+        ("run", "link"),
+        ("runs", "runs/seed-0"),
+        ("runs/seed-1", "runs"),
+        ("link", "run"),
+    ],
+)
+def test_a_run_is_not_written_over_itself(source, out, trained, two_seeds, tmp_path, monkeypatch, sentence):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, "run")
+    shutil.copytree(two_seeds, "runs")
+    (tmp_path / "link").symlink_to("run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for words in (("push", source, "ada/agent"), ("pull", source)):
+        assert "would replace" in sentence(*words, "--out", out, "--overwrite")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_what_has_no_effect_is_refused(trained, tmp_path, sentence):

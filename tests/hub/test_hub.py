@@ -36,7 +36,7 @@ def test_a_run_comes_back_the_same(hub, trained, tmp_path):
     played = json.loads(hub.run("evaluate", out, "--episodes", 2, "--json"))
     assert played["returns"] == iq.Run.load(trained).evaluate(2).tolist()
     iqlearn("export", out, "--format", "npz", "--out", tmp_path / "policy.npz")
-    iqlearn("reward", out, "--rollouts", "expert", "--episodes", 1)
+    iqlearn("reward", out, "--rollouts", "policy", "--episodes", 1)
 
 
 def test_a_second_push_replaces_the_first_and_keeps_what_is_not_its_own(hub, trained, two_seeds, tmp_path):

@@ -21,7 +21,7 @@ from iqlearn.rewards.distil import DistilledReward
 from iqlearn.rewards.recovered import RecoveredReward
 
 GRID = Environment.of("iqlearn.envs:iqlearn/GridWorld-v0", {"size": 4})
-KINDS = ("expert", "random", "noisy")
+KINDS = ("policy", "random", "noisy")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_fewer_than_five_episodes_leave_none_to_measure_a_distillation_on(reward
 
 @pytest.mark.usefixtures("quick")
 def test_a_refit_is_written_and_needs_actions_for_a_reward_of_actions_only(model, reward, sets, tmp_path) -> None:
-    expert = sets["expert"].without_actions()
+    expert = sets["policy"].without_actions()
     told = refitted(GRID, Policy(model), reward, expert, "state", 3, 0, tmp_path)
     again = DistilledReward.load(tmp_path / "refit-state.safetensors")
     np.testing.assert_array_equal(again(sets["noisy"]), told(sets["noisy"]))
@@ -131,4 +131,4 @@ def test_faults_are_told(model, reward, sets, tmp_path) -> None:
     with pytest.raises(InputError, match="Nothing to judge"):
         material(GRID, Policy(model), None, (), 1, 0)
     with pytest.raises(InputError, match="names no environment to meet others in"):
-        refitted(None, Policy(model), reward, sets["expert"], "state", 1, 0, tmp_path)
+        refitted(None, Policy(model), reward, sets["policy"], "state", 1, 0, tmp_path)

@@ -64,5 +64,5 @@ def test_what_takes_long_leaves_one_line(outputs):
 def test_a_warning_names_the_line_of_the_cell(outputs):
     (warning,) = outputs[4]
     assert warning.name == "stderr"
-    assert "UserWarning: memory: 1 of 30 episodes neither end" in warning.text
+    assert "UserWarning: memory: 1 of 30 episodes have neither term" in warning.text
     assert "run = iq.learn(" in warning.text

@@ -42,29 +42,29 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     """Learn a policy and a reward from demonstrations, and evaluate them.
 
     Without flags it learns CartPole-v1 offline from every 20th step of one built-in demonstration.
-    Settings that are not given are those of the preset. Which settings there are depends on the
-    algorithm and on the actions of --env, else of --demos: name them beside --help-all to see all.
-    Ctrl-C keeps the run; `iqlearn resume DIR` goes on with it.
+    The preset gives the settings that you do not give. The settings depend on the algorithm and on
+    the actions of --env or --demos: add --help-all to these flags to see all settings.
+    Ctrl-C stops training and keeps the run; `iqlearn resume DIR` continues it.
 
     --env ID  Environment to act and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
     --demos SOURCE  Demonstrations: a file or dataset of any format that `iqlearn demos convert --help` names (default:
         those that ship for the environment).
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --trust  Import the module that the demonstrations name for their environment, also from elsewhere.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
-    --actions N  Number of discrete actions, where no environment says it (default: as many as the file shows).
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
+    --trust  Import the module that the demonstrations name for their environment, wherever it is. This runs its code.
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
+    --actions N  Number of discrete actions, if no environment is known (default: the largest in the file plus one).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
-    --mode online|offline  Act while learning, or read the demonstrations only (default: online where the
+    --mode online|offline  Act while learning, or learn from the demonstrations alone (default: online if the
         algorithm must act, and with continuous actions and --env).
     --algorithm NAME [iq]  Family of the algorithm: {families}.
     --preset recommended|paper [recommended]  What works best for these demonstrations, or the method of the paper.
-    --extensions NAME...  Optional parts of the method instead of those of the preset; `none` for no part.
+    --extensions NAME...  Optional parts of the method, instead of those of the preset; `none` for none.
     --steps N  Updates offline, environment steps online (default: 100,000 online with continuous actions, else 10,000).
-    --seeds N [1]  Train N seeds side by side, from --seed up. Each has a folder seed-S in --out.
-    --early-stopping N  Stop when N evaluations brought the learner's states no closer to the expert's.
+    --seeds N [1]  Train N seeds in parallel, from --seed up. Each has a folder seed-S in --out.
+    --early-stopping N  Stop after N evaluations in which the learner's states came no closer to the expert's.
     --tensorboard DIR  Write the metrics to TensorBoard event files too.
     --out DIR  Run folder to write (default: a new one in runs/).
     --overwrite  Replace the run in --out.
@@ -166,16 +166,16 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
 
 
 def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
-    """Make an expert that learns from the environment's own reward, or an agent on a recovered one.
+    """Train an expert on the environment's own reward, or an agent on a recovered reward.
 
     It learns with soft Q-learning (discrete actions) or soft actor-critic (continuous ones).
-    `iqlearn demos collect DIR` records its demonstrations, `iqlearn resume DIR` goes on after a stop.
-    Which settings there are depends on the actions of --env: name it beside --help-all to see all.
+    `iqlearn demos collect DIR` records its demonstrations. `iqlearn resume DIR` continues it after a stop.
+    The settings depend on the actions of --env: add --help-all to --env to see all settings.
 
     --env ID  Environment to learn and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
-    --reward REWARD  Learn from a recovered reward: of this run folder, or in this file of iqlearn reward --distil or
-        --refit. The evaluation reports the environment's own.
+    --reward REWARD  Learn from a recovered reward: a run folder, or a file of `iqlearn reward --distil` or `--refit`.
+        The evaluation reports the environment's own reward.
     --steps N  Environment steps (default: 100,000 with continuous actions, else 10,000).
     --tensorboard DIR  Write the metrics to TensorBoard event files too.
     --out DIR  Run folder to write (default: a new one in runs/).
@@ -202,15 +202,15 @@ def begin_expert(o: Namespace) -> Begun:
 
 
 def resume(o: Namespace) -> int:
-    """Continue a stopped run from its last evaluation, to the same result as without the stop.
+    """Continue a stopped run from its last evaluation, with the same result as an uninterrupted run.
 
-    --early-stopping and --tensorboard of `iqlearn train` are not continued.
+    It does not continue --early-stopping and --tensorboard of `iqlearn train`.
 
-    DIR  Run folder, or the folder of several seeds, which go on side by side.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    DIR  Run folder, or the folder of several seeds, which continue in parallel.
+    --trust  Import the module that the run folder names for its environment, wherever it is. This runs its code.
     --demos FILE  Where the file of demonstrations is now. Its SHA-256 must be the same.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
     --reward REWARD  Where the run folder or file of the reward is now, for an agent on a recovered reward.
     """
     from iqlearn.cli.output import finish
@@ -221,30 +221,31 @@ def resume(o: Namespace) -> int:
 
 
 def evaluate(o: Namespace) -> None:
-    """Play episodes with the policy of a run, and report the returns; or predict an expert's actions.
+    """Evaluate the policy of a run: play episodes and report the returns, or predict an expert's actions.
 
-    Of several seeds it reports the mean over the seeds, with its 95 % confidence interval. With --demos no environment
-    is needed: it reports how far the most likely actions are from the expert's, in the actions' units and beside the
-    spread of the expert's (continuous), or how often they agree (discrete), and the mean log-likelihood.
+    For several seeds it reports the mean over the seeds with a 95 % confidence interval. With --demos it needs no
+    environment. It then compares the policy's most likely actions with the expert's: the root mean squared error, in
+    the units of the actions and relative to the standard deviation of the expert's (continuous actions), or the share
+    of states in which they agree (discrete actions). It also reports the mean log-likelihood of the expert's actions.
 
     DIR  Run folder, or the folder of several seeds.
     --episodes N  Episodes to play (default: 20).
-    --seed N  Seed of the episodes (default: 0). They differ from those of training and of iqlearn demos collect.
-    --env ID  Another environment of the same task.
+    --seed N  Seed of the episodes, which differ from those of training and `iqlearn demos collect` (default: 0).
+    --env ID  Environment to play in, with the spaces of the run (default: that of the run).
     --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
-    --sampled  Play samples of the policy (default: as in training).
+    --trust  Import the module that the run folder names for its environment, wherever it is. This runs its code.
+    --sampled  Sample the actions from the policy (default: as in the evaluations of the training).
     --deterministic  Play the policy's most likely actions.
     --demos SOURCE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
     --columns FIELD=NAME...  As in `iqlearn train`.
-    --trajectories K  The first K of the episodes that are left (default: all).
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
-    --video FILE  Write the first episodes (three, or as many as --episodes says) as MP4, with the learnt reward and the
-        return drawn in.
+    --trajectories K  Use the first K of these episodes (default: all).
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
+    --video FILE  Write the first --episodes episodes (default: 3) as MP4, with the recovered reward and the return in
+        the picture.
     --overwrite  Replace the file of --video.
-    --render MODE  Show them in a window: human.
-    --last  Use the policy of the last evaluation, not the one with the least occupancy distance, which reads no reward.
+    --render MODE  Show the first --episodes episodes (default: 3) in a window. MODE is human.
+    --last  Use the policy of the last evaluation (default: of the one whose states were closest to the expert's).
     --json  Print one JSON object.
     """
     from iqlearn.cli.output import show, tabulate
@@ -261,15 +262,18 @@ def evaluate(o: Namespace) -> None:
             raise InputError(f"{as_flag(name)} has no effect with{'out' * (o.demos is None)} --demos; leave it out.")
     if o.overwrite and not o.video:
         raise InputError("--overwrite has no effect without --video; leave it out.")
-    if o.video:
-        demos_commands.free(o.video, o.overwrite)  # told before anything is played
-    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in runs_in(o.dir)}
+    folders = runs_in(o.dir)
+    if o.video or o.render:
+        check_watched(o, folders)  # told before anything is played
+    runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in folders}
     shown = o.episodes or FIRST
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
-    if o.video or o.render:
-        watched(o, runs, shown)
     if o.dir in runs:
-        return show(facts | each[o.dir.name], o.json, ("returns",))
+        show(facts | each[o.dir.name], o.json, ("returns",))
+        if o.video or o.render:
+            sys.stdout.flush()
+            watched(o, runs[o.dir], shown)
+        return
     for name in filter(next(iter(each.values())).__contains__, MEANS):
         values = [one[name] for one in each.values() if one[name] is not None]
         mean, *interval = mean_interval(values) if values else (None, None, None)
@@ -285,18 +289,33 @@ MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relat
 """What `evaluate` averages over seeds."""
 
 
-def watched(o: Namespace, runs: dict[Path, Any], count: int) -> None:
+def check_watched(o: Namespace, folders: list[Path]) -> None:
+    """Refuse a video or a window that cannot be, before any episode is played.
+
+    Raises:
+        InputError: there are several runs, the file cannot be written, or a package is not installed.
+    """
+    from iqlearn.evaluation.video import require
+
+    if o.dir not in folders:
+        raise InputError(
+            f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {folders[0]}."
+        )
+    if o.render not in (None, "human"):
+        raise InputError(f"--render is {o.render!r}; expected human.")
+    if not o.video:
+        return
+    demos_commands.check_suffix(o.video, ".mp4")
+    demos_commands.free(o.video, o.overwrite)
+    require()
+
+
+def watched(o: Namespace, run: Any, count: int) -> None:
     """Show the first episodes of `evaluate` in a window, or write them as a video."""
     from iqlearn.evaluation.returns import reset_seed
     from iqlearn.evaluation.video import video, window
 
-    if o.dir not in runs:
-        raise InputError(
-            f"--{'video' if o.video else 'render'} shows one run; expected one seed, such as {next(iter(runs))}."
-        )
-    if o.render not in (None, "human"):
-        raise InputError(f"--render is {o.render!r}; expected human.")
-    run, first = runs[o.dir], reset_seed("evaluate", o.seed or 0)
+    first = reset_seed("evaluate", o.seed or 0)
     environment = capped(run.environment(o.env), o)
     say = partial(print, file=sys.stderr)  # what is printed else may be one JSON object
     act = run.player(sampled_of(o))
@@ -348,33 +367,33 @@ def predicted(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict
 
 
 def reward(o: Namespace) -> None:
-    """Judge transitions with a run's recovered reward, beside the true one where that is known.
+    """Compute the recovered reward of transitions, and compare it with the true reward where that is known.
 
-    Prints the correlations (Pearson, Spearman) by transition and by episode (undiscounted returns), and
-    writes reward.json and reward.png: learned against true reward, both along an episode, and maps where
-    states are 2-D.
+    It prints the correlations (Pearson, Spearman) by transition and by episode (undiscounted returns). It writes
+    reward.json and reward.png, which shows the recovered against the true reward, both over the steps of an
+    episode, and maps of the reward if states are 2-D.
 
     DIR  Run folder.
-    --demos SOURCE  Transitions to judge (default, without --rollouts: those that ship for the run's environment).
+    --demos SOURCE  Demonstrations to use (default, without --rollouts: the built-in ones of the run's environment).
     --columns FIELD=NAME...  As in `iqlearn train`.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
-    --rollouts KINDS  Episodes to play and judge too, of these kinds, with commas between: expert (the run's policy),
-        random, noisy (the run's policy, 5 to 75 % of its actions replaced by random ones).
-    --episodes N  Episodes of each kind of rollouts (default: 20).
-    --seed N  Seed of the episodes (default: 0). They differ from those of training and evaluation.
-    --distil state|state-action  Fit a small network, of states or of states and actions, to the reward of what is
-        judged. It is written to reward-KIND.safetensors (`iqlearn expert --reward` trains on it).
-    --refit state|state-action  Fit a new reward for training other agents, and judge it instead. It is regressed to
-        +r_max on the run's demonstrations, and to -r_max on new episodes of a random and a noisy policy and on states
-        of recombined coordinates. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
-    --last  Use policy and reward of the last evaluation, not those with the least occupancy distance.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere.
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
+    --rollouts KINDS  Play and use episodes of these kinds too, separated by commas: policy (that of the run),
+        random, noisy (the run's policy with 5 to 75 % of its actions replaced by random ones).
+    --episodes N  Number of episodes of each kind (default: 20).
+    --seed N  Seed of the episodes, which differ from those of training and evaluation (default: 0).
+    --distil state|state-action  Fit a small network, which reads states or states and actions, to the recovered
+        reward of these transitions, and write it to reward-KIND.safetensors (for `iqlearn expert --reward`).
+    --refit state|state-action  Fit a new reward for training other agents, and compare it instead. Its targets are
+        +r_max on the run's demonstrations, and -r_max on new episodes of a random and a noisy policy and on states
+        with recombined coordinates. It is written to refit-KIND.safetensors, its figures to refit-KIND.json and .png.
+    --last  Use policy and reward of the last evaluation (default: those whose states were closest to the expert's).
+    --trust  Import the module that the run folder names for its environment, wherever it is. This runs its code.
     --out DIR  Folder to write to (default: the run folder).
     --json  Print one JSON object.
     """
     from iqlearn import api
-    from iqlearn.cli.output import show, tabulate
+    from iqlearn.cli.output import show, tabulate, written
     from iqlearn.data.demos import BUILTIN
     from iqlearn.rewards.base import REFIT, REWARD
     from iqlearn.rewards.compare import compare, distilled, material, refitted
@@ -410,16 +429,19 @@ def reward(o: Namespace) -> None:
             how = o.refit, o.episodes, o.seed, out, run.schedule.eval_envs
             judged = refitted(environment, run.player(), judged, own, *how)
         title = f"{run.origin.title} · seed {run.schedule.seed}{f' · refitted reward of {o.refit}' if o.refit else ''}"
-        facts = compare(environment, judged, sets, out / stem, title)
-        facts |= {"refitted": str(out / f"{stem}.safetensors")} if o.refit else {}
+        fitted = [out / f"{stem}.safetensors"] if o.refit else []
+        with written(*fitted):
+            facts = compare(environment, judged, sets, out / stem, title)
+        facts |= {"refitted": str(fitted[0])} if fitted else {}
         if o.distil:
             tell("fitting a reward …")
-            facts |= distilled(run.reward, sets, o.distil, out)
+            with written(*sorted(out.glob(f"{stem}.*"))):
+                facts |= distilled(run.reward, sets, o.distil, out)
     show({"run": str(o.dir), **({} if demos is None else {"demos": demos.source}), **facts}, o.json, ("kinds",))
     if not o.json:
         tabulate(facts["kinds"])
-        written = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
-        print(f"written: {', '.join(sorted(written))}")
+        found = {*map(str, out.glob(f"{stem}.*")), *(facts[name] for name in ("distilled",) if name in facts)}
+        print(f"written: {', '.join(sorted(found))}")
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {

@@ -15,17 +15,17 @@ from iqlearn.errors import InputError
 
 
 def inspect(o: Namespace) -> None:
-    """Check demonstrations, and tell what is in them. It refuses what `iqlearn train` refuses.
+    """Check demonstrations, and print what is in them. It refuses every file that `iqlearn train` refuses.
 
-    An environment that cannot be made is a remark only.
+    If the environment that the source names cannot be made, that is only a remark.
 
     SOURCE  A file or dataset of any format that `iqlearn demos convert --help` names.
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
     --env ID  Compare with the spaces of this environment (default: the one that the source names).
-    --trust  Import the module that the source names for its environment, also from elsewhere.
-    --actions N  Number of discrete actions, where no environment says it.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
+    --trust  Import the module that the source names for its environment, wherever it is. This runs its code.
+    --actions N  Number of discrete actions, if no environment is known.
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
     --episodes  Print the length and return of each episode, too.
     --json  Print one JSON object.
     """
@@ -56,22 +56,22 @@ def inspect(o: Namespace) -> None:
 
 
 def collect(o: Namespace) -> None:
-    """Record demonstrations: play a policy, of a run or of Stable-Baselines3, and write its episodes.
+    """Record demonstrations: play the policy of a run or of Stable-Baselines3, and write its episodes.
 
     DIR [optional]  Run folder.
-    --sb3 ZIP  Play the policy that `model.save` of Stable-Baselines3 wrote, instead of a run's, with its most likely
+    --sb3 ZIP  Play this policy of Stable-Baselines3 (a file of `model.save`) instead of a run's, with deterministic
         actions.
     --env ID  Environment to play the policy of --sb3 in: a Gymnasium id, or MODULE:ID of a module of yours.
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
     --vecnormalize FILE  Normalise observations for --sb3 as this file of `VecNormalize.save` does, for instance
         vecnormalize.pkl. It is a pickle and needs --trust.
-    --out TARGET [required]  What to write. Its suffix says the format.
+    --out TARGET [required]  File to write (.npz, .parquet, .arrow or .csv), or `minari:ID`.
     --episodes N [10]  Episodes to record.
-    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
+    --seed N [0]  Seed of the episodes, which differ from those of training and evaluation.
     --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
-    --last  Use the policy of the last evaluation, not the one with the least occupancy distance.
-    --trust  Import the module that the run folder names for its environment, also from elsewhere. With --sb3: unpickle
-        what the files hold, which can run any code in them.
+    --last  Use the policy of the last evaluation (default: of the one whose states were closest to the expert's).
+    --trust  Import the module that the run folder names for its environment, wherever it is. With --sb3: unpickle the
+        files. Both run code that the files choose.
     --overwrite  Replace the file.
     """
     from iqlearn.cli.output import show
@@ -105,73 +105,77 @@ def collect(o: Namespace) -> None:
 def convert(o: Namespace) -> None:
     """Write demonstrations in another format.
 
-    Read: .npz; Minari (`minari:ID`, or the folder of a dataset); HDF5 of robomimic, Minari or D4RL; LeRobot; Hugging
+    It reads .npz; Minari (`minari:ID`, or the folder of a dataset); HDF5 of robomimic, Minari or D4RL; LeRobot; Hugging
     Face trajectories of the library imitation; Parquet, Arrow and CSV tables; and a folder of several of these.
-    Written: .npz, .parquet, .arrow, .csv, and `minari:ID` into the local database.
+    It writes .npz, .parquet, .arrow, .csv, and `minari:ID` to the local Minari database.
 
-    SOURCE  What to read.
-    TARGET  What to write. Its suffix says the format.
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --env ID  Gymnasium id to write down (default: the one that the source names).
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
+    SOURCE  File, folder or dataset to read.
+    TARGET  File to write (.npz, .parquet, .arrow or .csv), or `minari:ID`.
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
+    --env ID  Gymnasium id to store in TARGET (default: the one that the source names).
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
     --overwrite  Replace the file.
     """
+    ready(o.target, o.overwrite)
     demos = read_demos(o, o.source)
-    save(demos if o.env is None else replace(demos, env=o.env), o.target, o.overwrite)
+    save(demos if o.env is None else replace(demos, env=o.env), o.target)
 
 
 def split(o: Namespace) -> None:
-    """Split demonstrations in two by episodes, for instance to hold some out.
+    """Split demonstrations by episodes into two files, for instance to hold some episodes out.
 
-    SOURCE  What to read.
+    SOURCE  File, folder or dataset to read.
     TARGET  File for the first part.
     --rest TARGET [required]  File for the other episodes.
-    --trajectories K [required]  Number of episodes in the first part, drawn by the seed.
+    --trajectories K [required]  Number of episodes in the first part, drawn at random.
     --seed N [0]  Seed of the draw.
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
     --overwrite  Replace the files.
     """
+    from iqlearn.cli.output import written
+
+    for target, other in ((o.target, o.rest), (o.rest, o.target)):
+        ready(target, o.overwrite, o.source, other)
     demos = read_demos(o, o.source)
     if not 1 <= o.trajectories < demos.episodes:
         wanted = f"a number from 1 to {demos.episodes - 1}, because {demos.source} holds {demos.episodes} episodes"
         raise InputError(f"--trajectories is {o.trajectories}; expected {wanted}.")
-    if o.target == o.rest:
-        raise InputError(f"Both parts are to be written to {o.target}; name two files.")
     first = demos.take(o.trajectories, o.seed)
-    free(o.rest, o.overwrite)
-    save(first, o.target, o.overwrite)
-    save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest, o.overwrite)
+    save(first, o.target)
+    with written(o.target):
+        save(demos.leave_out(*sorted({*first.ep.tolist()})), o.rest)
 
 
 def merge(o: Namespace) -> None:
-    """Write several demonstrations of one task as one. Episodes are numbered from 0.
+    """Merge several files of demonstrations of one task into one. Episodes are numbered from 0.
 
-    --sources SOURCE... [required]  What to read, in this order.
-    --out TARGET [required]  What to write. Its suffix says the format.
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  As in `iqlearn demos convert`, for each of them.
+    --sources SOURCE... [required]  Files, folders or datasets to read, in this order.
+    --out TARGET [required]  File to write (.npz, .parquet, .arrow or .csv), or `minari:ID`.
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
+    --max-demos-gib X  As in `iqlearn demos convert`, for each source.
     --overwrite  Replace the file.
     """
-    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out, o.overwrite)
+    ready(o.out, o.overwrite, *o.sources)
+    save(iq.Demos.merged([read_demos(o, source) for source in o.sources], o.out), o.out)
 
 
 def plot(o: Namespace) -> None:
-    """Draw demonstrations: lengths and returns, spread of each coordinate, the first episode, and whether actions stand
-    beside the states in which they were taken.
+    """Draw demonstrations: lengths, returns, spread of each coordinate, first episode, and whether actions are shifted.
 
-    SOURCE  What to read.
+    SOURCE  File, folder or dataset to read.
     --out FILE [required]  PNG file to write.
-    --columns FIELD=NAME...  The columns of a table, or keys of a group, that make up a field: obs=x,y act=u ep=run.
-    --max-demos-gib X  Let the demonstrations take X GiB (default: 4; an .npz file may unpack to 0.25, or to 100
-        times its own size if that is more).
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
+    --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
+        the size of the file if that is more).
     --overwrite  Replace the file.
     """
     from iqlearn.evaluation.recording import recording
     from iqlearn.files import write
 
+    check_suffix(o.out, ".png")
     free(o.out, o.overwrite)
     write(o.out, recording(read_demos(o, o.source)))
     print(f"written: {o.out}")
@@ -180,21 +184,21 @@ def plot(o: Namespace) -> None:
 def record(o: Namespace) -> None:
     """Record demonstrations while you play in a window, or while you watch a policy. Each episode is written at once.
 
-    Escape ends the recording. The episode that it breaks off is kept, as one that met a time limit.
+    Escape ends the recording. The interrupted episode is kept; its last row has `trunc`.
 
     --env ID  Environment: a Gymnasium id, or MODULE:ID of a module of yours (default: that of --run).
     --env-arg NAME=VALUE  Keyword argument of the environment. It may be given several times.
-    --out TARGET [required]  What to write. Its suffix says the format.
+    --out TARGET [required]  File to write (.npz, .parquet, .arrow or .csv), or `minari:ID`.
     --run DIR  Watch the policy of this run folder instead.
-    --episodes N  Episodes to record (default: until Escape; of a policy, which plays without keys, 10).
-    --keys KEY=ACTION...  Keys and the actions that they stand for: letters, left, right, up, down, space. Several
-        numbers of an action have commas between: left=-1,0 (default: those of the environment).
-    --idle ACTION  The action while no key is pressed (default: 0, of continuous actions zeros).
-    --fps N  Steps in a second (default: as the environment says).
-    --seed N [0]  Seed of the episodes. They differ from those of training and evaluation.
-    --hidden  Watch nothing: the policy plays without a window.
-    --trust  Import the module that the folder of --run names for its environment, also from elsewhere.
-    --append  Add to the file that is there.
+    --episodes N  Episodes to record (default: 10 with --run, else until Escape).
+    --keys KEY=ACTION...  The action of each key: a letter, left, right, up, down or space. Separate the numbers of an
+        action by commas: left=-1,0 (default: the keys that the environment defines).
+    --idle ACTION  The action while no key is pressed (default: 0; for continuous actions, zeros).
+    --fps N  Steps per second (default: as the environment defines).
+    --seed N [0]  Seed of the episodes, which differ from those of training and evaluation.
+    --hidden  Open no window while the policy plays.
+    --trust  Import the module that the folder of --run names for its environment, wherever it is. This runs its code.
+    --append  Add the episodes to the file, which exists already.
     --overwrite  Replace the file.
     """
     from iqlearn.cli.recording import recorded
@@ -204,14 +208,33 @@ def record(o: Namespace) -> None:
 
 
 def free(file: str | Path, overwrite: bool) -> None:
-    """Raise `InputError` where a file is there and may not be replaced."""
+    """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
+    from iqlearn.files import require_file
+
+    require_file(Path(file))
     if Path(file).exists() and not overwrite:
         raise InputError(f"{file} exists; choose another file, or add --overwrite to replace it.")
 
 
-def save(demos: Any, file: str, overwrite: bool) -> None:
+def check_suffix(file: Path, suffix: str) -> None:
+    """Raise `InputError` where the name of a file says another format than the one that is written."""
+    if file.suffix.lower() != suffix:
+        raise InputError(f"{file} has the suffix {file.suffix!r}; expected {suffix}, which is what is written.")
+
+
+def ready(target: str, overwrite: bool, *others: str) -> None:
+    """Raise `InputError` where demonstrations cannot be written, or not beside these, before any are read."""
+    from iqlearn.data import formats
+
+    formats.check_target(target)
+    for other in others:
+        if Path(target).resolve() == Path(other).resolve():
+            raise InputError(f"{target} and {other} are one file; expected another one to write.")
+    free(target, overwrite)
+
+
+def save(demos: Any, file: str) -> None:
     """Write demonstrations, and print what was written."""
-    free(file, overwrite)
     demos.save(file)
     for note in demos.notes:
         print(f"iqlearn: {demos.source}: {note}", file=sys.stderr)

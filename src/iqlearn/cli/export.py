@@ -10,25 +10,29 @@ from iqlearn.errors import InputError
 
 
 def export(o: Namespace) -> None:
-    """Write the policy or the reward of a run for other programs. The file is compared with the run.
+    """Write the policy or the reward of a run for other programs, and compare the file with the run.
 
     onnx runs in onnxruntime and on many devices, stablehlo in JAX without iqlearn (`jax.export.deserialize`), npz with
-    NumPy alone (`iqlearn.portable.Policy`, one file that may be copied). Scaling is inside, and the batch size is free.
+    NumPy alone (`iqlearn.portable.Policy`, one file that may be copied). The file includes the scaling. The batch size
+    is free.
 
     DIR  Run folder.
     --format onnx|stablehlo|npz [required]  Format of the file.
     --out FILE [required]  File to write.
-    --part policy|reward [policy]  What is exported: the policy's most likely actions (of discrete actions Q, too), or
-        the reward of transitions. npz is for policies.
-    --last  Use policy and reward of the last evaluation, not those with the least occupancy distance.
+    --part policy|reward [policy]  Export the policy's most likely actions (with discrete actions also Q), or the reward
+        of transitions. npz holds policies only.
+    --last  Use policy and reward of the last evaluation (default: those whose states were closest to the expert's).
     --overwrite  Replace the file.
     --json  Print one JSON object.
     """
     from iqlearn import exports
     from iqlearn.cli.demos import free
     from iqlearn.cli.output import show
+    from iqlearn.runs.folder import OWN
 
     free(o.out, o.overwrite)
+    if o.out.resolve() in {(o.dir / name).resolve() for name in OWN}:
+        raise InputError(f"{o.out} is a file of the run itself; expected another one, choose another --out.")
     run = iq.Run.load(o.dir, o.last)
     source = exports.policy(run.model, run.task) if o.part == "policy" else exports.reward(run.reward)
     about = {"run": str(o.dir), "task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}
@@ -47,9 +51,9 @@ def recorded_inputs(run: Any, o: Namespace, source: Any) -> tuple[Any, str]:
     from iqlearn import api
 
     if run.origin.demos is None:
-        return None, "not compared, the run learnt from none"
+        return None, "not compared, because the run learnt from none"
     try:
         demos = api.demos_of(run, o.dir)
     except InputError:
-        return None, "not compared, they are not where the run began with them"
+        return None, "not compared, because their file is missing or was changed"
     return source.of(demos), ""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import iqlearn as iq
+from iqlearn import interrupts
 from iqlearn.errors import InputError
 
 
@@ -45,7 +46,9 @@ def named_demos(o: Namespace) -> Any:
 
 def read_demos(o: Namespace, source: Any = None) -> Any:
     """The demonstrations of --demos, or of another source."""
-    return iq.Demos.load(o.demos if source is None else source, o.max_demos_gib, columns_of(o.columns or ()))
+    demos = iq.Demos.load(o.demos if source is None else source, o.max_demos_gib, columns_of(o.columns or ()))
+    interrupts.check()
+    return demos
 
 
 def columns_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -11,14 +11,14 @@ from iqlearn.errors import InputError
 
 
 def push(o: Namespace) -> None:
-    """Publish a run on the Hugging Face Hub, with a model card. With --out look at it first.
+    """Publish a run on the Hugging Face Hub, with a model card. With --out, write it to a folder first.
 
-    Published are settings, metrics, model, curves and rewards, a policy for NumPy alone, and replay.mp4 and report.html
-    where they are in the folder; no checkpoint, no demonstrations and no paths of this machine.
+    It publishes settings, metrics, model, curves and rewards, a policy for NumPy alone, and replay.mp4 and report.html
+    if they are in the folder. It publishes no checkpoint, no demonstrations and no paths of this machine.
     Log in with `hf auth login`, or set HF_TOKEN.
 
     DIR  Run folder, or the folder of several seeds.
-    REPO  Repository: USER/NAME. It is made if it is new.
+    REPO  Repository: USER/NAME. It is created if it does not exist.
     --private  Make a new repository private.
     --message TEXT  Message of the commit (default: Publish a run of iqlearn).
     --license ID  Licence of the policy for the card, as the Hub calls it: mit, apache-2.0, cc-by-4.0, ...
@@ -43,7 +43,7 @@ def push(o: Namespace) -> None:
 
 
 def pull(o: Namespace) -> None:
-    """Fetch a run that `iqlearn push` published. Nothing of it is executed, and no module that it names is imported.
+    """Download a run that `iqlearn push` published. Nothing in it is executed, and no module that it names is imported.
 
     REPO  Repository: USER/NAME; or a folder that `iqlearn push --out` wrote.
     --revision REV  Branch, tag or commit of the repository (default: main).

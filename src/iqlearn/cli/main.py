@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -38,6 +39,7 @@ ROW = re.compile(r"(--[\w-]+|[A-Z]+)(?: ([^\s[]\S*))?(?: \[(\S+)\])?  (\S.*)")
 OPTIONAL = "optional"
 """The default of a positional argument that may be left out."""
 GO_ON = "Where a run folder is there already, iqlearn resume goes on with its last checkpoint."
+NOTHING = "Nothing was written."
 STOPPED = 130
 """Exit code after Ctrl-C or a request to terminate."""
 HELP = {"-h", "--help", "--help-all"}
@@ -58,27 +60,33 @@ NOT_FLAGS = ("steps", "extensions", "reason")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate, else 1."""
     told, code = "", 0
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    trains = bool({*words[:1]} & {*BEGINNINGS, "resume"})
     if arguments is None:
         open_streams()
     try:
         with interrupts.listening(signal.SIGINT, signal.SIGTERM), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
-            code = run(list(sys.argv[1:] if arguments is None else arguments)) or 0
+            code = run(words) or 0
             sys.stdout.flush()
     except InputError as error:
         told, code = str(error), 2
     except EnvironmentFault as error:
-        told, code = f"{error} {GO_ON}", 3
-    except KeyboardInterrupt:  # training itself ends in order, and says how to go on
-        told, code = f"Stopped. {GO_ON}", STOPPED
+        told, code = f"{error} {GO_ON}" if trains else str(error), 3
+    except KeyboardInterrupt as error:  # training itself ends in order, and says how to go on
+        told, code = f"Stopped. {GO_ON if trains else str(error) or NOTHING}", STOPPED
     except SystemExit as error:
-        told, code = f"Code of the environment ended the program (sys.exit({error.code!r})); expected it to raise.", 1
+        told, code = f"The environment ended the program with sys.exit({error.code!r}); expected an exception.", 1
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EACCES):
+            raise
+        told, code = f"{error.filename} cannot be used ({error.strerror}); expected another path.", 2
     except (MemoryError, RuntimeError, ImportError) as error:
         exhausted = "RESOURCE_EXHAUSTED", "failed to map segment", "cannot allocate memory"
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in exhausted):
             raise
-        told, code = "Memory ran out; what was written last is kept. Lower --replay, --num-envs or --batch-size.", 1
+        told, code = "Memory ran out. Files that were written are kept. Lower --replay, --num-envs or --batch-size.", 1
     if told:
         print(f"iqlearn: {told}", file=sys.stderr)
     if arguments is None:
@@ -299,16 +307,29 @@ def whole(text: str) -> int:
     return int(float(text))
 
 
-whole.__name__ = "whole number"  # as argparse calls it
+def named(text: str) -> str:
+    """A name that is not empty."""
+    if not text:
+        raise ValueError
+    return text
+
+
+def place(text: str) -> Path:
+    """A path that is not empty."""
+    return Path(named(text))
+
+
+whole.__name__, named.__name__, place.__name__ = "whole number", "name", "path"  # as argparse calls them
 READERS: dict[str, Callable[..., Any]] = {
     "N": whole,
     "K": whole,
     "X": float,
-    "DIR": Path,
-    "ZIP": Path,
-    "FILE": Path,
-    "FOLDER": Path,
-    "REWARD": Path,
+    "DIR": place,
+    "ZIP": place,
+    "FILE": place,
+    "FOLDER": place,
+    "REWARD": place,
+    "TARGET": named,
 }
 """What reads a value, by the word for it in the help. Without one it is a string."""
 

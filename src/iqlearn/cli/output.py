@@ -1,7 +1,8 @@
 """What the commands print: how runs ended, and facts as tables or JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,20 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
             told = f"A loss or a weight was not finite between steps {first:.0f} and {last}"
             raise InputError(f"{told}; {kept}, lower --learning-rate.")
     return 130 if stopped else 0
+
+
+@contextmanager
+def written(*files: object) -> Iterator[None]:
+    """A request to stop in here tells that these files, if any, were written before.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        told = f"Written before: {', '.join(map(str, files))}." if files else ""
+        raise KeyboardInterrupt(told) from stopped
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 import iqlearn as iq
+from iqlearn import interrupts
 from iqlearn.cli.flags import check_target, env_field, named_env
 from iqlearn.data import formats
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
-from iqlearn.evaluation.record import Recorder, key_code, play_by_hand
+from iqlearn.evaluation.record import Recorder, key_code, play_by_hand, require_pygame
 from iqlearn.evaluation.returns import reset_seed
+from iqlearn.files import require_file
 
 EPISODES = 10
 """Episodes of a policy that are recorded unless another number is named."""
@@ -30,6 +32,8 @@ def recorded(o: Namespace) -> Any:
         InputError: flags do not go together, nothing was recorded, or the file cannot be written.
     """
     check(o)
+    if o.run is None:
+        require_pygame()
     run = None if o.run is None else iq.Run.load(o.run, False, o.trust)
     environment = named_env(o) or (None if run is None else run.environment())
     if environment is None:
@@ -53,22 +57,28 @@ def recorded(o: Namespace) -> Any:
 
     def keep(episode: Any) -> None:
         kept.append(episode)
-        merged().save(place)
+        with interrupts.finishing():
+            merged().save(place)
         told = f"{len(episode)} steps, return {episode.episode_return[0]:g}"
         print(f"episode {before + len(kept) - bool(before)}: {told}", flush=True)
 
     mode = None if o.hidden else "human" if run else "rgb_array"
     shown = environment if mode is None else Environment.of(environment, {"render_mode": mode})
     keys, idle = keys_of(o, environment.task), idle_of(o, environment.task)
-    recorder = Recorder(shown.make(), environment.name, environment.task.obs, reset_seed("collect", o.seed), keep)
+    first = reset_seed("collect", o.seed) + before  # what is there began from the seeds before
+    recorder = Recorder(shown.make(), environment.name, environment.task.obs, first, keep)
     try:
         if run is None:
             play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
         else:
             watch(recorder, run.player(), o.episodes or EPISODES)
-    finally:  # also after Ctrl-C
+    except KeyboardInterrupt as stopped:
+        told = f"{o.out} holds what was played." if recorder.episodes else ""
+        raise KeyboardInterrupt(told) from stopped
+    finally:
         if not direct and place.is_file():
-            merged().save(o.out)
+            with interrupts.finishing():
+                merged().save(o.out)
             shutil.rmtree(place.parent)
     if not kept:
         raise InputError("No step was played, so nothing is written.")
@@ -84,6 +94,7 @@ def check(o: Namespace) -> None:
     if o.append and o.overwrite:
         raise InputError("--append and --overwrite are both given; expected one of them.")
     check_target(o, "append", "overwrite")
+    require_file(Path(o.out))
     there = not formats.named(o.out) and Path(o.out).exists()
     if there and not (o.append or o.overwrite):
         raise InputError(f"{o.out} exists; choose another --out, or add --append or --overwrite.")

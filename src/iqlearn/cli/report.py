@@ -13,16 +13,16 @@ from iqlearn.errors import InputError
 def report(o: Namespace) -> None:
     """Write one HTML page about runs: settings, data, curves of every seed, episodes, reward, video, comparison.
 
-    The page is a single file that opens without a network. Policies are played for it, as `iqlearn evaluate` does.
+    The page is a single file that opens without a network. The command plays the policies as `iqlearn evaluate` does.
 
     DIR DIR...  Run folders, or folders of several seeds, to compare.
-    --out FILE  File to write (default: report.html in DIR; of several, report.html here).
-    --episodes N [10]  Episodes that each policy plays; 0 plays none, and judges no reward.
-    --seed N  Seed of the episodes (default: 0). They differ from those of training and iqlearn demos collect.
-    --video N [1]  Episodes of the video of each DIR; 0 makes none.
+    --out FILE  File to write (default: report.html in DIR; for several DIR, in the current folder).
+    --episodes N [10]  Episodes that each policy plays. With 0, the page has no returns of episodes and no reward.
+    --seed N  Seed of the episodes, which differ from those of training and `iqlearn demos collect` (default: 0).
+    --video N [1]  Episodes in the video of each DIR; 0 for no video.
     --max-episode-steps N  Steps after which every episode is truncated (default: as in training).
-    --last  Use policies and rewards of the last evaluation, not those with the least occupancy distance.
-    --trust  Import the modules that the run folders name for their environments, also from elsewhere.
+    --last  Use policies and rewards of the last evaluation (default: those whose states were closest to the expert's).
+    --trust  Import the modules that the run folders name for their environments, wherever they are. This runs code.
     --overwrite  Replace the file.
     """
     from iqlearn import report as pages

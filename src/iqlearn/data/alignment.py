@@ -68,10 +68,10 @@ def shifted(demos: Demos) -> str:
     n = abs(first)
     steps, row = f"{n} step{'s' * (n > 1)}", f"{n} row{'s' * (n > 1)}"
     where, when = ("after", "late") if first > 0 else ("before", "early")
-    beyond = "beyond what s and earlier actions explain"
     return (
-        f"actions seem recorded {steps} {when}: the first action that explains s' is that of {row} {where} "
-        f"({found[first]:.0%} of a coordinate {beyond}; that of the row itself {max(found[0], 0.0):.0%})"
+        f"actions seem recorded {steps} {when}: the first action that explains s' is that of {row} {where} (it removes "
+        f"{found[first]:.0%} of the error of predicting a coordinate of s' from s and earlier actions; the action of "
+        f"the row itself removes {max(found[0], 0.0):.0%})"
     )
 
 

@@ -159,7 +159,7 @@ def remarks(demos: Demos) -> list[str]:
     """What `Demos.remarks` gives."""
     found = _of_order(demos) if demos.every == 1 else []
     if demos.act is not None and one_hot(demos.act):
-        found.append("every action is one-hot, and taken for continuous; of discrete ones save act.argmax(1)")
+        found.append("every action is one-hot and read as continuous; if the actions are discrete, save act.argmax(1)")
     return found + _of_numbers(demos) + (duplicates(demos) if len(demos) > 1 else []) + [*demos.notes]
 
 
@@ -171,12 +171,12 @@ def _of_order(demos: Demos) -> list[str]:
     if len(broken):
         found.append(
             f"{len(broken)} of {int(inside.sum())} rows do not begin where the row before them ended (the first is row "
-            f"{broken[0]}): sub-sampled, or next_obs is not the observation that followed"
+            f"{broken[0]}): the file is sub-sampled, or next_obs is not the observation that followed"
         )
     last = np.append(~inside, True)
     going_on = int((last & ~demos.term & ~demos.trunc).sum())
     if going_on:
-        found.append(f"{going_on} of {demos.episodes} episodes neither end (term) nor meet a time limit (trunc)")
+        found.append(f"{going_on} of {demos.episodes} episodes have neither term nor trunc in their last row")
     return found
 
 
@@ -192,8 +192,8 @@ def _of_numbers(demos: Demos) -> list[str]:
         if (absurd := (most > 0.0) & (away.max(axis=0) / ABSURD > most)).any():
             row, column = np.argwhere((away == away.max(axis=0)) & absurd)[0]
             found.append(
-                f"field {name!r} at row {row}, coordinate {column} is {columns[row, column]:g}, which is absurd beside "
-                "the others and hides them from networks; leave the episode out, or clip the value"
+                f"field {name!r} at row {row}, coordinate {column} is {columns[row, column]:g}, an outlier: after "
+                "scaling, networks cannot tell the other values apart; leave the episode out, or clip the value"
             )
     return found
 
@@ -207,7 +207,7 @@ def blurred(given: Arrays) -> tuple[str, ...]:
     for name, columns in measured({name: array for name, array in given.items() if root(name) in ("obs", "act")}):
         low, high = columns.min(axis=0).astype(np.float64), columns.max(axis=0).astype(np.float64)
         step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32))
-        few = "nearly constant beside their size, which float32 blurs: subtract an offset, in the environment too"
+        few = "nearly constant relative to their size, so float32 rounds: subtract an offset, in the environment too"
         found += counted(name, (high > low) & (high - low < FEW_STEPS * step), few)
     return tuple(found)
 

@@ -114,6 +114,7 @@ def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int |
         InputError: pygame is not installed, or the keys do not fit the environment.
         EnvironmentFault: the environment raised, or returned what it must not.
     """
+    require_pygame()
     from gymnasium.utils import play as gym_play
 
     class Ended(Exception):
@@ -137,15 +138,27 @@ def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int |
             raise InputError(f"The keys do not fit: {error}; expected actions of the environment (--keys).") from error
 
 
-def key_code(name: str) -> Any:
-    """A letter as it is, a named key as pygame's number."""
+def require_pygame() -> Any:
+    """The module pygame.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import pygame
     except ImportError as error:
-        told = (
-            "pygame, which opens a window, is not installed; install it with: pip install 'gymnasium[classic-control]'"
-        )
-        raise InputError(f"{told}.") from error
+        told = "pygame, which opens a window, is not installed"
+        raise InputError(f"{told}; install it with: pip install 'gymnasium[classic-control]'.") from error
+    return pygame
+
+
+def key_code(name: str) -> Any:
+    """A letter as it is, a named key as pygame's number.
+
+    Raises:
+        InputError: there is no such key, or pygame is not installed.
+    """
+    pygame = require_pygame()
     if name in ARROWS:
         return (getattr(pygame, ARROWS[name]),)
     if len(name) == 1:

@@ -24,7 +24,7 @@ LANES = 20
 RESET_SEEDS = {"in_training": 1_000_000, "rollouts": 7_000_000, "evaluate": 1_000_000_000, "collect": 1_500_000_000}
 """First reset seed by purpose: evaluation in training, rollouts to judge a reward on, evaluation of a finished run,
 demonstrations collected from one. Training itself resets with smaller seeds."""
-KINDS = ("expert", "random", "noisy")
+KINDS = ("policy", "random", "noisy")
 
 
 def reset_seed(purpose: str, seed: int) -> int:
@@ -167,7 +167,7 @@ def rollouts(
 ) -> dict[str, list[Episode]]:
     """`episodes` episodes of each kind, with the environment's own reward.
 
-    `expert`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
+    `policy`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
     by a random one with a probability that grows from 0.05 in the first episode to 0.75 in the last. At most `lanes`
     copies of the environment play at a time.
 
@@ -188,7 +188,7 @@ def rollouts(
                 acts = [disturbed(policy, task, share, first + i) for i, share in enumerate(shares)]
                 played[kind] = [evaluator.play(act, 1, first + i)[0] for i, act in enumerate(acts)]
             else:
-                played[kind] = evaluator.play(policy if kind == "expert" else uniform(task, first), episodes, first)
+                played[kind] = evaluator.play(policy if kind == "policy" else uniform(task, first), episodes, first)
         return played
 
 

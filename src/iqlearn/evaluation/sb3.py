@@ -54,7 +54,7 @@ def policy(path: Path, environment: Environment, trust: bool = False, statistics
     """The policy of a zip, which acts as `model.predict(obs, deterministic=True)` of Stable-Baselines3 does.
 
     Args:
-        path: the zip.
+        path: the zip, or its name without `.zip`.
         environment: where the policy is played; it must have the spaces that the policy was trained in.
         trust: unpickle the policy's class and settings, and the statistics. This can run any code in the files.
         statistics: the file of `VecNormalize.save`, a pickle. Observations are normalised by it.
@@ -68,6 +68,7 @@ def policy(path: Path, environment: Environment, trust: bool = False, statistics
         importlib.import_module("stable_baselines3")
     except ImportError as error:
         raise missing("stable-baselines3, which reads its policies,", "sb3") from error
+    path = zip_of(path)
     if statistics is not None and not trust:
         raise InputError(f"{statistics} is a pickle, which can run any code; add --trust if you trust who made it.")
     about, weights = contents(path)
@@ -98,6 +99,12 @@ def policy(path: Path, environment: Environment, trust: bool = False, statistics
         return actions
 
     return act
+
+
+def zip_of(path: Path) -> Path:
+    """The zip of a name, which may lack `.zip` as it may in Stable-Baselines3."""
+    zipped = path.with_name(f"{path.name}.zip")
+    return zipped if not path.is_file() and zipped.is_file() else path
 
 
 def contents(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,10 +47,9 @@ def video(
     Raises:
         InputError: imageio-ffmpeg is not installed, or the environment gives no pictures.
     """
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
-        raise missing("imageio-ffmpeg, which writes videos,", "video") from error
+    require()
+    import imageio_ffmpeg
+
     with closing(drawing(environment)) as env, replacing(path) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         moments = played(env, environment, act, reward, episodes, seed, say)
@@ -73,6 +73,12 @@ def video(
         finally:
             writer.close()
             output.unlink(missing_ok=True)
+
+
+def require() -> None:
+    """Raise `InputError` unless imageio-ffmpeg is installed."""
+    if find_spec("imageio_ffmpeg") is None:
+        raise missing("imageio-ffmpeg, which writes videos,", "video")
 
 
 def drawing(environment: Environment) -> Any:

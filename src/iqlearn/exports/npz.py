@@ -22,7 +22,7 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
     """
     if exported.model is None:
         raise InputError("Format npz is for policies; expected format onnx or stablehlo for a reward.")
-    saved.save(exported.model, about, path)
+    saved.write(exported.model, about, path)
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from iqlearn.errors import missing
 from iqlearn.exports.base import BATCH, Exported
-from iqlearn.files import replacing
 
 OPSET = 21
 """Version of the ONNX operators."""
@@ -42,9 +41,7 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
     for name, value in about.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
-    with replacing(path) as partial:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(model.SerializeToString())
+    path.write_bytes(model.SerializeToString())
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:

@@ -11,7 +11,6 @@ import numpy as np
 from jax import export
 
 from iqlearn.exports.base import BATCH, Exported
-from iqlearn.files import replacing
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -22,9 +21,7 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
     (batch,) = export.symbolic_shape(BATCH)
     rows = [jax.ShapeDtypeStruct((batch, *spec.shape), np.dtype(spec.dtype)) for spec in exported.inputs.values()]
     content = export.export(jax.jit(exported.function), platforms=PLATFORMS)(*rows).serialize()
-    with replacing(path) as partial:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+    path.write_bytes(content)
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,15 +11,26 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from iqlearn.envs.gym import Environment
-from iqlearn.errors import missing
+from iqlearn.errors import InputError, missing
 from iqlearn.evaluation.statistics import mean_interval
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.runs.provenance import to_dict
 from iqlearn.runs.run import Run
 from iqlearn.types import ArraySpec, ObsSpec
 
+ENDINGS = {
+    "diverged": "diverged: a loss or a weight was not finite",
+    "interrupted": "was interrupted",
+    "stopped": "was stopped early",
+    "failed": "failed",
+}
+"""How training ended that was not completed, by its status."""
 OWN = ("iqlearn", "gymnasium")
 """Packages whose environments need no trust."""
+
+
+LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+"""The identifier of a licence."""
 
 
 class Part(NamedTuple):
@@ -31,6 +43,28 @@ class Part(NamedTuple):
     """What `config.json` will hold."""
 
 
+def check_names(repo: str, licence: str | None = None) -> None:
+    """Refuse names that the Hub would refuse.
+
+    Raises:
+        InputError: the repository is not USER/NAME, the licence has no identifier, or `huggingface_hub` is not
+            installed.
+    """
+    try:
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+    except ImportError as error:
+        raise missing("huggingface_hub, the client of the Hub,", "hub") from error
+    try:
+        validate_repo_id(repo if "/" in repo else "")
+    except HFValidationError as error:
+        told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator"
+        raise InputError(f"{told}, in pull also a folder.") from error
+    if licence is not None and not LICENCE.fullmatch(licence):
+        told = f"--license is {licence!r}; expected letters, digits, dots and dashes"
+        raise InputError(f"{told}, as the Hub calls it: mit, apache-2.0, cc-by-4.0.")
+
+
 def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool, licence: str | None) -> str:
     """The card of a run, or of several seeds.
 
@@ -40,14 +74,9 @@ def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool,
         pictures: the curves of runs, by their place in the repository.
         video: whether there is a video, which the Hub shows itself.
         licence: identifier of the licence.
-
-    Raises:
-        InputError: `huggingface_hub` is not installed.
     """
-    try:
-        from huggingface_hub import ModelCardData
-    except ImportError as error:
-        raise missing("huggingface_hub, which writes model cards,", "hub") from error
+    from huggingface_hub import ModelCardData
+
     run, name = parts[0].run, repo.rpartition("/")[2]
     learns, taught = run.settings.reward(run.model) is not None, run.origin.demos is not None
     environment = run.origin.environment
@@ -65,7 +94,7 @@ def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool,
     )
     if data.eval_results is None:
         data.pop("model_name")
-    lines = [f"# {run.settings.name} on {code(run.origin.title)}", "", *about(parts, learns), ""]
+    lines = [f"# {run.settings.name} on {code(run.origin.title)}", "", *unfinished(parts), *about(parts, learns), ""]
     lines += ["[A video of the policy](replay.mp4).", ""] if video else []
     lines += ["## Results", "", *returns(parts), ""]
     lines += [line for picture in pictures for line in (f"![Metrics over training]({picture})", "")]
@@ -99,9 +128,29 @@ def results(parts: Sequence[Part]) -> list[Any]:
     ]
 
 
+def unfinished(parts: Sequence[Part]) -> list[str]:
+    """Which runs were not completed, and what is left of them."""
+    lines = []
+    for part in parts:
+        run, unit = part.run, "updates" if part.run.interaction is None else "steps"
+        status = run.result.get("status", "running")
+        if status == "completed":
+            continue
+        how = ENDINGS.get(status, "did not end")
+        if run.rows:
+            done = f"{run.rows[-1]['step']:,.0f} of {run.schedule.steps:,} {unit}"
+            at = f"The files are those of its evaluations up to {done}"
+        else:
+            at = "Nothing was evaluated and kept; the model in the files is that of the beginning"
+        lines += [f"**Not completed.** The training of seed {run.schedule.seed} {how}. {at}.", ""]
+    return lines
+
+
 def about(parts: Sequence[Part], learns: bool) -> list[str]:
     """What it is, and how it was learnt."""
     run = parts[0].run
+    if not any(part.run.rows for part in parts):
+        return [f"An attempt at a policy for {code(run.origin.title)}. **It is not trained.**"]
     origin, place = run.origin, "offline" if run.interaction is None else "online"
     what = f"A policy for {code(origin.title)}" if origin.environment else "A policy"
     taught = origin.demos is not None

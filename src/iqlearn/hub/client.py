@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from iqlearn import interrupts
-from iqlearn.errors import InputError, missing
+from iqlearn.errors import InputError
 from iqlearn.hub import published
+from iqlearn.hub.card import check_names
 from iqlearn.runs.folder import vacant
 from iqlearn.runs.run import Run
 
@@ -47,13 +48,16 @@ def push(
             seen = private and not api.model_info(repo).private
         if seen:
             raise InputError(f"{repo} is there and public, so --private has no effect; make it private on its page.")
-        with asking(repo):
-            commit = api.upload_folder(
-                repo_id=repo,
-                folder_path=made,
-                commit_message=message or "Publish a run of iqlearn",
-                delete_patterns=[pattern for name in names for pattern in (name, f"seed-*/{name}")],
-            )
+        try:
+            with asking(repo):
+                commit = api.upload_folder(
+                    repo_id=repo,
+                    folder_path=made,
+                    commit_message=message or "Publish a run of iqlearn",
+                    delete_patterns=[pattern for name in names for pattern in (name, f"seed-*/{name}")],
+                )
+        except KeyboardInterrupt as stopped:
+            raise KeyboardInterrupt(f"The commit is complete or was not made; look at the page of {repo}.") from stopped
     return str(commit.commit_url), found
 
 
@@ -71,10 +75,12 @@ def pull(repo: str, out: Path, revision: str | None = None, overwrite: bool = Fa
 
     Raises:
         InputError: there is no such repository or revision, it holds no run or a damaged one, the Hub cannot be
-            reached, or `out` is not empty.
+            reached, or `out` is not empty or is that folder itself.
     """
-    vacant(out, overwrite)
     local = Path(repo).is_dir()
+    if local:
+        published.require_apart(Path(repo), out)
+    vacant(out, overwrite)
     if local and revision is not None:
         raise InputError(f"--revision has no effect, because {repo} is a folder; leave it out.")
     with published.staging(out) as made:
@@ -107,21 +113,15 @@ def asking(repo: str, revision: str | None = None) -> Iterator[Any]:
     Raises:
         InputError: it is not installed, the repository is not named as the Hub does, or a request failed.
     """
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-        from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_id
-    except ImportError as error:
-        raise missing("huggingface_hub, the client of the Hub,", "hub") from error
+    check_names(repo)
+    import huggingface_hub
+    from huggingface_hub.utils import disable_progress_bars, logging
+
     disable_progress_bars()
     logging.set_verbosity_error()
     try:
-        validate_repo_id(repo if "/" in repo else "")
         with interrupts.Foreign():
             yield huggingface_hub
-    except errors.HFValidationError as error:
-        told = f"The repository is {repo!r}; expected USER/NAME such as ada/hopper-imitator, or a folder to pull from."
-        raise InputError(told) from error
     except Exception as error:  # whatever a client of the network may raise is told in one sentence
         raise InputError(refusal(error, repo, revision)) from error
 

@@ -7,16 +7,19 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from iqlearn import files
-from iqlearn.hub.card import Part, card
+from iqlearn import files, interrupts
+from iqlearn.errors import InputError
+from iqlearn.hub.card import Part, card, check_names
 from iqlearn.runs.folder import CURVES, JUDGED, LAST, METRICS, REPORT, RESULT, claim, runs_in, seeds_in, vacant
 from iqlearn.runs.lock import locked
-from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, update
+from iqlearn.runs.manifest import CONFIG, MANIFEST, MODEL, Manifest, content_of, enlist, listed, update
+from iqlearn.runs.provenance import settings_of
 from iqlearn.runs.run import Run
 
 CARD, POLICY, VIDEO = "README.md", "policy.npz", "replay.mp4"
@@ -26,6 +29,12 @@ BESIDE = tuple(dict.fromkeys((*JUDGED, VIDEO, REPORT)))
 """Files that are published where they are there."""
 KEPT = tuple(dict.fromkeys((*LISTED, MANIFEST, CARD, POLICY, *JUDGED, VIDEO)))
 """Files that are taken from others: no page of somebody's, which a browser would run, and no code."""
+ROOTED = ((PurePosixPath, 2), (PureWindowsPath, 1))
+"""Kinds of paths, and more parts than which a path from the root has that is one for sure."""
+PLACE = re.compile(
+    r"""(?:(?<=file://)|(?<![\w/.~-]))/(?!/)[^\s'",;:/]+/[^\s'",;]*|(?<!\w)[A-Za-z]:[\\/](?!/)[^\s'",;]*"""
+)
+"""A path from the root within a text. That of an address on the web is none."""
 
 
 def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwrite: bool = False) -> list[str]:
@@ -35,8 +44,9 @@ def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwr
         The files.
 
     Raises:
-        InputError: the folder is not empty, unless `overwrite`.
+        InputError: the folder is not empty, unless `overwrite`, or it is one of those that are published.
     """
+    require_apart(folder, out)
     vacant(out, overwrite)
     with staging(out) as made:
         found = compose(folder, made, repo, licence)
@@ -47,7 +57,8 @@ def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwr
 def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> list[str]:
     """Write what is published of a run folder, or of the folder of several seeds, to an empty folder.
 
-    Files that name the home folder or the run's own are left out, with a warning.
+    Files that name the home folder, the current one, that of the run or of what it learnt from are left out, with a
+    warning.
 
     Args:
         folder: the run folder.
@@ -59,9 +70,15 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
         The files.
 
     Raises:
-        InputError: the folder is missing or damaged, or `into` cannot be written.
+        InputError: the folder is missing or damaged, or `into` cannot be written; or as `check_names`.
     """
-    parts = [Part("" if path == folder else path.name, Run.load(path), _config(path)) for path in runs_in(folder)]
+    check_names(repo, licence)
+    runs = {path: Run.load(path) for path in runs_in(folder)}
+    places = _places(folder, runs)
+    parts = []
+    for path, run in runs.items():
+        config = _config(path)
+        parts.append(Part("" if path == folder else path.name, _shown(run, config), config))
     for part in parts:
         source, target = folder / part.name, into / part.name
         target.mkdir(exist_ok=True)
@@ -70,12 +87,14 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
         run, about = part.run, {"run": repo, "iqlearn": part.config["versions"]["iqlearn"]}
         about |= {"task": run.origin.title, "algorithm": run.settings.name, "seed": run.schedule.seed}
         run.policy.save(target / POLICY, about)
-    if parts[0].name:
-        enlist(into, Manifest(seeds=tuple(part.name for part in parts)))
-    for name in dict.fromkeys(("", *(part.name for part in parts))):
+    seeds = tuple(part.name for part in parts if part.name)
+    for name in dict.fromkeys(("", *seeds)):
         for file in (folder / name / beside for beside in BESIDE):
             if file.is_file():
-                _copy(file, into / name / file.name, folder)
+                _copy(file, into / name / file.name, places)
+        found = [file for file in (into / name).iterdir() if file.is_file() and file.name != MANIFEST]
+        digests = {file.name: files.sha256(file) for file in found}
+        enlist(into / name, Manifest(digests, seeds=() if name else seeds))
     pictures = [path for part in parts for path in (f"{part.name}/{CURVES}".strip("/"),) if (into / path).is_file()]
     text = card(repo, parts, pictures, (into / VIDEO).is_file(), licence)
     files.write(into / CARD, text.encode())
@@ -93,18 +112,37 @@ def copy(source: Path, into: Path) -> None:
 
 
 def check(folder: Path) -> list[Run]:
-    """The runs of a folder, every listed file of which is whole. No module is imported.
+    """The runs of a folder, every file of which that is taken and listed is whole. No module is imported.
+
+    Afterwards the manifests list what those of run folders do: `iqlearn reward` may replace the other files.
 
     Raises:
         InputError: there is none, or a file is missing or damaged.
     """
-    runs = []
-    for path in runs_in(folder):
-        runs.append(Run.load(path))
-        for name in LISTED:
-            if (path / name).is_file():
-                content_of(path, name)
-    return runs
+    runs = {path: Run.load(path) for path in runs_in(folder)}
+    for path in dict.fromkeys((folder, *runs)):
+        if (manifest := listed(path)) is None:
+            content_of(path, MANIFEST)  # raises
+            continue
+        there = (name for name in LISTED if (path / name).is_file())
+        for name in {*there, *(name for name in manifest.files if name in KEPT)}:
+            content_of(path, name)
+        own = {name: digest for name, digest in manifest.files.items() if name in LISTED}
+        enlist(path, Manifest(own, seeds=manifest.seeds))
+    return [*runs.values()]
+
+
+def require_apart(folder: Path, out: Path) -> None:
+    """Refuse to write a run over the one that it is made from.
+
+    Raises:
+        InputError: one of the folders, or the folder of a seed in it, is the other one.
+    """
+    read, replaced = ({path.resolve() for path in (place, *seeds_in(place))} for place in (folder, out))
+    if read & replaced:
+        raise InputError(
+            f"{out} would replace {folder}, or a part of it; expected another folder, choose another --out."
+        )
 
 
 @contextmanager
@@ -129,8 +167,10 @@ def place(made: Path, out: Path, names: tuple[str, ...], overwrite: bool) -> Non
 
     Raises:
         InputError: the folder is not empty (unless `overwrite`), or it cannot be written.
+        KeyboardInterrupt: a signal asked to stop, before anything was moved.
     """
     found = [path / name for name in names for path in (made, *seeds_in(made)) if (path / name).is_file()]
+    interrupts.check()
     with locked(out), files.writing(out):
         claim(out, overwrite)
         for file in sorted(found, key=lambda file: file.name == MANIFEST):  # without it a folder is not whole
@@ -142,8 +182,8 @@ def place(made: Path, out: Path, names: tuple[str, ...], overwrite: bool) -> Non
 def _config(folder: Path) -> dict[str, Any]:
     """The content of `config.json` without the places of this machine.
 
-    Of the file of the demonstrations and of a reward the name is kept; of a path in the keyword arguments of the
-    environment too, with a warning.
+    Of the file of the demonstrations and of a reward the name is kept; of every other path from the root too, with a
+    warning.
     """
     config = files.read_json(folder / CONFIG, content_of(folder, CONFIG))
     origin = config["origin"]
@@ -158,41 +198,58 @@ def _config(folder: Path) -> dict[str, Any]:
             )
             origin["environment"] = kept | ({"spec": json.dumps(kept["spec"])} if "spec" in kept else {})
     for part in ("settings", "origin"):
-        config[part] = _without_places(config[part], only_home=True)
+        kept = _without_places(config[part])
+        kept |= {"columns": origin["columns"]} if part == "origin" else {}  # keys of an HDF5 file look like paths
+        if kept != config[part]:
+            told = f"{folder}: texts of the {part} name places of this machine"
+            warnings.warn(f"{told}; the names alone are published.", stacklevel=3)
+        config[part] = kept
     return config
 
 
-def _without_places(value: Any, only_home: bool = False) -> Any:
-    """A value of JSON whose paths of this machine are names: those that exist, and those in the home folder."""
+def _shown(run: Run, config: dict[str, Any]) -> Run:
+    """The run as its card tells of it, with the texts of a config without places."""
+    origin = replace(run.origin, demos=config["origin"]["demos"])
+    return replace(run, settings=settings_of(config["settings"]), origin=origin)
+
+
+def _without_places(value: Any) -> Any:
+    """A value of JSON in which paths from the root are names."""
     if isinstance(value, dict):
-        return {name: _without_places(item, only_home) for name, item in value.items()}
+        return {name: _without_places(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_places(item, only_home) for item in value]
+        return [_without_places(item) for item in value]
     if not isinstance(value, str):
         return value
-    if not only_home and _name_of(value) != value and Path(value).exists():
-        return _name_of(value)
     for home in _homes():
         value = re.sub(re.escape(home) + r"[\\/][^\s'\",;]*", lambda found: _name_of(found[0]), value)
-    return value
+    return PLACE.sub(lambda found: _name_of(found[0]), _name_of(value))
 
 
 def _name_of(path: str) -> str:
-    """The last part of a path from the root, as Windows and others write it; else what was given."""
-    absolute = any(kind(path).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
+    """The last part of a path from the root with more parts than one, as Windows and others write it; else what was
+    given."""
+    absolute = any(kind(path).is_absolute() and len(kind(path).parts) > least for kind, least in ROOTED)
     return PureWindowsPath(path).name or path if absolute else path
 
 
 def _homes() -> list[str]:
     """The home folder, where there is one."""
-    home = Path.home()
-    return [str(home)] if home != Path(home.anchor) else []
+    return [str(home) for home in (Path.home(),) if home != Path(home.anchor)]
 
 
-def _copy(file: Path, target: Path, folder: Path) -> None:
-    """Copy a file, unless it names the home folder or the run's own."""
+def _places(folder: Path, runs: Mapping[Path, Run]) -> set[str]:
+    """The folders that a page about runs may name: theirs, those of what they learnt from, and the current one."""
+    origins = [run.origin for run in runs.values()]
+    learnt_from = [Path(file).parent for it in origins for file in (it.path, it.reward) if file is not None]
+    found = {kind for place in (folder, *runs, *learnt_from, Path()) for kind in (place.absolute(), place.resolve())}
+    return {str(place) for place in found if place != Path(place.anchor)} | {*_homes()}
+
+
+def _copy(file: Path, target: Path, places: set[str]) -> None:
+    """Copy a file, unless it names one of these places."""
     content = files.read(file)
-    if any(place.encode() in content for place in (str(folder.resolve()), *_homes())):
+    if any(place.encode() in content for place in places):
         warnings.warn(f"{file} names a folder of this machine; it is not published.", stacklevel=3)
         return
     files.write(target, content)

@@ -1,6 +1,5 @@
 """The policy that a run leaves: NumPy in, NumPy out."""
 
-import zipfile
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -89,10 +88,9 @@ class Policy:
         """
         try:
             return portable.Policy(path, seed)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path} is no policy ({error}); expected a file of Policy.save or iqlearn export."
-            ) from error
+        except (OSError, ValueError) as error:
+            told = f"{path} is no policy ({error})"
+            raise InputError(f"{told}; expected a file of Policy.save or iqlearn export.") from error
 
     def _next_key(self) -> PRNGKey:
         return jr.fold_in(self._key, next(self._draws))

@@ -18,7 +18,17 @@ from iqlearn.types import ArraySpec, ObsSpec
 
 
 def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
-    """Write the policy of a model. `about` says where it comes from."""
+    """Write the policy of a model at once or not at all. `about` says where it comes from.
+
+    Raises:
+        InputError: the file cannot be written, or JSON cannot hold `about`.
+    """
+    with replacing(path) as partial:
+        write(model, about, partial)
+
+
+def write(model: SoftQ, about: dict[str, Any], path: Path) -> None:
+    """Write the policy of a model to a path that is not yet the name of the file."""
     arrays, facts = parts_of(model)
     try:
         text = json.dumps(about | facts)
@@ -26,10 +36,8 @@ def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
         raise InputError(
             f"about holds what JSON cannot ({error}); expected texts, numbers, lists and dictionaries."
         ) from error
-    with replacing(path) as partial:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, about=np.array(text), **arrays)  # pyright: ignore[reportArgumentType]
+    with path.open("wb") as file:
+        np.savez(file, about=np.array(text), **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

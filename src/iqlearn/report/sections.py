@@ -34,7 +34,7 @@ MAIN = ("occupancy_distance", "loss", "critic_loss", "expert_reward", "log_likel
 """Metrics that are shown beside the return without a click, those of them that there are."""
 KINDS = {
     "demos": "demonstrations",
-    "expert": "policy",
+    "policy": "policy",
     "noisy": "disturbed policy",
     "random": "random actions",
 }
@@ -294,7 +294,7 @@ def rewards(found: Sequence[Shown]) -> Section:
         if pairs:
             items += [against(f"{who}: reward of a transition", pairs, transitions)]
             items += [against(f"{who}: return of an episode", pairs, sums)]
-        kind = next(kind for kind in ("expert", "demos") if kind in shown.judged)
+        kind = next(kind for kind in ("policy", "demos") if kind in shown.judged)
         items.append(along(f"{who}: along the first episode ({KINDS[kind]})", shown.judged[kind]))
     told = [shown for shown in judged if any(one.true is not None for one in shown.judged.values())]
     items += [agreement(told)] if told else []

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from iqlearn import files
+from iqlearn import files, interrupts
 from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import InputError
@@ -52,7 +52,7 @@ def material(
         for kind, played in rollouts(environment, policy, kinds, episodes, seed, lanes).items():
             sets[kind] = Demos.from_arrays(as_arrays(played), kind)
     if not sets:
-        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts expert,random,noisy.")
+        raise InputError("Nothing to judge; give transitions with --demos FILE, or --rollouts policy,random,noisy.")
     return sets
 
 
@@ -89,9 +89,11 @@ def compare(
 ) -> dict[str, Any]:
     """The figures of `judge`, written to `stem`.json with a picture in `stem`.png."""
     facts, judged = judge(environment, reward, sets)
-    files.write_json(stem.with_suffix(".json"), facts)
-    if pictured := {kind: one for kind, one in judged.items() if one.true is not None}:
-        plots.rewards(stem.with_suffix(".png"), pictured, title)
+    interrupts.check()
+    with interrupts.finishing():  # both files, or none
+        files.write_json(stem.with_suffix(".json"), facts)
+        if pictured := {kind: one for kind, one in judged.items() if one.true is not None}:
+            plots.rewards(stem.with_suffix(".png"), pictured, title)
     return facts
 
 

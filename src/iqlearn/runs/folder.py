@@ -38,6 +38,8 @@ JUDGED = tuple(
     for suffix in (".json", ".png", ".safetensors")
 )
 """What `iqlearn reward` writes."""
+OWN = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, REPORT, *JUDGED)
+"""The files of a run."""
 
 
 def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
@@ -52,9 +54,8 @@ def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
         InputError: it is not empty (unless `overwrite`), or it cannot be written.
     """
     vacant(folder, overwrite)
-    names = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, REPORT, *JUDGED)
     try:
-        for old in (part / name for part in (folder, *seeds_in(folder)) for name in names):
+        for old in (part / name for part in (folder, *seeds_in(folder)) for name in OWN):
             old.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iqlearn import files
+from iqlearn import files, interrupts
 from iqlearn.errors import InputError
 from iqlearn.files import DIGEST, Arrays
 
@@ -55,6 +55,7 @@ def listed(folder: Path) -> Manifest | None:
     return Manifest(**content) if found == FORMAT and digests and known else None
 
 
+@interrupts.finishing()
 def enlist(folder: Path, manifest: Manifest) -> None:
     """Write the manifest."""
     content = {"format": FORMAT} | {name: part for name, part in manifest._asdict().items() if part}

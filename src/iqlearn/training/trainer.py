@@ -314,7 +314,8 @@ class Trainer:
 
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
-            self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
+            with interrupts.finishing():  # what a callback writes is whole
+                self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
 
 
 def expert_return(run: Run, demos: Demos | None) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from iqlearn import interrupts
 from iqlearn.data.fields import Arrays, flat, nested, root
 from iqlearn.errors import InputError
 
@@ -202,6 +203,7 @@ def joined(
     parts: dict[str, list[np.ndarray]] = {}
     count = steps = 0
     for number, episode in enumerate(episodes):
+        interrupts.check()
         count, steps = count + 1, steps + episode.steps
         whole = with_ends(episode, told)
         if whole.steps > 0:

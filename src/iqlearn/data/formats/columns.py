@@ -21,7 +21,7 @@ ALONE = ("ep", "term", "trunc", "rew")
 """The fields of one column each."""
 OBSERVATION = "observation."
 """What LeRobot begins the names of observations with; the parts of a dictionary go without it."""
-NO_EPISODES = "no column says where episodes begin (ep); all rows are taken for one"
+NO_EPISODES = "no column says where episodes begin (ep); all rows are read as one episode"
 TRUE, FALSE = ("1", "true", "True", "TRUE", "yes"), ("0", "false", "False", "FALSE", "no", "")
 Pictures = Callable[[Int[np.ndarray, " n"]], UInt8[np.ndarray, "n height width 3"]]
 """Images of a table that lie outside of it, those of videos: of the rows with these rising numbers."""

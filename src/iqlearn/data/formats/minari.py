@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from iqlearn import interrupts
 from iqlearn.data.fields import Arrays, flat, nested, root
 from iqlearn.data.formats.base import Episode, Opened, Reading, joined, only, parsing, selected
 from iqlearn.errors import InputError, missing
@@ -171,6 +172,7 @@ def write(target: str, arrays: Arrays) -> None:
     }
     env = made(str(arrays["env"])) if "env" in arrays else None
     place = Path(get_dataset_path(name))
+    interrupts.check()
     try:
         with parsing(target, "target of a Minari dataset"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an author, a description and the like, which nobody was asked for

@@ -145,7 +145,5 @@ def write(path: Path, arrays: Arrays) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    with replacing(path) as partial:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]

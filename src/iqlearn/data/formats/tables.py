@@ -169,7 +169,6 @@ def write(path: Path, arrays: Arrays) -> None:
         raise InputError(f"{path} cannot hold sub-sampled demonstrations; expected all rows, write an .npz file.")
     table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
     with replacing(path) as partial:
-        path.parent.mkdir(parents=True, exist_ok=True)
         kind = path.suffix.lower()
         if kind == ".parquet":
             parquet.write_table(table, partial)
