@@ -40,7 +40,7 @@ def test_a_lost_worker_is_replaced_and_its_cell_goes_on(address, cartpole_file, 
     (place,) = benchmark.places(plan.cells, tmp_path / "out")
     killed = []
 
-    def kill(now):
+    def kill(_):
         if not killed and place.status == "running" and len(place.rows) > 1:
             found = subprocess.run(["pgrep", "-f", "ray::worked"], capture_output=True, text=True, check=True)
             for worker in found.stdout.split():
