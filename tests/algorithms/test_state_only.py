@@ -36,7 +36,7 @@ def learnt(settings: Any, demos: Demos, online: bool) -> iq.Run:
 
 @pytest.mark.parametrize(
     ("settings", "online"),
-    [(DISCRETE, False), (DISCRETE, True), (CONTINUOUS, False), (INFERRED, True)],
+    [(DISCRETE, False), (DISCRETE, True), (CONTINUOUS, False), pytest.param(INFERRED, True, marks=pytest.mark.slow)],
     ids=["discrete offline", "discrete online", "continuous offline", "inferred online"],
 )
 def test_a_run_does_not_depend_on_the_experts_actions(settings, online, cartpole, pendulum):

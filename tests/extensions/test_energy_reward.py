@@ -42,6 +42,7 @@ class Look(iq.Callback):
         self.met = jax.tree.map(np.asarray, training.groups[0].sources.replay.newest(30))
 
 
+@pytest.mark.slow
 def test_the_reward_is_found_before_the_first_update_and_renewed(pendulum):
     look = Look()
     run = iq.learn(SETTINGS, pendulum, steps=80, evaluations=1, eval_episodes=1, callbacks=[look], **SHORT)

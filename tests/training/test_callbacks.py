@@ -218,6 +218,7 @@ def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
             assert err == ""
 
 
+@pytest.mark.slow
 def test_critics_that_diverge_are_told_at_the_end(pendulum, capsys):
     small = iq.Network((8,))
     for rate, told in ((1e3, True), (1e-4, False)):

@@ -124,6 +124,7 @@ def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
     assert runs[0].origin == runs[1].origin
 
 
+@pytest.mark.slow
 def test_with_continuous_actions_and_demonstrations_of_unequal_length(parts, whole, tmp_path):
     runs, out, _ = whole
     alone = iq.learn(EXTENDED, parts[1], env="Pendulum-v1", seed=1, out=tmp_path / "1", **ONLINE)
