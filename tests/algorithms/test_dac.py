@@ -16,7 +16,7 @@ SMALL = iq.Network((16,), "tanh")
 
 
 def rows(offset, ended=(), n=32):
-    rng = np.random.default_rng(int(10 * offset) + 1)
+    rng = np.random.default_rng(int(10 * offset) + 100)
     obs = jnp.asarray(rng.normal(offset, 0.1, (n, 2)), jnp.float32)
     action = jnp.asarray(rng.uniform(-1, 1, (n, 1)), jnp.float32)
     return Transitions(obs, action, obs, jnp.isin(jnp.arange(n), jnp.array([*ended, -1])))

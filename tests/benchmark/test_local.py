@@ -63,6 +63,7 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
     _, (place,) = places(tmp_path, [LONG | {"steps": 3_000, "evaluations": 60}], [{"name": "iq"}])
     killed = []
@@ -82,6 +83,7 @@ def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
     assert "resume" not in place.log.read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
     _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     now = local.run([place], None, 1, lambda now: [process.kill() for process in now.running.values()])
@@ -89,6 +91,7 @@ def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
     assert now.tries[place] == 1 + RETRIES
 
 
+@pytest.mark.slow
 def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_path):
     found, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     (tmp_path / "g.toml").write_text(

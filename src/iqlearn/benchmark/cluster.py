@@ -117,7 +117,7 @@ def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
     """Take what a task gave back since, as far as it is there."""
     code: int | None = None
     try:
-        while code is None and (ref := next_ready(news)) is not None:
+        while code is None and (ref := next_ready(news, ray)) is not None:
             found: News = ray.get(ref)
             for name, content in sorted(found.folder.items(), key=lambda item: item[0] == MANIFEST):
                 files.write(place.folder / name, content)
@@ -134,14 +134,12 @@ def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
         now.ended(place, code)
 
 
-def next_ready(news: Any) -> Any:
+def next_ready(news: Any, ray: Any) -> Any:
     """The next thing that a task gave back, if it is there.
 
     Raises:
         StopIteration: there is nothing left.
     """
-    import ray
-
     ready, _ = ray.wait([news], timeout=0, fetch_local=False)
     return next(news) if ready else None
 
