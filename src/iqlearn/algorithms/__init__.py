@@ -3,11 +3,13 @@
 from typing import Any
 
 from iqlearn.algorithms.bc import BC, BCContinuous
+from iqlearn.algorithms.dac import DAC, DACContinuous
 from iqlearn.algorithms.iq_continuous import IQLearnContinuous
 from iqlearn.algorithms.iq_discrete import IQLearn
 from iqlearn.algorithms.sac import SAC
 from iqlearn.algorithms.soft_q import SoftQLearning
 from iqlearn.algorithms.sqil import SQIL, SQILContinuous
+from iqlearn.algorithms.value_dice import ValueDICE
 from iqlearn.errors import InputError
 
 ALGORITHMS: dict[str, Any] = {
@@ -19,6 +21,9 @@ ALGORITHMS: dict[str, Any] = {
         BCContinuous,
         SQIL,
         SQILContinuous,
+        DAC,
+        DACContinuous,
+        ValueDICE,
         SoftQLearning,
         SAC,
     )
@@ -47,4 +52,16 @@ def of(family: str, discrete: bool) -> Any:
     raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
 
 
-__all__ = ["BC", "SAC", "SQIL", "BCContinuous", "IQLearn", "IQLearnContinuous", "SQILContinuous", "SoftQLearning"]
+__all__ = [
+    "BC",
+    "DAC",
+    "SAC",
+    "SQIL",
+    "BCContinuous",
+    "DACContinuous",
+    "IQLearn",
+    "IQLearnContinuous",
+    "SQILContinuous",
+    "SoftQLearning",
+    "ValueDICE",
+]

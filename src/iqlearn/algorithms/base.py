@@ -35,6 +35,8 @@ class TrainState(eqx.Module):
     """Updates done."""
     aux: dict[str, Any]
     """The state of each extension, by its name."""
+    beside: Any = None
+    """Networks beside the model that the algorithm learns with, such as a discriminator; none without."""
     rate: Scalar = eqx.field(default_factory=lambda: jnp.ones(()))
     """Share of the learning rates that the guard has left."""
 
@@ -78,7 +80,7 @@ class Algorithm:
     acts: ClassVar[str] = "may"
     """Whether it acts while it learns: never (offline only), may, or must (online only)."""
     hooks: ClassVar[tuple[str, ...]] = ()
-    """Methods of extensions that its update calls."""
+    """Methods of extensions that its update calls; `actor` where it has an actor that may begin as a clone."""
     # Settings of some algorithms, and what they are for the others.
     state_only: ClassVar[bool] = False
     extensions: ClassVar[tuple[Extension, ...]] = ()

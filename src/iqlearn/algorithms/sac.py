@@ -55,12 +55,16 @@ def td_loss(
     rows: Transitions,
     reward: Float[Array, " n"],
     key: PRNGKey,
+    end_value: Scalar | float = 0.0,
 ) -> tuple[Scalar, Metrics]:
-    """The critics' ½·E[(Q(s,a) − r − γV(s'))²], the actor's and the temperature's loss, each for its own part."""
+    """The critics' ½·E[(Q(s,a) − r − γV(s'))²], the actor's and the temperature's loss, each for its own part.
+
+    `end_value` is the value of what follows a true end.
+    """
     draw_key, next_key = jr.split(key)
     inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
     next_v = next_value(model, state.target.critic, None, rows, next_key)
-    next_v = discounted(next_v, rows.terminal, s.gamma)
+    next_v = discounted(next_v, rows.terminal, s.gamma, end_value)
     q = model.unit_q(inputs, unit)
     critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, reward, next_v))
     drawn = model.draw(inputs, draw_key)

@@ -40,10 +40,18 @@ class SoftQLearning(QLearning):
 
 
 def td_loss(
-    s: QLearning, model: DiscreteSoftQ, state: TrainState, rows: Transitions, reward: Float[Array, " n"]
+    s: QLearning,
+    model: DiscreteSoftQ,
+    state: TrainState,
+    rows: Transitions,
+    reward: Float[Array, " n"],
+    end_value: Scalar | float = 0.0,
 ) -> tuple[Scalar, Metrics]:
-    """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target."""
+    """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target.
+
+    `end_value` is the value of what follows a true end.
+    """
     q, next_q = q_values(model, state.target, rows)
-    next_v = discounted(soft_value(next_q, s.temperature), rows.terminal, s.gamma)
+    next_v = discounted(soft_value(next_q, s.temperature), rows.terminal, s.gamma, end_value)
     chosen = jax.vmap(of_action, in_axes=(0, None))(q, rows.action)
     return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(chosen, reward, next_v)), {"q": jnp.mean(chosen)}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms import sac, soft_q
-from iqlearn.algorithms.base import TrainState
+from iqlearn.algorithms.base import Extension, TrainState
 from iqlearn.algorithms.common import ActorCritic, QLearning, descend_actor_critic, descend_q
 from iqlearn.networks.encoders import Scaling
 from iqlearn.networks.mlp import Network
@@ -51,10 +51,13 @@ class SQILContinuous(ActorCritic):
     """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
     scaling: Scaling = "standard"
+    extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Optional parts of the method: `cloning` with `weight` 0 and `regularisation` 0 begins with a clone."""
 
     name: ClassVar[str] = "sqil-continuous"
     family: ClassVar[str] = "sqil"
     acts: ClassVar[str] = "must"
+    hooks: ClassVar[tuple[str, ...]] = ("actor",)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of critics, actor and temperature."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import iqlearn as iq
+from iqlearn.cli import benchmark as benchmark_command
 from iqlearn.cli import demos as demos_commands
 from iqlearn.cli import export as export_command
 from iqlearn.cli import hub as hub_commands
@@ -451,6 +452,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "reward": reward,
     "export": export_command.export,
     "report": report_command.report,
+    "benchmark": benchmark_command.benchmark,
     "push": hub_commands.push,
     "pull": hub_commands.pull,
     **demos_commands.COMMANDS,

@@ -1,28 +1,124 @@
-"""Statistics of a few numbers, such as the returns of several training seeds."""
+"""Statistics of a few runs, as Agarwal et al. recommend them (NeurIPS 2021, "Deep RL at the edge of the statistical
+precipice"): aggregates over tasks and seeds with stratified bootstrap intervals, profiles, and comparisons of methods.
+"""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 RESAMPLES = 10_000
+LEVELS = 0.025, 0.975
+"""The quantiles of a 95 % interval."""
+Values = Sequence[float] | Float[np.ndarray, " _"]
+Scores = Mapping[str, Values]
+"""The scores of a method, for instance normalised returns: of each task, one for each seed."""
+Drawn = list[Float[np.ndarray, "draws _"]]
+"""Scores of each task, a row for each resample."""
+Aggregate = Callable[[Drawn], Float[np.ndarray, " draws"]]
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % confidence interval."""
+    """An estimate with its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def mean_interval(values: Sequence[float] | Float[np.ndarray, " n"]) -> Interval:
+def mean_interval(values: Values) -> Interval:
     """The mean and its 95 % percentile bootstrap interval (Efron, 1979), the same in every call.
 
     A single value has an interval of no width: nothing is known of its spread.
     """
-    data = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(0).integers(len(data), size=(RESAMPLES, len(data)))
-    low, high = np.quantile(data[drawn].mean(axis=1), (0.025, 0.975))
-    return Interval(float(data.mean()), float(low), float(high))
+    return interval({"": values}, mean)
+
+
+def interval(scores: Scores, aggregate: Aggregate) -> Interval:
+    """An aggregate over tasks and seeds, and its interval. Seeds are drawn within each task (section 4.1)."""
+    low, high = np.quantile(aggregate(resampled(scores)), LEVELS)
+    return Interval(float(aggregate(as_they_are(scores))[0]), float(low), float(high))
+
+
+def as_they_are(scores: Scores) -> Drawn:
+    """The scores as a single resample."""
+    return [np.asarray(values, np.float64)[None] for values in scores.values()]
+
+
+def resampled(scores: Scores, stream: int = 0) -> Drawn:
+    """Scores drawn with replacement within each task. Another `stream` draws independently."""
+    rng = np.random.default_rng(stream)
+    known = [np.asarray(values, np.float64) for values in scores.values()]
+    return [values[rng.integers(len(values), size=(RESAMPLES, len(values)))] for values in known]
+
+
+def mean(tasks: Drawn) -> Float[np.ndarray, " draws"]:
+    """The mean over tasks of the mean over seeds."""
+    return np.mean([scores.mean(axis=1) for scores in tasks], axis=0)
+
+
+def median(tasks: Drawn) -> Float[np.ndarray, " draws"]:
+    """The median over tasks of the mean over seeds."""
+    return np.median([scores.mean(axis=1) for scores in tasks], axis=0)
+
+
+def interquartile_mean(tasks: Drawn) -> Float[np.ndarray, " draws"]:
+    """The mean of the middle half of all runs: a quarter of them, rounded down, is left out on either side."""
+    runs = np.sort(np.concatenate(tasks, axis=1), axis=1)
+    cut = runs.shape[1] // 4
+    return runs[:, cut : runs.shape[1] - cut].mean(axis=1)
+
+
+def optimality_gap(tasks: Drawn) -> Float[np.ndarray, " draws"]:
+    """How far runs are below 1, the expert's score, in the mean. Scores above 1 count as 1."""
+    return np.maximum(1.0 - np.concatenate(tasks, axis=1), 0.0).mean(axis=1)
+
+
+AGGREGATES: dict[str, Aggregate] = {
+    "iqm": interquartile_mean,
+    "median": median,
+    "mean": mean,
+    "optimality gap": optimality_gap,
+}
+
+
+class Profile(NamedTuple):
+    """The share of runs whose score is above each threshold, with its pointwise interval."""
+
+    share: Float[np.ndarray, " thresholds"]
+    low: Float[np.ndarray, " thresholds"]
+    high: Float[np.ndarray, " thresholds"]
+
+
+def performance_profile(scores: Scores, thresholds: Float[np.ndarray, " thresholds"]) -> Profile:
+    """The score distribution of a method (section 4.2): of each threshold, the share of all runs above it."""
+
+    def above(tasks: Drawn, threshold: float) -> Float[np.ndarray, " draws"]:
+        return (np.concatenate(tasks, axis=1) > threshold).mean(axis=1)
+
+    known, drawn = as_they_are(scores), resampled(scores)
+    share = np.array([above(known, threshold)[0] for threshold in thresholds])
+    low, high = np.transpose([np.quantile(above(drawn, threshold), LEVELS) for threshold in thresholds])
+    return Profile(share, low, high)
+
+
+def probability_of_improvement(ours: Scores, theirs: Scores) -> Interval:
+    """How likely a run of ours is better than one of theirs, in the mean over their common tasks; ties count half."""
+    common = [task for task in ours if task in theirs]
+    sides = [{task: side[task] for task in common} for side in (ours, theirs)]
+
+    def better(a: Drawn, b: Drawn) -> Float[np.ndarray, " draws"]:
+        return np.mean([wins(x, y) for x, y in zip(a, b, strict=True)], axis=0)
+
+    low, high = np.quantile(better(resampled(sides[0]), resampled(sides[1], 1)), LEVELS)
+    return Interval(float(better(*map(as_they_are, sides))[0]), float(low), float(high))
+
+
+def wins(a: Float[np.ndarray, "draws n"], b: Float[np.ndarray, "draws m"]) -> Float[np.ndarray, " draws"]:
+    """The share of pairs in which a is greater, ties as half (Mann and Whitney's U, divided by the number of pairs)."""
+    greater: Bool[np.ndarray, "draws n m"] = a[:, :, None] > b[:, None, :]
+    equal: Bool[np.ndarray, "draws n m"] = a[:, :, None] == b[:, None, :]
+    return (greater + 0.5 * equal).mean(axis=(1, 2))

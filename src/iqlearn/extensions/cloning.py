@@ -68,7 +68,9 @@ class Cloning(Extension):
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
-        super().check(algorithm, online, steps)
+        begins = self.weight == 0.0 and self.regularisation == 0.0  # and does nothing else
+        if not (begins and "actor" in algorithm.hooks):
+            super().check(algorithm, online, steps)
         require(online or self.regularisation == 0.0, "cloning.regularisation", self.regularisation, "0 offline")
         labelled = not algorithm.state_only or any(extension.gives_actions for extension in algorithm.extensions)
         require(labelled, "extensions", self.name, "no cloning with state_only, or action_inference before it")

@@ -28,7 +28,7 @@ def discounted(
     next_v: Float[Array, "*members n"],
     terminal: Bool[Array, " n"],
     gamma: float,
-    end_value: Float[Array, "*#members n"] | float = 0.0,
+    end_value: Float[Array, "*#members n"] | Scalar | float = 0.0,
 ) -> Float[Array, "*members n"]:
     """γV(s'), with V(s') = `end_value` after a true end. Termination enters the mathematics in this place only.
 

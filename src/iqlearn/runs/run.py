@@ -324,7 +324,7 @@ def check_facts(result: Any, rows: Any, path: Path) -> None:
         return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
     def fits(name: str, value: Any) -> bool:
-        if name in ("returns", "diverged_between"):
+        if name in ("returns", "seconds_at", "diverged_between"):
             return isinstance(value, list) and all(map(number, value))
         if name == "guard":
             return isinstance(value, list) and all(isinstance(one, dict) for one in value)

@@ -280,6 +280,7 @@ class Trainer:
                 row["occupancy_distance"] = round(states.distance(visited(played)), 6)  # as `metrics.csv` keeps it
         mean = float(returns.mean()) if len(returns) else None
         expert = expert_return(run, learner.demos)
+        seconds = self._before + time.perf_counter() - self._started
         earned = {"mean_return": mean, "normalised_return": normalised(mean, expert, self._random)}
         result = run.result | {
             "status": "running",
@@ -288,7 +289,8 @@ class Trainer:
             "updates": updates,
             "env_steps": 0 if run.interaction is None else self.done,
             "env_restarts": learner.restarts + (self._evaluator.restarts if self._evaluator else 0),
-            "seconds": self._before + time.perf_counter() - self._started,
+            "seconds": seconds,
+            "seconds_at": [*run.result.get("seconds_at", []), seconds],
             "updates_per_second": self.rate,
             "seeds_together": len(self.runs),
             **{f"last_{name}": value for name, value in earned.items()},

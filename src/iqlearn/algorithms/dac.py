@@ -1,0 +1,182 @@
+"""DAC: discriminator-actor-critic (Kostrikov et al., ICLR 2019), the off-policy form of GAIL (Ho and Ermon, 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms import sac, soft_q
+from iqlearn.algorithms.base import Extension, TrainState
+from iqlearn.algorithms.common import ActorCritic, QLearning, SoftLearning, descend_actor_critic, descend_q
+from iqlearn.errors import require_not_negative, require_positive
+from iqlearn.networks.descent import between, optimizer, step_down
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.mlp import MLP, Network
+from iqlearn.networks.soft_q import SoftQ
+from iqlearn.objectives.adversarial import discrimination_loss, slope_loss
+from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+
+stop = jax.lax.stop_gradient
+
+
+@dataclass(frozen=True)
+class Discrimination(SoftLearning):
+    """Settings of the discriminator D(s, a)."""
+
+    discriminator: Network = Network((256, 256), "tanh")
+    """Layers of the discriminator."""
+    discriminator_learning_rate: float = 3e-4
+    """Learning rate of Adam for the discriminator."""
+    discriminator_penalty: float = 10.0
+    """Weight of the gradient penalty, between rows of expert and learner."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "discriminator_learning_rate")
+        require_not_negative(self, "discriminator_penalty")
+
+
+class Judge(NamedTuple):
+    """The discriminator in training."""
+
+    net: MLP
+    opt_state: Any
+
+
+class Judged(NamedTuple):
+    """The learner's rows with what the discriminator says of them."""
+
+    rows: Transitions
+    reward: Float[Array, " n"]
+    """log D − log(1 − D), the logit (section 3)."""
+    absorbing: Scalar
+    """The same of the absorbing state."""
+
+
+def begin(s: Any, model: SoftQ, task: TaskSpec, key: PRNGKey) -> Judge:
+    """A new discriminator. Its inputs are state, action, and whether the state is the absorbing one."""
+    act = task.choices if task.discrete else len(task.bounds.low)
+    net = MLP(model.encoder.size + act + 1, 1, s.discriminator, key)
+    return Judge(net, optimizer(s.discriminator_learning_rate).init(net))
+
+
+def seen(model: SoftQ, rows: Transitions) -> Float[Array, "n both"]:
+    """Inputs of the discriminator: of each row, and after these of the absorbing state once for each row."""
+    inputs = model.encoder(rows.obs)
+    if model.actions is None:
+        act = jax.nn.one_hot(rows.action, model.net.members.layers[-1].bias.shape[-1])
+    else:
+        act = model.actions.to_unit(rows.action)
+    pairs = jnp.concatenate([inputs, act, jnp.zeros((len(inputs), 1))], axis=1)
+    return jnp.concatenate([pairs, jnp.zeros_like(pairs).at[:, -1].set(1.0)])
+
+
+def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge, Judged, Metrics]:
+    """The discriminator after one gradient step, and the learner's rewards before it.
+
+    Each true end in a batch counts as one more row, that of the absorbing state that it leads to (section 4.1).
+    """
+    assert batch.visited is not None
+    judge: Judge = state.beside
+    sides = batch.expert, batch.visited
+    expert, visited = (seen(state.model, side) for side in sides)
+    weights = [jnp.concatenate([jnp.ones(len(side.terminal)), side.terminal.astype(jnp.float32)]) for side in sides]
+    n = len(batch.expert.terminal)
+
+    def loss(net: MLP) -> tuple[Scalar, tuple[Array, Array]]:
+        logits = net(jnp.concatenate([expert, visited]))[:, 0]
+        of_expert, of_visited = logits[: 2 * n], logits[2 * n :]
+        value = discrimination_loss(of_expert, of_visited, *weights)
+        if s.discriminator_penalty > 0.0:
+            points = between(expert[:n], visited[: len(visited) // 2], key)
+            value += s.discriminator_penalty * slope_loss(jax.grad(lambda x: jnp.sum(net(x)))(points))
+        return value, (of_expert, of_visited)
+
+    (value, (of_expert, of_visited)), gradient = jax.value_and_grad(loss, has_aux=True)(judge.net)
+    optimiser = optimizer(s.discriminator_learning_rate)
+    judge = Judge(*step_down(optimiser, gradient, judge.net, judge.opt_state, state.rate))
+    figures = {
+        "discriminator_loss": value,
+        "expert_reward": jnp.mean(of_expert[:n]),
+        "visited_reward": jnp.mean(of_visited[: len(visited) // 2]),
+    }
+    found = Judged(batch.visited, stop(of_visited[: len(visited) // 2]), stop(of_visited[-1]))
+    return judge, found, figures
+
+
+@dataclass(frozen=True)
+class DAC(Discrimination, QLearning):
+    """DAC for discrete actions: soft Q-learning on the reward of a discriminator."""
+
+    batch_size: int = 64
+    """Transitions of the expert, and as many of the learner, in an update."""
+    temperature: float = 0.1
+    learning_rate: float = 1e-3
+    target_rate: float = 0.01
+    scaling: Scaling = "standard"
+    discriminator: Network = Network((64, 64), "tanh")
+
+    name: ClassVar[str] = "dac"
+    family: ClassVar[str] = "dac"
+    acts: ClassVar[str] = "must"
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        model_key, judge_key = jr.split(key)
+        state = super().init(task, encoder, model_key)
+        return replace(state, beside=begin(self, state.model, task, judge_key))
+
+    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step of the discriminator, and one on the soft Bellman error of the learner's rows."""
+        judge, found, figures = judged(self, state, batch, key)
+        end = found.absorbing / (1.0 - self.gamma)
+        state, metrics = descend_q(
+            self, state, lambda model: soft_q.td_loss(self, model, state, found.rows, found.reward, end)
+        )
+        return replace(state, beside=judge), metrics | figures
+
+
+@dataclass(frozen=True)
+class DACContinuous(Discrimination, ActorCritic):
+    """DAC for continuous actions: soft actor-critic on the reward of a discriminator.
+
+    The paper's actor-critic is TD3. This one is that of every method here, so that methods differ in what they learn
+    from alone.
+    """
+
+    batch_size: int = 256
+    """Transitions of the expert, and as many of the learner, in an update."""
+    target_rate: float = 0.005
+    target_entropy: float | None = -1.0
+    critics: int = 2
+    """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
+    critic: Network = Network((256, 256), "relu", layer_norm=True)
+    scaling: Scaling = "standard"
+    extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Optional parts of the method: `cloning` with `weight` 0 and `regularisation` 0 begins with a clone."""
+
+    name: ClassVar[str] = "dac-continuous"
+    family: ClassVar[str] = "dac"
+    acts: ClassVar[str] = "must"
+    hooks: ClassVar[tuple[str, ...]] = ("actor",)
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update."""
+        model_key, judge_key = jr.split(key)
+        state = super().init(task, encoder, model_key)
+        return replace(state, beside=begin(self, state.model, task, judge_key))
+
+    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step of the discriminator, then of critics, actor and temperature on the learner's rows."""
+        judge_key, learn_key = jr.split(key)
+        judge, found, figures = judged(self, state, batch, judge_key)
+        end = found.absorbing / (1.0 - self.gamma)
+        state, metrics = descend_actor_critic(
+            self, state, lambda model: sac.td_loss(self, model, state, found.rows, found.reward, learn_key, end)
+        )
+        return replace(state, beside=judge), metrics | figures

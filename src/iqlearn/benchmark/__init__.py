@@ -1,0 +1,65 @@
+"""A benchmark: a grid of runs, each in a process of its own, and what their results say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from iqlearn import __version__, files
+from iqlearn.benchmark import cluster, local, plots, results, summary
+from iqlearn.benchmark.cells import Place, Progress, places
+from iqlearn.benchmark.grid import Grid, read
+from iqlearn.report.page import page
+from iqlearn.runs.lock import locked
+
+__all__ = ["Grid", "Progress", "places", "read", "run", "write"]
+
+
+def run(
+    grid: Grid,
+    out: Path,
+    demos: Path | None,
+    workers: int,
+    show: Callable[[Progress], object],
+    ray: str | None = None,
+    cores: float = 1.0,
+) -> Progress:
+    """Run every cell of the grid that is not finished, and write the results.
+
+    Args:
+        grid: the cells.
+        out: the folder of the benchmark.
+        demos: the folder of the demonstrations.
+        workers: processes at a time.
+        show: told where the cells stand.
+        ray: address of a Ray cluster that runs the cells instead of this machine.
+        cores: of a task of the cluster.
+
+    Raises:
+        InputError: another process runs a benchmark in the folder, or it cannot be written.
+        KeyboardInterrupt: a signal asked to stop. What was learnt is kept.
+    """
+    each = places(grid.cells, out)
+    with locked(out):
+        try:
+            now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
+        finally:
+            write(grid, each, out)
+    return now
+
+
+def write(grid: Grid, each: Sequence[Place], out: Path, failed: Sequence[tuple[str, str]] = ()) -> None:
+    """Write results.csv, table.md, the plots and index.html of what there is."""
+    cells = results.evaluated(each)
+    if not cells:
+        return
+    results.write_csv(out / "results.csv", cells)
+    tables = [
+        *(summary.aggregates(cells, w) for w in summary.WHICH),
+        *(summary.by_task(cells, w) for w in summary.WHICH),
+    ]
+    files.write(out / "table.md", summary.markdown([*tables, summary.efficiency(cells)]).encode())
+    files.write(out / "curves.png", plots.curves(cells))
+    title = f"Benchmark: {grid.name}"
+    content = page(title, grid.about, summary.sections(cells, failed), f"Made by iqlearn {__version__}.")
+    files.write(out / "index.html", content.encode())

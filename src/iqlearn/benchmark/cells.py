@@ -1,0 +1,110 @@
+"""The run folder of a cell: where it stands, and the command that goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iqlearn.benchmark.grid import Cell
+from iqlearn.errors import InputError
+from iqlearn.files import Row, read_json, read_rows
+from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
+
+CELLS = "cells"
+"""The folder of all run folders, in that of the benchmark."""
+RETRIES = 2
+"""How often a cell whose process died is begun again from its last checkpoint."""
+BAD_INPUT = 2
+"""Exit code of `iqlearn` where another try cannot help."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of a benchmark, and its folder."""
+
+    cell: Cell
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What its process said."""
+        return self.folder.with_suffix(".log")
+
+    @property
+    def status(self) -> str:
+        """What `result.json` says: completed, stopped, diverged, running, …; empty where nothing began."""
+        with suppress(InputError):
+            return str(read_json(self.folder / RESULT).get("status", ""))
+        return ""
+
+    @property
+    def rows(self) -> list[Row]:
+        """The evaluations so far."""
+        with suppress(InputError):
+            return read_rows(self.folder / METRICS)
+        return []
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in ("completed", "stopped", "diverged")
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any((self.folder / name).is_file() for name in (CHECKPOINT, PREVIOUS))
+
+    def command(self, demos: Path | None) -> list[str]:
+        """The command that begins the run, or goes on with its last checkpoint."""
+        if self.begun:
+            return ["resume", str(self.folder), "--trust"]
+        return [*self.cell.words(self.folder, demos), "--overwrite"]
+
+    def said(self) -> str:
+        """The last line that its process said."""
+        with suppress(OSError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ""
+
+
+def places(cells: Iterable[Cell], out: Path) -> list[Place]:
+    """Each cell with its folder in that of the benchmark."""
+    return [Place(cell, out / CELLS / cell.name) for cell in cells]
+
+
+@dataclass
+class Progress:
+    """Where the cells stand."""
+
+    waiting: list[Place]
+    done: list[Place]
+    running: dict[Place, Any] = field(default_factory=dict)
+    """What runs each cell."""
+    failed: dict[Place, str] = field(default_factory=dict)
+    """What the process of a cell said last."""
+    tries: dict[Place, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, each: Sequence[Place]) -> Progress:
+        """Before anything runs."""
+        return cls([place for place in each if not place.finished], [place for place in each if place.finished])
+
+    def next(self) -> Place:
+        """The next cell to run, taken out of those that wait."""
+        place = self.waiting.pop(0)
+        self.tries[place] = self.tries.get(place, 0) + 1
+        return place
+
+    def ended(self, place: Place, code: int) -> None:
+        """Note how what ran a cell ended. The cell waits for another try where that may help."""
+        del self.running[place]
+        if place.finished:
+            self.done.append(place)
+        elif code not in (0, BAD_INPUT) and self.tries[place] <= RETRIES:
+            self.waiting.insert(0, place)
+        else:
+            self.failed[place] = place.said() or f"exit code {code}"

@@ -1,0 +1,183 @@
+"""The grid of a benchmark: methods × tasks × numbers of demonstrations × seeds, from a TOML file.
+
+    about = "Which sentence the page begins with."
+    seeds = [0, 1]
+    steps = 50_000                     # flags of `iqlearn train` for every run
+
+    [[tasks]]
+    env = "Hopper-v5"                  # flags of a task
+    demos = "Hopper-v5.npz"            # in the folder of --demos
+    trajectories = [1, 3]              # a run for each
+
+    [[methods]]
+    name = "DAC"
+    algorithm = "dac"                  # flags of a method
+    extensions = ["cloning"]
+    "cloning.weight" = 0
+
+Every key but `name`, `about` and `seeds` is a flag of `iqlearn train`, so a run of the grid is one such command.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from iqlearn.errors import InputError
+
+PRESETS = ("quick", "offline", "online", "hard", "full")
+"""The grids that ship with the package."""
+TAKEN = ("seed", "seeds", "out", "overwrite", "help", "help_all")
+"""Flags that the benchmark itself gives."""
+Flags = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    method: str
+    task: str
+    trajectories: int | None
+    """Number of demonstrations; none for all."""
+    seed: int
+    flags: Flags = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """Its folder, which no other cell of the grid has."""
+        task = self.task if self.trajectories is None else f"{self.task}-{self.trajectories}"
+        return "/".join((plain(task), plain(self.method), f"seed-{self.seed}"))
+
+    def words(self, out: Path, demos: Path | None = None) -> list[str]:
+        """The command that does it, without `iqlearn`.
+
+        Args:
+            out: its run folder.
+            demos: the folder of the demonstrations.
+        """
+        flags = dict(self.flags)
+        if demos is not None and "demos" in flags:
+            flags["demos"] = str(demos / flags["demos"])
+        if self.trajectories is not None:
+            flags["trajectories"] = self.trajectories
+        return ["train", *words(flags), "--seed", str(self.seed), "--out", str(out)]
+
+
+def words(flags: Flags) -> list[str]:
+    """Flags as words of a command."""
+    found: list[str] = []
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            found += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a benchmark."""
+
+    name: str
+    about: str
+    cells: tuple[Cell, ...]
+    """The runs of the first seed come first."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of the methods, in the file's order."""
+        return list(dict.fromkeys(cell.method for cell in self.cells))
+
+
+def plain(name: str) -> str:
+    """A name as a folder may be called on every system."""
+    return re.sub(r"[^\w.=+-]+", "-", name).strip("-.") or "-"
+
+
+def read(source: str) -> Grid:
+    """The grid of a preset, or of a file.
+
+    Raises:
+        InputError: there is neither, or something in it is missing or of another kind.
+    """
+    if source in PRESETS:
+        text = (resources.files("iqlearn.benchmark") / "presets" / f"{source}.toml").read_text(encoding="utf-8")
+        return grid_of(tomllib.loads(text), source)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"No grid {source!r}; expected a TOML file, or one of {', '.join(PRESETS)}.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no TOML file ({error}); expected tables [[tasks]] and [[methods]].") from error
+    return grid_of(content, path.stem)
+
+
+def grid_of(content: Mapping[str, Any], name: str) -> Grid:
+    """The grid that a file holds.
+
+    Raises:
+        InputError: as `read`.
+    """
+    common = dict(content)
+    tasks, methods = (tables(common.pop(part, None), part, name) for part in ("tasks", "methods"))
+    seeds, about = common.pop("seeds", [0]), str(common.pop("about", ""))
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise InputError(f"Grid {name}: seeds is {seeds!r}; expected a list of whole numbers from 0 up.")
+    for flags, where in [
+        (common, "the grid"),
+        *((one, "a task") for one in tasks),
+        *((one, "a method") for one in methods),
+    ]:
+        check(flags, f"Grid {name}, {where}")
+    cells = []
+    for seed in seeds:
+        for task in tasks:
+            counts = task.get("trajectories", common.get("trajectories"))
+            for count in counts if isinstance(counts, list) else [counts]:
+                for method in methods:
+                    flags = {**common, **task, **method}
+                    named = {key: flags.pop(key, None) for key in ("name", "trajectories")}
+                    title = str(task.get("name", task.get("env")))
+                    cells.append(Cell(str(named["name"]), title, count, seed, flags))
+    folders = [cell.name for cell in cells]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise InputError(f"Grid {name}: two runs are called {folder}; expected names that differ.")
+    return Grid(name, about, tuple(cells))
+
+
+def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
+    """The tables of tasks or methods.
+
+    Raises:
+        InputError: there is none, or one has no name.
+    """
+    if not (isinstance(found, list) and found and all(isinstance(one, dict) for one in found)):
+        raise InputError(f"Grid {name}: [[{part}]] is missing; expected at least one such table.")
+    key = "env" if part == "tasks" else "name"
+    for one in found:
+        if not isinstance(one.get(key), str):
+            raise InputError(f"Grid {name}: a table of [[{part}]] has no {key}; expected a text.")
+    return found
+
+
+def check(flags: Flags, where: str) -> None:
+    """Refuse keys that are no flags, and values that no flag has. `iqlearn train` knows which flags there are.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, value in flags.items():
+        if name.replace("-", "_") in TAKEN:
+            raise InputError(f"{where}: {name} is given by the benchmark itself; leave it out.")
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, str | int | float):
+                raise InputError(f"{where}: {name} is {value!r}; expected a text, a number, true, false, or a list.")

@@ -1,0 +1,77 @@
+"""Cells in processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+from iqlearn import interrupts
+from iqlearn.benchmark.cells import Place, Progress
+
+PERIOD = 0.5
+"""Seconds between two looks at the processes."""
+GRACE = 60.0
+"""Seconds that processes have to write what they learnt, after a request to stop."""
+ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+"""Each process keeps to one core: others have the other cores."""
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+
+
+def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
+    """Run every cell that is not finished, so many at a time. A cell whose process dies goes on from its checkpoint.
+
+    Args:
+        places: the cells.
+        demos: the folder of demonstrations.
+        workers: processes at a time.
+        show: called twice a second.
+
+    Raises:
+        KeyboardInterrupt: a signal asked to stop. The processes have ended in order.
+    """
+    now = Progress.of(places)
+    try:
+        while now.waiting or now.running:
+            interrupts.check()
+            while now.waiting and len(now.running) < workers:
+                place = now.next()
+                now.running[place] = begun(place, place.command(demos))
+            for place, process in [*now.running.items()]:
+                if process.poll() is not None:
+                    now.ended(place, process.returncode)
+            show(now)
+            time.sleep(PERIOD)
+    finally:
+        stop(now.running.values())
+    show(now)
+    return now
+
+
+def begun(place: Place, command: Sequence[str]) -> Any:
+    """A process for a cell, which says what it says to the cell's log."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
+    with place.log.open("ab") as log:
+        how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
+        environment = {**ALONE, **os.environ, "XLA_FLAGS": flags}
+        return subprocess.Popen([sys.executable, "-m", "iqlearn.benchmark.worker", *command], env=environment, **how)
+
+
+def stop(processes: Any) -> None:
+    """Ask processes to stop, wait until they have written what they learnt, and end those that do not."""
+    for process in processes:
+        process.send_signal(SIGTERM)
+    until = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

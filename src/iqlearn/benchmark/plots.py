@@ -1,0 +1,41 @@
+"""The sample-efficiency curves of a benchmark as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from iqlearn.benchmark.results import Evaluated, task_of
+from iqlearn.benchmark.summary import methods_of, tasks_of
+from iqlearn.evaluation.plots import png
+from iqlearn.report.page import COLOURS
+
+
+def curves(cells: Sequence[Evaluated]) -> bytes:
+    """The normalised return over the steps: a panel for each task, a colour for each method, a line for each seed."""
+    from matplotlib.figure import Figure
+
+    tasks, methods = tasks_of(cells), methods_of(cells)
+    across = min(3, len(tasks))
+    down = -(-len(tasks) // across)
+    figure = Figure(figsize=(4.6 * across, 3.2 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flatten()
+    for panel, task in zip(panels, tasks, strict=False):
+        for i, method in enumerate(methods):
+            part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+            for cell in part:
+                rows = [row for row in cell.rows if row["normalised"] is not None]
+                label = method if cell is part[0] else None
+                steps, share = [row["step"] for row in rows], [row["normalised"] for row in rows]
+                panel.plot(steps, share, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
+        panel.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
+        panel.set(title=task, xlabel="steps", ylabel="normalised return", ylim=(-0.1, 1.15))
+        panel.grid(alpha=0.3)
+    for panel in panels[len(tasks) :]:
+        panel.set_axis_off()
+    handles, labels = [], []
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            if label not in labels:
+                handles, labels = [*handles, handle], [*labels, label]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    return png(figure)

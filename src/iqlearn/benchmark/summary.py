@@ -1,0 +1,177 @@
+"""What a benchmark shows: tables and figures of the scores of each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median as middle
+from typing import Any
+
+import numpy as np
+
+from iqlearn.benchmark.results import GOAL, Evaluated, scores, task_of
+from iqlearn.evaluation.statistics import AGGREGATES, interval, performance_profile, probability_of_improvement
+from iqlearn.report.page import COLOURS, Figure, Item, Section, Table
+
+THRESHOLDS = np.linspace(0.0, 1.2, 61)
+WHICH = {"last": "last policy", "returned": "returned policy"}
+Trace = dict[str, Any]
+
+
+def methods_of(cells: Sequence[Evaluated]) -> list[str]:
+    """The methods that have results, in the order of the grid."""
+    return list(dict.fromkeys(cell.place.cell.method for cell in cells))
+
+
+def tasks_of(cells: Sequence[Evaluated]) -> list[str]:
+    """The tasks that have results, in the order of the grid."""
+    return list(dict.fromkeys(map(task_of, cells)))
+
+
+def aggregates(cells: Sequence[Evaluated], which: str) -> Table:
+    """Every aggregate of each method with its interval."""
+    rows = []
+    for method in methods_of(cells):
+        known = scores(cells, method, which)
+        if known:
+            found = (interval(known, aggregate) for aggregate in AGGREGATES.values())
+            words = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in found]
+            rows.append((method, sum(map(len, known.values())), *words))
+    note = "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals."
+    return Table(f"Aggregates · {WHICH[which]}", ("method", "runs", *AGGREGATES), rows, note)
+
+
+def by_task(cells: Sequence[Evaluated], which: str) -> Table:
+    """The scores of every seed."""
+    methods = methods_of(cells)
+    known = {method: scores(cells, method, which) for method in methods}
+    rows = [
+        (task, *(", ".join(f"{score:.2f}" for score in known[method].get(task, ())) or None for method in methods))
+        for task in tasks_of(cells)
+    ]
+    note = "Normalised returns, one for each seed: the expert's mean return is 1, and that of random actions is 0."
+    return Table(f"Every seed · {WHICH[which]}", ("task, demonstrations", *methods), rows, note)
+
+
+def efficiency(cells: Sequence[Evaluated]) -> Table:
+    """The steps to 90 % of the expert, and how many times those of the first method."""
+    methods = methods_of(cells)
+    rows = []
+    for task in tasks_of(cells):
+        reached = {method: steps_to_goal(cells, task, method) for method in methods}
+        ours = reached[methods[0]][0]
+        words = []
+        for steps, beyond in reached.values():
+            told = "–" if steps is None else f"{'> ' if beyond else ''}{steps:,.0f}"
+            ratio = "" if not ours or steps is None else f" ({steps / ours:.1f} ×)"
+            words.append(told + ratio)
+        rows.append((task, *words))
+    note = (
+        f"The median over seeds of the step of the first evaluation at {GOAL:g} or above. Where it is not reached, the "
+        f"steps of the run are a lower bound (>). In brackets: times those of {methods[0]}."
+    )
+    return Table(f"Steps to {100 * GOAL:.0f} % of the expert", ("task, demonstrations", *methods), rows, note)
+
+
+def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
+    """The median steps to the goal, and whether that is a lower bound."""
+    part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+    if not part:
+        return None, False
+    ranked = sorted(
+        (cell.rows[-1]["step"] if cell.reached is None else cell.reached, cell.reached is None) for cell in part
+    )
+    value = middle([steps for steps, _ in ranked])
+    return value, any(beyond for steps, beyond in ranked if steps <= value)
+
+
+def improvement(cells: Sequence[Evaluated], which: str) -> Table | None:
+    """How likely the first method is better than each other."""
+    methods = methods_of(cells)
+    ours = scores(cells, methods[0], which)
+    rows = []
+    for other in methods[1:]:
+        theirs = scores(cells, other, which)
+        if common := [task for task in ours if task in theirs]:
+            mean, low, high = probability_of_improvement(ours, theirs)
+            rows.append((other, len(common), f"{mean:.2f} [{low:.2f}, {high:.2f}]"))
+    note = "The probability that a run of the first method is better, over common tasks; ties count half."
+    title = f"{methods[0]} against each · {WHICH[which]}"
+    return Table(title, ("against", "tasks", "probability of improvement"), rows, note) if rows else None
+
+
+def curves(cells: Sequence[Evaluated]) -> list[Figure]:
+    """The normalised return over the steps, a figure for each task and a line for each seed."""
+    methods, figures = methods_of(cells), []
+    for task in tasks_of(cells):
+        traces: list[Trace] = []
+        for i, method in enumerate(methods):
+            part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+            for cell in part:
+                rows = [row for row in cell.rows if row["normalised"] is not None]
+                colour, who = COLOURS[i % len(COLOURS)], f"{method} · seed {cell.place.cell.seed}"
+                traces.append(
+                    {
+                        "x": [row["step"] for row in rows],
+                        "y": [row["normalised"] for row in rows],
+                        "mode": "lines+markers",
+                        "line": {"color": colour, "width": 1.5},
+                        "marker": {"color": colour, "size": 5},
+                        "name": method,
+                        "legendgroup": method,
+                        "showlegend": cell is part[0],
+                        "hovertemplate": f"{who}<br>step %{{x:,}}: %{{y:.3f}}<extra></extra>",
+                    }
+                )
+        layout = {
+            "xaxis": {"title": {"text": "steps"}, "tickformat": ","},
+            "yaxis": {"title": {"text": "normalised return"}},
+        }
+        figures.append(Figure(task, traces, layout))
+    return figures
+
+
+def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
+    """The share of runs above each score."""
+    traces: list[Trace] = []
+    for i, method in enumerate(methods_of(cells)):
+        if known := scores(cells, method, which):
+            share = performance_profile(known, THRESHOLDS).share
+            traces.append(
+                {
+                    "x": THRESHOLDS.tolist(),
+                    "y": share.tolist(),
+                    "mode": "lines",
+                    "line": {"color": COLOURS[i % len(COLOURS)], "shape": "hv"},
+                    "name": method,
+                    "hovertemplate": f"{method}: %{{y:.2f}} of the runs above %{{x:.2f}}<extra></extra>",
+                }
+            )
+    layout = {
+        "xaxis": {"title": {"text": "normalised return"}},
+        "yaxis": {"title": {"text": "share of runs above"}, "range": [0, 1.02]},
+    }
+    return Figure(f"performance profile · {WHICH[which]}", traces, layout, wide=True)
+
+
+def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> list[Section]:
+    """The sections of the page."""
+    results: list[Item] = []
+    for which in WHICH:
+        results += [aggregates(cells, which), by_task(cells, which)]
+        results += [table] if (table := improvement(cells, which)) else []
+    lost: list[Item] = [Table("Runs without a result", ("run", "what its process said last"), failed)] if failed else []
+    return [
+        Section("results", "Results", [*lost, *results]),
+        Section("efficiency", "Sample efficiency", [efficiency(cells), *curves(cells)]),
+        Section("profiles", "Profiles", [profiles(cells, which) for which in WHICH]),
+    ]
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Tables as Markdown."""
+    parts = []
+    for table in tables:
+        lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"|{' --- |' * len(table.columns)}"]
+        lines += [f"| {' | '.join('–' if value is None else str(value) for value in row)} |" for row in table.rows]
+        parts.append("\n".join([*lines, "", table.note]).rstrip())
+    return "\n\n".join(parts) + "\n"

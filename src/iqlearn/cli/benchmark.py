@@ -1,0 +1,98 @@
+"""The command `iqlearn benchmark`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from iqlearn.errors import InputError
+
+
+def benchmark(o: Namespace) -> int:
+    """Compare methods: run a grid of methods, tasks, demonstrations and seeds, and write tables, plots and a page.
+
+    Each run is a process of its own, an `iqlearn train` with its run folder in DIR/cells. Given again, the command goes
+    on where it stopped, from the last checkpoint of each run. It writes results.csv, table.md, curves.png, index.html.
+
+    GRID  A TOML file (docs/benchmark.md), or a preset: quick, offline, online, hard, full.
+    --out DIR [required]  Folder of the benchmark.
+    --demos DIR  Folder with the files of demonstrations that the grid names.
+    --workers N  Processes at a time (default: one for each core).
+    --ray ADDRESS  Run them as tasks of a Ray cluster instead: auto, or HOST:PORT. Demonstrations are sent there.
+    --cores X  Cores of each task of the cluster (default: 1).
+    --dry-run  Print the commands of the runs that are left, and run none.
+    """
+    from iqlearn import benchmark as benchmarks
+
+    workers = (os.cpu_count() or 1) if o.workers is None else o.workers
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; expected a number of at least 1.")
+    for name, idle in (("workers", o.ray is not None), ("cores", o.ray is None)):
+        if idle and getattr(o, name) is not None:
+            raise InputError(f"--{name} has no effect with{'out' * (o.ray is None)} --ray; leave it out.")
+    if o.cores is not None and not 0.0 < o.cores < float("inf"):
+        raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
+    grid = benchmarks.read(o.grid)
+    demos = None if o.demos is None else Path(o.demos)
+    if o.dry_run:
+        for place in benchmarks.places(grid.cells, o.out):
+            if not place.finished:
+                print("iqlearn", *place.command(demos))
+        return 0
+    with Table() as table:
+        now = benchmarks.run(grid, o.out, demos, workers, table.show, o.ray, 1.0 if o.cores is None else o.cores)
+    for place, told in now.failed.items():
+        print(f"iqlearn: {place.cell.name} failed: {told}", file=sys.stderr)
+    print(f"written: {o.out / 'index.html'}")
+    return 1 if now.failed else 0
+
+
+class Table:
+    """Where the runs stand: a table that changes in place on a terminal, else a line for each run that ends."""
+
+    def __enter__(self) -> Table:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._told: set[Any] = set()
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, now: Any) -> None:
+        """Show where the runs stand."""
+        if self._live is not None:
+            self._live.update(picture(now), refresh=True)
+            return
+        for place in (*now.done, *now.failed):
+            if place not in self._told:
+                self._told.add(place)
+                rows = place.rows
+                earned = rows[-1].get("return_mean") if rows else None
+                told = place.status or "failed"
+                told += "" if earned is None else f", return {earned:.1f}"
+                left = len(now.waiting) + len(now.running)
+                print(f"{place.cell.name}: {told}  ({left} left)", file=sys.stderr, flush=True)
+
+
+def picture(now: Any) -> Any:
+    """The runs that go on, and how many are done, failed and waiting."""
+    from rich.table import Table as RichTable
+
+    table = RichTable(title=f"{len(now.done)} done · {len(now.failed)} failed · {len(now.waiting)} waiting")
+    for name in ("running", "step", "return", "occupancy distance"):
+        table.add_column(name)
+    for place in now.running:
+        row = (place.rows or [{}])[-1]
+        cells = (row.get(name) for name in ("step", "return_mean", "occupancy_distance"))
+        table.add_row(place.cell.name, *("–" if cell is None else f"{cell:,.4g}" for cell in cells))
+    return table

@@ -1,0 +1,70 @@
+"""DAC: the discriminator tells expert from learner, its logit is the reward, and ends lead to an absorbing state."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import iqlearn as iq
+from iqlearn.algorithms import dac
+from iqlearn.networks import encoders
+from iqlearn.types import ArraySpec, Batch, Bounds, TaskSpec, Transitions
+
+TASK = TaskSpec(ArraySpec((2,)), Bounds((-1.0,), (1.0,)))
+SMALL = iq.Network((16,), "tanh")
+
+
+def rows(offset, ended=(), n=32):
+    rng = np.random.default_rng(int(10 * offset) + 100)
+    obs = jnp.asarray(rng.normal(offset, 0.1, (n, 2)), jnp.float32)
+    action = jnp.asarray(rng.uniform(-1, 1, (n, 1)), jnp.float32)
+    return Transitions(obs, action, obs, jnp.isin(jnp.arange(n), jnp.array([*ended, -1])))
+
+
+def begun(settings):
+    return settings.init(TASK, encoders.blank(TASK.obs, "none"), jr.key(0))
+
+
+def trained(settings, batch, updates=200):
+    update = jax.jit(settings.update)
+    state = begun(settings)
+    for i in range(updates):
+        state, metrics = update(state, batch, jr.key(i))
+    return state, metrics
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_the_reward_is_high_where_the_expert_was(penalty):
+    settings = iq.DACContinuous(
+        critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2, discriminator_penalty=penalty
+    )
+    batch = Batch(rows(1.0), rows(-1.0), rows(1.0).obs)
+    state, metrics = trained(settings, batch)
+    assert float(metrics["expert_reward"]) > 0.5 > -0.5 > float(metrics["visited_reward"])
+    judged = dac.judged(settings, state, batch, jr.key(0))[1]
+    logits = state.beside.net(dac.seen(state.model, batch.visited))[:, 0]
+    np.testing.assert_allclose(judged.reward, logits[:32], rtol=1e-5)
+    assert judged.rows is batch.visited
+
+
+def test_only_the_learners_ends_make_the_absorbing_state_bad_and_only_the_experts_good():
+    settings = iq.DACContinuous(
+        critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2, discriminator_penalty=0.0
+    )
+    for of_expert, of_learner in (((), range(8)), (range(8), ())):
+        batch = Batch(rows(0.0, of_expert), rows(0.1, of_learner), rows(0.0).obs)
+        state, _ = trained(settings, batch)
+        absorbing = float(dac.judged(settings, state, batch, jr.key(0))[1].absorbing)
+        assert absorbing < -1.0 if of_learner else absorbing > 1.0
+
+
+def test_the_discriminator_learns_from_both_sides_and_the_actor_from_neither_directly():
+    settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL)
+    batch = Batch(rows(1.0), rows(-1.0), rows(1.0).obs)
+    start = begun(settings)
+    other = batch._replace(expert=rows(3.0))
+    a, b = (settings.update(start, one, jr.key(1))[0] for one in (batch, other))
+    first = [np.asarray(x.beside.net.layers[0].weight) for x in (a, b)]
+    assert not np.array_equal(*first)
+    np.testing.assert_array_equal(*(np.asarray(x.model.actor.layers[0].weight) for x in (a, b)))

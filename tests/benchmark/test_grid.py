@@ -1,0 +1,80 @@
+"""The grid of a benchmark: what a file says, and the commands that it stands for."""
+
+from pathlib import Path
+
+import pytest
+
+from iqlearn import InputError
+from iqlearn.benchmark import grid
+
+SMALL = {
+    "seeds": [0, 1],
+    "steps": 50,
+    "tasks": [
+        {"env": "CartPole-v1", "trajectories": [1, 3], "demos": "a.npz"},
+        {"env": "CartPole-v1", "name": "other"},
+    ],
+    "methods": [
+        {"name": "IQ-Learn, paper", "algorithm": "iq", "preset": "paper", "steps": 70},
+        {"name": "clone", "algorithm": "bc", "cloning.weight": 0, "sampled": True, "absorbing": False},
+    ],
+}
+
+
+def test_a_cell_for_each_seed_task_number_of_demonstrations_and_method():
+    cells = grid.grid_of(SMALL, "small").cells
+    assert len(cells) == 2 * (2 + 1) * 2
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6, "the first seed of everything comes first"
+    assert cells[0].name == "CartPole-v1-1/IQ-Learn-paper/seed-0"
+    assert cells[5].name == "other/clone/seed-0"
+    assert len({cell.name for cell in cells}) == len(cells)
+
+
+def test_the_command_of_a_cell():
+    cells = grid.grid_of(SMALL, "small").cells
+    assert cells[2].words(Path("out"), Path("data")) == [
+        *("train", "--steps", "70", "--env", "CartPole-v1", "--demos", "data/a.npz", "--algorithm", "iq"),
+        *("--preset", "paper", "--trajectories", "3", "--seed", "0", "--out", "out"),
+    ]
+    assert cells[5].words(Path("out")) == [
+        *("train", "--steps", "50", "--env", "CartPole-v1", "--algorithm", "bc", "--cloning.weight", "0", "--sampled"),
+        *("--no-absorbing", "--seed", "0", "--out", "out"),
+    ]
+
+
+@pytest.mark.parametrize("name", grid.PRESETS)
+def test_presets_are_grids(name):
+    found = grid.read(name)
+    assert found.name == name
+    assert found.about
+    assert len(found.methods) > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tasks": []}, r"\[\[tasks\]\] is missing; expected at least one such table"),
+        ({"methods": None}, r"\[\[methods\]\] is missing"),
+        ({"tasks": [{"demos": "a.npz"}]}, r"a table of \[\[tasks\]\] has no env; expected a text"),
+        ({"methods": [{"algorithm": "iq"}]}, r"a table of \[\[methods\]\] has no name"),
+        ({"seeds": [-1]}, r"seeds is \[-1\]; expected a list of whole numbers from 0 up"),
+        ({"seeds": 3}, "seeds is 3; expected a list"),
+        ({"out": "x"}, "out is given by the benchmark itself; leave it out"),
+        ({"network": {"hidden": [8]}}, "network is .*; expected a text, a number, true, false, or a list"),
+        (
+            {"methods": [{"name": "a b"}, {"name": "a-b"}]},
+            "two runs are called CartPole-v1-1/a-b/seed-0; expected names",
+        ),
+    ],
+)
+def test_faults_of_a_grid_are_told(change, told):
+    with pytest.raises(InputError, match=f"Grid small.*{told}"):
+        grid.grid_of(SMALL | change, "small")
+
+
+def test_a_grid_that_is_not_there_or_no_toml_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"No grid 'nowhere'; expected a TOML file, or one of quick, offline"):
+        grid.read("nowhere")
+    (tmp_path / "g.toml").write_text("[[tasks]\n")
+    with pytest.raises(InputError, match=r"g\.toml is no TOML file"):
+        grid.read(str(tmp_path / "g.toml"))

@@ -1,0 +1,139 @@
+"""Cells in real processes: what stops goes on, nothing finished is run again, and what fails is told."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from iqlearn import benchmark, cli
+from iqlearn.benchmark import grid, local, results
+from iqlearn.benchmark.cells import RETRIES
+
+QUICK = {"env": "CartPole-v1", "steps": 40, "evaluations": 2, "eval-episodes": 2, "batch-size": 4}
+LONG = {
+    "env": "CartPole-v1",
+    "steps": 200_000,
+    "evaluations": 400,
+    "eval-episodes": 1,
+    "algorithm": "iq",
+    "preset": "paper",
+}
+
+
+def places(tmp_path, tasks, methods, seeds=(0,)):
+    found = grid.grid_of({"seeds": [*seeds], "tasks": tasks, "methods": methods}, "g")
+    return found, benchmark.places(found.cells, tmp_path / "out")
+
+
+def wait_for(what, seconds=90.0):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "g.toml").write_text(
+        'seeds = [0]\nsteps = 40\nevaluations = 2\neval-episodes = 2\n[[tasks]]\nenv = "CartPole-v1"\n'
+        '[[methods]]\nname = "clone"\nalgorithm = "bc"\n[[methods]]\nname = "wrong"\nalgorithm = "bc"\ngamma = 0.5\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "CartPole-v1/wrong/seed-0 failed: iqlearn: iqlearn train with algorithm bc has no flag --gamma" in said.err
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    assert [(row["method"], row["task"], row["seed"], row["step"]) for row in rows] == [
+        ("clone", "CartPole-v1", "0", "20"),
+        ("clone", "CartPole-v1", "0", "40"),
+    ]
+    assert all(float(row["seconds"]) > 0.0 for row in rows)
+    for name in ("table.md", "curves.png", "index.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    result = tmp_path / "out" / "cells" / "CartPole-v1" / "clone" / "seed-0" / "result.json"
+    before = result.stat().st_mtime_ns
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
+    _, (place,) = places(tmp_path, [LONG | {"steps": 3_000, "evaluations": 60}], [{"name": "iq"}])
+    killed = []
+
+    def kill(now):
+        if not killed and place.status == "running" and len(place.rows) > 1:
+            process = now.running[place]
+            process.send_signal(signal.SIGKILL)
+            killed.append(len(place.rows))
+
+    now = local.run([place], None, 1, kill)
+    assert now.done == [place]
+    assert now.tries[place] == 2
+    assert place.status == "completed"
+    (cell,) = results.evaluated([place])
+    assert [row["step"] for row in cell.rows] == [50 * (i + 1) for i in range(60)]
+    assert "resume" not in place.log.read_text().splitlines()[0]
+
+
+@pytest.mark.slow
+def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
+    _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
+    now = local.run([place], None, 1, lambda now: [process.kill() for process in now.running.values()])
+    assert list(now.failed) == [place]
+    assert now.tries[place] == 1 + RETRIES
+
+
+@pytest.mark.slow
+def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_path):
+    found, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
+    (tmp_path / "g.toml").write_text(
+        "\n".join(["[[tasks]]", *(f"{k} = {json.dumps(v)}" for k, v in LONG.items()), "[[methods]]", 'name = "iq"'])
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "iqlearn",
+        "benchmark",
+        tmp_path / "g.toml",
+        "--out",
+        tmp_path / "out",
+        "--workers",
+        "1",
+    ]
+    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(place.rows) > 2)
+    driver.kill()
+    driver.wait()
+    worker = int((place.folder / ".lock").read_text().split()[1])
+    wait_for(lambda: not alive(worker), 20.0)
+    known = place.rows
+    stopped = []
+
+    def stop(_):
+        if len(place.rows) > len(known) + 1 and not stopped:
+            stopped.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(found, tmp_path / "out", None, 1, stop)
+    assert place.rows[: len(known)] == known
+    assert place.status == "interrupted"
+    assert not alive(int((place.folder / ".lock").read_text().split()[1]))
+    assert (tmp_path / "out" / "results.csv").is_file(), "what there is, is written"
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
