@@ -56,6 +56,8 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     assert all(float(row["seconds"]) > 0.0 for row in rows)
     for name in ("table.md", "curves.png", "index.html"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "CartPole-v1/wrong/seed-0" in page, "what failed is not hidden"
     result = tmp_path / "out" / "cells" / "CartPole-v1" / "clone" / "seed-0" / "result.json"
     before = result.stat().st_mtime_ns
     with pytest.raises(SystemExit):

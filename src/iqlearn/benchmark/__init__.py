@@ -40,11 +40,13 @@ def run(
         KeyboardInterrupt: a signal asked to stop. What was learnt is kept.
     """
     each = places(grid.cells, out)
+    failed: list[tuple[str, str]] = []
     with locked(out):
         try:
             now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
+            failed += [(place.cell.name, told) for place, told in now.failed.items()]
         finally:
-            write(grid, each, out)
+            write(grid, each, out, failed)
     return now
 
 

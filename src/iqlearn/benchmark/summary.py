@@ -58,16 +58,16 @@ def efficiency(cells: Sequence[Evaluated]) -> Table:
     rows = []
     for task in tasks_of(cells):
         reached = {method: steps_to_goal(cells, task, method) for method in methods}
-        ours = reached[methods[0]][0]
+        ours, unknown = reached[methods[0]]
         words = []
         for steps, beyond in reached.values():
             told = "–" if steps is None else f"{'> ' if beyond else ''}{steps:,.0f}"
-            ratio = "" if not ours or steps is None else f" ({steps / ours:.1f} ×)"
+            ratio = "" if unknown or not ours or steps is None else f" ({steps / ours:.1f} ×)"
             words.append(told + ratio)
         rows.append((task, *words))
     note = (
         f"The median over seeds of the step of the first evaluation at {GOAL:g} or above. Where it is not reached, the "
-        f"steps of the run are a lower bound (>). In brackets: times those of {methods[0]}."
+        f"steps of the run are a lower bound (>). In brackets: times those of {methods[0]}, where it reaches it."
     )
     return Table(f"Steps to {100 * GOAL:.0f} % of the expert", ("task, demonstrations", *methods), rows, note)
 
