@@ -332,8 +332,8 @@ def test_the_short_help_is_short(more, pendulum_file, monkeypatch, capsys):
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_the_long_help_has_every_setting_of_every_registered_part(env, pendulum_file, capsys):
     demos = ("--demos", pendulum_file) if env == "Pendulum-v1" else ()
-    for family in (*algorithms.imitators(), algorithms.EXPERT):
-        kind = algorithms.of(family, env == "CartPole-v1")
+    for kind in (kind for kind in algorithms.ALGORITHMS.values() if kind.discrete == (env == "CartPole-v1")):
+        family = kind.family
         verb = ("expert",) if family == algorithms.EXPERT else ("train", *demos, "--algorithm", family)
         capsys.readouterr()
         iqlearn(*verb, "--env", env, "--help-all")

@@ -48,7 +48,9 @@ def of(family: str, discrete: bool) -> Any:
         if (kind.family, kind.discrete) == (family, discrete):
             return kind
     actions = "discrete" if discrete else "continuous"
-    families = ", ".join(imitators())
+    families = ", ".join(
+        kind.family for kind in ALGORITHMS.values() if kind.discrete == discrete and kind.family != EXPERT
+    )
     raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
 
 
