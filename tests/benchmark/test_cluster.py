@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def address(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("ray")
     start = [SCRIPTS / "ray", "start", "--head", "--num-cpus", "2", "--port", "6399", "--include-dashboard=false"]
     begun = subprocess.run(
-        [*start, "--temp-dir", f"/tmp/ray-{os.getpid()}"], capture_output=True, text=True, cwd=scratch
+        [*start, "--temp-dir", tempfile.mkdtemp(prefix="ray")], capture_output=True, text=True, cwd=scratch
     )
     if begun.returncode != 0:
         pytest.skip(f"Ray does not begin on this machine: {begun.stderr}")

@@ -53,7 +53,7 @@ class Judged(NamedTuple):
 
     rows: Transitions
     reward: Float[Array, " n"]
-    """log D − log(1 − D), the logit (section 3)."""
+    """log D − log(1 − D), the logit."""
     absorbing: Scalar
     """The same of the absorbing state."""
 
@@ -79,7 +79,7 @@ def seen(model: SoftQ, rows: Transitions) -> Float[Array, "n both"]:
 def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge, Judged, Metrics]:
     """The discriminator after one gradient step, and the learner's rewards before it.
 
-    Each true end in a batch counts as one more row, that of the absorbing state that it leads to (section 4.1).
+    Each true end in a batch counts as one more row, that of the absorbing state that it leads to, as in the paper.
     """
     assert batch.visited is not None
     judge: Judge = state.beside

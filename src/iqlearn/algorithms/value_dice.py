@@ -38,7 +38,7 @@ class ValueDICE(Algorithm):
     """ValueDICE, for continuous actions: max over π, min over ν of the Donsker-Varadhan form of KL(π‖expert).
 
     J(π, ν) = log E_μ[exp(ν(s,a) − γν(s',a'))] − (1−α)(1−γ)·E_{s0}[ν(s0,a0)] − α·E_ρ[ν(s,a) − γν(s',a')] with a' ~ π
-    and μ = (1−α)·expert + α·replay (equations 12, 16 and 17). Offline α is 0.
+    and μ = (1−α)·expert + α·replay (the objective with replay regularisation). Offline α is 0.
     """
 
     batch_size: int = 256
@@ -53,7 +53,7 @@ class ValueDICE(Algorithm):
     slope_penalty: float = 10.0
     """Weight of the gradient penalty on ν, between rows of expert and learner."""
     orthogonality: float = 1e-4
-    """Weight of the penalty on the actor's weights that makes their columns orthogonal (appendix C)."""
+    """Weight of the penalty on the actor's weights that makes their columns orthogonal."""
     scaling: Scaling = "standard"
     critic: Network = Network()
     """Layers of ν."""

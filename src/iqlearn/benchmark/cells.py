@@ -60,7 +60,8 @@ class Place:
     def command(self, demos: Path | None) -> list[str]:
         """The command that begins the run, or goes on with its last checkpoint."""
         if self.begun:
-            return ["resume", str(self.folder), "--trust"]
+            named = ["--trust"] if ":" in str(self.cell.flags["env"]) else []  # the grid names the module
+            return ["resume", str(self.folder), *named]
         return [*self.cell.words(self.folder, demos), "--overwrite"]
 
     def said(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from iqlearn.benchmark.results import GOAL, Evaluated, scores, task_of
 from iqlearn.evaluation.statistics import AGGREGATES, interval, performance_profile, probability_of_improvement
-from iqlearn.report.page import COLOURS, Figure, Item, Section, Table
+from iqlearn.report.page import Figure, Item, Section, Table, colour, dash, label
 
 THRESHOLDS = np.linspace(0.0, 1.2, 61)
 WHICH = {"last": "last policy", "returned": "returned policy"}
@@ -108,16 +108,16 @@ def curves(cells: Sequence[Evaluated]) -> list[Figure]:
             part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
             for cell in part:
                 rows = [row for row in cell.rows if row["normalised"] is not None]
-                colour, who = COLOURS[i % len(COLOURS)], f"{method} · seed {cell.place.cell.seed}"
+                paint, who = colour(i), f"{label(method)} · seed {cell.place.cell.seed}"
                 traces.append(
                     {
                         "x": [row["step"] for row in rows],
                         "y": [row["normalised"] for row in rows],
                         "mode": "lines+markers",
-                        "line": {"color": colour, "width": 1.5},
-                        "marker": {"color": colour, "size": 5},
-                        "name": method,
-                        "legendgroup": method,
+                        "line": {"color": paint, "width": 1.5, "dash": dash(i)},
+                        "marker": {"color": paint, "size": 5},
+                        "name": label(method),
+                        "legendgroup": label(method),
                         "showlegend": cell is part[0],
                         "hovertemplate": f"{who}<br>step %{{x:,}}: %{{y:.3f}}<extra></extra>",
                     }
@@ -141,9 +141,9 @@ def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
                     "x": THRESHOLDS.tolist(),
                     "y": share.tolist(),
                     "mode": "lines",
-                    "line": {"color": COLOURS[i % len(COLOURS)], "shape": "hv"},
-                    "name": method,
-                    "hovertemplate": f"{method}: %{{y:.2f}} of the runs above %{{x:.2f}}<extra></extra>",
+                    "line": {"color": colour(i), "dash": dash(i), "shape": "hv"},
+                    "name": label(method),
+                    "hovertemplate": f"{label(method)}: %{{y:.2f}} of the runs above %{{x:.2f}}<extra></extra>",
                 }
             )
     layout = {

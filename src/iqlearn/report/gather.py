@@ -140,8 +140,8 @@ def recorded(shown: Shown) -> None:
     origin = shown.first.origin
     if origin.demos is None:
         return
-    shown.demos = api.demos_of(shown.first, shown.folder)
     shown.source = whole = Demos.find(origin.demos, origin.path, (), origin.max_gib, origin.columns)
+    shown.demos = api.demos_of(shown.first, shown.folder, whole.select(origin.selection))
     for run in shown.runs if whole.act is not None else ():
         held_out = run.held_out(whole)
         part = whole if held_out is None else held_out
