@@ -9,6 +9,7 @@
   discount 0.99, found by soft value iteration, its actions drawn.
 - `PointMazeWall-v0.npz`: 10 episodes of the most likely actions of a soft actor-critic, trained on the true reward for
   20,000 steps.
+- `Pendulum-v1.npz`: 20 episodes of a controller that pumps energy up to that of the upright position, then holds it.
 
 Episodes are recorded from reset seeds that neither training nor any benchmark uses. Takes about 10 minutes, nearly all
 of it the maze.
@@ -21,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 import tabular
 import tyro
+from guard import swing_up
 from jaxtyping import Float, Int
 
 import iqlearn as iq
@@ -28,6 +30,7 @@ from iqlearn.envs.worlds.grid import GridWorld
 from iqlearn.evaluation.returns import Act, Evaluator, as_arrays
 
 CARTPOLE, GRID, MAZE = "CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0"
+PENDULUM = "Pendulum-v1"
 EXPERT = iq.SoftQLearning(temperature=2.0, learning_rate=5e-4, network=iq.Network((64, 64), "relu"))
 ACTING = iq.Interaction(num_envs=8, random_steps=4_096, update_ratio=1 / 8, round_steps=512)
 TEMPERATURE, GAMMA = 1.0, 0.99
@@ -86,7 +89,7 @@ def record(env: str, act: Act, episodes: int, folder: Path) -> None:
 def main(
     folder: Path,
     /,
-    only: tuple[Literal["cartpole", "grid", "maze"], ...] = ("cartpole", "grid", "maze"),
+    only: tuple[Literal["cartpole", "grid", "maze", "pendulum"], ...] = ("cartpole", "grid", "maze", "pendulum"),
     cartpole_steps: int = 307_200,
     maze_steps: int = 20_000,
 ) -> None:
@@ -105,6 +108,8 @@ def main(
         record(GRID, grid_expert(), 30, folder)
     if "maze" in only:
         record(MAZE, maze_expert(maze_steps), 10, folder)
+    if "pendulum" in only:
+        record(PENDULUM, swing_up, 20, folder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from iqlearn.data.formats.base import Reading
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
 
-BUILTIN = ("CartPole-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
+BUILTIN = ("CartPole-v1", "Pendulum-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 """Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
 
 
