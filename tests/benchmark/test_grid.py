@@ -42,6 +42,14 @@ def test_the_command_of_a_cell():
     ]
 
 
+def test_a_grid_extends_a_preset_by_its_own_keys():
+    own = {"extends": "online", "seeds": [7], "steps": 900}
+    found, online = grid.grid_of(own, "mine"), grid.read("online")
+    assert found.methods == online.methods
+    assert {cell.task for cell in found.cells} == {cell.task for cell in online.cells}
+    assert {(cell.seed, cell.flags["steps"]) for cell in found.cells} == {(7, 900)}
+
+
 @pytest.mark.parametrize("name", grid.PRESETS)
 def test_presets_are_grids(name):
     found = grid.read(name)
@@ -59,6 +67,7 @@ def test_presets_are_grids(name):
         ({"methods": [{"algorithm": "iq"}]}, r"a table of \[\[methods\]\] has no name"),
         ({"seeds": [-1]}, r"seeds is \[-1\]; expected a list of whole numbers from 0 up"),
         ({"seeds": 3}, "seeds is 3; expected a list"),
+        ({"extends": "onlin"}, "extends is 'onlin'; expected a preset, one of quick, offline"),
         ({"out": "x"}, "out is given by the benchmark itself; leave it out"),
         ({"network": {"hidden": [8]}}, "network is .*; expected a text, a number, true, false, or a list"),
         (

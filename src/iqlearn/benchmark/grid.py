@@ -15,7 +15,8 @@
     extensions = ["cloning"]
     "cloning.weight" = 0
 
-Every key but `name`, `about` and `seeds` is a flag of `iqlearn train`, so a run of the grid is one such command.
+Every key but `name`, `about`, `seeds` and `extends` is a flag of `iqlearn train`, so a run of the grid is one such
+command. `extends = "online"` takes from that preset what the file does not set.
 """
 
 from __future__ import annotations
@@ -108,8 +109,7 @@ def read(source: str) -> Grid:
         InputError: there is neither, or something in it is missing or of another kind.
     """
     if source in PRESETS:
-        text = (resources.files("iqlearn.benchmark") / "presets" / f"{source}.toml").read_text(encoding="utf-8")
-        return grid_of(tomllib.loads(text), source)
+        return grid_of(preset(source), source)
     path = Path(source)
     if not path.is_file():
         raise InputError(f"No grid {source!r}; expected a TOML file, or one of {', '.join(PRESETS)}.")
@@ -120,13 +120,33 @@ def read(source: str) -> Grid:
     return grid_of(content, path.stem)
 
 
+def preset(name: str) -> dict[str, Any]:
+    """What the file of a preset holds."""
+    return tomllib.loads((resources.files("iqlearn.benchmark") / "presets" / f"{name}.toml").read_text("utf-8"))
+
+
+def extended(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a grid holds, with the keys of the preset that it extends where it has none of its own.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    own = dict(content)
+    base = own.pop("extends", None)
+    if base is None:
+        return own
+    if base not in PRESETS:
+        raise InputError(f"Grid {name}: extends is {base!r}; expected a preset, one of {', '.join(PRESETS)}.")
+    return extended(preset(base), base) | own
+
+
 def grid_of(content: Mapping[str, Any], name: str) -> Grid:
     """The grid that a file holds.
 
     Raises:
         InputError: as `read`.
     """
-    common = dict(content)
+    common = extended(content, name)
     tasks, methods = (tables(common.pop(part, None), part, name) for part in ("tasks", "methods"))
     seeds, about = common.pop("seeds", [0]), str(common.pop("about", ""))
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
