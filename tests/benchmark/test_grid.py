@@ -15,7 +15,7 @@ SMALL = {
         {"env": "CartPole-v1", "name": "other"},
     ],
     "methods": [
-        {"name": "IQ-Learn, paper", "algorithm": "iq", "preset": "paper", "steps": 70},
+        {"name": "IQ-Learn, paper", "group": "paper", "algorithm": "iq", "preset": "paper", "steps": 70},
         {"name": "clone", "algorithm": "bc", "cloning.weight": 0, "sampled": True, "absorbing": False},
     ],
 }
@@ -27,6 +27,7 @@ def test_a_cell_for_each_seed_task_number_of_demonstrations_and_method():
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6, "the first seed of everything comes first"
     assert cells[0].name == "CartPole-v1-1/IQ-Learn-paper/seed-0"
     assert cells[5].name == "other/clone/seed-0"
+    assert (cells[0].group, cells[5].group) == ("paper", "")
     assert len({cell.name for cell in cells}) == len(cells)
 
 

@@ -46,12 +46,12 @@ class IQLearn(Objective, QLearning):
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearn:
-        """Whitened observations, tanh layers and weight decay. With transitions of the learner also LS-IQ's squared
-        error, a target network and absorbing states."""
+        """Whitened observations, tanh layers and the weight decay of behavioural cloning. With transitions of the learner
+        a tenth of that decay, LS-IQ's squared error, a target network and absorbing states."""
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "learning_rate": 1e-3,
-            "weight_decay": 0.1,
+            "weight_decay": 0.1 if learner_rows else 1.0,
             "scaling": "whiten",
             "network": Network((64, 64), "tanh"),
         }

@@ -56,11 +56,8 @@ def write(grid: Grid, each: Sequence[Place], out: Path, failed: Sequence[tuple[s
     if not cells:
         return
     results.write_csv(out / "results.csv", cells)
-    tables = [
-        *(summary.aggregates(cells, w) for w in summary.WHICH),
-        *(summary.by_task(cells, w) for w in summary.WHICH),
-    ]
-    files.write(out / "table.md", summary.markdown([*tables, summary.efficiency(cells)]).encode())
+    tables = [*summary.tables(cells), *map(summary.efficiency, summary.groups_of(cells))]
+    files.write(out / "table.md", summary.markdown(tables).encode())
     files.write(out / "curves.png", plots.curves(cells))
     title = f"Benchmark: {grid.name}"
     content = page(title, grid.about, summary.sections(cells, failed), f"Made by iqlearn {__version__}.")

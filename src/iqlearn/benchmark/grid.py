@@ -11,12 +11,13 @@
 
     [[methods]]
     name = "DAC"
+    group = "from the same clone"      # methods of a group are compared; one without a group is in every group
     algorithm = "dac"                  # flags of a method
     extensions = ["cloning"]
     "cloning.weight" = 0
 
-Every key but `name`, `about`, `seeds` and `extends` is a flag of `iqlearn train`, so a run of the grid is one such
-command. `extends = "online"` takes from that preset what the file does not set.
+Every key but `name`, `about`, `seeds`, `group` and `extends` is a flag of `iqlearn train`, so a run of the grid is one
+such command. `extends = "online"` takes from that preset what the file does not set.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Cell:
     """Number of demonstrations; none for all."""
     seed: int
     flags: Flags = field(compare=False)
+    group: str = field(default="", compare=False)
+    """The methods that this one is compared with; empty for all."""
 
     @property
     def name(self) -> str:
@@ -164,9 +167,9 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
             for count in counts if isinstance(counts, list) else [counts]:
                 for method in methods:
                     flags = {**common, **task, **method}
-                    named = {key: flags.pop(key, None) for key in ("name", "trajectories")}
-                    title = str(task.get("name", task.get("env")))
-                    cells.append(Cell(str(named["name"]), title, count, seed, flags))
+                    named = {key: flags.pop(key, None) for key in ("name", "trajectories", "group")}
+                    title, group = str(task.get("name", task.get("env"))), str(named["group"] or "")
+                    cells.append(Cell(str(named["name"]), title, count, seed, flags, group))
     folders = [cell.name for cell in cells]
     for folder in folders:
         if folders.count(folder) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from iqlearn.benchmark.results import Evaluated, task_of
-from iqlearn.benchmark.summary import methods_of, tasks_of
+from iqlearn.benchmark.summary import curve, methods_of, tasks_of
 from iqlearn.evaluation.plots import png
 from iqlearn.report.page import colour
 
@@ -23,10 +23,8 @@ def curves(cells: Sequence[Evaluated]) -> bytes:
         for i, method in enumerate(methods):
             part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
             for cell in part:
-                rows = [row for row in cell.rows if row["normalised"] is not None]
                 label = method if cell is part[0] else None
-                steps, share = [row["step"] for row in rows], [row["normalised"] for row in rows]
-                panel.plot(steps, share, color=colour(i), linewidth=1.2, label=label)
+                panel.plot(*curve(cell, cells), color=colour(i), linewidth=1.2, label=label)
         panel.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
         panel.set(title=task, xlabel="steps", ylabel="normalised return", ylim=(-0.1, 1.15))
         panel.grid(alpha=0.3)

@@ -41,6 +41,11 @@ class Evaluated(NamedTuple):
         return self.result.get("normalised_return")
 
     @property
+    def acts(self) -> bool:
+        """Whether its steps are those of an environment, not updates."""
+        return self.result.get("env_steps", 0) > 0
+
+    @property
     def reached(self) -> float | None:
         """The step of the first evaluation at `GOAL` or above; none where there is none."""
         return next((row["step"] for row in self.rows if (row["normalised"] or 0.0) >= GOAL), None)

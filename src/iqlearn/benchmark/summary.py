@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median as middle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +27,33 @@ def tasks_of(cells: Sequence[Evaluated]) -> list[str]:
     return list(dict.fromkeys(map(task_of, cells)))
 
 
-def aggregates(cells: Sequence[Evaluated], which: str) -> Table:
+class Compared(NamedTuple):
+    """Methods that are compared with each other."""
+
+    name: str
+    """What they have in common; empty for all methods of a grid without groups."""
+    cells: Sequence[Evaluated]
+
+    @property
+    def suffix(self) -> str:
+        """What titles add."""
+        return f" · {self.name}" if self.name else ""
+
+
+def groups_of(cells: Sequence[Evaluated]) -> list[Compared]:
+    """The groups of the grid, each with the methods that are in every group."""
+    names = list(dict.fromkeys(group for cell in cells if (group := cell.place.cell.group))) or [""]
+    return [Compared(name, [cell for cell in cells if cell.place.cell.group in (name, "")]) for name in names]
+
+
+def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
+    """The cells whose steps are those of an environment; all where none are."""
+    return [cell for cell in cells if cell.acts] or cells
+
+
+def aggregates(compared: Compared, which: str) -> Table:
     """Every aggregate of each method with its interval."""
-    rows = []
+    cells, rows = compared.cells, []
     for method in methods_of(cells):
         known = scores(cells, method, which)
         if known:
@@ -37,7 +61,7 @@ def aggregates(cells: Sequence[Evaluated], which: str) -> Table:
             words = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in found]
             rows.append((method, sum(map(len, known.values())), *words))
     note = "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals."
-    return Table(f"Aggregates · {WHICH[which]}", ("method", "runs", *AGGREGATES), rows, note)
+    return Table(f"Aggregates · {WHICH[which]}{compared.suffix}", ("method", "runs", *AGGREGATES), rows, note)
 
 
 def by_task(cells: Sequence[Evaluated], which: str) -> Table:
@@ -52,24 +76,44 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table:
     return Table(f"Every seed · {WHICH[which]}", ("task, demonstrations", *methods), rows, note)
 
 
-def efficiency(cells: Sequence[Evaluated]) -> Table:
+def efficiency(compared: Compared) -> Table:
     """The steps to 90 % of the expert, and how many times those of the first method."""
-    methods = methods_of(cells)
-    rows = []
+    cells = acting(compared.cells)
+    methods, rows, best = methods_of(cells), [], []
     for task in tasks_of(cells):
         reached = {method: steps_to_goal(cells, task, method) for method in methods}
-        ours, unknown = reached[methods[0]]
+        (ours, unknown), others = reached[methods[0]], [reached[method] for method in methods[1:]]
         words = []
         for steps, beyond in reached.values():
             told = "–" if steps is None else f"{'> ' if beyond else ''}{steps:,.0f}"
             ratio = "" if unknown or not ours or steps is None else f" ({steps / ours:.1f} ×)"
             words.append(told + ratio)
-        rows.append((task, *words))
+        least = min((known for known in others if known[0] is not None), default=None)
+        if least is not None and ours and not unknown:
+            best.append((least[0] / ours, least[1]))
+            words.append(times(*best[-1]))
+        rows.append((task, *words, *[None] * (1 + len(methods) - len(words))))
+    if len(best) > 1 and len(best) == len(rows):
+        rows.append(("median task", *[None] * len(methods), times(*median_of(best))))
     note = (
         f"The median over seeds of the step of the first evaluation at {GOAL:g} or above. Where it is not reached, the "
-        f"steps of the run are a lower bound (>). In brackets: times those of {methods[0]}, where it reaches it."
+        f"steps of the run are a lower bound (>). In brackets, and in the last column for the best other method: times "
+        f"the steps of {methods[0]}, where it reaches it."
     )
-    return Table(f"Steps to {100 * GOAL:.0f} % of the expert", ("task, demonstrations", *methods), rows, note)
+    steps = "Steps" if cells[0].acts else "Updates"
+    title = f"{steps} to {100 * GOAL:.0f} % of the expert{compared.suffix}"
+    return Table(title, ("task, demonstrations", *methods, "best other method"), rows, note)
+
+
+def times(ratio: float, beyond: bool) -> str:
+    """A ratio, or a lower bound of it."""
+    return f"{'> ' if beyond else ''}{ratio:.1f} ×"
+
+
+def median_of(known: Sequence[tuple[float, bool]]) -> tuple[float, bool]:
+    """The median, and whether it is a lower bound because a number up to it is one."""
+    value = middle([number for number, _ in known])
+    return value, any(beyond for number, beyond in known if number <= value)
 
 
 def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
@@ -77,15 +121,14 @@ def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[f
     part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
     if not part:
         return None, False
-    ranked = sorted(
-        (cell.rows[-1]["step"] if cell.reached is None else cell.reached, cell.reached is None) for cell in part
+    return median_of(
+        [(cell.rows[-1]["step"] if cell.reached is None else cell.reached, cell.reached is None) for cell in part]
     )
-    value = middle([steps for steps, _ in ranked])
-    return value, any(beyond for steps, beyond in ranked if steps <= value)
 
 
-def improvement(cells: Sequence[Evaluated], which: str) -> Table | None:
+def improvement(compared: Compared, which: str) -> Table | None:
     """How likely the first method is better than each other."""
+    cells = compared.cells
     methods = methods_of(cells)
     ours = scores(cells, methods[0], which)
     rows = []
@@ -95,8 +138,16 @@ def improvement(cells: Sequence[Evaluated], which: str) -> Table | None:
             mean, low, high = probability_of_improvement(ours, theirs)
             rows.append((other, len(common), f"{mean:.2f} [{low:.2f}, {high:.2f}]"))
     note = "The probability that a run of the first method is better, over common tasks; ties count half."
-    title = f"{methods[0]} against each · {WHICH[which]}"
+    title = f"{methods[0]} against each · {WHICH[which]}{compared.suffix}"
     return Table(title, ("against", "tasks", "probability of improvement"), rows, note) if rows else None
+
+
+def curve(cell: Evaluated, cells: Sequence[Evaluated]) -> tuple[list[float], list[float]]:
+    """The steps and the normalised returns of a run. Beside runs that act, one that does not is a level line."""
+    rows = [row for row in cell.rows if row["normalised"] is not None]
+    if rows and not cell.acts and any(other.acts for other in cells):
+        return [0, max(other.rows[-1]["step"] for other in cells if other.acts)], [rows[-1]["normalised"]] * 2
+    return [row["step"] for row in rows], [row["normalised"] for row in rows]
 
 
 def curves(cells: Sequence[Evaluated]) -> list[Figure]:
@@ -107,12 +158,12 @@ def curves(cells: Sequence[Evaluated]) -> list[Figure]:
         for i, method in enumerate(methods):
             part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
             for cell in part:
-                rows = [row for row in cell.rows if row["normalised"] is not None]
+                steps, earned = curve(cell, cells)
                 paint, who = colour(i), f"{label(method)} · seed {cell.place.cell.seed}"
                 traces.append(
                     {
-                        "x": [row["step"] for row in rows],
-                        "y": [row["normalised"] for row in rows],
+                        "x": steps,
+                        "y": earned,
                         "mode": "lines+markers",
                         "line": {"color": paint, "width": 1.5, "dash": dash(i)},
                         "marker": {"color": paint, "size": 5},
@@ -153,16 +204,22 @@ def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
     return Figure(f"performance profile · {WHICH[which]}", traces, layout, wide=True)
 
 
+def tables(cells: Sequence[Evaluated]) -> list[Table]:
+    """The tables of returns."""
+    found: list[Table | None] = []
+    for which in WHICH:
+        found += [aggregates(compared, which) for compared in groups_of(cells)]
+        found.append(by_task(cells, which))
+        found += [improvement(compared, which) for compared in groups_of(cells)]
+    return [table for table in found if table is not None]
+
+
 def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> list[Section]:
     """The sections of the page."""
-    results: list[Item] = []
-    for which in WHICH:
-        results += [aggregates(cells, which), by_task(cells, which)]
-        results += [table] if (table := improvement(cells, which)) else []
     lost: list[Item] = [Table("Runs without a result", ("run", "what its process said last"), failed)] if failed else []
     return [
-        Section("results", "Results", [*lost, *results]),
-        Section("efficiency", "Sample efficiency", [efficiency(cells), *curves(cells)]),
+        Section("results", "Results", [*lost, *tables(cells)]),
+        Section("efficiency", "Sample efficiency", [*map(efficiency, groups_of(cells)), *curves(cells)]),
         Section("profiles", "Profiles", [profiles(cells, which) for which in WHICH]),
     ]
 

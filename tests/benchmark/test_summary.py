@@ -1,0 +1,61 @@
+"""What a benchmark says of its runs: groups of methods, steps to the goal, and methods that do not act."""
+
+from pathlib import Path
+
+import pytest
+
+from iqlearn.benchmark import summary
+from iqlearn.benchmark.cells import Place
+from iqlearn.benchmark.grid import Cell
+from iqlearn.benchmark.results import Evaluated
+
+
+def run_of(
+    method: str, group: str, scores: list[float], task: str = "T", seed: int = 0, acts: bool = True
+) -> Evaluated:
+    """A run with an evaluation every 100 steps."""
+    rows = [{"step": 100.0 * (i + 1), "normalised": score} for i, score in enumerate(scores)]
+    result = {"env_steps": 100 * len(rows) if acts else 0, "normalised_return": scores[-1]}
+    return Evaluated(Place(Cell(method, task, 1, seed, {}, group), Path()), rows, result)
+
+
+CELLS = [
+    run_of("ours", "A", [0.5, 0.9, 1.0]),
+    run_of("theirs", "A", [0.1, 0.2, 0.9]),
+    run_of("slow", "A", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+    run_of("ours, cold", "B", [0.1, 0.2, 0.3]),
+    run_of("theirs, cold", "B", [0.9, 0.2, 0.3]),
+    run_of("clone", "", [0.7], acts=False),
+]
+
+
+def test_a_method_without_a_group_is_in_every_group():
+    groups = {compared.name: summary.methods_of(compared.cells) for compared in summary.groups_of(CELLS)}
+    assert groups == {"A": ["ours", "theirs", "slow", "clone"], "B": ["ours, cold", "theirs, cold", "clone"]}
+    (whole,) = summary.groups_of(CELLS[-1:])
+    assert (whole.name, whole.suffix) == ("", "")
+
+
+def test_steps_to_the_goal_in_each_group():
+    first, second = (summary.efficiency(compared) for compared in summary.groups_of(CELLS))
+    assert first.title == "Steps to 90 % of the expert · A"
+    assert first.columns == ("task, demonstrations", "ours", "theirs", "slow", "best other method")
+    assert first.rows == [("T, 1", "200 (1.0 ×)", "300 (1.5 ×)", "> 600 (3.0 ×)", "1.5 ×")]
+    assert second.rows == [("T, 1", "> 300", "100", None)], "no ratio to a method that does not reach the goal"
+
+
+@pytest.mark.parametrize(("third", "told"), [([0.9], "2.0 ×"), ([0.1] * 5, "3.0 ×"), ([0.1] * 2, "> 2.0 ×")])
+def test_the_ratio_of_the_median_task(third, told):
+    cells = [run_of("ours", "", [0.9], task) for task in "TUV"]
+    cells += [run_of("theirs", "", [0.1, 0.9], "T"), run_of("theirs", "", [0.1] * 2 + [0.9], "U")]
+    cells.append(run_of("theirs", "", third, "V"))
+    (compared,) = summary.groups_of(cells)
+    assert summary.efficiency(compared).rows[-1] == ("median task", None, None, told)
+
+
+def test_updates_are_not_steps_of_an_environment():
+    offline = [run_of("ours", "", [0.9], acts=False), run_of("clone", "", [0.5, 0.9], acts=False)]
+    (compared,) = summary.groups_of(offline)
+    assert summary.efficiency(compared).title == "Updates to 90 % of the expert"
+    assert summary.curve(CELLS[-1], CELLS) == ([0, 600.0], [0.7, 0.7]), "a level line beside runs that act"
+    assert summary.curve(offline[1], offline) == ([100.0, 200.0], [0.5, 0.9])
