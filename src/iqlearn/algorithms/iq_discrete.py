@@ -46,8 +46,8 @@ class IQLearn(Objective, QLearning):
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearn:
-        """Whitened observations, tanh layers and the weight decay of behavioural cloning. With transitions of the learner
-        a tenth of that decay, LS-IQ's squared error, a target network and absorbing states."""
+        """Whitened observations, tanh layers and the weight decay of behavioural cloning. With transitions of the
+        learner a tenth of that decay, LS-IQ's squared error, a target network and absorbing states."""
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "learning_rate": 1e-3,
