@@ -557,9 +557,9 @@ def same_held_out(run: Run, folder: Path, demos: Demos) -> Demos:
     """
     if not run.origin.held_out_sha256:
         return replace(demos, held_out=None)
-    what = f"What is left out of {demos.source}, on which policies are evaluated,"
+    what = f"The part of {demos.source} that was held out from learning"
     if demos.held_out is None:
-        raise InputError(f"{what} is missing; expected the demonstrations that {folder} began with, as `take` gave them.")
+        raise InputError(f"{what} is missing; expected the same `take` of the demonstrations that {folder} began with.")
     require_same(what, folder, run.origin.held_out_sha256, demos.held_out.sha256())
     return demos
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -45,11 +45,13 @@ class Steps(NamedTuple):
     @classmethod
     def of_episodes(cls, episodes: Sequence[Episode], horizon: int) -> Steps:
         """Steps of episodes that were played."""
-        parts = [Transitions(e.obs, e.act, e.next_obs, np.zeros(len(e.rew), bool)) for e in episodes]
-        for part, episode in zip(parts, episodes, strict=True):
-            part.terminal[-1] = episode.terminated
-        joined = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
-        return cls.of(joined, visited(episodes), horizon)
+        states = visited(episodes)
+        terminal = np.zeros(states.lengths.sum(), bool)
+        terminal[np.cumsum(states.lengths) - 1] = states.ended
+        sides = [(e.act, e.next_obs) for e in episodes]
+        act, next_obs = jax.tree.map(lambda *columns: np.concatenate(columns), *sides)
+        rows: Any = states.obs, act, next_obs, terminal
+        return cls.of(Transitions(*rows), states, horizon)
 
     def paid(self, reward: RecoveredReward) -> Rewards:
         """The reward of each step."""
