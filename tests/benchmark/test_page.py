@@ -15,7 +15,7 @@ RETURNS = {"first": ([100.0, 300.0, 200.0], [50.0, 250.0, 450.0]), "second": ([2
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """Two methods with two seeds each, whose occupancy distance falls as the return rises."""
+    """Two methods with two seeds each, whose occupancy distance falls as the return rises, and whose bound rises."""
     root = tmp_path_factory.mktemp("benchmark")
     methods = [{"name": name} for name in RETURNS]
     grid = grid_of({"seeds": [0, 1], "tasks": [{"env": "CartPole-v1"}], "methods": methods}, "small")
@@ -23,7 +23,10 @@ def out(tmp_path_factory):
     for place in places:
         earned = RETURNS[place.cell.method][place.cell.seed]
         rows = [
-            {"step": 100.0 * (i + 1), "return_mean": r, "occupancy_distance": 5.0 - r / 100, "reward_gap": 0.1 * i}
+            {
+                **{"step": 100.0 * (i + 1), "return_mean": r},
+                **{"occupancy_distance": 5.0 - r / 100, "reward_gap": 0.1 * i, "reward_bound": r},
+            }
             for i, r in enumerate(earned)
         ]
         last = {"normalised_return": earned[-1] / 500, "last_normalised_return": earned[-1] / 500}
@@ -59,7 +62,7 @@ def test_a_browser_draws_the_page_sorts_tables_and_shows_values(out, browse):
         missing: figures.filter(f => !f.querySelector(".main-svg")).map(f => f.ariaLabel),
         methods: sorted(aggregates, "method"),
         means: sorted(aggregates, "mean"),
-        gains: sorted(section.querySelector("table"), "within a run"),
+        within: sorted(section.querySelector("table"), "within a run"),
         curve: await hovered(of("CartPole-v1"), 1, 2),
         distance: await hovered(of("occupancy distance · CartPole-v1"), 0, 1),
         agreement: await hovered(of("Spearman's correlation with the true return"), 0, 0),
@@ -73,7 +76,7 @@ def test_a_browser_draws_the_page_sorts_tables_and_shows_values(out, browse):
         assert facts["missing"] == []
         assert facts["methods"] == [["first", "second"], ["second", "first"]]
         assert [text.split()[0] for text in facts["means"][0]] == ["0.08", "0.65"]
-        assert [text.split()[0] for text in facts["gains"][1]][:2] == ["1.00", "0.25"], "by number, not as text"
+        assert [text.split()[0] for text in facts["within"][0]] == ["-1.00", "0.00", "1.00", "–"], "by number"
         assert facts["curve"] == "first · seed 1 step 300: 0.900"
         assert facts["distance"] == "first · seed 0 step 200: 2"
         assert facts["agreement"] == "occupancy distance, within a run: 1.00"
