@@ -192,7 +192,8 @@ const sorted = (table, name) => {  // what stands in a column after one and afte
 const hovered = async (place, line, point) => {  // what Plotly shows beside a point
   Plotly.Fx.hover(place, [{curveNumber: line, pointNumber: point}]);
   await later(500);
-  return [...place.querySelectorAll(".hoverlayer text")].map(t => t.textContent).join(" ");
+  const lines = text => [...text.querySelectorAll("tspan.line")].map(line => line.textContent).join(" ");
+  return [...place.querySelectorAll(".hoverlayer text")].map(text => lines(text) || text.textContent).join(" ");
 };
 addEventListener("load", async () => {
   let found;

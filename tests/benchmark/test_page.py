@@ -78,7 +78,7 @@ def test_a_browser_draws_the_page_sorts_tables_and_shows_values(out, browse):
         assert [text.split()[0] for text in facts["means"][0]] == ["0.08", "0.65"]
         assert [text.split()[0] for text in facts["within"][0]] == ["-1.00", "0.00", "1.00", "–"], "by number"
         assert facts["curve"] == "first · seed 1 step 300: 0.900"
-        assert facts["distance"] == "first · seed 0 step 200: 2"
+        assert facts["distance"] == "first · seed 0 step 200: 2.000"
         assert facts["agreement"] == "occupancy distance, within a run: 1.00"
         assert facts["small"]
     assert seen["light"]["back"] != seen["dark"]["back"]
