@@ -1,6 +1,7 @@
 """Shape checking of the whole package while it is tested, and demonstrations to test with."""
 
 import gc
+import html
 import importlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 # Tests compile hundreds of small programs and run each a few times: with less optimisation they take half the time.
 # Set before jax is imported, and for the workers and commands that the tests start. A flag that another version of XLA
@@ -171,6 +173,61 @@ def pendulum_file(pendulum, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("demos") / "pendulum.npz"
     pendulum.save(path)
     return path
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HEADLESS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--virtual-time-budget=10000"),
+)
+PROBE = """
+<script>
+const later = time => new Promise(done => setTimeout(done, time));
+const sorted = (table, name) => {  // what stands in a column after one and after two clicks on its name
+  const column = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.trim() === name);
+  const cells = () => [...table.tBodies[0].rows].map(r => r.cells[column].textContent.trim());
+  const button = table.tHead.rows[0].cells[column].querySelector("button");
+  return [0, 1].map(() => { button.click(); return cells(); });
+};
+const hovered = async (place, line, point) => {  // what Plotly shows beside a point
+  Plotly.Fx.hover(place, [{curveNumber: line, pointNumber: point}]);
+  await later(500);
+  const lines = text => [...text.querySelectorAll("tspan.line")].map(line => line.textContent).join(" ");
+  return [...place.querySelectorAll(".hoverlayer text")].map(text => lines(text) || text.textContent).join(" ");
+};
+addEventListener("load", async () => {
+  let found;
+  try { found = await (async () => {%s})(); } catch (error) { window.faults.push(String(error)); }
+  const pre = document.createElement("pre");
+  pre.id = "probe";
+  pre.textContent = JSON.stringify({found, faults: window.faults});
+  document.body.append(pre);
+});
+</script>"""
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """`browse(page, script, "dark")` opens an HTML file in headless Chromium and gives what the script returns there.
+
+    The page must cause no error. Skips where there is no browser.
+    """
+    if BROWSER is None:
+        pytest.skip("no browser: needs chromium or google-chrome on the PATH to open a page")
+
+    def look(page: Path, script: str, scheme: str = "light") -> Any:
+        faults = "<script>window.faults = []; addEventListener('error', e => window.faults.push(e.message));</script>"
+        text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{faults}", 1)
+        probed = tmp_path / f"probed-{scheme}.html"
+        probed.write_text(text.replace("</body>", PROBE % script + "</body>"), encoding="utf-8")
+        setting = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
+        command = [BROWSER, *HEADLESS, f"--user-data-dir={tmp_path / scheme}", setting, "--dump-dom", probed.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+        seen = json.loads(html.unescape(shown.rpartition('<pre id="probe">')[2].partition("</pre>")[0]))
+        assert seen["faults"] == []
+        return seen["found"]
+
+    return look
 
 
 LENGTHS, NUMBERS = (5, 3, 7), (2, 3, 9)

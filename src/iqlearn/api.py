@@ -19,6 +19,7 @@ from iqlearn.envs.modules import Untrusted
 from iqlearn.errors import InputError, require
 from iqlearn.extensions import EXTENSIONS
 from iqlearn.files import Arrays, sha256
+from iqlearn.networks.host import as_arrays
 from iqlearn.rewards.distil import DistilledReward
 from iqlearn.rewards.recovered import RecoveredReward
 from iqlearn.runs import folder as run_folder
@@ -128,6 +129,7 @@ def learn(
     task = joint(part.task_spec() for part in parts) if environment is None else environment.task
     for part in parts:
         part.check_task(task, "the task" if environment is None else environment.name)
+    parts = [comparable(part, task) for part in parts]
     runs = [
         Run(settings, replace(schedule, seed=s), Origin.of(environment, part), task, interaction=acting)
         for s, part in zip(several, parts, strict=True)
@@ -322,6 +324,7 @@ def resume(
                 if value is not None and known is None:
                     raise InputError(f"--{name} has no effect, because {path} learns from none; leave it out.")
             known = None if run.origin.demos is None else demos_of(run, path, part, max_gib, MOVED.format("demos"))
+            known = known and same_held_out(run, path, known)
             parts.append(known)
             rewards.append(None if run.origin.reward is None else same_reward(run, path, reward))
             moved = {"path": known.path} if known is not None and known.path else {}
@@ -529,6 +532,36 @@ def visible(settings: Algorithm, demos: Demos) -> Demos:
         InputError: there are no actions, and the learner needs them.
     """
     return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
+
+
+def comparable(demos: Demos, task: TaskSpec) -> Demos:
+    """The demonstrations, without held-out episodes that are not of the task, for instance because of an action that
+    no other episode has and no environment tells. A warning says so."""
+    held = demos.held_out
+    if held is None:
+        return demos
+    try:
+        held.check_task(task.unbounded, "the task")
+        as_arrays(held.obs, task.obs, "Observations")
+    except InputError as error:
+        warnings.warn(f"No policy is evaluated on the episodes that were left out. {error}", stacklevel=4)
+        return replace(demos, held_out=None)
+    return demos
+
+
+def same_held_out(run: Run, folder: Path, demos: Demos) -> Demos:
+    """The demonstrations, with the held-out episodes that the run began with, or without any if it had none.
+
+    Raises:
+        InputError: they are others.
+    """
+    if not run.origin.held_out_sha256:
+        return replace(demos, held_out=None)
+    what = f"The part of {demos.source} that was held out from learning"
+    if demos.held_out is None:
+        raise InputError(f"{what} is missing; expected the same `take` of the demonstrations that {folder} began with.")
+    require_same(what, folder, run.origin.held_out_sha256, demos.held_out.sha256())
+    return demos
 
 
 def demos_of(

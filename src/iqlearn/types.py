@@ -109,6 +109,14 @@ class TaskSpec:
         """Shape of a single action."""
         return () if self.discrete else (len(self.bounds.low),)
 
+    @property
+    def unbounded(self) -> TaskSpec:
+        """The task with continuous actions of any size."""
+        if self.discrete:
+            return self
+        n = len(self.bounds.low)
+        return replace(self, actions=self.bounds._replace(low=(-np.inf,) * n, high=(np.inf,) * n))
+
     def spanned(self, actions: Any) -> TaskSpec:
         """The task with the span of these actions. The bounds stay.
 

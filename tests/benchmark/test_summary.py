@@ -10,9 +10,7 @@ from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
 
 
-def run_of(
-    method: str, group: str, scores: list[float], task: str = "T", seed: int = 0, acts: bool = True
-) -> Evaluated:
+def run_of(method: str, group: str, scores: list[float], task: str = "T", acts: bool = True) -> Evaluated:
     """A run with an evaluation every 100 steps."""
     rows = [{"step": 100.0 * (i + 1), "normalised": score} for i, score in enumerate(scores)]
     result = {"env_steps": 100 * len(rows) if acts else 0, "normalised_return": scores[-1]}

@@ -69,3 +69,39 @@ def test_a_file_that_is_gone_is_told(file):
     file.unlink()
     with pytest.raises(InputError, match=r"^No demonstrations at .*counting\.npz"):
         Demos.find(demos.source, demos.path, demos.selection)
+
+
+def test_episodes_that_are_not_taken_are_held_out(counting):
+    assert counting.held_out is None
+    part = counting.take(2)
+    assert part.held_out is not None
+    assert (part.ep.max(), set(part.held_out.ep.tolist())) == (3, {9})
+    assert part.held_out.held_out is None
+    thinned = part.subsample(2)
+    assert thinned.held_out is not None
+    assert len(thinned.held_out) == 7, "all their rows, whatever the learner gets of its own"
+    assert (part.held_out.every, part.held_out.lengths.tolist()) == (1, [7])
+    assert counting.subsample(2).take(2).held_out.every == 2
+    assert counting.take(3).held_out is None
+    assert part.without_actions().held_out is None
+    for drawn in (counting.take(1, seed=seed) for seed in range(5)):
+        assert {*drawn.ep.tolist()} | {*drawn.held_out.ep.tolist()} == {2, 3, 9}
+
+
+def test_what_is_left_out_by_its_number_is_not_held_out(counting):
+    """It may be wrong."""
+    assert counting.leave_out(3).held_out is None
+    assert {*counting.leave_out(3).take(1).held_out.ep.tolist()} == {9}
+    assert {*counting.take(2).leave_out(3).held_out.ep.tolist()} == {9}
+
+
+def test_at_most_ten_episodes_are_held_out_and_found_again(cartpole_arrays, tmp_path):
+    many = Demos.merged([Demos.from_arrays(cartpole_arrays)] * 4)
+    part = many.take(1)
+    assert part.held_out.episodes == 10
+    assert part.held_out.ep[0] == 1
+    assert part.held_out.ep[-1] == 23
+    many.save(tmp_path / "many.npz")
+    found = Demos.load(tmp_path / "many.npz").take(2, seed=3)
+    again = Demos.find(found.source, found.path, found.selection)
+    assert again.held_out.sha256() == found.held_out.sha256()

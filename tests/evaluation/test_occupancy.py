@@ -55,15 +55,18 @@ def test_it_repeats_and_is_never_negative():
 
 
 def test_many_steps_are_thinned_evenly():
-    few = timeline(np.array([6 * SAMPLE, 4 * SAMPLE]), np.array([0, 0]))
+    few, absorbed = timeline(np.array([6 * SAMPLE, 4 * SAMPLE]), np.array([0, 0]))
+    assert not absorbed.any()
     assert len(few) == SAMPLE
     assert (few[0], few[-1]) == (0, 10 * SAMPLE - 1)
     assert np.ptp(np.diff(few)) <= 1
-    assert timeline(np.array([2, 3]), np.array([0, 0])).tolist() == [0, 1, 2, 3, 4]
+    assert timeline(np.array([2, 3]), np.array([0, 0]))[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_steps_past_a_true_end_are_in_the_absorbing_state():
-    assert timeline(np.array([2, 3, 1]), np.array([2, 0, 1])).tolist() == [0, 1, -1, -1, 2, 3, 4, 5, -1]
+    row, absorbed = timeline(np.array([2, 3, 1]), np.array([2, 0, 1]))
+    assert row.tolist() == [0, 1, 1, 1, 2, 3, 4, 5, 5]
+    assert np.flatnonzero(absorbed).tolist() == [2, 3, 8]
 
 
 @pytest.mark.parametrize("expert_ends", [False, True])

@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,6 +13,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import cli
 from iqlearn.errors import InputError
+from iqlearn.evaluation.statistics import Interval
 from iqlearn.files import json_bytes, rows_bytes
 from iqlearn.report import report
 from iqlearn.report.gather import names_of
@@ -21,11 +21,6 @@ from iqlearn.report.page import Figure, Section, Table, colour, dash, in_words, 
 from iqlearn.runs.manifest import update
 
 graph_objects = pytest.importorskip("plotly.graph_objects", reason="needs the extra report")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--virtual-time-budget=10000"),
-)
 
 
 class Reader(HTMLParser):
@@ -80,7 +75,7 @@ def read(runs):
 
 
 def test_the_page_has_every_section_and_needs_nothing_else(read):
-    assert read.sections == ["results", "training", "episodes", "reward", "video", "data", "settings"]
+    assert read.sections == ["results", "training", "diagnostics", "episodes", "reward", "video", "data", "settings"]
     assert all(source.startswith(("#", "data:")) for source in read.sources)
     films = [source for source in read.sources if source.startswith("data:video/mp4;base64,")]
     assert len(films) == 1
@@ -170,7 +165,7 @@ def test_what_cannot_be_had_is_told_and_left_out(cartpole, tmp_path):
     (told,) = report([tmp_path / "run"], tmp_path / "page.html", episodes=1)
     assert "gone.npz" in told
     found = Reader((tmp_path / "page.html").read_text())
-    assert found.sections == ["results", "training", "settings"]
+    assert found.sections == ["results", "training", "diagnostics", "settings"]
 
 
 def test_runs_of_several_tasks_have_scales_of_their_own_and_one_without_rows_is_shown(runs, pendulum, tmp_path):
@@ -234,7 +229,14 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
             (0.123456, "0.1235"),
             (1e31, "1e+31"),
         ],
-        *[(True, "yes"), ({"a": 1, "b": None}, "a: 1, b: –"), ([], "–"), ([1, "x"], "1; x"), ("", "")],
+        *[
+            (Interval(0.5, -0.001, 1.0), "0.50 [0.00, 1.00]"),
+            (True, "yes"),
+            ({"a": 1, "b": None}, "a: 1, b: –"),
+            ([], "–"),
+            ([1, "x"], "1; x"),
+            ("", ""),
+        ],
     ],
 )
 def test_values_in_words(value, words):
@@ -268,49 +270,19 @@ def test_a_missing_package_is_told(runs, monkeypatch):
         report([runs / "clone"], runs / "never.html")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_a_browser_draws_every_figure_sorts_and_unfolds(runs, read, tmp_path):
-    """Chromium opens the page from disk. A script of the test clicks, and writes what it sees into the page."""
-    probe = """
-    <script>
-    addEventListener("load", () => {
-      const drawn = () => document.querySelectorAll(".figure .main-svg").length > 0
-        ? [...document.querySelectorAll(".figure")].filter(f => f.querySelector(".main-svg")).length : 0;
+def test_a_browser_draws_every_figure_sorts_and_unfolds(runs, read, browse):
+    """A script of the test clicks, and gives what it sees."""
+    script = """
+      const drawn = () => [...document.querySelectorAll(".figure")].filter(f => f.querySelector(".main-svg")).length;
       const before = drawn();
       document.querySelectorAll("details").forEach(d => { d.open = true; });
       const table = [...document.querySelectorAll("table")].find(t => t.tHead.textContent.includes("status"));
-      const column = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.trim() === "seed");
-      const seeds = () => [...table.tBodies[0].rows].map(r => r.cells[column].textContent.trim());
-      const button = table.tHead.rows[0].cells[column].querySelector("button");
-      button.click(); const up = seeds(); button.click(); const down = seeds();
-      setTimeout(() => {
-        const pre = document.createElement("pre");
-        pre.id = "probe";
-        pre.textContent = JSON.stringify({before, after: drawn(), up, down, errors: window.faults,
-          back: getComputedStyle(document.body).backgroundColor});
-        document.body.append(pre);
-      }, 2000);
-    });
-    </script>"""
-    faults = "<script>window.faults = []; addEventListener('error', e => window.faults.push(e.message));</script>"
-    text = (runs / "both.html").read_text()
-    (tmp_path / "probed.html").write_text(
-        text.replace("<head>", f"<head>{faults}", 1).replace("</body>", f"{probe}</body>")
-    )
-    seen = {}
-    for scheme, setting in (("light", "1"), ("dark", "0")):
-        command = [
-            BROWSER,
-            *FLAGS,
-            f"--user-data-dir={tmp_path / scheme}",
-            f"--blink-settings=preferredColorScheme={setting}",
-        ]
-        command += ["--dump-dom", f"file://{tmp_path / 'probed.html'}"]
-        text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        seen[scheme] = json.loads(text.rpartition('<pre id="probe">')[2].partition("</pre>")[0])
+      const seeds = sorted(table, "seed");
+      await later(2000);
+      return {before, after: drawn(), seeds, back: getComputedStyle(document.body).backgroundColor};
+    """
+    seen = {scheme: browse(runs / "both.html", script, scheme) for scheme in ("light", "dark")}
     for facts in seen.values():
-        assert facts["errors"] == []
         assert 0 < facts["before"] < facts["after"] == len(read.figures)
-        assert facts["up"] == ["0", "0", "1"]
-        assert facts["down"] == ["1", "0", "0"]
+        assert facts["seeds"] == [["0", "0", "1"], ["1", "0", "0"]]
     assert seen["light"]["back"] != seen["dark"]["back"]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from iqlearn import __version__, files
-from iqlearn.benchmark import cluster, local, plots, results, summary
+from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
 from iqlearn.benchmark.cells import Place, Progress, places
 from iqlearn.benchmark.grid import Grid, read
-from iqlearn.report.page import page
+from iqlearn.report.page import Table, page
 from iqlearn.runs.lock import locked
 
 __all__ = ["Grid", "Progress", "places", "read", "run", "write"]
@@ -56,9 +56,11 @@ def write(grid: Grid, each: Sequence[Place], out: Path, failed: Sequence[tuple[s
     if not cells:
         return
     results.write_csv(out / "results.csv", cells)
+    known = diagnostics.section(cells)
     tables = [*summary.tables(cells), *map(summary.efficiency, summary.groups_of(cells))]
+    tables += [item for item in known.items if isinstance(item, Table)]
     files.write(out / "table.md", summary.markdown(tables).encode())
     files.write(out / "curves.png", plots.curves(cells))
     title = f"Benchmark: {grid.name}"
-    content = page(title, grid.about, summary.sections(cells, failed), f"Made by iqlearn {__version__}.")
+    content = page(title, grid.about, [*summary.sections(cells, failed), known], f"Made by iqlearn {__version__}.")
     files.write(out / "index.html", content.encode())

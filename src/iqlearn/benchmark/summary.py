@@ -10,7 +10,7 @@ import numpy as np
 
 from iqlearn.benchmark.results import GOAL, Evaluated, scores, task_of
 from iqlearn.evaluation.statistics import AGGREGATES, interval, performance_profile, probability_of_improvement
-from iqlearn.report.page import Figure, Item, Section, Table, colour, dash, label
+from iqlearn.report.page import Figure, Item, Section, Table, colour, dash, in_words, label
 
 THRESHOLDS = np.linspace(0.0, 1.2, 61)
 WHICH = {"last": "last policy", "returned": "returned policy"}
@@ -58,8 +58,7 @@ def aggregates(compared: Compared, which: str) -> Table:
         known = scores(cells, method, which)
         if known:
             found = (interval(known, aggregate) for aggregate in AGGREGATES.values())
-            words = [f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in found]
-            rows.append((method, sum(map(len, known.values())), *words))
+            rows.append((method, sum(map(len, known.values())), *found))
     note = "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals."
     return Table(f"Aggregates · {WHICH[which]}{compared.suffix}", ("method", "runs", *AGGREGATES), rows, note)
 
@@ -135,8 +134,7 @@ def improvement(compared: Compared, which: str) -> Table | None:
     for other in methods[1:]:
         theirs = scores(cells, other, which)
         if common := [task for task in ours if task in theirs]:
-            mean, low, high = probability_of_improvement(ours, theirs)
-            rows.append((other, len(common), f"{mean:.2f} [{low:.2f}, {high:.2f}]"))
+            rows.append((other, len(common), probability_of_improvement(ours, theirs)))
     note = "The probability that a run of the first method is better, over common tasks; ties count half."
     title = f"{methods[0]} against each · {WHICH[which]}{compared.suffix}"
     return Table(title, ("against", "tasks", "probability of improvement"), rows, note) if rows else None
@@ -229,6 +227,6 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"|{' --- |' * len(table.columns)}"]
-        lines += [f"| {' | '.join('–' if value is None else str(value) for value in row)} |" for row in table.rows]
+        lines += [f"| {' | '.join(map(in_words, row))} |" for row in table.rows]
         parts.append("\n".join([*lines, "", table.note]).rstrip())
     return "\n\n".join(parts) + "\n"

@@ -56,6 +56,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         the size of the file if that is more).
     --actions N  Number of discrete actions, if no environment is known (default: the largest in the file plus one).
     --trajectories K  Learn from K episodes, drawn by the seed (default: 1 of CartPole-v1's built-in ones, else all).
+        At most ten of the others are held out, to evaluate policies on.
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
     --mode online|offline  Act while learning, or learn from the demonstrations alone (default: online if the
         algorithm must act, and with continuous actions and --env).

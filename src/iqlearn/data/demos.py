@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
 
 BUILTIN = ("CartPole-v1", "Pendulum-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
 """Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
+HELD_OUT = 10
+"""Episodes that `take` keeps of those that it leaves out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,9 @@ class Demos:
     """The columns of a table, or keys of a group, that each field was made of, where they were named."""
     max_gib: float | None = None
     """The size that the source was allowed to take, where it was stated."""
+    held_out: Demos | None = field(default=None, repr=False)
+    """At most ten of the episodes that `take` left out last, evenly spread; none where it left out none. Policies are
+    evaluated on them, and no learner reads them."""
     thinned: int = 1
     """Of the source every so many transitions were kept, because of its size."""
     notes: tuple[str, ...] = ()
@@ -315,7 +320,7 @@ class Demos:
 
     def without_actions(self) -> Demos:
         """What is left where the expert could only be watched."""
-        return replace(self, act=None)
+        return replace(self, act=None, held_out=None)
 
     def with_placeholders(self, spec: TaskSpec) -> Demos:
         """The same transitions, with zeros of the task's kind where there are no actions."""
@@ -338,7 +343,12 @@ class Demos:
             )
             raise InputError(f"{n} trajectories asked for, but {there}; expected a number from 1 to {self.episodes}.")
         order = np.arange(self.episodes) if seed is None else np.random.default_rng(seed).permutation(self.episodes)
-        return self._episodes(np.sort(order[:n]), "take", n, seed)
+        part, others = self._episodes(np.sort(order[:n]), "take", n, seed), np.sort(order[n:])
+        if len(others) == 0:
+            return part
+        few = others[np.linspace(0, len(others) - 1, min(len(others), HELD_OUT)).astype(int)]
+        left = replace(self._episodes(few, "take"), selection=self.selection, held_out=None)
+        return replace(part, held_out=left)
 
     def leave_out(self, *numbers: int) -> Demos:
         """All episodes but those with these numbers (`ep`).

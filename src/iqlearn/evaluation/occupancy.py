@@ -33,6 +33,10 @@ class Visited(NamedTuple):
     every: int = 1
     """Steps of the environment between two rows."""
 
+    def after(self, horizon: int) -> Int[np.ndarray, " episodes"]:
+        """Rows of each episode in the absorbing state, from its true end to `horizon` steps."""
+        return np.maximum(horizon // self.every - self.lengths, 0) * self.ended
+
 
 def alone(obs: Obs) -> Visited:
     """States as of one episode that did not end."""
@@ -85,21 +89,23 @@ class ExpertStates:
     def _inputs(self, visited: Visited) -> Float[np.ndarray, "n inputs"]:
         """Standardised states, with a coordinate that only the absorbing state has: as far from the mean state as two
         random states are from each other."""
-        after = np.maximum(self._horizon // visited.every - visited.lengths, 0) * visited.ended
-        row = timeline(visited.lengths, after)
-        inputs = np.asarray(self._encoder(jax.tree.map(lambda part: part[np.maximum(row, 0)], visited.obs)))
-        absorbed = (row < 0)[:, None]
+        row, absorbed = timeline(visited.lengths, visited.after(self._horizon))
+        inputs = np.asarray(self._encoder(jax.tree.map(lambda part: part[row], visited.obs)))
         far = np.sqrt(2.0 * inputs.shape[1])
-        return np.hstack([np.where(absorbed, 0.0, inputs), np.where(absorbed, far, 0.0)])
+        return np.hstack([np.where(absorbed[:, None], 0.0, inputs), np.where(absorbed, far, 0.0)[:, None]])
 
 
-def timeline(lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]) -> Int[np.ndarray, " n"]:
-    """At most `SAMPLE` steps, evenly spread over all episodes: their rows, −1 in the `after` steps past an end."""
+def timeline(
+    lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]
+) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """At most `SAMPLE` steps, evenly spread over all episodes: their rows, and which of them are the `after` steps past
+    an end, whose row is the last of their episode."""
     sizes = lengths + after
     step = np.linspace(0, sizes.sum() - 1, min(sizes.sum(), SAMPLE)).astype(int)
     episode = np.searchsorted(np.cumsum(sizes), step, side="right")
     offset = step - (np.cumsum(sizes) - sizes)[episode]
-    return np.where(offset < lengths[episode], (np.cumsum(lengths) - lengths)[episode] + offset, -1)
+    first, last = np.cumsum(lengths) - lengths, lengths - 1
+    return first[episode] + np.minimum(offset, last[episode]), offset > last[episode]
 
 
 def mean_distance(a: Float[np.ndarray, "n inputs"], b: Float[np.ndarray, "m inputs"]) -> float:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from iqlearn.errors import missing
+from iqlearn.evaluation.statistics import Interval
 
 COLOURS = ("#3b7dd8", "#d9663d", "#36a167", "#a05fd0", "#c19026", "#1fa3a3", "#d0548a", "#7d6b5d")
 """Colours of lines and points, which can be told apart on a light and on a dark page."""
@@ -52,6 +53,8 @@ class Figure:
     """Plotly's layout as plain values. The page sets the colours."""
     wide: bool = False
     """As wide as the page."""
+    small: bool = False
+    """Lower than others."""
     kind: ClassVar[str] = "figure"
 
 
@@ -175,6 +178,9 @@ def in_words(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+    if isinstance(value, Interval):
+        mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)  # without −0.00
+        return f"{mean} [{low}, {high}]"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
     if isinstance(value, list | tuple):
@@ -183,6 +189,7 @@ def in_words(value: Any) -> str:
 
 
 def sortable(value: Any) -> str:
-    """What a column is sorted by."""
+    """What a column is sorted by; intervals by their mean."""
+    value = value.mean if isinstance(value, Interval) else value
     known = isinstance(value, int | float) and not math.isnan(value)
     return str(float(value)) if known else ""

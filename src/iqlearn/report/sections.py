@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from iqlearn.evaluation.diagnostics import BETTER
 from iqlearn.evaluation.plots import COUNTS, RANGE, Judged
 from iqlearn.evaluation.recording import recording
 from iqlearn.evaluation.returns import Episode
@@ -30,7 +32,7 @@ from iqlearn.report.page import (
 )
 from iqlearn.runs.run import Run
 
-MAIN = ("occupancy_distance", "loss", "critic_loss", "expert_reward", "log_likelihood", "squared_error")
+MAIN = ("loss", "critic_loss", "expert_reward", "log_likelihood", "squared_error")
 """Metrics that are shown beside the return without a click, those of them that there are."""
 KINDS = {
     "demos": "demonstrations",
@@ -57,6 +59,7 @@ def sections(found: Sequence[Shown]) -> list[Section]:
     return [
         results(found),
         training(everything),
+        diagnostics(everything),
         episodes(everything),
         rewards(found),
         films(found),
@@ -147,12 +150,23 @@ def training(found: Numbered) -> Section:
     rows = [row for _, shown in found for run in shown.runs for row in run.rows]
     names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
     items: list[Item] = [*returns(found)] if "return_mean" in names else []
-    figures = {name: by_task(found, name) for name in names if name not in ("return_mean", *COUNTS, *RANGE)}
+    elsewhere = "return_mean", *COUNTS, *RANGE, *BETTER
+    figures = {name: by_task(found, name) for name in names if name not in elsewhere}
     items += [figure for name in MAIN for figure in figures.pop(name, ())]
     items += (
         [Folded(f"{len(figures)} more metrics", [one for each in figures.values() for one in each])] if figures else []
     )
     return Section("training", "Training", items, "A line for each seed. docs/runs.md says what each metric is.")
+
+
+def diagnostics(found: Numbered) -> Section:
+    """The figures of every evaluation that need no reward."""
+    items = [replace(figure, small=True) for name in BETTER for figure in by_task(found, name)]
+    about = (
+        "Figures of every evaluation that need no true reward. Less is better, but for the held-out log-likelihood and "
+        "agreement. docs/stopping.md says what each is."
+    )
+    return Section("diagnostics", "Reward-free diagnostics", items, about)
 
 
 def returns(found: Numbered) -> list[Figure]:

@@ -66,8 +66,12 @@ class RecoveredReward:
             InputError: the transitions are of another task.
         """
         batch = self._of(transitions)
-        steps = in_blocks(lambda block: _steps(self.model, block, self.ends), batch)
+        steps = self.steps(batch)
         return steps if absorbing else self.ends.paid(steps, np.asarray(batch.terminal))
+
+    def steps(self, batch: Transitions) -> Rewards:
+        """The reward of each step alone, as with `absorbing`, of arrays that are not checked."""
+        return in_blocks(lambda block: _steps(self.model, block, self.ends), batch)
 
     def at_discount(self, gamma: float) -> RecoveredReward:
         """The same reward for an agent of discount `gamma`: an end pays what follows it at that discount.

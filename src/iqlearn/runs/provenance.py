@@ -114,6 +114,8 @@ class Origin:
     """The size in GiB that the file was allowed to take, where that was stated: larger ones are thinned out."""
     sha256: str = ""
     """SHA-256 of what the learner saw of the demonstrations."""
+    held_out_sha256: str = ""
+    """SHA-256 of the episodes that were held out from it, on which its policies are evaluated; empty without any."""
     transitions: int = 0
     episodes: int = 0
     ends: int = 0
@@ -133,9 +135,9 @@ class Origin:
     @classmethod
     def of(cls, environment: Environment | None, demos: Demos) -> Origin:
         """The environment, and demonstrations as the learner sees them."""
-        facts = demos.source, demos.path, demos.selection, demos.columns, demos.max_gib, demos.sha256()
-        facts = *facts, len(demos), demos.episodes
-        return cls(environment, *facts, int(demos.term.sum()))
+        held_out = "" if demos.held_out is None else demos.held_out.sha256()
+        facts = demos.source, demos.path, demos.selection, demos.columns, demos.max_gib, demos.sha256(), held_out
+        return cls(environment, *facts, len(demos), demos.episodes, int(demos.term.sum()))
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any], file: Path | None = None) -> Origin:

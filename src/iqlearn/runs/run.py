@@ -33,7 +33,7 @@ from iqlearn.runs import folder as run_folder
 from iqlearn.runs.lock import locked
 from iqlearn.runs.manifest import content_of, update
 from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settings_of, to_dict, versions
-from iqlearn.types import Bounds, TaskSpec, spec_from_dict, spec_to_dict
+from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
 
 CLOSEST = 1e-6
 """Occupancy distances below this are alike: `metrics.csv` keeps six digits."""
@@ -96,9 +96,16 @@ class Run:
             warnings.warn(
                 f"{told}; take the last ones with --last (in Python iq.Run.load(DIR, last=True)).", stacklevel=2
             )
-        implied = self.settings.reward(self.model)
-        if implied is None:
+        found = self.reward_of(self.model)
+        if found is None:
             raise InputError(f"Algorithm {self.settings.name!r} learns no reward; train with --algorithm iq.")
+        return found
+
+    def reward_of(self, model: SoftQ) -> RecoveredReward | None:
+        """The reward that a model of this run implies; none where the algorithm learns none."""
+        implied = self.settings.reward(model)
+        if implied is None:
+            return None
         pays = -implied.limit if self.origin.ends == 0 else None
         ends = Ends(implied.gamma, implied.absorbing, pays)
         return RecoveredReward(implied.model, ends, self.task, implied.limit)
@@ -184,10 +191,7 @@ class Run:
         Raises:
             InputError: the demonstrations are of another task, or hold no actions.
         """
-        free = self.task.actions
-        if isinstance(free, Bounds):
-            free = free._replace(low=(-np.inf,) * len(free.low), high=(np.inf,) * len(free.low))
-        demos.check_task(replace(self.task, actions=free), "the run")
+        demos.check_task(self.task.unbounded, "the run")
         return imitation(self.model, demos)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:

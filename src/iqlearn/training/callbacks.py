@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from iqlearn.errors import missing, require_positive
+from iqlearn.evaluation.diagnostics import misfit
+from iqlearn.files import Row
 from iqlearn.runs.run import Run
 from iqlearn.training import notebook
 from iqlearn.training.guard import divergence
@@ -171,9 +174,10 @@ class EarlyStopping(Callback):
         require_positive(self, "patience")
 
     def on_evaluation(self, training: Training) -> bool:
-        return all(self._settled(run.distances) for run in training.runs)
+        return all(self._settled(run.rows) for run in training.runs)
 
-    def _settled(self, known: Sequence[float]) -> bool:
+    def _settled(self, rows: Sequence[Row]) -> bool:
+        known = [found for row in rows if math.isfinite(found := misfit(row))]
         return len(known) > self.patience and min(known[-self.patience :]) >= min(known[: -self.patience])
 
 

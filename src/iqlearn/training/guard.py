@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from iqlearn.evaluation.diagnostics import misfit
 from iqlearn.files import Row
 
 DRIFT = 2.0
@@ -25,7 +26,7 @@ CAUTION = 0.3
 
 
 def best(rows: Sequence[Row], noise: float) -> int | None:
-    """The evaluation with the least occupancy distance; none where no evaluation has one.
+    """The evaluation that is best by `CHOSEN_BY`; none where no evaluation has that figure.
 
     Evaluations before the first update count only if the states of all later ones have drifted: the critics, and with
     them the reward, are not trained before.
@@ -34,9 +35,9 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
         rows: the evaluations.
         noise: a distance that means little.
     """
-    known = [i for i, row in enumerate(rows) if math.isfinite(_distance(row))]
+    known = [i for i, row in enumerate(rows) if math.isfinite(misfit(row))]
     trained = [i for i in known if rows[i].get("updates", rows[i]["step"])]
-    found = min(reversed(trained or known), key=lambda i: _distance(rows[i]), default=None)
+    found = min(reversed(trained or known), key=lambda i: misfit(rows[i]), default=None)
     drifted = found is not None and _distance(rows[found]) > DRIFT * _start(rows) + noise
     return 0 if drifted else found
 
@@ -79,5 +80,4 @@ def _start(rows: Sequence[Row]) -> float:
 
 def _distance(row: Row) -> float:
     """The occupancy distance; infinite where it is unknown."""
-    found = row.get("occupancy_distance")
-    return math.inf if found is None or math.isnan(found) else found
+    return misfit(row, "occupancy_distance")

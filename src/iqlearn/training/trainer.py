@@ -17,13 +17,13 @@ import numpy as np
 from iqlearn import interrupts
 from iqlearn.data.demos import Demos
 from iqlearn.data.replay import NewTransitions, Replay
-from iqlearn.evaluation.occupancy import ExpertStates, demonstrated, visited
 from iqlearn.evaluation.returns import Evaluator, normalised, reset_seed
 from iqlearn.files import Row
 from iqlearn.networks.policy import Policy
 from iqlearn.runs.run import Run
 from iqlearn.training import guard
 from iqlearn.training.callbacks import Callback, EachEvaluation
+from iqlearn.training.diagnostics import Diagnostics
 from iqlearn.training.learner import Learner
 from iqlearn.training.loop import Program, join, program, split
 
@@ -147,11 +147,11 @@ class Trainer:
                 lanes = min(lanes, acting.num_envs)  # as many processes as the learner has
             self._evaluator = Evaluator(environment, lanes, **({} if acting is None else acting.stepping))
         horizon = (environment and environment.time_limit) or 0
-        self._expert_states = [
-            None if learner.demos is None else ExpertStates(demonstrated(learner.demos), learner.task.obs, horizon)
+        labelled = not first.settings.state_only  # else actions are inferred first, and nothing is pretrained at step 0
+        self._diagnostics = [
+            None if learner.demos is None else Diagnostics(learner.demos, learner.task.obs, horizon, labelled)
             for learner in learners
         ]
-        labelled = not first.settings.state_only  # else actions are inferred first, and nothing is pretrained at step 0
         pretrained = labelled and any(part.pretrains for part in learners[0].extensions)
         self._guarded = self._evaluator is not None and pretrained
         self._random: float | None = None
@@ -254,13 +254,13 @@ class Trainer:
         figures = [of_run for group in self.groups for of_run in group.metrics()]
         if any(lost := self._not_finite()):
             raise Diverged(self.runs[0].rows[-1]["step"] if self.runs[0].rows else 0, self.done, lost)
-        each = zip(self.runs, self.learners, self._expert_states, figures, strict=True)
+        each = zip(self.runs, self.learners, self._diagnostics, figures, strict=True)
         self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
         for group in self.groups:
             if any(learner.state is not run.state for learner, run in zip(self.learners, self.runs, strict=True)):
                 group.stack()  # the guard went back
 
-    def _evaluated(self, run: Run, learner: Learner, states: ExpertStates | None, figures: Figures) -> Run:
+    def _evaluated(self, run: Run, learner: Learner, told: Diagnostics | None, figures: Figures) -> Run:
         """The run with the row of this evaluation."""
         model, updates = run.settings.policy(learner.state), int(learner.state.step)
         row: Row = {"step": self.done}
@@ -276,8 +276,9 @@ class Trainer:
             played = self._evaluator.play(act, run.schedule.eval_episodes, seed)
             returns = np.array([episode.rew.sum() for episode in played])
             row |= {f"return_{name}": float(getattr(returns, name)()) for name in ("mean", "std", "min", "max")}
-            if states is not None:
-                row["occupancy_distance"] = round(states.distance(visited(played)), 6)  # as `metrics.csv` keeps it
+            if told is not None:
+                row |= told.of_episodes(played, run.reward_of(model) if updates else None)
+        row |= {} if told is None else told.of_model(model)
         mean = float(returns.mean()) if len(returns) else None
         expert = expert_return(run, learner.demos)
         seconds = self._before + time.perf_counter() - self._started
@@ -296,14 +297,14 @@ class Trainer:
             **{f"last_{name}": value for name, value in earned.items()},
         }
         run = replace(run, last=model, state=learner.state, rows=[*run.rows, row | figures])
-        best = None if states is None else guard.best(run.rows, states.noise)
+        best = None if told is None else guard.best(run.rows, told.noise)
         if best is None or best == len(run.rows) - 1:
             learner.best = None if best is None else learner.state
             kept = {} if best is None else {"best_step": self.done}
             return replace(run, model=model, result=result | earned | kept | {"returns": returns.tolist()})
-        assert states is not None
+        assert told is not None
         back = run.result.get("guard", [])
-        wrong = guard.trouble(run.rows, states.noise, run.limit) if self._guarded else None
+        wrong = guard.trouble(run.rows, told.noise, run.limit) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS and self.done < self.steps:
             learner.go_back()
             result["guard"] = [*back, {"step": self.done, "because": wrong}]

@@ -1,0 +1,131 @@
+"""How far figures agree with the true return, on small tables by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from iqlearn.benchmark.agreement import (
+    LAST,
+    MERITS,
+    across,
+    judge,
+    judged,
+    merit,
+    picked,
+    rank_correlation,
+    replay_gap,
+    trained,
+    within,
+)
+from iqlearn.benchmark.cells import Place
+from iqlearn.benchmark.grid import Cell
+from iqlearn.benchmark.results import Evaluated
+
+DISTANCE = merit("occupancy_distance")
+
+
+def rows(returns, **columns):
+    """Evaluations with these normalised returns and figures."""
+    names = columns.keys()
+    table = zip(returns, *columns.values(), strict=True)
+    return [
+        {"step": 10.0 * (i + 1), "normalised": row[0], **dict(zip(names, row[1:], strict=True))}
+        for i, row in enumerate(table)
+    ]
+
+
+def cell(task, seed, evaluations, method="a"):
+    return Evaluated(Place(Cell(method, task, None, seed, {}), Path()), evaluations, {})
+
+
+def test_evaluations_before_the_first_update_do_not_count():
+    found = [{"step": 0, "normalised": 0.1}, {"step": 10, "updates": 0, "normalised": 0.2}]
+    found += [{"step": 20, "updates": 5, "normalised": 0.3}, {"step": 30, "updates": 9, "normalised": None}]
+    assert [row["step"] for row in trained(found)] == [20]
+
+
+def test_a_figure_that_orders_evaluations_as_the_return_has_correlation_one():
+    assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[3.0, 2.0, 1.0]), DISTANCE) == pytest.approx(1.0)
+    assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[1.0, 2.0, 3.0]), DISTANCE) == pytest.approx(-1.0)
+    likely = rows([0.1, 0.5, 0.9], held_out_log_likelihood=[-3.0, -2.0, -1.0])
+    assert within(likely, merit("held_out_log_likelihood")) == pytest.approx(1.0), "more is better"
+    # Ranks 1 2 3 4 and 2 1 4 3: 1 − 6·4/(4·15) = 0.6.
+    assert within(rows([1.0, 2.0, 3.0, 4.0], occupancy_distance=[3.0, 4.0, 1.0, 2.0]), DISTANCE) == pytest.approx(0.6)
+
+
+def test_where_nothing_can_be_said_nothing_is():
+    assert within(rows([0.1, 0.5], occupancy_distance=[3.0, 2.0]), DISTANCE) is None
+    assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[2.0, None, float("nan")]), DISTANCE) is None
+    assert within(rows([0.5, 0.5, 0.5], occupancy_distance=[3.0, 2.0, 1.0]), DISTANCE) is None
+    assert within(rows([0.1, 0.2, 0.3]), DISTANCE) is None
+    assert picked(rows([0.1, 0.2, 0.3]), DISTANCE) is None
+
+
+def test_the_evaluation_that_a_figure_picks():
+    found = rows([0.2, 0.9, 0.8, 0.4], occupancy_distance=[3.0, 1.5, 1.0, 2.0])
+    assert picked(found, DISTANCE) == (0.8, 0.9, 0.4)
+    assert picked(found, lambda row: 0.0) == (0.4, 0.9, 0.4), "the last of equals"
+    hidden = rows([0.2, 0.9, 0.8, 0.4], occupancy_distance=[3.0, None, 1.0, 2.0])
+    assert picked(hidden, DISTANCE) == (0.8, 0.8, 0.4), "evaluations without the figure are not there"
+
+
+def test_the_gap_of_the_replay_is_a_difference_of_two_columns():
+    assert replay_gap({"expert_reward": 0.75, "visited_reward": -0.5}) == -1.25
+    assert replay_gap({"expert_reward": 0.75}) == -np.inf
+    assert replay_gap({"expert_reward": 0.75, "visited_reward": None}) == -np.inf
+
+
+def test_across_runs_tasks_are_ranked_by_themselves():
+    """Together their figures would have another order: tasks have scales of their own."""
+    pairs = {"a": [(1.0, 0.1), (2.0, 0.2), (3.0, 0.3)], "b": [(100.0, 0.0), (200.0, 0.1), (300.0, 0.2)]}
+    assert across(pairs).mean == pytest.approx(1.0)
+    half = {"a": pairs["a"], "b": [(3.0, 0.0), (2.0, 0.1), (1.0, 0.2)], "few": [(0.0, 0.0), (1.0, 1.0)]}
+    estimate, low, high = across(half)
+    assert estimate == pytest.approx(0.0, abs=1e-12)
+    assert low <= estimate <= high
+    assert across({"few": [(0.0, 0.0), (1.0, 1.0)], "same": [(1.0, 0.0), (1.0, 1.0), (1.0, 2.0)]}) is None
+
+
+def test_its_interval_is_that_of_a_bootstrap():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=200)
+    pairs = np.stack([x, x + rng.normal(size=200)], axis=1)
+    estimate, low, high = across({"a": pairs.tolist()})
+    assert estimate == pytest.approx(spearmanr(*pairs.T).statistic)
+    # Fisher's z with the variance of Bonett and Wright for Spearman's correlation.
+    error = 1.96 * np.sqrt((1 + estimate**2 / 2) / 197)
+    wanted = np.tanh(np.arctanh(estimate) + np.array([-error, error]))
+    assert (low, high) == pytest.approx(wanted, abs=0.04)
+
+
+def test_ties_share_their_rank():
+    pairs = np.random.default_rng(0).integers(0, 4, size=(20, 7, 2)).astype(float)
+    wanted = [spearmanr(*each.T).statistic for each in pairs]
+    np.testing.assert_allclose(rank_correlation(pairs), wanted)
+
+
+def test_what_a_figure_is_worth_over_tasks_and_runs():
+    a = rows([0.2, 0.8, 0.4], occupancy_distance=[3.0, 1.0, 2.0])  # picks the best
+    b = rows([0.6, 0.2, 0.4], occupancy_distance=[3.0, 1.0, 2.0])  # picks the worst
+    cells = [cell("x", 0, a), cell("x", 1, a), cell("y", 0, b)]
+    found = judge("occupancy_distance", DISTANCE, cells)
+    assert found.runs == 3
+    assert found.within.mean == pytest.approx(0.0), "the mean over tasks of 1 and −1"
+    assert found.picked.mean == pytest.approx((0.8 + 0.2) / 2)
+    assert found.regret.mean == pytest.approx((0.0 + 0.4) / 2)
+    assert found.gain.mean == pytest.approx((0.4 - 0.2) / 2)
+    assert found.across is None, "no task has three runs"
+
+
+def test_figures_that_no_run_has_are_left_out_and_the_last_evaluation_is_the_measure():
+    cells = [cell("x", seed, rows([0.2, 0.8, 0.4], occupancy_distance=[3.0, 1.0, 2.0])) for seed in range(3)]
+    assert [one.name for one in judged(cells)] == ["occupancy_distance", LAST]
+    last = judged(cells)[-1]
+    assert (last.within, last.across) == (None, None)
+    assert last.picked.mean == pytest.approx(0.4)
+    assert last.regret.mean == pytest.approx(0.4)
+    assert last.gain.mean == 0.0
+    assert {"reward_gap", "held_out_log_likelihood", "replay_reward_gap"} <= MERITS.keys()
+    assert judged([]) == []
