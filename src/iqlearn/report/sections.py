@@ -161,10 +161,11 @@ def training(found: Numbered) -> Section:
 
 def diagnostics(found: Numbered) -> Section:
     """The figures of every evaluation that need no reward."""
-    items = [replace(figure, small=True) for name in BETTER for figure in by_task(found, name)]
+    figures = [figure for name in BETTER for figure in by_task(found, name)]
+    items = [replace(f, small=True, layout=f.layout | {"yaxis": {}, "showlegend": False}) for f in figures]
     about = (
         "Figures of every evaluation that need no true reward. Less is better, but for the held-out log-likelihood and "
-        "agreement. docs/stopping.md says what each is."
+        "agreement. docs/stopping.md says what each is. Lines have the colours of the curves above."
     )
     return Section("diagnostics", "Reward-free diagnostics", items, about)
 

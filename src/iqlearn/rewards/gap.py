@@ -40,7 +40,8 @@ class Steps(NamedTuple):
         Raises:
             InputError: there are no actions.
         """
-        return cls.of(demos.transitions, demonstrated(demos), horizon)
+        rows: Any = demos.obs, demos.actions, demos.next_obs, demos.term
+        return cls.of(Transitions(*rows), demonstrated(demos), horizon)
 
     @classmethod
     def of_episodes(cls, episodes: Sequence[Episode], horizon: int) -> Steps:
@@ -67,8 +68,10 @@ def gaps(reward: RecoveredReward, expert: Steps, policy: Steps, held_out: Steps 
         `held_out_reward_gap`: the same with the expert's steps that no learner read, where there are any.
         `largest_reward`: the largest absolute reward of any of these steps.
     """
-    known = {"reward_gap": expert} | ({} if held_out is None else {"held_out_reward_gap": held_out})
-    paid = {name: steps.paid(reward) for name, steps in known.items()}
-    own = policy.paid(reward)
-    found = {name: float(each.mean() - own.mean()) / reward.limit for name, each in paid.items()}
-    return found | {"largest_reward": float(max(np.abs(each).max() for each in (*paid.values(), own)))}
+    sides = [policy, expert, *([] if held_out is None else [held_out])]
+    everything: Steps = jax.tree.map(lambda *parts: np.concatenate(parts), *sides)
+    paid = everything.paid(reward)
+    own, *others = np.split(paid, np.cumsum([len(side.absorbed) for side in sides])[:-1])
+    names = ("reward_gap", "held_out_reward_gap")[: len(others)]
+    found = {name: float(each.mean() - own.mean()) / reward.limit for name, each in zip(names, others, strict=True)}
+    return found | {"largest_reward": float(np.abs(paid).max())}
