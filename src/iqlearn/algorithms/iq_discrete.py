@@ -46,11 +46,13 @@ class IQLearn(Objective, QLearning):
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearn:
-        """Whitened observations, tanh layers and the weight decay of behavioural cloning. With transitions of the
-        learner a tenth of that decay, LS-IQ's squared error, a target network and absorbing states."""
+        """Whitened observations, tanh layers, the weight decay of behavioural cloning, and a temperature that makes the
+        weight of the Bellman residual beside the likelihood, τ/(4α), small. With transitions of the learner less decay,
+        and LS-IQ's squared error, a target network and absorbing states."""
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "learning_rate": 1e-3,
+            "temperature": cls.temperature if learner_rows else 1e-3,
             "weight_decay": 0.1 if learner_rows else 1.0,
             "scaling": "whiten",
             "network": Network((64, 64), "tanh"),
