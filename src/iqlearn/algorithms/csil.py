@@ -12,15 +12,23 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from iqlearn.algorithms import sac
 from iqlearn.algorithms.base import Now, TrainState
-from iqlearn.algorithms.common import ActorCritic, Inputs, begin_actor_critic, descend_actor_critic, stop, with_actor
+from iqlearn.algorithms.bc import CLONING_BATCH
+from iqlearn.algorithms.common import (
+    ActorCritic,
+    Inputs,
+    actor_loss,
+    begin_actor_critic,
+    descend_actor_critic,
+    stop,
+    with_actor,
+)
 from iqlearn.errors import require, require_not_negative, require_positive
 from iqlearn.networks.descent import fit, hyperbolic, linear, optimizer, step_down
-from iqlearn.networks.distributions import KINDS, ActionDistribution, Squash
+from iqlearn.networks.distributions import ActionDistribution, Squash
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.mlp import MLP, Ensemble, Network
-from iqlearn.networks.soft_q import ContinuousSoftQ
+from iqlearn.networks.soft_q import ContinuousSoftQ, Drawn
 from iqlearn.objectives import discounted, soft_td_loss
 from iqlearn.objectives.coherent import coherent_reward, normal_kl, refinement_loss
 from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
@@ -50,8 +58,10 @@ class CSIL(ActorCritic):
     """
 
     batch_size: int = 128
+    temperature: float = 0.1
+    """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
     """Transitions of the expert, and as many of the learner, in an update."""
-    cloning_updates: int = 10_000
+    cloning_updates: int = 5_000
     """Updates of q on the expert's actions, before the first update of the method."""
     cloning_decay: float = 1e-2
     """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
@@ -82,6 +92,8 @@ class CSIL(ActorCritic):
         super().__post_init__()
         require_positive(self, "cloning_updates", "least_std", "reward_limit")
         require_not_negative(self, "cloning_decay", "critic_updates", "reward_learning_rate", "reward_regularisation")
+        require(self.target_entropy is None, "target_entropy", self.target_entropy, "none, the temperature is fixed")
+        require(self.target_rate > 0.0, "target_rate", self.target_rate, "above 0, V(s') is that of target critics")
         require(len(self.actor.hidden) > 0, "actor.hidden", self.actor.hidden, "one layer at least, which is periodic")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
@@ -109,7 +121,8 @@ class CSIL(ActorCritic):
             return state
         told = f"evaluating the clone, {self.critic_updates:,} updates (critic_updates)"
         reward = self.rewards(state.model, net, rows)
-        data = rows, reward, state.model, jnp.float32(self.gamma)
+        discount = discounted(jnp.ones_like(reward), rows.terminal, self.gamma)
+        data = rows, reward, discount, state.model
         how = linear, 1e-3, 0.0, None, partial(now.tell, told)
         critic, _ = fit(evaluation_loss, state.model.critic, data, value_key, self.critic_updates, *how)
         slow = state.target if state.target.critic is None else state.target._replace(critic=critic)
@@ -127,10 +140,31 @@ class CSIL(ActorCritic):
         n = len(batch.expert.terminal)
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.expert, batch.visited)
         coherent, reward, figures = self.refined(state, rows, n)
-        state, metrics = descend_actor_critic(
-            self, state, lambda model: sac.td_loss(self, model, state, rows, reward, key)
-        )
+        state, metrics = descend_actor_critic(self, state, lambda model: self.loss(model, state, rows, reward, key))
         return replace(state, beside=coherent), metrics | figures
+
+    def loss(
+        self, model: ContinuousSoftQ, state: TrainState, rows: Transitions, reward: Float[Array, " n"], key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        """The critics' ½·E[(Q(s,a) − r − γV(s'))²] and the actor's loss, where the policy's divergence from the clone
+        takes the place of its entropy: V(s) = E_{a~π}[Q(s,a) − τ·log(π(a|s)/q(a|s))]."""
+        draw_key, next_key = jr.split(key)
+        inputs, unit, after = model.encoder(rows.obs), model.actions.to_unit(rows.action), model.encoder(rows.next_obs)
+        drawn = self.relative(model, state.beside.first, inputs, draw_key)
+        following = stop(self.relative(model, state.beside.first, after, next_key))
+        next_v = jnp.min(stop(model.member_v(after, following, state.target.critic)), axis=0)
+        next_v = discounted(next_v, rows.terminal, self.gamma)
+        q = model.unit_q(inputs, unit)
+        critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, next_v))
+        actor = actor_loss(model, inputs, drawn)
+        figures = {"critic_loss": critic, "actor_loss": actor, "q": jnp.mean(q), "divergence": jnp.mean(drawn.log_prob)}
+        return critic + actor, figures
+
+    def relative(self, model: ContinuousSoftQ, first: MLP, inputs: Inputs, key: PRNGKey) -> Drawn:
+        """An action of the actor for each row, with log(π/q) of it."""
+        drawn = model.draw(inputs, key)
+        log_clone = widened(model, first, inputs, self.least_std).log_prob(drawn.unit)
+        return eqx.tree_at(lambda one: one.log_prob, drawn, drawn.log_prob - log_clone)
 
     def refined(self, state: TrainState, rows: Transitions, n: int) -> tuple[Coherent, Float[Array, " n"], Metrics]:
         """The reward after one gradient step, that of each row before it, and figures. The first `n` rows are the
@@ -177,18 +211,14 @@ def cloning_loss(net: MLP, data: tuple[Inputs, Array, ContinuousSoftQ, Scalar], 
     return -jnp.mean(widened(model, net, inputs[row], least_std).log_prob(unit[row]))
 
 
-def evaluation_loss(critic: Ensemble, data: tuple[Transitions, Array, ContinuousSoftQ, Scalar], key: PRNGKey) -> Scalar:
+def evaluation_loss(critic: Ensemble, data: tuple[Transitions, Array, Array, ContinuousSoftQ], key: PRNGKey) -> Scalar:
     """½·E_{ρ_E}[(Q(s,a) − r − γQ(s',a'))²] with a' ~ q(·|s')."""
-    rows, reward, model, gamma = data
+    rows, reward, discount, model = data
     row_key, next_key = jr.split(key)
     row = jr.randint(row_key, (CLONING_BATCH,), 0, len(reward))
-    rows, reward = jax.tree.map(lambda part: part[row], (rows, reward))
+    rows, reward, discount = jax.tree.map(lambda part: part[row], (rows, reward, discount))
     inputs = model.encoder(rows.next_obs)
     following = model.unit_q(inputs, model.draw(inputs, next_key).unit, critic)
     q = model.unit_q(model.encoder(rows.obs), model.actions.to_unit(rows.action), critic)
-    target = discounted(jnp.min(following, axis=0), rows.terminal, gamma)
-    return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, target))
-
-
-CLONING_BATCH = 256
-"""Minibatch of the updates before the first one of the method."""
+    after = discount * jnp.min(following, axis=0)
+    return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, after))
