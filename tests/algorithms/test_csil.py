@@ -11,7 +11,6 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import InputError, algorithms
-from iqlearn.algorithms import csil
 from iqlearn.algorithms.base import Now
 from iqlearn.data.replay import filled
 from iqlearn.data.sources import Demonstrations
@@ -61,21 +60,22 @@ def test_the_policy_begins_as_the_clone_and_the_clone_does_as_the_expert(cloned)
 
 
 def test_far_from_the_demonstrations_the_clone_is_the_prior_and_nothing_is_paid(cloned):
-    near, far = (csil.widened(cloned.model, cloned.beside.net, rows(d).obs, 0.1) for d in (0.0, 300.0))
-    assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.1, rel=0.1)
-    assert 0.6 < float(jnp.exp(far.log_std).mean()) < 1.5
-    assert float(jnp.abs(far.mean).mean()) < 0.3
+    near, far = (cloned.model.policy(rows(d).obs, cloned.beside.net) for d in (0.0, 300.0))
+    assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.1, abs=0.03)
+    assert 0.5 < float(jnp.exp(far.log_std).mean()) < 2.0
+    assert float(jnp.abs(far.mean).mean()) < 0.5
     paid = [float(SMALL.rewards(cloned.model, cloned.beside.net, rows(d)).mean()) for d in (0.0, 300.0)]
     assert paid[0] > 2.0
-    assert abs(paid[1]) < 0.2 * paid[0]
+    assert abs(paid[1]) < 0.3 * paid[0]
     np.testing.assert_array_equal(cloned.model.actor.layers[-1].bias, begun(SMALL).model.actor.layers[-1].bias)
 
 
-def test_an_untrained_clone_is_the_prior():
+def test_without_weights_the_policy_is_the_prior():
     state = begun(SMALL)
-    q = csil.widened(state.model, state.beside.net, rows().obs, 1e-6)
-    np.testing.assert_allclose(q.mean, 0.0, atol=0.5)
-    np.testing.assert_allclose(jnp.exp(q.log_std), 1.0, atol=0.5)
+    net = eqx.tree_at(lambda n: n.layers[-1].weight, state.model.actor, jnp.zeros((256, 2)))
+    policy = state.model.policy(rows().obs, net)
+    np.testing.assert_allclose(policy.mean, 0.0)
+    np.testing.assert_allclose(policy.log_std, 0.0, atol=1e-5)
 
 
 def test_other_actions_in_the_experts_states_cost(cloned):
@@ -133,7 +133,7 @@ def test_the_loss_is_the_value_computed_by_hand(cloned):
 
     def drawn(obs, key):
         unit, log_prob = model.policy(obs).sample(key)
-        clone = csil.widened(model, state.beside.first, obs, 0.1)
+        clone = model.policy(obs, state.beside.first)
         return unit, 0.3 * (log_prob - clone.log_prob(unit))
 
     after, cost = drawn(both.next_obs, keys[1])
@@ -183,7 +183,7 @@ def test_it_is_for_continuous_actions_and_learns_online():
         ({"actor": iq.Network(())}, r"actor\.hidden is \(\); expected one layer at least"),
         ({"target_entropy": -1.0}, "target_entropy is -1.0; expected none"),
         ({"target_rate": 0.0}, "target_rate is 0.0; expected above 0"),
-        ({"least_std": 0.0}, "least_std is 0.0"),
+        ({"action_noise": 0.0}, "action_noise is 0.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, told):

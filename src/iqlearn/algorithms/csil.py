@@ -65,8 +65,9 @@ class CSIL(ActorCritic):
     """Updates of q on the expert's actions, before the first update of the method."""
     cloning_decay: float = 1e-2
     """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
-    least_std: float = 0.1
-    """Least standard deviation of q, in the networks' units. It bounds the reward, and how sharply it falls."""
+    action_noise: float = 0.1
+    """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. It is the least
+    one of q: it says how much the expert's actions are paid, and how fast the reward falls around them."""
     critic_updates: int = 5_000
     """Updates of the critics on the expert's transitions, before the first update of the method; 0 for none."""
     reward_limit: float = 10.0
@@ -90,7 +91,7 @@ class CSIL(ActorCritic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "cloning_updates", "least_std", "reward_limit")
+        require_positive(self, "cloning_updates", "action_noise", "reward_limit")
         require_not_negative(self, "cloning_decay", "critic_updates", "reward_learning_rate", "reward_regularisation")
         require(self.target_entropy is None, "target_entropy", self.target_entropy, "none, the temperature is fixed")
         require(self.target_rate > 0.0, "target_rate", self.target_rate, "above 0, V(s') is that of target critics")
@@ -112,7 +113,7 @@ class CSIL(ActorCritic):
         """Clone the expert, and evaluate the clone on the expert's transitions."""
         rows, model, (clone_key, value_key) = now.demos.expert(), now.state.model, jr.split(now.key)
         told = f"cloning the expert, {self.cloning_updates:,} updates (cloning_updates)"
-        data = model.encoder(rows.obs), model.actions.to_unit(rows.action), model, jnp.float32(self.least_std)
+        data = model.encoder(rows.obs), model.actions.to_unit(rows.action), model, jnp.float32(self.action_noise)
         how = hyperbolic, 1e-3, self.cloning_decay, None, partial(now.tell, told)
         net, _ = fit(cloning_loss, model.actor, data, clone_key, self.cloning_updates, *how)
         state = with_actor(now.state, net)
@@ -131,7 +132,7 @@ class CSIL(ActorCritic):
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
         """r(s, a) of each row."""
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
-        q = widened(model, net, inputs, self.least_std)
+        q = model.policy(inputs, net)
         return coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1], self.reward_limit)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
@@ -163,7 +164,7 @@ class CSIL(ActorCritic):
     def relative(self, model: ContinuousSoftQ, first: MLP, inputs: Inputs, key: PRNGKey) -> Drawn:
         """An action of the actor for each row, with log(π/q) of it."""
         drawn = model.draw(inputs, key)
-        log_clone = widened(model, first, inputs, self.least_std).log_prob(drawn.unit)
+        log_clone = model.policy(inputs, first).log_prob(drawn.unit)
         return eqx.tree_at(lambda one: one.log_prob, drawn, drawn.log_prob - log_clone)
 
     def refined(self, state: TrainState, rows: Transitions, n: int) -> tuple[Coherent, Float[Array, " n"], Metrics]:
@@ -171,10 +172,10 @@ class CSIL(ActorCritic):
         expert's."""
         coherent, model = state.beside, state.model
         inputs = model.encoder(rows.obs)
-        first = widened(model, coherent.first, inputs, self.least_std)
+        first = model.policy(inputs, coherent.first)
 
         def loss(net: MLP) -> tuple[Scalar, tuple[Array, Scalar]]:
-            reward, q = self.rewards(model, net, rows), widened(model, net, inputs, self.least_std)
+            reward, q = self.rewards(model, net, rows), model.policy(inputs, net)
             distance = jnp.mean(normal_kl(first.mean, first.log_std, q.mean, q.log_std))
             value = refinement_loss(reward[:n], reward[n:], distance, self.reward_regularisation)
             return value, (reward, distance)
@@ -191,24 +192,19 @@ class CSIL(ActorCritic):
         return Coherent(net, opt_state, coherent.first), stop(reward), figures
 
 
-def widened(model: ContinuousSoftQ, net: MLP, inputs: Inputs, least_std: Any) -> ActionDistribution:
-    """q(·|s) of each row: the network's distribution with the variance least_std² added."""
-    q = model.policy(inputs, net)
-    log_std = 0.5 * jnp.logaddexp(2.0 * q.log_std, 2.0 * jnp.log(least_std))
-    return eqx.tree_at(lambda one: one.log_std, q, log_std)
-
-
 def prior_of(q: ActionDistribution) -> ActionDistribution:
     """p, for each row."""
     return type(q)(jnp.zeros_like(q.mean), jnp.zeros_like(q.mean), q.limits)
 
 
 def cloning_loss(net: MLP, data: tuple[Inputs, Array, ContinuousSoftQ, Scalar], key: PRNGKey) -> Scalar:
-    """−E_{ρ_E}[log q(a|s)]. The last bias stays that of the prior."""
-    inputs, unit, model, least_std = data
-    row = jr.randint(key, (CLONING_BATCH,), 0, len(inputs))
+    """−E_{ρ_E}[log q(a + noise|s)]. The last bias stays that of the prior."""
+    inputs, unit, model, size = data
+    row_key, noise_key = jr.split(key)
+    row = jr.randint(row_key, (CLONING_BATCH,), 0, len(inputs))
     net = eqx.tree_at(lambda one: one.layers[-1].bias, net, stop(net.layers[-1].bias))
-    return -jnp.mean(widened(model, net, inputs[row], least_std).log_prob(unit[row]))
+    noise = size * jr.normal(noise_key, (CLONING_BATCH, unit.shape[1]))
+    return -jnp.mean(model.policy(inputs[row], net).log_prob(jnp.clip(unit[row] + noise, *model.actions.unit_limits)))
 
 
 def evaluation_loss(critic: Ensemble, data: tuple[Transitions, Array, Array, ContinuousSoftQ], key: PRNGKey) -> Scalar:
