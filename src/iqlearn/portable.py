@@ -32,7 +32,17 @@ def silu(x: np.ndarray) -> np.ndarray:
     return x / (1.0 + np.exp(-np.maximum(x, -80.0)))
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"relu": relu, "tanh": np.tanh, "elu": elu, "silu": silu}
+def periodic(x: np.ndarray) -> np.ndarray:
+    return np.sin(x) + np.cos(x)
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": relu,
+    "tanh": np.tanh,
+    "elu": elu,
+    "silu": silu,
+    "periodic": periodic,
+}
 
 
 def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -101,6 +111,7 @@ class Policy:
             if not newer:
                 check(self.about, self._arrays)
                 self._activation = ACTIVATIONS[self.about["activation"]]
+                self._last = ACTIVATIONS[self.about.get("last", self.about["activation"])]
         except OSError:
             raise
         except Exception as error:  # of some ten kinds
@@ -177,7 +188,7 @@ class Policy:
                 if self.about["layer_norm"]:
                     x = x - x.mean(axis=-1, keepdims=True)
                     x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(1e-5))
-                x = self._activation(x)
+                x = (self._last if i == self.about["layers"] - 1 else self._activation)(x)
             x = x @ self._arrays[f"weight/{i}"] + self._arrays[f"bias/{i}"][:, None]
         return x
 

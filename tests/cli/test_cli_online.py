@@ -257,10 +257,11 @@ GIVEN = {
     "--chi2-alpha": 0.25,
 }
 """Values of settings, some of them the defaults of the class or of one of the presets."""
+PRESETS = [(), ("--preset", "paper"), ("--preset", "ls-iq"), ("--extensions", "reward-regression", "cloning")]
 
 
 @pytest.mark.parametrize("flag", GIVEN)
-@pytest.mark.parametrize("more", [(), ("--preset", "paper"), ("--extensions", "reward-regression", "cloning")])
+@pytest.mark.parametrize("more", PRESETS)
 def test_what_is_given_survives_every_preset(pendulum, more, flag):
     settings = settled(pendulum, flag, GIVEN[flag], *more)
     name = flag.strip("-").replace("-", "_")
@@ -270,7 +271,7 @@ def test_what_is_given_survives_every_preset(pendulum, more, flag):
         assert replace(settings, **{name: getattr(others, name)}) == others
 
 
-@pytest.mark.parametrize("more", [(), ("--preset", "paper"), ("--extensions", "reward-regression", "cloning")])
+@pytest.mark.parametrize("more", PRESETS)
 def test_what_is_given_of_a_part_survives_every_preset(pendulum, more):
     """The rest of the part is the preset's."""
     plain = settled(pendulum, *more)

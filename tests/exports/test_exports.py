@@ -20,6 +20,7 @@ import iqlearn as iq
 from iqlearn import cli, exports, portable
 from iqlearn.errors import InputError
 from iqlearn.networks import encoders
+from iqlearn.networks.mlp import MLP
 from iqlearn.networks.policy import Policy
 from iqlearn.networks.soft_q import ContinuousSoftQ, DiscreteSoftQ
 from iqlearn.rewards.base import Ends
@@ -61,6 +62,12 @@ def continuous(spec=VECTOR, actions=BOUNDS, squash="clip", network=SILU, span=No
     return eqx.tree_at(lambda m: m.actor.layers[-1], model, louder), TaskSpec(spec, actions)
 
 
+def stationary():
+    model, task = continuous()
+    net = MLP(3, 4, SILU, jr.key(0), stationary=True)
+    return eqx.tree_at(lambda m: m.actor, model, net), task
+
+
 MODELS = {
     "discrete": discrete,
     "discrete, one member, layer norm": lambda: discrete(members=1, network=iq.Network((8,), "elu", layer_norm=True)),
@@ -72,6 +79,7 @@ MODELS = {
     "discrete, images": lambda: discrete(ArraySpec((3, 3), "uint8"), "none"),
     "continuous": continuous,
     "continuous, tanh": lambda: continuous(squash="tanh", network=iq.Network((8,), "relu")),
+    "continuous, stationary": stationary,
     "continuous, whole numbers": lambda: continuous(actions=Bounds((-3.0,), (9.0,), True)),
     "continuous, a span": lambda: continuous(span=Bounds((-0.01, 2.0), (0.02, 2.5))),
     "continuous, dictionaries": lambda: continuous(PARTS),

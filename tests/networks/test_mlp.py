@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iqlearn import InputError, Network
-from iqlearn.networks.mlp import MLP, Ensemble, Linear, layer_norm, spectral_norm
+from iqlearn.networks.mlp import MLP, SMOOTH, Ensemble, Linear, layer_norm, spectral_norm
 
 call = eqx.filter_jit(lambda net, x: net(x))
 
@@ -55,6 +55,21 @@ def test_a_spectrally_normalised_network_is_lipschitz(activation):
     rise = np.linalg.norm(np.asarray(call(net, x)) - np.asarray(call(net, y)), axis=-1)
     assert (rise <= 1.06 * np.linalg.norm(np.asarray(x - y), axis=-1)).all()
     assert rise.max() > 0.0
+
+
+def test_periodic_features_have_a_kernel_of_the_distance_alone():
+    """E[φ(x)·φ(y)] = exp(−½·variance of the weights·‖x − y‖²), wherever the two inputs are."""
+    net = MLP(3, 1, Network((40_000,), "elu"), jr.key(0), stationary=True)
+    x, step = jr.normal(jr.key(1), (3,)), jr.normal(jr.key(2), (3,))
+    for shift in (0.0, 5.0):
+        for length in (0.0, 1.0, 4.0):
+            points = jnp.stack([x + shift, x + shift + length * step])
+            inner = net.layers[0](points)
+            features = jnp.sin(inner) + jnp.cos(inner)
+            wanted = np.exp(-0.5 * SMOOTH / 3 * float(jnp.sum((length * step) ** 2)))
+            assert float(jnp.mean(features[0] * features[1])) == pytest.approx(wanted, abs=0.03)
+    assert net.last == "periodic"
+    np.testing.assert_allclose(call(net, points), net.layers[1](features), atol=1e-5)
 
 
 def test_without_it_nothing_is_bounded():

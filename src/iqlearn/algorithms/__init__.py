@@ -3,6 +3,7 @@
 from typing import Any
 
 from iqlearn.algorithms.bc import BC, BCContinuous
+from iqlearn.algorithms.csil import CSIL
 from iqlearn.algorithms.dac import DAC, DACContinuous
 from iqlearn.algorithms.iq_continuous import IQLearnContinuous
 from iqlearn.algorithms.iq_discrete import IQLearn
@@ -24,6 +25,7 @@ ALGORITHMS: dict[str, Any] = {
         DAC,
         DACContinuous,
         ValueDICE,
+        CSIL,
         SoftQLearning,
         SAC,
     )
@@ -56,6 +58,7 @@ def of(family: str, discrete: bool) -> Any:
 
 __all__ = [
     "BC",
+    "CSIL",
     "DAC",
     "SAC",
     "SQIL",

@@ -79,6 +79,8 @@ class Algorithm:
     """Whether it is for discrete actions."""
     acts: ClassVar[str] = "may"
     """Whether it acts while it learns: never (offline only), may, or must (online only)."""
+    pretrains: ClassVar[bool] = False
+    """Whether its own `prepare` makes a policy, as that of an extension may."""
     hooks: ClassVar[tuple[str, ...]] = ()
     """Methods of extensions that its update calls; `actor` where it has an actor that may begin as a clone."""
     # Settings of some algorithms, and what they are for the others.
@@ -93,6 +95,10 @@ class Algorithm:
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
         """The state before the first update."""
         raise NotImplementedError
+
+    def prepare(self, now: Now) -> TrainState:
+        """The state before the first update, made from the demonstrations. Extensions prepare after it."""
+        return now.state
 
     def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step. `batch` is a `Batch`, or `Rewarded` for algorithms that read the reward."""

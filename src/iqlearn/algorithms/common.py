@@ -165,11 +165,9 @@ class ActorCritic(SoftLearning):
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
         """The state before the first update."""
         shape = self.temperature, self.squash, self.spectral_norm
-        model = ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, key, *shape)
-        critic, actor = self.target_rate > 0.0, self.average_rate < 1.0
-        slow = Slow(model.critic if critic else None, model.actor if actor else None)
-        opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(self), parts(model), strict=True))
-        return TrainState(model, slow, OptStates(*opt_states), jnp.zeros((), jnp.int32), {})
+        return begin_actor_critic(
+            self, ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, key, *shape)
+        )
 
     def policy(self, state: TrainState) -> ContinuousSoftQ:
         """The critics, and the averaged actor where there is one."""
@@ -192,6 +190,14 @@ class OptStates(NamedTuple):
     critic: Any
     actor: Any
     temperature: Any
+
+
+def begin_actor_critic(s: ActorCritic, model: ContinuousSoftQ) -> TrainState:
+    """The state of this model before the first update."""
+    critic, actor = s.target_rate > 0.0, s.average_rate < 1.0
+    slow = Slow(model.critic if critic else None, model.actor if actor else None)
+    opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(s), parts(model), strict=True))
+    return TrainState(model, slow, OptStates(*opt_states), jnp.zeros((), jnp.int32), {})
 
 
 def parts(model: ContinuousSoftQ) -> tuple[Ensemble, MLP, Any]:

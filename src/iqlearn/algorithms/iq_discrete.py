@@ -40,7 +40,7 @@ class IQLearn(Objective, QLearning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fixed = self.target_rate > 0.0 or self.form == "least_squares"
+        fixed = self.target_rate > 0.0 or self.squared
         expected = "True with a target network or least_squares, where V(s') has no gradient"
         require(self.next_value_gradient or not fixed, "next_value_gradient", False, expected)
 

@@ -41,10 +41,11 @@ class Objective(SoftLearning):
     """Divergence between expert and learner: the φ of the objective (IQ-Learn, table 1)."""
     value_term: ValueTerm = "mixture"
     """Estimate of (1-γ)·E[V(s0)]: over initial states, expert states, expert transitions, or expert and learner
-    transitions half each (offline: the expert's alone). `least_squares` has no such term."""
+    transitions half each (offline: the expert's alone). The squared forms have no such term."""
     form: Form = "inverse"
     """`inverse` is the paper's objective. `least_squares` is LS-IQ's squared Bellman error (equation 12), for
-    `chi2_mixture` with transitions of the learner."""
+    `chi2_mixture` with transitions of the learner. `least_squares_fixed` also fixes the target of the expert's
+    transitions: r_max/(1-γ), as if the expert earned r_max for ever."""
     chi2_alpha: float = 0.5
     """α of χ²: the squared reward has the weight 1/(4α). r_max = 2α is the reward of absorbing states and the bound
     of `tv`."""
@@ -78,14 +79,32 @@ class Objective(SoftLearning):
         require(clipped, "clip_value", True, f"False with divergence {self.divergence}, which bounds no reward")
         normalised = self.spectral_norm and getattr(self, self.judge).layer_norm
         require(not normalised, f"{self.judge}.layer_norm", True, "False with spectral_norm, which it would undo")
-        squared = self.form == "inverse" or self.divergence == "chi2_mixture"
-        require(squared, "form", self.form, f"inverse with divergence {self.divergence}; least_squares is chi2_mixture")
+        fits = not self.squared or self.divergence == "chi2_mixture"
+        require(fits, "form", self.form, f"inverse with divergence {self.divergence}; least_squares is chi2_mixture")
 
     def check(self, learner_rows: bool) -> None:
         """Refuse the squared Bellman error where batches hold no transitions of the learner."""
-        require(
-            learner_rows or self.form == "inverse", "form", self.form, "inverse offline, without learner transitions"
-        )
+        require(learner_rows or not self.squared, "form", self.form, "inverse offline, without learner transitions")
+
+    @classmethod
+    def ls_iq(cls, **changes: Any) -> Any:
+        """LS-IQ (Al-Hafez et al., ICLR 2023), with these changes: the squared Bellman error with a fixed target for the
+        expert's transitions, r_max = 2 (its weight of the squared reward is 0.5), absorbing states, and clipped values
+        of a target network. What it leaves open is as in the paper of IQ-Learn."""
+        values: dict[str, Any] = {
+            "divergence": "chi2_mixture",
+            "form": "least_squares_fixed",
+            "chi2_alpha": 1.0,
+            "absorbing": True,
+            "clip_value": True,
+            "target_rate": 0.005,
+        }
+        return cls(**(values | changes))
+
+    @property
+    def squared(self) -> bool:
+        """Whether the loss is a squared Bellman error with the rewards ±r_max."""
+        return self.form != "inverse"
 
     @property
     def penalty(self) -> float:
@@ -111,7 +130,7 @@ class Objective(SoftLearning):
 
 def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, ends: Any) -> Float[Array, "members n"]:
     """γV(s'), clipped and with absorbing states as set. `ends` is +1 for expert rows and −1 for the learner's."""
-    if s.form == "least_squares":
+    if s.squared:
         value = stop(value)
     if s.clip_value:
         value = jnp.clip(value, -s.value_bound, s.value_bound)
@@ -135,7 +154,9 @@ def critic_loss(
     visited = SoftValues(*(x[:, experts:] for x in values)) if values.q.shape[1] > experts else expert
 
     def of_member(expert: SoftValues, visited: SoftValues, initial_v: Float[Array, " m"]) -> Scalar:
-        if s.form == "least_squares":
+        if s.form == "least_squares_fixed":
+            expert = expert._replace(discounted_next_v=jnp.full_like(expert.q, s.gamma * s.value_bound))
+        if s.squared:
             return least_squares_loss(expert, visited, s.limit)
         value = value_term(s.value_term, expert, visited, initial_v, s.gamma)
         return iq_loss(expert, visited, divergence(s.divergence, s.chi2_alpha, s.limit), value)

@@ -61,7 +61,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     --mode online|offline  Act while learning, or learn from the demonstrations alone (default: online if the
         algorithm must act, and with continuous actions and --env).
     --algorithm NAME [iq]  Family of the algorithm: {families}.
-    --preset recommended|paper [recommended]  What works best for these demonstrations, or the method of the paper.
+    --preset recommended|paper|ls-iq [recommended]  What works best for these demonstrations, the method of the paper,
+        or LS-IQ (Al-Hafez et al., 2023).
     --extensions NAME...  Optional parts of the method, instead of those of the preset; `none` for none.
     --steps N  Updates offline, environment steps online (default: 100,000 online with continuous actions, else 10,000).
     --seeds N [1]  Train N seeds in parallel, from --seed up. Each has a folder seed-S in --out.
@@ -130,8 +131,17 @@ def begin_train(o: Namespace) -> Begun:
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
-    default = kind() if o.preset == "paper" else kind.recommended(mode == "online", False)
+    default = kind.recommended(mode == "online", False) if o.preset == "recommended" else published(o, kind)()
     return Begun(default, environment, demos, mode)
+
+
+def published(o: Namespace, kind: Any) -> Callable[..., Any]:
+    """What makes the settings of a published method, with changes."""
+    if o.preset == "paper":
+        return kind
+    if o.algorithm != "iq":
+        raise InputError(f"--preset ls-iq is a form of algorithm iq; leave out --algorithm {o.algorithm}.")
+    return kind.ls_iq
 
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
@@ -143,8 +153,8 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
     top = {name: value for name, value in changes.items() if "." not in name}
 
     def preset(**more: Any) -> Any:
-        if o.preset == "paper":
-            return type(default)(**top, **more)
+        if o.preset != "recommended":
+            return published(o, type(default))(**top, **more)
         how: dict[str, Any] = {"mode": mode, "steps": o.steps, "algorithm": o.algorithm, "quiet": True}
         return iq.recommended(demos, environment, **how, **top, **more)
 
@@ -159,9 +169,9 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
         extensions = tuple(own.get(name, kind()) for name, kind in known.items() if name in names)
         settings = preset(extensions=extensions) if extensions != settings.extensions else settings
     settings = changed(settings, changes)
-    if "value_term" in changes and (settings.form == "least_squares" or reward_extension(settings.extensions)):
+    if "value_term" in changes and (settings.squared or reward_extension(settings.extensions)):
         raise InputError(
-            "--value-term has no effect with form least_squares or an extension that gives the reward; leave it out."
+            "--value-term has no effect with a least-squares form or an extension that gives the reward; leave it out."
         )
     return settings
 

@@ -15,12 +15,16 @@ from iqlearn.errors import require, require_types
 from iqlearn.types import PRNGKey, Scalar
 
 Activation = Literal["relu", "tanh", "elu", "silu"]
-ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "elu": jax.nn.elu,
     "silu": jax.nn.silu,
+    "periodic": lambda x: jnp.sin(x) + jnp.cos(x),
 }
+"""By name. `periodic` is for the last hidden layer of a stationary network."""
+SMOOTH = 0.125
+"""Scale of the weights of a periodic layer, in place of 2: its functions vary slowly at first."""
 POWER_ITERATIONS = 40
 """Iterations of the estimate of a largest singular value."""
 
@@ -81,29 +85,49 @@ def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
 
 
 class MLP(eqx.Module):
-    """A multi-layer perceptron. The weights of its last layer start small."""
+    """A multi-layer perceptron. The weights of its last layer start small.
+
+    A stationary one has a periodic last hidden layer, sin x + cos x. With normal weights such features have a kernel
+    that depends on the distance of two inputs alone, so that far from all data the outputs go back to the last bias
+    (Meronen, Trapp and Solin, "Periodic Activation Functions Induce Stationarity", NeurIPS 2021).
+    """
 
     layers: tuple[Linear, ...]
-    activation: Activation = eqx.field(static=True)
+    activation: str = eqx.field(static=True)
+    last: str = eqx.field(static=True)
+    """The activation of the last hidden layer."""
     normalise: bool = eqx.field(static=True)
     spectral: bool = eqx.field(static=True)
     """Whether every weight matrix is divided by its largest singular value where that exceeds 1."""
 
-    def __init__(self, inputs: int, outputs: int, network: Network, key: PRNGKey, spectral: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        network: Network,
+        key: PRNGKey,
+        spectral: bool = False,
+        stationary: bool = False,
+    ) -> None:
         widths = (inputs, *network.hidden, outputs)
-        scales = (2.0,) * len(network.hidden) + (0.01,)
+        scales = [2.0] * len(network.hidden) + [0.01]
+        if stationary:
+            scales[-2] = SMOOTH
         self.layers = tuple(
             Linear(n, m, scale, jr.fold_in(key, i))
             for i, (n, m, scale) in enumerate(zip(widths[:-1], widths[1:], scales, strict=True))
         )
-        self.activation, self.normalise, self.spectral = network.activation, network.layer_norm, spectral
+        self.activation, self.last = network.activation, "periodic" if stationary else network.activation
+        self.normalise, self.spectral = network.layer_norm, spectral
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
         layers = [layer.bounded() for layer in self.layers] if self.spectral else self.layers
-        for layer in layers[:-1]:
+        *hidden, last = layers
+        for i, layer in enumerate(hidden):
             x = layer(x)
-            x = ACTIVATIONS[self.activation](layer_norm(x) if self.normalise else x)
-        return layers[-1](x)
+            activation = self.last if i == len(hidden) - 1 else self.activation
+            x = ACTIVATIONS[activation](layer_norm(x) if self.normalise else x)
+        return last(x)
 
 
 class Ensemble(eqx.Module):

@@ -57,6 +57,7 @@ def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "limited": encoder.limit is not None,
         "layers": len(net.layers),
         "activation": net.activation,
+        "last": net.last,
         "layer_norm": net.normalise,
     }
     if discrete:

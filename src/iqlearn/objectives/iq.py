@@ -12,7 +12,7 @@ from iqlearn.objectives.divergences import Divergence
 from iqlearn.types import Scalar
 
 ValueTerm = Literal["initial", "expert_states", "expert", "mixture"]
-Form = Literal["inverse", "least_squares"]
+Form = Literal["inverse", "least_squares", "least_squares_fixed"]
 
 
 class SoftValues(NamedTuple):

@@ -130,9 +130,11 @@ class Learner:
         return state
 
     def prepare(self, tell: Tell) -> None:
-        """Prepare every extension, before the first update of a new run."""
+        """Prepare the algorithm and every extension, before the first update of a new run."""
         if self.demonstrations is not None:
             labelled, which = not self.algorithm.state_only, range(len(self.extensions))
+            own = self.now(len(which), self.streams.preparation, labelled, tell)
+            self.state = self.algorithm.prepare(own)
             self.state = self.prepared(self.state, self.demonstrations, which, self.streams.preparation, labelled, tell)
 
     def connect(self) -> None:
@@ -148,7 +150,8 @@ class Learner:
             found = extension.behaviour(state.aux[extension.name], model, self.done)
             if found is not None:
                 return found
-        return Behaviour(model, random=float(self.done < self.run.interaction.random_steps))
+        first = self.done < self.run.interaction.random_steps and not self.algorithm.pretrains
+        return Behaviour(model, random=float(first))
 
     def begin_episodes(self) -> None:
         """Begin new episodes, whose reset seeds follow from the seed and the steps done."""

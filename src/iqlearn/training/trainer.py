@@ -152,7 +152,7 @@ class Trainer:
             None if learner.demos is None else Diagnostics(learner.demos, learner.task.obs, horizon, labelled)
             for learner in learners
         ]
-        pretrained = labelled and any(part.pretrains for part in learners[0].extensions)
+        pretrained = labelled and any(part.pretrains for part in (first.settings, *first.settings.extensions))
         self._guarded = self._evaluator is not None and pretrained
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()

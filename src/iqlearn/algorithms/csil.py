@@ -1,0 +1,220 @@
+"""CSIL: coherent soft imitation learning (Watson, Huang and Heess, NeurIPS 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from iqlearn.algorithms.base import Now, TrainState
+from iqlearn.algorithms.bc import CLONING_BATCH
+from iqlearn.algorithms.common import (
+    ActorCritic,
+    Inputs,
+    actor_loss,
+    begin_actor_critic,
+    descend_actor_critic,
+    stop,
+    with_actor,
+)
+from iqlearn.errors import require, require_not_negative, require_positive
+from iqlearn.networks.descent import fit, hyperbolic, linear, optimizer, step_down
+from iqlearn.networks.distributions import ActionDistribution, Squash
+from iqlearn.networks.encoders import FlatEncoder, Scaling
+from iqlearn.networks.mlp import MLP, Ensemble, Network
+from iqlearn.networks.soft_q import ContinuousSoftQ, Drawn
+from iqlearn.objectives import discounted, soft_td_loss
+from iqlearn.objectives.coherent import coherent_reward, normal_kl, refinement_loss
+from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
+
+STANDARD = 0.4581454
+"""The networks' output for a standard deviation of 1: (tanh x + 1)·3.5 − 5 = 0."""
+
+
+class Coherent(NamedTuple):
+    """The policies that give the reward."""
+
+    net: MLP
+    """q, refined."""
+    opt_state: Any
+    first: MLP
+    """q, as it was cloned."""
+
+
+@dataclass(frozen=True)
+class CSIL(ActorCritic):
+    """CSIL for continuous actions: soft actor-critic on r(s,a) = α·log(q(a|s)/p(a)), from the clone q on.
+
+    q is cloned by regularised maximum likelihood. Its network is stationary: far from the demonstrations q is the prior
+    p, a standard normal in the networks' units, and the reward is 0. α is 1/dim(A). Before the first update the critics
+    learn the value of q on the expert's transitions. Then the reward is refined: higher on the expert's transitions,
+    lower on the learner's, near the first one.
+    """
+
+    batch_size: int = 128
+    temperature: float = 0.1
+    """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
+    """Transitions of the expert, and as many of the learner, in an update."""
+    cloning_updates: int = 5_000
+    """Updates of q on the expert's actions, before the first update of the method."""
+    cloning_decay: float = 1e-2
+    """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
+    action_noise: float = 0.1
+    """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. It is the least
+    one of q: it says how much the expert's actions are paid, and how fast the reward falls around them."""
+    critic_updates: int = 5_000
+    """Updates of the critics on the expert's transitions, before the first update of the method; 0 for none."""
+    reward_limit: float = 10.0
+    """The reward is clipped to ± this."""
+    reward_learning_rate: float = 1e-4
+    """Learning rate of Adam for the refined reward; 0 keeps the first one."""
+    reward_regularisation: float = 1.0
+    """Weight of KL(q‖refined q), in the states of expert and learner, in the loss of the refined reward."""
+    critics: int = 2
+    """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
+    critic: Network = Network((256, 256), "relu", layer_norm=True)
+    actor: Network = Network((256, 256), "elu")
+    """Layers of the actor and of q. The last hidden layer is periodic."""
+    squash: Squash = "clip"
+    scaling: Scaling = "standard"
+
+    name: ClassVar[str] = "csil-continuous"
+    family: ClassVar[str] = "csil"
+    acts: ClassVar[str] = "must"
+    pretrains: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "cloning_updates", "action_noise", "reward_limit")
+        require_not_negative(self, "cloning_decay", "critic_updates", "reward_learning_rate", "reward_regularisation")
+        require(self.target_entropy is None, "target_entropy", self.target_entropy, "none, the temperature is fixed")
+        require(self.target_rate > 0.0, "target_rate", self.target_rate, "above 0, V(s') is that of target critics")
+        require(len(self.actor.hidden) > 0, "actor.hidden", self.actor.hidden, "one layer at least, which is periodic")
+
+    def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
+        """The state before the first update, with a policy that is not cloned yet."""
+        model_key, actor_key = jr.split(key)
+        shape = self.temperature, self.squash
+        model = ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, model_key, *shape)
+        outputs = model.actor.layers[-1].bias
+        net = MLP(encoder.size, len(outputs), self.actor, actor_key, stationary=True)
+        prior = jnp.where(jnp.arange(len(outputs)) < len(outputs) // 2, 0.0, STANDARD)
+        net = eqx.tree_at(lambda n: n.layers[-1].bias, net, prior)
+        state = begin_actor_critic(self, eqx.tree_at(lambda m: m.actor, model, net))
+        return replace(state, beside=Coherent(net, optimizer(self.reward_learning_rate).init(net), net))
+
+    def prepare(self, now: Now) -> TrainState:
+        """Clone the expert, and evaluate the clone on the expert's transitions."""
+        rows, model, (clone_key, value_key) = now.demos.expert(), now.state.model, jr.split(now.key)
+        told = f"cloning the expert, {self.cloning_updates:,} updates (cloning_updates)"
+        data = model.encoder(rows.obs), model.actions.to_unit(rows.action), model, jnp.float32(self.action_noise)
+        how = hyperbolic, 1e-3, self.cloning_decay, None, partial(now.tell, told)
+        net, _ = fit(cloning_loss, model.actor, data, clone_key, self.cloning_updates, *how)
+        state = with_actor(now.state, net)
+        state = replace(state, beside=Coherent(net, optimizer(self.reward_learning_rate).init(net), net))
+        if self.critic_updates == 0:
+            return state
+        told = f"evaluating the clone, {self.critic_updates:,} updates (critic_updates)"
+        reward = self.rewards(state.model, net, rows)
+        discount = discounted(jnp.ones_like(reward), rows.terminal, self.gamma)
+        data = rows, reward, discount, state.model
+        how = linear, 1e-3, 0.0, None, partial(now.tell, told)
+        critic, _ = fit(evaluation_loss, state.model.critic, data, value_key, self.critic_updates, *how)
+        slow = state.target if state.target.critic is None else state.target._replace(critic=critic)
+        return replace(state, model=eqx.tree_at(lambda m: m.critic, state.model, critic), target=slow)
+
+    def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
+        """r(s, a) of each row."""
+        inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
+        q = model.policy(inputs, net)
+        return coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1], self.reward_limit)
+
+    def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
+        """One gradient step of the refined reward, and one of critics, actor and temperature on all rows."""
+        assert batch.visited is not None
+        n = len(batch.expert.terminal)
+        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.expert, batch.visited)
+        coherent, reward, figures = self.refined(state, rows, n)
+        state, metrics = descend_actor_critic(self, state, lambda model: self.loss(model, state, rows, reward, key))
+        return replace(state, beside=coherent), metrics | figures
+
+    def loss(
+        self, model: ContinuousSoftQ, state: TrainState, rows: Transitions, reward: Float[Array, " n"], key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        """The critics' ½·E[(Q(s,a) − r − γV(s'))²] and the actor's loss, where the policy's divergence from the clone
+        takes the place of its entropy: V(s) = E_{a~π}[Q(s,a) − τ·log(π(a|s)/q(a|s))]."""
+        draw_key, next_key = jr.split(key)
+        inputs, unit, after = model.encoder(rows.obs), model.actions.to_unit(rows.action), model.encoder(rows.next_obs)
+        drawn = self.relative(model, state.beside.first, inputs, draw_key)
+        following = stop(self.relative(model, state.beside.first, after, next_key))
+        next_v = jnp.min(stop(model.member_v(after, following, state.target.critic)), axis=0)
+        next_v = discounted(next_v, rows.terminal, self.gamma)
+        q = model.unit_q(inputs, unit)
+        critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, next_v))
+        actor = actor_loss(model, inputs, drawn)
+        figures = {"critic_loss": critic, "actor_loss": actor, "q": jnp.mean(q), "divergence": jnp.mean(drawn.log_prob)}
+        return critic + actor, figures
+
+    def relative(self, model: ContinuousSoftQ, first: MLP, inputs: Inputs, key: PRNGKey) -> Drawn:
+        """An action of the actor for each row, with log(π/q) of it."""
+        drawn = model.draw(inputs, key)
+        log_clone = model.policy(inputs, first).log_prob(drawn.unit)
+        return eqx.tree_at(lambda one: one.log_prob, drawn, drawn.log_prob - log_clone)
+
+    def refined(self, state: TrainState, rows: Transitions, n: int) -> tuple[Coherent, Float[Array, " n"], Metrics]:
+        """The reward after one gradient step, that of each row before it, and figures. The first `n` rows are the
+        expert's."""
+        coherent, model = state.beside, state.model
+        inputs = model.encoder(rows.obs)
+        first = model.policy(inputs, coherent.first)
+
+        def loss(net: MLP) -> tuple[Scalar, tuple[Array, Scalar]]:
+            reward, q = self.rewards(model, net, rows), model.policy(inputs, net)
+            distance = jnp.mean(normal_kl(first.mean, first.log_std, q.mean, q.log_std))
+            value = refinement_loss(reward[:n], reward[n:], distance, self.reward_regularisation)
+            return value, (reward, distance)
+
+        (value, (reward, distance)), gradient = jax.value_and_grad(loss, has_aux=True)(coherent.net)
+        optimiser = optimizer(self.reward_learning_rate)
+        net, opt_state = step_down(optimiser, gradient, coherent.net, coherent.opt_state, state.rate)
+        figures = {
+            "reward_loss": value,
+            "expert_reward": jnp.mean(reward[:n]),
+            "visited_reward": jnp.mean(reward[n:]),
+            "reward_distance": distance,
+        }
+        return Coherent(net, opt_state, coherent.first), stop(reward), figures
+
+
+def prior_of(q: ActionDistribution) -> ActionDistribution:
+    """p, for each row."""
+    return type(q)(jnp.zeros_like(q.mean), jnp.zeros_like(q.mean), q.limits)
+
+
+def cloning_loss(net: MLP, data: tuple[Inputs, Array, ContinuousSoftQ, Scalar], key: PRNGKey) -> Scalar:
+    """−E_{ρ_E}[log q(a + noise|s)]. The last bias stays that of the prior."""
+    inputs, unit, model, size = data
+    row_key, noise_key = jr.split(key)
+    row = jr.randint(row_key, (CLONING_BATCH,), 0, len(inputs))
+    net = eqx.tree_at(lambda one: one.layers[-1].bias, net, stop(net.layers[-1].bias))
+    noise = size * jr.normal(noise_key, (CLONING_BATCH, unit.shape[1]))
+    return -jnp.mean(model.policy(inputs[row], net).log_prob(jnp.clip(unit[row] + noise, *model.actions.unit_limits)))
+
+
+def evaluation_loss(critic: Ensemble, data: tuple[Transitions, Array, Array, ContinuousSoftQ], key: PRNGKey) -> Scalar:
+    """½·E_{ρ_E}[(Q(s,a) − r − γQ(s',a'))²] with a' ~ q(·|s')."""
+    rows, reward, discount, model = data
+    row_key, next_key = jr.split(key)
+    row = jr.randint(row_key, (CLONING_BATCH,), 0, len(reward))
+    rows, reward, discount = jax.tree.map(lambda part: part[row], (rows, reward, discount))
+    inputs = model.encoder(rows.next_obs)
+    following = model.unit_q(inputs, model.draw(inputs, next_key).unit, critic)
+    q = model.unit_q(model.encoder(rows.obs), model.actions.to_unit(rows.action), critic)
+    after = discount * jnp.min(following, axis=0)
+    return jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, after))

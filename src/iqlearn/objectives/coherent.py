@@ -1,0 +1,41 @@
+"""The mathematics of coherent soft imitation learning: densities in, a reward or one scalar out."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from iqlearn.types import Scalar
+
+
+def coherent_reward(
+    log_clone: Float[Array, " n"], log_prior: Float[Array, " n"], actions: int, limit: float
+) -> Float[Array, " n"]:
+    """α·(log q(a|s) − log p(a)) with α = 1/dim(A), clipped to ±limit.
+
+    It is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is q: its soft value is
+    α·log E_p[exp(r/α)] = 0 in every state.
+
+    >>> coherent_reward(jnp.array([2.0, 99.0]), jnp.zeros(2), 2, 10.0).tolist()
+    [1.0, 10.0]
+    """
+    return jnp.clip((log_clone - log_prior) / actions, -limit, limit)
+
+
+def refinement_loss(expert: Float[Array, " n"], visited: Float[Array, " m"], distance: Scalar, weight: float) -> Scalar:
+    """E_ρ[r] − E_{ρ_E}[r] + weight·distance: higher on expert, lower on visited transitions, near the first reward."""
+    return jnp.mean(visited) - jnp.mean(expert) + weight * distance
+
+
+def normal_kl(
+    mean: Float[Array, "n act"],
+    log_std: Float[Array, "n act"],
+    other_mean: Float[Array, "n act"],
+    other_log_std: Float[Array, "n act"],
+) -> Float[Array, " n"]:
+    """KL(N ‖ other) of normal distributions with independent dimensions, in each row.
+
+    >>> zero = jnp.zeros((1, 1))
+    >>> normal_kl(zero + 2.0, zero, zero, zero).tolist()
+    [2.0]
+    """
+    ratio, error = jnp.exp(2.0 * (log_std - other_log_std)), (mean - other_mean) * jnp.exp(-other_log_std)
+    return 0.5 * jnp.sum(ratio + error**2 - 1.0, axis=-1) + jnp.sum(other_log_std - log_std, axis=-1)
