@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iqlearn import InputError, Network
-from iqlearn.networks.mlp import MLP, Ensemble, Linear, layer_norm, spectral_norm
+from iqlearn.networks.mlp import MLP, Ensemble, Linear, layer_norm, product, spectral_norm
 
 call = eqx.filter_jit(lambda net, x: net(x))
 
@@ -82,6 +82,16 @@ def test_members_of_an_ensemble_are_networks_of_their_own():
     for k, key in enumerate(jr.split(jr.key(0), 3)):
         np.testing.assert_allclose(outputs[k], call(MLP(3, 2, Network(hidden=(16,)), key), x), atol=1e-6)
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 8])
+def test_the_gradients_of_a_product_are_those_of_matmul(outputs):
+    """With few columns and with many."""
+    x, weight, slope = (jr.normal(jr.key(i), shape) for i, shape in enumerate([(5, 4), (4, outputs), (5, outputs)]))
+    ours, plain = (jax.vjp(f, x, weight) for f in (product, jnp.matmul))
+    np.testing.assert_array_equal(ours[0], plain[0])
+    for found, wanted in zip(ours[1](slope), plain[1](slope), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_hidden_layers_may_be_a_list_and_may_be_none():

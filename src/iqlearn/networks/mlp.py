@@ -54,11 +54,36 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros(outputs)
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        return x @ self.weight + self.bias
+        return product(x, self.weight) + self.bias
 
     def bounded(self) -> "Linear":
         """The layer with its weight matrix divided by its largest singular value where that exceeds 1."""
         return eqx.tree_at(lambda m: m.weight, self, self.weight / jnp.maximum(spectral_norm(self.weight), 1.0))
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "n inputs"], weight: Float[Array, "inputs outputs"]) -> Float[Array, "n outputs"]:
+    """x·W. Its gradient in W is `weight_gradient`."""
+    return x @ weight
+
+
+def _product_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ weight, (x, weight)
+
+
+def _product_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    x, weight = saved
+    return slope @ weight.T, weight_gradient(x, slope)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def weight_gradient(x: Float[Array, "n inputs"], slope: Float[Array, "n outputs"]) -> Float[Array, "inputs outputs"]:
+    """xᵀ·slope. XLA's product on a CPU is slow where it has few columns; the barrier makes them rows."""
+    if slope.shape[1] < x.shape[1]:
+        return jax.lax.optimization_barrier(slope.T @ x).T
+    return x.T @ slope
 
 
 def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
