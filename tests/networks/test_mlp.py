@@ -94,6 +94,29 @@ def test_the_gradients_of_a_product_are_those_of_matmul(outputs):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])
+@pytest.mark.parametrize("kind", [{}, {"layer_norm": True}, {"spectral": True}, {"activation": "silu"}])
+@pytest.mark.parametrize("m", [0, 3, 5])
+def test_outputs_apart_have_the_gradients_of_two_passes(hidden, kind, m):
+    """One pass back gives the gradient in the weights, from the first m rows, and the gradient in the inputs."""
+    spectral = kind.get("spectral", False)
+    network = Network(hidden, **{name: value for name, value in kind.items() if name != "spectral"})
+    net = jax.tree.map(lambda w: 5.0 * w, Ensemble(3, 1, network, 2, jr.key(0), spectral=spectral))
+    x, weight, pull = jr.normal(jr.key(1), (5, 3)), jr.normal(jr.key(2), (2, m, 1)), jr.normal(jr.key(3), (2, 5, 1))
+
+    def apart(net, x):
+        of_weights, of_inputs = net.apart(x, m)
+        return jnp.sum(weight * jnp.sin(of_weights)) + jnp.sum(pull * of_inputs**2)
+
+    def twice(net, x):
+        stop = jax.lax.stop_gradient
+        return jnp.sum(weight * jnp.sin(net(stop(x))[:, :m])) + jnp.sum(pull * stop(net)(x) ** 2)
+
+    found, wanted = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(net, x) for f in (apart, twice))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_hidden_layers_may_be_a_list_and_may_be_none():
     assert MLP(3, 2, Network(hidden=()), jr.key(0))(jnp.ones((4, 3))).shape == (4, 2)
     with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected whole numbers above 0"):

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -124,11 +125,63 @@ class MLP(eqx.Module):
         self.activation, self.normalise, self.spectral = network.activation, network.layer_norm, spectral
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        layers = [layer.bounded() for layer in self.layers] if self.spectral else self.layers
-        for layer in layers[:-1]:
-            x = layer(x)
-            x = ACTIVATIONS[self.activation](layer_norm(x) if self.normalise else x)
-        return layers[-1](x)
+        *hidden, last = self._layers()
+        for layer in hidden:
+            x = _between(self.activation, self.normalise, layer(x))
+        return last(x)
+
+    def apart(self, x: Float[Array, "n inputs"], m: int) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
+        """The single output of the first m rows, differentiable in the weights alone, and that of all rows,
+        differentiable in `x` alone."""
+        return _apart(partial(_between, self.activation, self.normalise), m, self._layers(), x)
+
+    def _layers(self) -> tuple[Linear, ...]:
+        return tuple(layer.bounded() for layer in self.layers) if self.spectral else self.layers
+
+
+def _between(activation: Activation, normalise: bool, x: Float[Array, "n units"]) -> Float[Array, "n units"]:
+    """What follows a hidden layer."""
+    return ACTIVATIONS[activation](layer_norm(x) if normalise else x)
+
+
+Hidden = Callable[[Array], Array]
+"""What follows a hidden layer."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _apart(
+    hidden: Hidden, m: int, layers: tuple[Linear, ...], x: Float[Array, "n inputs"]
+) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
+    """`MLP.apart`. The gradients of an output in its row's hidden units are the same for both, up to a factor a row:
+    one pass back through the layers gives both."""
+    return _apart_forward(hidden, m, layers, x)[0]
+
+
+def _apart_forward(
+    hidden: Hidden, m: int, layers: tuple[Linear, ...], x: Float[Array, "n inputs"]
+) -> tuple[Any, tuple[Any, ...]]:
+    inputs, sums = [x], []
+    for layer in layers[:-1]:
+        sums.append(layer(inputs[-1]))
+        inputs.append(hidden(sums[-1]))
+    outputs = layers[-1](inputs[-1])
+    return (outputs[:m], outputs), (layers, inputs, sums)
+
+
+def _apart_backward(hidden: Hidden, m: int, saved: Any, slopes: Any) -> tuple[Any, Any]:
+    (layers, inputs, sums), (of_weights, of_inputs) = saved, slopes
+    gradients, slope = [], jnp.ones_like(of_inputs)
+    for i in reversed(range(len(layers))):
+        of_rows = of_weights * slope[:m]
+        gradient = weight_gradient(inputs[i][:m], of_rows), jnp.sum(of_rows, axis=0)
+        gradients.append(eqx.tree_at(lambda layer: (layer.weight, layer.bias), layers[i], gradient))
+        slope = slope @ layers[i].weight.T
+        if i > 0:
+            (slope,) = jax.vjp(hidden, sums[i - 1])[1](slope)
+    return tuple(gradients[::-1]), of_inputs * slope
+
+
+_apart.defvjp(_apart_forward, _apart_backward)
 
 
 class Ensemble(eqx.Module):
@@ -144,6 +197,15 @@ class Ensemble(eqx.Module):
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
         """The outputs of each member. Members run one after another: large batched products are slow on a CPU."""
+        return jnp.stack([member(x) for member in self._each()])
+
+    def apart(
+        self, x: Float[Array, "n inputs"], m: int
+    ) -> tuple[Float[Array, "members m 1"], Float[Array, "members n 1"]]:
+        """`MLP.apart` of each member."""
+        of_weights, of_inputs = zip(*(member.apart(x, m) for member in self._each()), strict=True)
+        return jnp.stack(of_weights), jnp.stack(of_inputs)
+
+    def _each(self) -> list[MLP]:
         size = self.members.layers[0].bias.shape[0]
-        each = (jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size))
-        return jnp.stack([member(x) for member in each])
+        return [jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size)]
