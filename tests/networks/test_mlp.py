@@ -1,5 +1,9 @@
 """Networks of bounded slope: against NumPy's singular values, and as functions."""
 
+import os
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 from iqlearn import InputError, Network
-from iqlearn.networks.mlp import MLP, Ensemble, Linear, layer_norm, product, spectral_norm
+from iqlearn.networks.mlp import MLP, Ensemble, Linear, affine, layer_norm, spectral_norm
 
 call = eqx.filter_jit(lambda net, x: net(x))
 
@@ -85,13 +89,36 @@ def test_members_of_an_ensemble_are_networks_of_their_own():
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 8])
-def test_the_gradients_of_a_product_are_those_of_matmul(outputs):
+def test_the_gradients_of_a_layer_are_those_of_matmul(outputs):
     """With few columns and with many."""
-    x, weight, slope = (jr.normal(jr.key(i), shape) for i, shape in enumerate([(5, 4), (4, outputs), (5, outputs)]))
-    ours, plain = (jax.vjp(f, x, weight) for f in (product, jnp.matmul))
+    shapes = [(5, 4), (4, outputs), (outputs,), (5, outputs)]
+    *inputs, slope = (jr.normal(jr.key(i), shape) for i, shape in enumerate(shapes))
+    ours, plain = (jax.vjp(f, *inputs) for f in (affine, lambda x, weight, bias: x @ weight + bias))
     np.testing.assert_array_equal(ours[0], plain[0])
     for found, wanted in zip(ours[1](slope), plain[1](slope), strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+OF_CORES = """
+import os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+import hashlib, jax, jax.numpy as jnp, jax.random as jr
+from iqlearn import Network
+from iqlearn.networks.mlp import Ensemble
+net, x = Ensemble(14, 1, Network((256, 256)), 2, jr.key(0)), jr.normal(jr.key(1), (512, 14))
+gradient = jax.jit(jax.grad(lambda net: jnp.mean(net(x) ** 2)))(net)
+print(hashlib.sha256(b"".join(bytes(jax.device_get(leaf)) for leaf in jax.tree.leaves(gradient))).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_gradients_do_not_depend_on_the_number_of_cores():
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    found = set()
+    for cores in range(1, min(4, len(os.sched_getaffinity(0))) + 1):
+        command = [sys.executable, "-c", OF_CORES, str(cores)]
+        found.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])

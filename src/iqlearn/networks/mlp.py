@@ -55,7 +55,7 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros(outputs)
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        return product(x, self.weight) + self.bias
+        return affine(x, self.weight, self.bias)
 
     def bounded(self) -> "Linear":
         """The layer with its weight matrix divided by its largest singular value where that exceeds 1."""
@@ -63,28 +63,38 @@ class Linear(eqx.Module):
 
 
 @jax.custom_vjp
-def product(x: Float[Array, "n inputs"], weight: Float[Array, "inputs outputs"]) -> Float[Array, "n outputs"]:
-    """x·W. Its gradient in W is `weight_gradient`."""
-    return x @ weight
+def affine(
+    x: Float[Array, "n inputs"], weight: Float[Array, "inputs outputs"], bias: Float[Array, " outputs"]
+) -> Float[Array, "n outputs"]:
+    """x·W + b. Its gradients in W and b are `layer_gradient`."""
+    return x @ weight + bias
 
 
-def _product_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return x @ weight, (x, weight)
+def _affine_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return affine(x, weight, bias), (x, weight)
 
 
-def _product_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _affine_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array, Array]:
     x, weight = saved
-    return slope @ weight.T, weight_gradient(x, slope)
+    return slope @ weight.T, *layer_gradient(x, slope)
 
 
-product.defvjp(_product_forward, _product_backward)
+affine.defvjp(_affine_forward, _affine_backward)
 
 
-def weight_gradient(x: Float[Array, "n inputs"], slope: Float[Array, "n outputs"]) -> Float[Array, "inputs outputs"]:
-    """xᵀ·slope. XLA's product on a CPU is slow where it has few columns; the barrier makes them rows."""
+def layer_gradient(
+    x: Float[Array, "n inputs"], slope: Float[Array, "n outputs"]
+) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
+    """xᵀ·slope and the sum of the rows of slope.
+
+    XLA's product on a CPU is slow where it has few columns; the barrier makes them rows. Its sum over rows depends on
+    the number of cores, a product with ones does not.
+    """
+    ones = jax.lax.optimization_barrier(jnp.ones((1, len(slope))))
+    of_bias = (ones @ slope)[0]
     if slope.shape[1] < x.shape[1]:
-        return jax.lax.optimization_barrier(slope.T @ x).T
-    return x.T @ slope
+        return jax.lax.optimization_barrier(slope.T @ x).T, of_bias
+    return x.T @ slope, of_bias
 
 
 def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
@@ -173,7 +183,7 @@ def _apart_backward(hidden: Hidden, m: int, saved: Any, slopes: Any) -> tuple[An
     gradients, slope = [], jnp.ones_like(of_inputs)
     for i in reversed(range(len(layers))):
         of_rows = of_weights * slope[:m]
-        gradient = weight_gradient(inputs[i][:m], of_rows), jnp.sum(of_rows, axis=0)
+        gradient = layer_gradient(inputs[i][:m], of_rows)
         gradients.append(eqx.tree_at(lambda layer: (layer.weight, layer.bias), layers[i], gradient))
         slope = slope @ layers[i].weight.T
         if i > 0:
