@@ -33,6 +33,7 @@ def after_round(_: int) -> None:
     print(json.dumps({"steps": learner.num_timesteps, "return": float(mean)}), file=sys.__stdout__, flush=True)
 
 
+sys.stdout = sys.stderr  # what the library prints
 demo = demonstration()
 training, evaluation = make_vec_env(TASK, ENVIRONMENTS, seed=SEED), make_vec_env(TASK, seed=10_000 + SEED)
 of_ppo = {"batch_size": 64, "ent_coef": 0.0, "learning_rate": 4e-4, "gamma": 0.95, "n_epochs": 5}
@@ -48,5 +49,4 @@ trainer = GAIL(
     reward_net=BasicRewardNet(*spaces, normalize_input_layer=RunningNorm),
     allow_variable_horizon=True,
 )
-sys.stdout = sys.stderr  # the library's tables
 trainer.train(10**9, after_round)
