@@ -1,7 +1,7 @@
 """This project beside the peers' own code, in turns in one run, on an idle machine.
 
-    python benchmarks/peers.py speed                    # results/peers_speed.csv
-    python benchmarks/peers.py wallclock --demos DIR    # results/peers_wallclock.csv
+    python benchmarks/peers.py speed                    # results/peers_speed.csv, five minutes
+    python benchmarks/peers.py wallclock --demos DIR    # results/peers_wallclock.csv, up to 35 minutes
 
 `speed`: environment steps a second on Hopper-v5 with one update a step, two critics, two layers of 256 and 512 rows an
 update. `wallclock`: seconds from the command to an evaluation of 0.9 of the expert's return, from one demonstration.
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Packages(NamedTuple):
 
 ENVIRONMENTS = {
     "sb3": Packages(SHARED),
-    "sbx": Packages((*SHARED, "sbx-rl==0.28.0")),
+    "sbx": Packages((*SHARED, "jax==0.10.2", "sbx-rl==0.28.0")),
     # `imitation` asks for Gymnasium 0.29, which has no Hopper-v5, and works with 1.4.
     "imitation": Packages((*SHARED, "tensorboard==2.21.0", "tqdm", "rich"), ("imitation==1.0.1",)),
 }
@@ -54,9 +55,11 @@ CONTENDERS = {
     "SBX SAC": ("sbx", "sac.py", "sbx"),
 }
 """Virtual environment (none: this project's), script and what it times."""
-SHARE, EPISODES, POLL = 0.9, 10, 0.1
+SHARE, EPISODES, STEPS, POLL = 0.9, 10, 10_000, 0.1
+"""Of the expert's return; episodes of an evaluation; updates or environment steps of `iqlearn train`; seconds between
+two looks at its table."""
 CACHE = Path.home() / ".cache" / "iqlearn-peers"
-COLUMNS_OF_WALLCLOCK = (
+WALLCLOCK = (
     *("task", "seed", "commit", "seconds", "return", "gail_seconds", "gail_return", "gail_steps", "gail_reached"),
     *("expert_return", "ratio"),
 )
@@ -112,13 +115,14 @@ def speed(
 
     Args:
         environments: folder of the peers' virtual environments.
-        steps: of the environment in each turn.
+        steps: of the environment in each turn, a multiple of 50: this project acts in rounds of 50 steps.
         turns: how many.
-        threads: of every contender: it is bound to so many cores.
+        threads: cores that each contender is bound to, where the system can do that.
         out: the table.
     """
     pythons = {name: interpreter(environments, name) for name, _, _ in CONTENDERS.values() if name}
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # of what is started here, too
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # of what is started here, too
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     with ExitStack() as stack:
         processes = {}
@@ -133,13 +137,10 @@ def speed(
                 rates[name].append(steps / float(said(process)))
             print(f"{turn + 1} of {turns}: " + ", ".join(f"{name} {rates[name][-1]:.1f}" for name in rates), flush=True)
     found = [(f"steps of {name}", each, "1/s") for name, each in rates.items()]
-    found += [
-        (f"{ours} against {peer}", [a / b for a, b in zip(rates[ours], rates[peer], strict=True)], "ratio")
-        for ours, (where, _, _) in CONTENDERS.items()
-        if where is None
-        for peer, (other, _, _) in CONTENDERS.items()
-        if other is not None
-    ]
+    ours = [name for name, (where, _, _) in CONTENDERS.items() if where is None]
+    for mine, peer in product(ours, CONTENDERS.keys() - ours):
+        ratios = [a / b for a, b in zip(rates[mine], rates[peer], strict=True)]
+        found.append((f"{mine} against {peer}", ratios, "ratio"))
     rows: list[tables.Row] = []
     for what, values, unit in found:
         row = (what, tables.COMMIT, f"{statistics.median(values):.4g}", unit, turns, threads)
@@ -173,28 +174,20 @@ def wallclock(
                 folder, one = Path(name), iq.Demos.load(demos / f"{task}.npz").take(1, seed)
                 one.save(folder / "one.npz")
                 wanted = SHARE * one.expert_return
-                ours, theirs = (
-                    our_time(task, seed, folder, wanted),
-                    gail_time(python, task, seed, folder, wanted, limit),
-                )
-            ratio = theirs["gail_seconds"] / ours["seconds"]
-            row = {"task": task, "seed": seed, **ours, **theirs, "expert_return": one.expert_return, "ratio": ratio}
-            row = {key: round(value, 2) if isinstance(value, float) else value for key, value in row.items()}
+                ours = our_time(task, seed, folder, wanted)
+                theirs = gail_time(python, task, seed, folder, wanted, limit)
+            values = (task, seed, tables.COMMIT, *ours, *theirs, one.expert_return, theirs[0] / ours[0])
+            rounded = (round(value, 2) if isinstance(value, float) else value for value in values)
+            row = dict(zip(WALLCLOCK, rounded, strict=True))
             print(row, flush=True)
-            tables.merge(out, COLUMNS_OF_WALLCLOCK, [row], key=3)
+            tables.merge(out, WALLCLOCK, [row], key=3)
 
 
 def our_time(task: str, seed: int, folder: Path, wanted: float) -> tuple[float, float]:
     """Seconds from the command to the first evaluation with this return, and that return."""
-    words = {
-        "--env": task,
-        "--demos": folder / "one.npz",
-        "--seed": seed,
-        "--steps": 10_000,
-        "--eval-episodes": EPISODES,
-    }
-    command = [sys.executable, "-m", "iqlearn", "train", "--out", folder / "run"]
-    command += [str(word) for pair in words.items() for word in pair]
+    words = {"--env": task, "--demos": folder / "one.npz", "--out": folder / "run", "--seed": seed}
+    words |= {"--steps": STEPS, "--eval-episodes": EPISODES}
+    command = [sys.executable, "-m", "iqlearn", "train", *(str(word) for pair in words.items() for word in pair)]
     metrics, started = folder / "run" / METRICS, time.perf_counter()
     with running(command, subprocess.DEVNULL) as process:
         while True:
