@@ -3,7 +3,8 @@
     python benchmarks/speed.py
     python benchmarks/speed.py --against OTHER    # in turns with another checkout, for instance of the commit before
 
-Seconds of whole processes, and updates a second of the compiled loop offline (`speed_worker.py`).
+Seconds of whole processes, and updates a second of the compiled loop offline (`speed_worker.py`). The speed of learning
+online is that of `peers.py`.
 """
 
 import json
@@ -41,9 +42,9 @@ def python(checkout: Path, *words: str) -> str:
     return done.stdout
 
 
-def worker(checkout: Path, mode: str, steps: int) -> list[Figure]:
+def worker(checkout: Path, steps: int) -> list[Figure]:
     """The figures of `speed_worker.py`."""
-    words = python(checkout, str(Path(__file__).with_name("speed_worker.py")), mode, str(steps))
+    words = python(checkout, str(Path(__file__).with_name("speed_worker.py")), str(steps))
     return [tuple(figure) for figure in json.loads(words.splitlines()[-1])]
 
 
@@ -83,7 +84,7 @@ def main(
         steps: updates of each measurement.
         out: the table.
     """
-    in_turns(lambda checkout: [*processes(checkout), *worker(checkout, "offline", steps)], against, repeats, out)
+    in_turns(lambda checkout: [*processes(checkout), *worker(checkout, steps)], against, repeats, out)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """Networks of bounded slope: against NumPy's singular values, and as functions."""
 
+import os
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 
 from iqlearn import InputError, Network
-from iqlearn.networks.mlp import MLP, SMOOTH, Ensemble, Linear, layer_norm, spectral_norm
+from iqlearn.networks.mlp import MLP, SMOOTH, Ensemble, Linear, affine, layer_norm, spectral_norm
 
 call = eqx.filter_jit(lambda net, x: net(x))
 
@@ -97,6 +101,62 @@ def test_members_of_an_ensemble_are_networks_of_their_own():
     for k, key in enumerate(jr.split(jr.key(0), 3)):
         np.testing.assert_allclose(outputs[k], call(MLP(3, 2, Network(hidden=(16,)), key), x), atol=1e-6)
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 8])
+def test_the_gradients_of_a_layer_are_those_of_matmul(outputs):
+    """With few columns and with many."""
+    shapes = [(5, 4), (4, outputs), (outputs,), (5, outputs)]
+    *inputs, slope = (jr.normal(jr.key(i), shape) for i, shape in enumerate(shapes))
+    ours, plain = (jax.vjp(f, *inputs) for f in (affine, lambda x, weight, bias: x @ weight + bias))
+    np.testing.assert_array_equal(ours[0], plain[0])
+    for found, wanted in zip(ours[1](slope), plain[1](slope), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+OF_CORES = """
+import os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+import hashlib, jax, jax.numpy as jnp, jax.random as jr
+from iqlearn import Network
+from iqlearn.networks.mlp import Ensemble
+net, x = Ensemble(14, 1, Network((256, 256)), 2, jr.key(0)), jr.normal(jr.key(1), (512, 14))
+gradient = jax.jit(jax.grad(lambda net: jnp.mean(net(x) ** 2)))(net)
+print(hashlib.sha256(b"".join(bytes(jax.device_get(leaf)) for leaf in jax.tree.leaves(gradient))).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_gradients_do_not_depend_on_the_number_of_cores():
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    found = set()
+    for cores in range(1, min(4, len(os.sched_getaffinity(0))) + 1):
+        command = [sys.executable, "-c", OF_CORES, str(cores)]
+        found.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])
+@pytest.mark.parametrize("kind", [{}, {"layer_norm": True}, {"spectral": True}, {"activation": "silu"}])
+@pytest.mark.parametrize("m", [0, 3, 5])
+def test_outputs_apart_have_the_gradients_of_two_passes(hidden, kind, m):
+    """One pass back gives the gradient in the weights, from the first m rows, and the gradient in the inputs."""
+    spectral = kind.get("spectral", False)
+    network = Network(hidden, **{name: value for name, value in kind.items() if name != "spectral"})
+    net = jax.tree.map(lambda w: 5.0 * w, Ensemble(3, 1, network, 2, jr.key(0), spectral=spectral))
+    x, weight, pull = jr.normal(jr.key(1), (5, 3)), jr.normal(jr.key(2), (2, m, 1)), jr.normal(jr.key(3), (2, 5, 1))
+
+    def apart(net, x):
+        of_weights, of_inputs = net.apart(x, m)
+        return jnp.sum(weight * jnp.sin(of_weights)) + jnp.sum(pull * of_inputs**2)
+
+    def twice(net, x):
+        stop = jax.lax.stop_gradient
+        return jnp.sum(weight * jnp.sin(net(stop(x))[:, :m])) + jnp.sum(pull * stop(net)(x) ** 2)
+
+    found, wanted = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(net, x) for f in (apart, twice))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_hidden_layers_may_be_a_list_and_may_be_none():

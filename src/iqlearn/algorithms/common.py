@@ -217,9 +217,9 @@ def with_actor(state: TrainState, actor: MLP) -> TrainState:
     return replace(state, model=eqx.tree_at(lambda m: m.actor, state.model, actor), target=slow)
 
 
-def actor_loss(model: ContinuousSoftQ, inputs: Inputs, drawn: Drawn) -> Scalar:
-    """E[τ·log π(a|s) − min Q(s,a)], a ~ π, with the critics fixed (SAC, equation 7)."""
-    q = model.unit_q(inputs, drawn.unit, stop(model.critic))
+def actor_loss(model: ContinuousSoftQ, drawn: Drawn, q: Float[Array, "members n"]) -> Scalar:
+    """E[τ·log π(a|s) − min Q(s,a)], a ~ π (SAC, equation 7). `q` is that of the drawn actions, with the critics
+    fixed."""
     return jnp.mean(stop(model.temperature) * drawn.log_prob - jnp.min(q, axis=0))
 
 

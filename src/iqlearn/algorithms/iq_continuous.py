@@ -93,40 +93,43 @@ class IQLearnContinuous(Objective, ActorCritic):
         """
         n = len(batch.expert.terminal)
         draw_key, next_key, initial_key, penalty_key = jr.split(key, 4)
+        extension = reward_extension(self.extensions)
         sources = [batch.expert] if batch.visited is None else [batch.expert, batch.visited]
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), *sources)
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         drawn = model.draw(inputs, draw_key)
-        inferred = any(extension.gives_actions for extension in self.extensions)
+        inferred = any(part.gives_actions for part in self.extensions)
         if self.state_only and not inferred:  # a ~ π(·|s) takes the place of the expert's action
             unit = jnp.concatenate([stop(drawn.unit[:n]), unit[n:]])
         actor = state.target.actor if self.next_policy == "averaged" else None
         next_v = next_value(model, state.target.critic, actor, rows, next_key)
         ends = jnp.where(jnp.arange(len(inputs)) < n, 1.0, -1.0)
+        m = self.values_read(n, len(inputs), extension is not None)
+        fitted, drawn_q = model.apart_q(inputs, drawn.unit, m)
         values = SoftValues(
             q=model.unit_q(inputs, unit),
-            v=model.member_v(inputs, stop(drawn)),
+            v=jnp.concatenate([fitted, stop(drawn_q[:, m:])], axis=1) - stop(model.temperature * drawn.log_prob),
             discounted_next_v=next_values(self, next_v, rows.terminal, ends),
         )
         initial_v = given = None
         if self.value_term == "initial":
             initial = model.encoder(batch.initial_obs)
             initial_v = model.member_v(initial, stop(model.draw(initial, initial_key)))
-        if (extension := reward_extension(self.extensions)) is not None:
+        if extension is not None:
             given = extension.reward(state.aux[extension.name], rows)
         loss, metrics = critic_loss(self, values, n, initial_v, given)
         if self.penalty > 0.0:
             loss += self.penalty * self.roughness(model, inputs, unit, n, penalty_key)
         judged = stop(jnp.mean(implied_reward(values), axis=0)) if given is None else given
         trust = jnp.clip(1.0 + judged / self.limit, 0.0, 1.0)
-        of_actor = actor_loss(model, inputs, drawn)
+        of_actor = actor_loss(model, drawn, drawn_q)
         metrics |= {"critic_loss": loss, "entropy": -jnp.mean(drawn.log_prob)}
         if not self.state_only:
             metrics["squared_error"] = jnp.mean(drawn.policy.distance(unit)[:n])
-        for extension in self.extensions:
-            if "actor_loss" in extension.needs:
+        for part in self.extensions:
+            if "actor_loss" in part.needs:
                 seen = Rows(drawn.policy, inputs, unit, n, trust)
-                further, figures = extension.actor_loss(state.aux[extension.name], seen)
+                further, figures = part.actor_loss(state.aux[part.name], seen)
                 of_actor, metrics = of_actor + further, metrics | figures
         metrics["actor_loss"] = of_actor
         return loss + of_actor + temperature_loss(self, model, drawn), metrics

@@ -123,6 +123,12 @@ class Objective(SoftLearning):
         """r_max/(1−γ), the value of a state that pays r_max for ever."""
         return self.limit / (1.0 - self.gamma)
 
+    def values_read(self, experts: int, rows: int, given_reward: bool) -> int:
+        """Of how many rows, the expert's first, the loss reads V(s)."""
+        if given_reward or self.form == "least_squares" or self.value_term == "initial":
+            return 0
+        return rows if self.value_term == "mixture" else experts
+
     def reward(self, model: SoftQ) -> Implied:
         """The reward that the model implies."""
         return Implied(model, self.gamma, self.limit, self.absorbing)

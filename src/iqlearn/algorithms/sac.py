@@ -16,6 +16,7 @@ from iqlearn.algorithms.common import (
     actor_loss,
     descend_actor_critic,
     next_value,
+    stop,
     temperature_loss,
 )
 from iqlearn.networks.encoders import Scaling
@@ -68,6 +69,6 @@ def td_loss(
     q = model.unit_q(inputs, unit)
     critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, 0))(q, reward, next_v))
     drawn = model.draw(inputs, draw_key)
-    actor = actor_loss(model, inputs, drawn)
+    actor = actor_loss(model, drawn, model.unit_q(inputs, drawn.unit, stop(model.critic)))
     figures = {"critic_loss": critic, "actor_loss": actor, "q": jnp.mean(q), "entropy": -jnp.mean(drawn.log_prob)}
     return critic + actor + temperature_loss(s, model, drawn), figures

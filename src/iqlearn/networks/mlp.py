@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -25,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 """By name. `periodic` is for the last hidden layer of a stationary network."""
 SMOOTH = 0.125
 """Scale of the weights of a periodic layer, in place of 2: its functions vary slowly at first."""
+Hidden = Callable[[Array], Array]
+"""What follows a hidden layer."""
 POWER_ITERATIONS = 40
 """Iterations of the estimate of a largest singular value."""
 
@@ -58,11 +61,46 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros(outputs)
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        return x @ self.weight + self.bias
+        return affine(x, self.weight, self.bias)
 
     def bounded(self) -> "Linear":
         """The layer with its weight matrix divided by its largest singular value where that exceeds 1."""
         return eqx.tree_at(lambda m: m.weight, self, self.weight / jnp.maximum(spectral_norm(self.weight), 1.0))
+
+
+@jax.custom_vjp
+def affine(
+    x: Float[Array, "n inputs"], weight: Float[Array, "inputs outputs"], bias: Float[Array, " outputs"]
+) -> Float[Array, "n outputs"]:
+    """x·W + b. Its gradients in W and b are `layer_gradient`."""
+    return x @ weight + bias
+
+
+def _affine_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return affine(x, weight, bias), (x, weight)
+
+
+def _affine_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array, Array]:
+    x, weight = saved
+    return slope @ weight.T, *layer_gradient(x, slope)
+
+
+affine.defvjp(_affine_forward, _affine_backward)
+
+
+def layer_gradient(
+    x: Float[Array, "n inputs"], slope: Float[Array, "n outputs"]
+) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
+    """xᵀ·slope and the sum of the rows of slope.
+
+    XLA's product on a CPU is slow where it has few columns; the barrier makes them rows. Its sum over rows depends on
+    the number of cores, a product with ones does not.
+    """
+    ones = jax.lax.optimization_barrier(jnp.ones((1, len(slope))))
+    of_bias = (ones @ slope)[0]
+    if slope.shape[1] < x.shape[1]:
+        return jax.lax.optimization_barrier(slope.T @ x).T, of_bias
+    return x.T @ slope, of_bias
 
 
 def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
@@ -121,13 +159,63 @@ class MLP(eqx.Module):
         self.normalise, self.spectral = network.layer_norm, spectral
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
-        layers = [layer.bounded() for layer in self.layers] if self.spectral else self.layers
-        *hidden, last = layers
-        for i, layer in enumerate(hidden):
-            x = layer(x)
-            activation = self.last if i == len(hidden) - 1 else self.activation
-            x = ACTIVATIONS[activation](layer_norm(x) if self.normalise else x)
+        *hidden, last = self._layers()
+        for layer, after in zip(hidden, self._between(), strict=True):
+            x = after(layer(x))
         return last(x)
+
+    def apart(self, x: Float[Array, "n inputs"], m: int) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
+        """The single output of the first m rows, differentiable in the weights alone, and that of all rows,
+        differentiable in `x` alone."""
+        return _apart(self._between(), m, self._layers(), x)
+
+    def _layers(self) -> tuple[Linear, ...]:
+        return tuple(layer.bounded() for layer in self.layers) if self.spectral else self.layers
+
+    def _between(self) -> tuple[Hidden, ...]:
+        """What follows each hidden layer."""
+        names = [self.activation] * (len(self.layers) - 2) + [self.last]
+        return tuple(partial(_activated, name, self.normalise) for name in names[: len(self.layers) - 1])
+
+
+def _activated(activation: str, normalise: bool, x: Float[Array, "n units"]) -> Float[Array, "n units"]:
+    return ACTIVATIONS[activation](layer_norm(x) if normalise else x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _apart(
+    between: tuple[Hidden, ...], m: int, layers: tuple[Linear, ...], x: Float[Array, "n inputs"]
+) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
+    """`MLP.apart`. The gradients of an output in its row's hidden units are the same for both, up to a factor a row:
+    one pass back through the layers gives both."""
+    return _apart_forward(between, m, layers, x)[0]
+
+
+def _apart_forward(
+    between: tuple[Hidden, ...], m: int, layers: tuple[Linear, ...], x: Float[Array, "n inputs"]
+) -> tuple[Any, tuple[Any, ...]]:
+    inputs, sums = [x], []
+    for layer, after in zip(layers[:-1], between, strict=True):
+        sums.append(layer(inputs[-1]))
+        inputs.append(after(sums[-1]))
+    outputs = layers[-1](inputs[-1])
+    return (outputs[:m], outputs), (layers, inputs, sums)
+
+
+def _apart_backward(between: tuple[Hidden, ...], m: int, saved: Any, slopes: Any) -> tuple[Any, Any]:
+    (layers, inputs, sums), (of_weights, of_inputs) = saved, slopes
+    gradients, slope = [], jnp.ones_like(of_inputs)
+    for i in reversed(range(len(layers))):
+        of_rows = of_weights * slope[:m]
+        gradient = layer_gradient(inputs[i][:m], of_rows)
+        gradients.append(eqx.tree_at(lambda layer: (layer.weight, layer.bias), layers[i], gradient))
+        slope = slope @ layers[i].weight.T
+        if i > 0:
+            (slope,) = jax.vjp(between[i - 1], sums[i - 1])[1](slope)
+    return tuple(gradients[::-1]), of_inputs * slope
+
+
+_apart.defvjp(_apart_forward, _apart_backward)
 
 
 class Ensemble(eqx.Module):
@@ -143,6 +231,15 @@ class Ensemble(eqx.Module):
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
         """The outputs of each member. Members run one after another: large batched products are slow on a CPU."""
+        return jnp.stack([member(x) for member in self._each()])
+
+    def apart(
+        self, x: Float[Array, "n inputs"], m: int
+    ) -> tuple[Float[Array, "members m 1"], Float[Array, "members n 1"]]:
+        """`MLP.apart` of each member."""
+        of_weights, of_inputs = zip(*(member.apart(x, m) for member in self._each()), strict=True)
+        return jnp.stack(of_weights), jnp.stack(of_inputs)
+
+    def _each(self) -> list[MLP]:
         size = self.members.layers[0].bias.shape[0]
-        each = (jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size))
-        return jnp.stack([member(x) for member in each])
+        return [jax.tree.map(lambda leaf, k=k: leaf[k], self.members) for k in range(size)]

@@ -140,6 +140,13 @@ class ContinuousSoftQ(eqx.Module):
         """Q of every member, or of another critic, from encoded observations and scaled actions."""
         return (critic or self.critic)(jnp.concatenate([inputs, unit], axis=1))[..., 0]
 
+    def apart_q(
+        self, inputs: Inputs, unit: Unit, m: int
+    ) -> tuple[Float[Array, "members m"], Float[Array, "members n"]]:
+        """`unit_q` of the first m rows, differentiable in the critics alone, and of all rows, in the actions alone."""
+        of_weights, of_inputs = self.critic.apart(jnp.concatenate([stop(inputs), unit], axis=1), m)
+        return of_weights[..., 0], of_inputs[..., 0]
+
     def policy(self, inputs: Inputs, actor: MLP | None = None) -> ActionDistribution:
         """π(·|s) of each row, or that of another actor, from encoded observations."""
         return distributions.policy((actor or self.actor)(inputs), self.squash, self.actions.unit_limits)
