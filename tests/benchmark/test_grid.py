@@ -44,11 +44,11 @@ def test_the_command_of_a_cell():
 
 
 def test_a_grid_extends_a_preset_by_its_own_keys():
-    own = {"extends": "online", "seeds": [7], "steps": 900}
+    own = {"extends": "online", "seeds": [7], "eval-episodes": 3}
     found, online = grid.grid_of(own, "mine"), grid.read("online")
     assert found.methods == online.methods
     assert {cell.task for cell in found.cells} == {cell.task for cell in online.cells}
-    assert {(cell.seed, cell.flags["steps"]) for cell in found.cells} == {(7, 900)}
+    assert {(cell.seed, cell.flags["eval-episodes"]) for cell in found.cells} == {(7, 3)}
 
 
 @pytest.mark.parametrize("name", grid.PRESETS)

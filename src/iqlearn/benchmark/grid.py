@@ -11,7 +11,7 @@
 
     [[methods]]
     name = "DAC"
-    group = "from the same clone"      # methods of a group are compared; one without a group is in every group
+    group = "from a clone"             # methods of a group are compared; one without a group is in every group
     algorithm = "dac"                  # flags of a method
     extensions = ["cloning"]
     "cloning.weight" = 0
