@@ -157,7 +157,7 @@ class CSIL(ActorCritic):
         next_v = discounted(next_v, rows.terminal, self.gamma)
         q = model.unit_q(inputs, unit)
         critic = jnp.mean(jax.vmap(soft_td_loss, in_axes=(0, None, None))(q, reward, next_v))
-        actor = actor_loss(model, inputs, drawn)
+        actor = actor_loss(model, drawn, model.unit_q(inputs, drawn.unit, stop(model.critic)))
         figures = {"critic_loss": critic, "actor_loss": actor, "q": jnp.mean(q), "divergence": jnp.mean(drawn.log_prob)}
         return critic + actor, figures
 
