@@ -87,9 +87,10 @@ def efficiency(compared: Compared) -> Table:
             told = "–" if steps is None else f"{'> ' if beyond else ''}{steps:,.0f}"
             ratio = "" if unknown or not ours or steps is None else f" ({steps / ours:.1f} ×)"
             words.append(told + ratio)
-        least = min((known for known in others if known[0] is not None), default=None)
-        if least is not None and ours and not unknown:
-            best.append((least[0] / ours, least[1]))
+        known = [(steps, beyond) for steps, beyond in others if steps is not None]
+        if known and ours and not unknown:
+            least, beyond = min(known)
+            best.append((least / ours, beyond))
             words.append(times(*best[-1]))
         rows.append((task, *words, *[None] * (1 + len(methods) - len(words))))
     if len(best) > 1 and len(best) == len(rows):

@@ -131,7 +131,7 @@ class MLP(eqx.Module):
     """
 
     layers: tuple[Linear, ...]
-    activation: str = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
     last: str = eqx.field(static=True)
     """The activation of the last hidden layer."""
     normalise: bool = eqx.field(static=True)
