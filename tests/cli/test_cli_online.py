@@ -210,7 +210,7 @@ def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):
     assert "--no-absorbing" in continuous
     assert weight.format(0.01) in helped(capsys, "train", "--demos", str(pendulum_file), "--preset", "paper")
     discrete = helped(capsys, "train")
-    assert weight.format(0.01) in discrete
+    assert weight.format(0.001) in discrete
     assert "--actor-learning-rate" not in discrete
 
 

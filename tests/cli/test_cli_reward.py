@@ -190,9 +190,13 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
     assert "No reward at" in sentence("resume", out)
 
 
+def test_a_task_without_built_in_demonstrations_is_told(sentence, trained, monkeypatch) -> None:
+    monkeypatch.setattr("iqlearn.data.demos.BUILTIN", ())
+    assert "--rollouts" in sentence("reward", trained)
+
+
 def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:
     assert "clever" in sentence("reward", trained, "--rollouts", "policy,clever")
-    assert "--rollouts" in sentence("reward", trained)
     assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
     both = ("--distil", "state", "--refit", "state")
     assert "expected one of them" in sentence("reward", trained, "--rollouts", "random", *both)

@@ -125,7 +125,8 @@ def read(source: str) -> Grid:
 
 def preset(name: str) -> dict[str, Any]:
     """What the file of a preset holds."""
-    return tomllib.loads((resources.files("iqlearn.benchmark") / "presets" / f"{name}.toml").read_text("utf-8"))
+    file = resources.files("iqlearn.benchmark") / "presets" / f"{name}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def extended(content: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -57,9 +57,9 @@ def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "limited": encoder.limit is not None,
         "layers": len(net.layers),
         "activation": net.activation,
-        "last": net.last,
         "layer_norm": net.normalise,
     }
+    facts |= {} if net.last == net.activation else {"last": net.last}
     if discrete:
         facts |= {"temperature": of.temperature, "output_scale": of.output_scale}
     else:
