@@ -17,8 +17,8 @@ from iqlearn.benchmark.cells import RETRIES
 QUICK = {"env": "CartPole-v1", "steps": 40, "evaluations": 2, "eval-episodes": 2, "batch-size": 4}
 LONG = {
     "env": "CartPole-v1",
-    "steps": 200_000,
-    "evaluations": 400,
+    "steps": 2_000_000,
+    "evaluations": 4_000,
     "eval-episodes": 1,
     "algorithm": "iq",
     "preset": "paper",
