@@ -21,7 +21,7 @@ from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 TASK = TaskSpec(ArraySpec((2,)), Bounds((-1.0,), (1.0,)))
 SMALL = iq.CSIL(
     critic=iq.Network((16,)),
-    actor=iq.Network((256,), "elu"),
+    actor=iq.Network((256,), "silu"),
     scaling="none",
     batch_size=8,
     cloning_updates=1_500,
@@ -61,7 +61,7 @@ def test_the_policy_begins_as_the_clone_and_the_clone_does_as_the_expert(cloned)
 
 def test_far_from_the_demonstrations_the_clone_is_the_prior_and_nothing_is_paid(cloned):
     near, far = (cloned.model.policy(rows(d).obs, cloned.beside.net) for d in (0.0, 300.0))
-    assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.1, abs=0.03)
+    assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.05, abs=0.02)
     assert 0.5 < float(jnp.exp(far.log_std).mean()) < 2.0
     assert float(jnp.abs(far.mean).mean()) < 0.5
     paid = [float(SMALL.rewards(cloned.model, cloned.beside.net, rows(d)).mean()) for d in (0.0, 300.0)]
@@ -97,7 +97,7 @@ def test_the_critics_begin_with_the_value_of_the_clone(ended, share):
 
 def refined(settings, state, updates=150):
     batch = jax.tree.map(lambda *x: jnp.concatenate(x), rows(), rows(0.5, -0.5))
-    step = eqx.filter_jit(lambda state: settings.refined(state, batch, 64))
+    step, figures = eqx.filter_jit(lambda state: settings.refined(state, batch, 64)), {}
     for _ in range(updates):
         coherent, _, figures = step(state)
         state = replace(state, beside=coherent)

@@ -29,7 +29,7 @@ def test_where_the_clone_is_the_prior_nothing_is_paid_and_what_is_paid_is_bounde
     log_prior = norm.logpdf(ACTIONS)
     np.testing.assert_array_equal(coherent_reward(log_prior, log_prior, 2, 1.0), 0.0)
     reward = coherent_reward(norm.logpdf(ACTIONS, 0.0, 0.01), log_prior, 2, 1.5)
-    assert (float(reward.min()), float(reward.max())) == (-1.5, 1.5)
+    assert (float(reward.min()), float(reward.max())) == (0.0, 1.5)
 
 
 def test_the_refinement_is_the_value_computed_by_hand():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -25,7 +26,7 @@ from iqlearn.algorithms.common import (
 )
 from iqlearn.errors import require, require_not_negative, require_positive
 from iqlearn.networks.descent import fit, hyperbolic, linear, optimizer, step_down
-from iqlearn.networks.distributions import ActionDistribution, Squash
+from iqlearn.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, ActionDistribution, Squash
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.mlp import MLP, Ensemble, Network
 from iqlearn.networks.soft_q import ContinuousSoftQ, Drawn
@@ -33,8 +34,8 @@ from iqlearn.objectives import discounted, soft_td_loss
 from iqlearn.objectives.coherent import coherent_reward, normal_kl, refinement_loss
 from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
 
-STANDARD = 0.4581454
-"""The networks' output for a standard deviation of 1: (tanh x + 1)·3.5 − 5 = 0."""
+STANDARD = math.atanh((LOG_STD_MAX + LOG_STD_MIN) / (LOG_STD_MIN - LOG_STD_MAX))
+"""The network's output for a standard deviation of 1."""
 
 
 class Coherent(NamedTuple):
@@ -58,20 +59,21 @@ class CSIL(ActorCritic):
     """
 
     batch_size: int = 128
+    """Transitions of the expert, and as many of the learner, in an update."""
     temperature: float = 0.1
     """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
-    """Transitions of the expert, and as many of the learner, in an update."""
+    actor_learning_rate: float = 3e-5
     cloning_updates: int = 5_000
     """Updates of q on the expert's actions, before the first update of the method."""
     cloning_decay: float = 1e-2
     """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
-    action_noise: float = 0.1
+    action_noise: float = 0.05
     """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. It is the least
     one of q: it says how much the expert's actions are paid, and how fast the reward falls around them."""
     critic_updates: int = 5_000
     """Updates of the critics on the expert's transitions, before the first update of the method; 0 for none."""
     reward_limit: float = 10.0
-    """The reward is clipped to ± this."""
+    """The reward is clipped to [0, this]."""
     reward_learning_rate: float = 1e-4
     """Learning rate of Adam for the refined reward; 0 keeps the first one."""
     reward_regularisation: float = 1.0
@@ -79,7 +81,7 @@ class CSIL(ActorCritic):
     critics: int = 2
     """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
     critic: Network = Network((256, 256), "relu", layer_norm=True)
-    actor: Network = Network((256, 256), "elu")
+    actor: Network = Network((256, 256), "silu")
     """Layers of the actor and of q. The last hidden layer is periodic."""
     squash: Squash = "clip"
     scaling: Scaling = "standard"
@@ -107,7 +109,7 @@ class CSIL(ActorCritic):
         prior = jnp.where(jnp.arange(len(outputs)) < len(outputs) // 2, 0.0, STANDARD)
         net = eqx.tree_at(lambda n: n.layers[-1].bias, net, prior)
         state = begin_actor_critic(self, eqx.tree_at(lambda m: m.actor, model, net))
-        return replace(state, beside=Coherent(net, optimizer(self.reward_learning_rate).init(net), net))
+        return replace(state, beside=self.coherent(net))
 
     def prepare(self, now: Now) -> TrainState:
         """Clone the expert, and evaluate the clone on the expert's transitions."""
@@ -116,8 +118,7 @@ class CSIL(ActorCritic):
         data = model.encoder(rows.obs), model.actions.to_unit(rows.action), model, jnp.float32(self.action_noise)
         how = hyperbolic, 1e-3, self.cloning_decay, None, partial(now.tell, told)
         net, _ = fit(cloning_loss, model.actor, data, clone_key, self.cloning_updates, *how)
-        state = with_actor(now.state, net)
-        state = replace(state, beside=Coherent(net, optimizer(self.reward_learning_rate).init(net), net))
+        state = replace(with_actor(now.state, net), beside=self.coherent(net))
         if self.critic_updates == 0:
             return state
         told = f"evaluating the clone, {self.critic_updates:,} updates (critic_updates)"
@@ -126,8 +127,12 @@ class CSIL(ActorCritic):
         data = rows, reward, discount, state.model
         how = linear, 1e-3, 0.0, None, partial(now.tell, told)
         critic, _ = fit(evaluation_loss, state.model.critic, data, value_key, self.critic_updates, *how)
-        slow = state.target if state.target.critic is None else state.target._replace(critic=critic)
+        slow = state.target._replace(critic=critic)
         return replace(state, model=eqx.tree_at(lambda m: m.critic, state.model, critic), target=slow)
+
+    def coherent(self, net: MLP) -> Coherent:
+        """The reward of this clone before it is refined."""
+        return Coherent(net, optimizer(self.reward_learning_rate).init(net), net)
 
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
         """r(s, a) of each row."""
@@ -136,7 +141,7 @@ class CSIL(ActorCritic):
         return coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1], self.reward_limit)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of the refined reward, and one of critics, actor and temperature on all rows."""
+        """One gradient step of the refined reward, and one of critics and actor on all rows."""
         assert batch.visited is not None
         n = len(batch.expert.terminal)
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.expert, batch.visited)

@@ -9,15 +9,16 @@ from iqlearn.types import Scalar
 def coherent_reward(
     log_clone: Float[Array, " n"], log_prior: Float[Array, " n"], actions: int, limit: float
 ) -> Float[Array, " n"]:
-    """α·(log q(a|s) − log p(a)) with α = 1/dim(A), clipped to ±limit.
+    """α·(log q(a|s) − log p(a)) with α = 1/dim(A), clipped to [0, limit].
 
-    It is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is q: its soft value is
-    α·log E_p[exp(r/α)] = 0 in every state.
+    Without the clipping it is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is
+    q: its soft value is α·log E_p[exp(r/α)] = 0 in every state. Clipped, an episode that ends is never worth more than
+    one that goes on.
 
-    >>> coherent_reward(jnp.array([2.0, 99.0]), jnp.zeros(2), 2, 10.0).tolist()
-    [1.0, 10.0]
+    >>> coherent_reward(jnp.array([2.0, 99.0, -1.0]), jnp.zeros(3), 2, 10.0).tolist()
+    [1.0, 10.0, 0.0]
     """
-    return jnp.clip((log_clone - log_prior) / actions, -limit, limit)
+    return jnp.clip((log_clone - log_prior) / actions, 0.0, limit)
 
 
 def refinement_loss(expert: Float[Array, " n"], visited: Float[Array, " m"], distance: Scalar, weight: float) -> Scalar:
