@@ -62,7 +62,7 @@ def test_the_policy_begins_as_the_clone_and_the_clone_does_as_the_expert(cloned)
 def test_far_from_the_demonstrations_the_clone_is_the_prior_and_nothing_is_paid(cloned):
     near, far = (cloned.model.policy(rows(d).obs, cloned.beside.net) for d in (0.0, 300.0))
     assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.05, abs=0.02)
-    assert 0.5 < float(jnp.exp(far.log_std).mean()) < 2.0
+    assert 0.3 < float(jnp.exp(far.log_std).mean()) < 2.0
     assert float(jnp.abs(far.mean).mean()) < 0.5
     paid = [float(SMALL.rewards(cloned.model, cloned.beside.net, rows(d)).mean()) for d in (0.0, 300.0)]
     assert paid[0] > 2.0
@@ -96,7 +96,7 @@ def test_the_critics_begin_with_the_value_of_the_clone(ended, share):
 
 
 def refined(settings, state, updates=150):
-    batch = jax.tree.map(lambda *x: jnp.concatenate(x), rows(), rows(0.5, -0.5))
+    batch = jax.tree.map(lambda *x: jnp.concatenate(x), rows(), rows(slope=0.55))
     step, figures = eqx.filter_jit(lambda state: settings.refined(state, batch, 64)), {}
     for _ in range(updates):
         coherent, _, figures = step(state)
@@ -108,7 +108,7 @@ def test_refinement_raises_the_expert_above_the_learner_and_stays_near(cloned):
     start = refined(SMALL, cloned, 1)[1]
     found = {}
     for weight in (0.3, 30.0):
-        settings = replace(SMALL, reward_learning_rate=1e-3, reward_regularisation=weight)
+        settings = replace(SMALL, reward_regularisation=weight)
         state, found[weight] = refined(settings, cloned)
         assert eqx.tree_equal(state.beside.first, cloned.beside.first)
     gap = {w: f["expert_reward"] - f["visited_reward"] for w, f in found.items()}
@@ -138,7 +138,7 @@ def test_the_loss_is_the_value_computed_by_hand(cloned):
 
     after, cost = drawn(both.next_obs, keys[1])
     next_v = model.unit_q(both.next_obs, after, state.target.critic).min(axis=0) - cost
-    target = reward + discounted(next_v, both.terminal, 0.99)
+    target = reward + discounted(next_v, both.terminal, settings.gamma)
     critic = 0.5 * jnp.mean((model.unit_q(both.obs, both.action) - target) ** 2)
     assert float(figures["critic_loss"]) == pytest.approx(float(critic), rel=1e-4)
     here, cost = drawn(both.obs, keys[0])

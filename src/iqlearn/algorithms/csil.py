@@ -60,6 +60,7 @@ class CSIL(ActorCritic):
 
     batch_size: int = 128
     """Transitions of the expert, and as many of the learner, in an update."""
+    gamma: float = 0.98
     temperature: float = 0.1
     """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
     actor_learning_rate: float = 3e-5
@@ -135,10 +136,11 @@ class CSIL(ActorCritic):
         return Coherent(net, optimizer(self.reward_learning_rate).init(net), net)
 
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
-        """r(s, a) of each row."""
+        """r(s, a) of each row, clipped: an end, whose value is 0, is never worth more than to go on."""
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         q = model.policy(inputs, net)
-        return coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1], self.reward_limit)
+        reward = coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1])
+        return jnp.clip(reward, 0.0, self.reward_limit)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of the refined reward, and one of critics and actor on all rows."""

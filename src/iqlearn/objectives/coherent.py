@@ -6,19 +6,16 @@ from jaxtyping import Array, Float
 from iqlearn.types import Scalar
 
 
-def coherent_reward(
-    log_clone: Float[Array, " n"], log_prior: Float[Array, " n"], actions: int, limit: float
-) -> Float[Array, " n"]:
-    """α·(log q(a|s) − log p(a)) with α = 1/dim(A), clipped to [0, limit].
+def coherent_reward(log_clone: Float[Array, " n"], log_prior: Float[Array, " n"], actions: int) -> Float[Array, " n"]:
+    """α·(log q(a|s) − log p(a)) with α = 1/dim(A).
 
-    Without the clipping it is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is
-    q: its soft value is α·log E_p[exp(r/α)] = 0 in every state. Clipped, an episode that ends is never worth more than
-    one that goes on.
+    It is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is q: its soft value is
+    α·log E_p[exp(r/α)] = 0 in every state.
 
-    >>> coherent_reward(jnp.array([2.0, 99.0, -1.0]), jnp.zeros(3), 2, 10.0).tolist()
-    [1.0, 10.0, 0.0]
+    >>> coherent_reward(jnp.array([2.0, 0.0]), jnp.zeros(2), 2).tolist()
+    [1.0, 0.0]
     """
-    return jnp.clip((log_clone - log_prior) / actions, 0.0, limit)
+    return (log_clone - log_prior) / actions
 
 
 def refinement_loss(expert: Float[Array, " n"], visited: Float[Array, " m"], distance: Scalar, weight: float) -> Scalar:
