@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import optax
 from jaxtyping import Array, Float
 
 from iqlearn.algorithms.base import Now, TrainState
@@ -25,7 +26,7 @@ from iqlearn.algorithms.common import (
     with_actor,
 )
 from iqlearn.errors import require, require_not_negative, require_positive
-from iqlearn.networks.descent import fit, hyperbolic, linear, optimizer, step_down
+from iqlearn.networks.descent import fit, hyperbolic, linear, step_down
 from iqlearn.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, ActionDistribution, Squash
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.mlp import MLP, Ensemble, Network
@@ -133,7 +134,11 @@ class CSIL(ActorCritic):
 
     def coherent(self, net: MLP) -> Coherent:
         """The reward of this clone before it is refined."""
-        return Coherent(net, optimizer(self.reward_learning_rate).init(net), net)
+        return Coherent(net, self.reward_optimiser().init(net), net)
+
+    def reward_optimiser(self) -> Any:
+        """Adam with a larger ε than usual, so that where the reward is clipped rounding errors move nothing."""
+        return optax.adam(self.reward_learning_rate, eps=1e-5)
 
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
         """r(s, a) of each row, clipped: an end, whose value is 0, is never worth more than to go on."""
@@ -188,8 +193,7 @@ class CSIL(ActorCritic):
             return value, (reward, distance)
 
         (value, (reward, distance)), gradient = jax.value_and_grad(loss, has_aux=True)(coherent.net)
-        optimiser = optimizer(self.reward_learning_rate)
-        net, opt_state = step_down(optimiser, gradient, coherent.net, coherent.opt_state, state.rate)
+        net, opt_state = step_down(self.reward_optimiser(), gradient, coherent.net, coherent.opt_state, state.rate)
         figures = {
             "reward_loss": value,
             "expert_reward": jnp.mean(reward[:n]),
