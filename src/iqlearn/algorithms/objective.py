@@ -84,7 +84,12 @@ class Objective(SoftLearning):
 
     def check(self, learner_rows: bool) -> None:
         """Refuse the squared Bellman error where batches hold no transitions of the learner."""
-        require(learner_rows or not self.squared, "form", self.form, "inverse offline, without learner transitions")
+        require(
+            learner_rows or not self.squared,
+            "form",
+            self.form,
+            "inverse offline, without learner transitions; or mode online",
+        )
 
     @classmethod
     def ls_iq(cls, **changes: Any) -> Any:
