@@ -28,8 +28,18 @@ def test_it_is_the_papers_iq_learn_with_what_ls_iq_changes(kind):
         "clip_value": True,
         "target_rate": 0.005,
     }
+    if kind.discrete:
+        assert changed.pop("output_scale") == pytest.approx(200.0)
+    else:
+        assert [changed.pop(name) for name in ("scaling", "critics")] == ["standard", 2]
+        assert changed.pop("critic")["layer_norm"]
     assert {**wanted, **changed} == wanted
     assert kind.ls_iq(gamma=0.5).gamma == 0.5
+
+
+def test_a_scale_of_the_output_that_is_given_is_kept():
+    assert iq.IQLearn.ls_iq(output_scale=3.0).output_scale == 3.0
+    assert iq.IQLearn.ls_iq(gamma=0.5).output_scale == 4.0
 
 
 def values():

@@ -82,6 +82,12 @@ class IQLearnContinuous(Objective, ActorCritic):
         }
         return cls(**(values | changes))
 
+    @classmethod
+    def ls_iq(cls, **changes: Any) -> IQLearnContinuous:
+        """LS-IQ, with the scaling and the critics of the other peers, SQIL and DAC."""
+        network = Network((256, 256), "relu", layer_norm=not changes.get("spectral_norm", False))
+        return super().ls_iq(**({"scaling": "standard", "critics": 2, "critic": network} | changes))
+
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of critics, actor and temperature."""
         return descend_actor_critic(self, state, lambda model: self.loss(model, state, batch, key))

@@ -69,6 +69,12 @@ class IQLearn(Objective, QLearning):
         scale = 1.0 if found.spectral_norm else found.value_bound if learner_rows else found.temperature
         return replace(found, output_scale=changes.get("output_scale", scale))
 
+    @classmethod
+    def ls_iq(cls, **changes: Any) -> IQLearn:
+        """LS-IQ, which was published for continuous actions, with outputs of the network in units of r_max/(1−γ)."""
+        found = super().ls_iq(**changes)
+        return replace(found, output_scale=changes.get("output_scale", found.value_bound))
+
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step on −J(Q)."""
         act_key, loss_key = jr.split(key)

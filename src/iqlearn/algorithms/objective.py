@@ -95,7 +95,7 @@ class Objective(SoftLearning):
     def ls_iq(cls, **changes: Any) -> Any:
         """LS-IQ (Al-Hafez et al., ICLR 2023), with these changes: the squared Bellman error with a fixed target for the
         expert's transitions, r_max = 2 (its weight of the squared reward is 0.5), absorbing states, and clipped values
-        of a target network. What it leaves open is as in the paper of IQ-Learn."""
+        of a target network. The rest is as in the paper of IQ-Learn."""
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "form": "least_squares_fixed",
