@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,19 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
     assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
+    capsys.readouterr()
+    (tmp_path / "g.toml").write_text((tmp_path / "g.toml").read_text().replace("steps = 40", "steps = 60"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "seed-0 was begun with other flags: --steps 40" in told
+    assert "expected those of its grid: --steps 60" in told
+    shutil.rmtree(result.parent)
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    assert [row["step"] for row in rows] == ["30", "60"]
 
 
 @pytest.mark.slow

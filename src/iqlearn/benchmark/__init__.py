@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iqlearn import __version__, files
 from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
-from iqlearn.benchmark.cells import Place, Progress, places
+from iqlearn.benchmark.cells import Place, Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
 from iqlearn.report.page import Table, page
 from iqlearn.runs.lock import locked
@@ -36,12 +36,14 @@ def run(
         cores: of a task of the cluster.
 
     Raises:
-        InputError: another process runs a benchmark in the folder, or it cannot be written.
+        InputError: another process runs a benchmark in the folder, it cannot be written, or it holds a cell with other
+            flags.
         KeyboardInterrupt: a signal asked to stop. What was learnt is kept.
     """
     each = places(grid.cells, out)
     failed: list[tuple[str, str]] = []
     with locked(out):
+        same_flags(each, out)
         try:
             now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iqlearn.benchmark.grid import Cell
+from iqlearn.benchmark.grid import Cell, words
 from iqlearn.errors import InputError
-from iqlearn.files import Row, read_json, read_rows
+from iqlearn.files import Row, read_json, read_rows, write_json
 from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
 
 CELLS = "cells"
 """The folder of all run folders, in that of the benchmark."""
+FLAGS = "flags.json"
+"""The flags that each cell of a benchmark has, in the folder of the benchmark."""
 RETRIES = 2
 """How often a cell whose process died is begun again from its last checkpoint."""
 BAD_INPUT = 2
@@ -75,6 +77,28 @@ class Place:
 def places(cells: Iterable[Cell], out: Path) -> list[Place]:
     """Each cell with its folder in that of the benchmark."""
     return [Place(cell, out / CELLS / cell.name) for cell in cells]
+
+
+def same_flags(each: Sequence[Place], out: Path) -> None:
+    """Write down the flags of the cells, so that a changed grid does not keep the results of the former one.
+
+    Args:
+        each: the cells.
+        out: the folder of the benchmark.
+
+    Raises:
+        InputError: a cell was begun with other flags.
+    """
+    known: dict[str, Any] = read_json(out / FLAGS) if (out / FLAGS).is_file() else {}
+    now = {place.cell.name: words(place.cell.flags) for place in each}
+    for place in each:
+        before = known.get(place.cell.name, now[place.cell.name])
+        if before != now[place.cell.name] and (place.begun or place.finished):
+            raise InputError(
+                f"{place.folder} was begun with other flags: {' '.join(before)}; expected those of its grid: "
+                f"{' '.join(now[place.cell.name])}. Delete that folder to run it again, or choose another --out."
+            )
+    write_json(out / FLAGS, known | now)
 
 
 @dataclass
