@@ -1,7 +1,5 @@
 """How far figures agree with the true return, on small tables by hand."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -19,7 +17,6 @@ from iqlearn.benchmark.agreement import (
     trained,
     within,
 )
-from iqlearn.benchmark.cells import Place
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
 
@@ -37,7 +34,7 @@ def rows(returns, **columns):
 
 
 def cell(task, seed, evaluations, method="a"):
-    return Evaluated(Place(Cell(method, task, None, seed, {}), Path()), evaluations, {})
+    return Evaluated(Cell(method, task, None, seed, {}), evaluations, {})
 
 
 def test_evaluations_before_the_first_update_do_not_count():

@@ -1,11 +1,8 @@
 """What a benchmark says of its runs: groups of methods, steps to the goal, and methods that do not act."""
 
-from pathlib import Path
-
 import pytest
 
 from iqlearn.benchmark import summary
-from iqlearn.benchmark.cells import Place
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
 
@@ -14,7 +11,7 @@ def run_of(method: str, group: str, scores: list[float], task: str = "T", acts: 
     """A run with an evaluation every 100 steps."""
     rows = [{"step": 100.0 * (i + 1), "normalised": score} for i, score in enumerate(scores)]
     result = {"env_steps": 100 * len(rows) if acts else 0, "normalised_return": scores[-1]}
-    return Evaluated(Place(Cell(method, task, 1, 0, {}, group), Path()), rows, result)
+    return Evaluated(Cell(method, task, 1, 0, {}, group), rows, result)
 
 
 CELLS = [

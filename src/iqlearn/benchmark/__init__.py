@@ -7,8 +7,9 @@ from pathlib import Path
 
 from iqlearn import __version__, files
 from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
-from iqlearn.benchmark.cells import Place, Progress, places, same_flags
+from iqlearn.benchmark.cells import Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
+from iqlearn.benchmark.results import Evaluated
 from iqlearn.report.page import Table, page
 from iqlearn.runs.lock import locked
 
@@ -48,16 +49,22 @@ def run(
             now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]
         finally:
-            write(grid, each, out, failed)
+            write(grid, results.evaluated(each), out, failed)
     return now
 
 
-def write(grid: Grid, each: Sequence[Place], out: Path, failed: Sequence[tuple[str, str]] = ()) -> None:
-    """Write results.csv, table.md, the plots and index.html of what there is."""
-    cells = results.evaluated(each)
+def write(grid: Grid, cells: Sequence[Evaluated], out: Path, failed: Sequence[tuple[str, str]] = ()) -> None:
+    """Write results.csv, runs.csv, table.md, the plots and index.html of what there is.
+
+    Args:
+        grid: what was run.
+        cells: its results, of `results.evaluated` or `results.read_csv`.
+        out: the folder to write to.
+        failed: cells without a result, and what they said last.
+    """
     if not cells:
         return
-    results.write_csv(out / "results.csv", cells)
+    results.write_csv(out, cells)
     known = diagnostics.section(cells)
     tables = [*summary.tables(cells), *map(summary.efficiency, summary.groups_of(cells))]
     tables += [item for item in known.items if isinstance(item, Table)]

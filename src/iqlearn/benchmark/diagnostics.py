@@ -58,7 +58,7 @@ def worth(each: Sequence[Judged]) -> Table:
 def by_method(cells: Sequence[Evaluated]) -> Table:
     """The correlation within the runs of each method."""
     methods = methods_of(cells)
-    parts = [[cell for cell in cells if cell.place.cell.method == method] for method in methods]
+    parts = [[cell for cell in cells if cell.of.method == method] for method in methods]
     rows = []
     for name, merit in MERITS.items():
         found = [[*within_runs(part, merit).values()] for part in parts]
@@ -111,7 +111,7 @@ def curve(cells: Sequence[Evaluated], name: str, task: str, methods: Sequence[st
     """One figure over the steps."""
     traces: list[Trace] = []
     for cell in cells:
-        i, seed = methods.index(cell.place.cell.method), cell.place.cell.seed
+        i, seed = methods.index(cell.of.method), cell.of.seed
         rows = [row for row in cell.rows if row.get(name) is not None and math.isfinite(row[name])]
         if rows:
             who = f"{label(methods[i])} · seed {seed}"

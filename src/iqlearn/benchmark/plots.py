@@ -21,7 +21,7 @@ def curves(cells: Sequence[Evaluated]) -> bytes:
     panels = figure.subplots(down, across, squeeze=False).flatten()
     for panel, task in zip(panels, tasks, strict=False):
         for i, method in enumerate(methods):
-            part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+            part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
             for cell in part:
                 label = method if cell is part[0] else None
                 panel.plot(*curve(cell, cells), color=colour(i), linewidth=1.2, label=label)

@@ -1,31 +1,36 @@
-"""The results of a benchmark: a row for each evaluation, and the scores of each method."""
+"""The results of a benchmark: a row for each evaluation and for each run, and the scores of each method."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from iqlearn.benchmark.cells import Place
+from iqlearn.benchmark.grid import Cell, Grid
 from iqlearn.errors import InputError
 from iqlearn.evaluation.returns import normalised
 from iqlearn.evaluation.statistics import Scores
-from iqlearn.files import read_json, write
+from iqlearn.files import read, read_json, write
 from iqlearn.runs.folder import RESULT
 
 GOAL = 0.9
 """The share of the expert's return, above a random policy's, whose first reaching is counted."""
-COLUMNS = ("method", "task", "demonstrations", "seed", "step", "return", "normalised", "seconds")
+EVALUATIONS, RUNS = "results.csv", "runs.csv"
+OF_CELL = ("method", "task", "demonstrations", "seed")
+"""The columns that both tables begin with."""
+COLUMNS = ("step", "return", "normalised", "seconds")
+"""The next ones of an evaluation."""
 
 
 class Evaluated(NamedTuple):
     """A cell with its evaluations."""
 
-    place: Place
+    of: Cell
     rows: list[dict[str, Any]]
     """Every metric of each evaluation, with `normalised` and `seconds`."""
     result: dict[str, Any]
@@ -64,29 +69,84 @@ def evaluated(places: Sequence[Place]) -> list[Evaluated]:
             {**row, "normalised": normalised(row.get("return_mean"), *ends), "seconds": at}
             for row, at in zip_longest(place.rows, seconds[: len(place.rows)])
         ]
-        found += [Evaluated(place, rows, result)] if rows else []
+        found += [Evaluated(place.cell, rows, result)] if rows else []
     return found
 
 
-def write_csv(path: Path, cells: Sequence[Evaluated]) -> None:
-    """A row for each evaluation: what it is of, its return, and all metrics."""
-    metrics = dict.fromkeys(name for cell in cells for row in cell.rows for name in row)
-    names = [*COLUMNS, *(name for name in metrics if name not in (*COLUMNS, "return_mean"))]
+def write_csv(out: Path, cells: Sequence[Evaluated]) -> None:
+    """Write results.csv, a row for each evaluation, and runs.csv, a row for each run with the numbers of its result."""
+    write(
+        out / EVALUATIONS,
+        csv_bytes([(cell.of, row | {"return": row.get("return_mean")}) for cell in cells for row in cell.rows]),
+    )
+    write(out / RUNS, csv_bytes([(cell.of, cell.result) for cell in cells]))
+
+
+def csv_bytes(rows: Sequence[tuple[Cell, Mapping[str, Any]]]) -> bytes:
+    """A table: which cell each row is of, and its numbers and words."""
+    kept = [{n: x for n, x in row.items() if isinstance(x, int | float | str)} for _, row in rows]
+    columns = dict.fromkeys(name for row in kept for name in row if name != "return_mean")
+    names = [*OF_CELL, *(name for name in COLUMNS if name in columns), *(n for n in columns if n not in COLUMNS)]
     text = io.StringIO()
     table = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for cell in cells:
-        c = cell.place.cell
-        about = {"method": c.method, "task": c.task, "demonstrations": c.trajectories, "seed": c.seed}
-        for row in cell.rows:
-            figures = {n: f"{x:.9g}" for n, x in row.items() if x is not None}
-            table.writerow(figures | about | {"return": figures.get("return_mean")})
-    write(path, text.getvalue().encode())
+    for (cell, _), row in zip(rows, kept, strict=True):
+        figures = {n: x if isinstance(x, str) else f"{x:.9g}" for n, x in row.items()}
+        table.writerow(figures | dict(zip(OF_CELL, key_of(cell), strict=True)))
+    return text.getvalue().encode()
+
+
+def key_of(cell: Cell) -> tuple[str, ...]:
+    """What tells a cell from the others of its grid, as the tables write it."""
+    trajectories = "" if cell.trajectories is None else str(cell.trajectories)
+    return cell.method, cell.task, trajectories, str(cell.seed)
+
+
+def read_csv(grid: Grid, folder: Path) -> list[Evaluated]:
+    """The cells of a grid that results.csv and runs.csv of a folder hold.
+
+    Raises:
+        InputError: one of the tables is missing or damaged.
+    """
+    evaluations, runs = (table_of(folder / name) for name in (EVALUATIONS, RUNS))
+    return [
+        Evaluated(
+            cell,
+            [{"return_mean" if name == "return" else name: x for name, x in row.items()} for row in evaluations[key]],
+            runs[key][0],
+        )
+        for cell in grid.cells
+        if (key := key_of(cell)) in runs
+    ]
+
+
+def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """The rows of a table by their cell.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    try:
+        for row in csv.DictReader(read(path).decode().splitlines()):
+            key = tuple(row.pop(name) for name in OF_CELL)
+            found.setdefault(key, []).append({name: number(text) for name, text in row.items()})
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} is damaged; expected a table written by iqlearn benchmark.") from error
+    return found
+
+
+def number(text: str) -> float | str | None:
+    """What a cell of a table says."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 def task_of(cell: Evaluated) -> str:
     """The task with its number of demonstrations, as tables name it."""
-    c = cell.place.cell
+    c = cell.of
     return c.task if c.trajectories is None else f"{c.task}, {c.trajectories}"
 
 
@@ -94,6 +154,6 @@ def scores(cells: Sequence[Evaluated], method: str, which: str) -> Scores:
     """The scores of a method: of each task those of its seeds. `which` is `last` or `returned`."""
     found: dict[str, list[float]] = {}
     for cell in cells:
-        if cell.place.cell.method == method and (score := getattr(cell, which)) is not None:
+        if cell.of.method == method and (score := getattr(cell, which)) is not None:
             found.setdefault(task_of(cell), []).append(score)
     return found

@@ -19,7 +19,7 @@ Trace = dict[str, Any]
 
 def methods_of(cells: Sequence[Evaluated]) -> list[str]:
     """The methods that have results, in the order of the grid."""
-    return list(dict.fromkeys(cell.place.cell.method for cell in cells))
+    return list(dict.fromkeys(cell.of.method for cell in cells))
 
 
 def tasks_of(cells: Sequence[Evaluated]) -> list[str]:
@@ -42,8 +42,8 @@ class Compared(NamedTuple):
 
 def groups_of(cells: Sequence[Evaluated]) -> list[Compared]:
     """The groups of the grid, each with the methods that are in every group."""
-    names = list(dict.fromkeys(group for cell in cells if (group := cell.place.cell.group))) or [""]
-    return [Compared(name, [cell for cell in cells if cell.place.cell.group in (name, "")]) for name in names]
+    names = list(dict.fromkeys(group for cell in cells if (group := cell.of.group))) or [""]
+    return [Compared(name, [cell for cell in cells if cell.of.group in (name, "")]) for name in names]
 
 
 def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
@@ -118,7 +118,7 @@ def median_of(known: Sequence[tuple[float, bool]]) -> tuple[float, bool]:
 
 def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
     """The median steps to the goal, and whether that is a lower bound."""
-    part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+    part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
     if not part:
         return None, False
     return median_of(
@@ -155,10 +155,10 @@ def curves(cells: Sequence[Evaluated]) -> list[Figure]:
     for task in tasks_of(cells):
         traces: list[Trace] = []
         for i, method in enumerate(methods):
-            part = [cell for cell in cells if task_of(cell) == task and cell.place.cell.method == method]
+            part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
             for cell in part:
                 steps, earned = curve(cell, cells)
-                paint, who = colour(i), f"{label(method)} · seed {cell.place.cell.seed}"
+                paint, who = colour(i), f"{label(method)} · seed {cell.of.seed}"
                 traces.append(
                     {
                         "x": steps,
