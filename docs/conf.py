@@ -1,9 +1,12 @@
 """Sphinx configuration."""
 
 import importlib.metadata
+import shutil
 from pathlib import Path
 
 import jupytext
+
+from iqlearn import benchmark
 
 project = "iqlearn"
 author = "The iqlearn authors"
@@ -22,6 +25,7 @@ html_theme = "furo"
 html_title = "iqlearn"
 html_static_path = ["_static"]
 html_css_files = ["notebooks.css"]
+html_extra_path = ["extra"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
@@ -31,3 +35,10 @@ pages = Path(__file__).parent / "notebooks"
 pages.mkdir(exist_ok=True)
 for script in (Path(__file__).parents[1] / "examples" / "notebooks").glob("*.py"):
     jupytext.write(jupytext.read(script), pages / f"{script.stem}.ipynb")
+
+# The page of each benchmark, from its measured tables.
+extra = Path(__file__).parent / "extra"
+shutil.rmtree(extra, ignore_errors=True)
+for measured in (Path(__file__).parents[1] / "benchmarks" / "results" / "benchmark").iterdir():
+    grid = benchmark.read(measured.name)
+    benchmark.write(grid, benchmark.read_csv(grid, measured), extra / "benchmark" / measured.name)

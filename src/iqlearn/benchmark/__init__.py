@@ -9,11 +9,11 @@ from iqlearn import __version__, files
 from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
 from iqlearn.benchmark.cells import Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
-from iqlearn.benchmark.results import Evaluated
+from iqlearn.benchmark.results import Evaluated, read_csv
 from iqlearn.report.page import Table, page
 from iqlearn.runs.lock import locked
 
-__all__ = ["Grid", "Progress", "places", "read", "run", "write"]
+__all__ = ["Grid", "Progress", "places", "read", "read_csv", "run", "write"]
 
 
 def run(
