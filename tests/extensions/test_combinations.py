@@ -26,6 +26,7 @@ SMALLEST = {
     "reward_regression": {"steps": 30, "updates": 20},
     "energy_reward": {"steps": 30, "every": 20},
     "cloning": {"updates": 10},
+    "cold_start": {},
     "model_rollouts": {"particles": 5},
 }
 
@@ -47,6 +48,7 @@ COMBINATIONS = [
     ("online", ("reward_regression",)),
     ("online", ("energy_reward",)),
     ("online", ("action_inference",)),
+    ("online", ("cold_start",)),
     ("online", ("reward_regression", "cloning")),
     ("online", ("energy_reward", "cloning")),
     ("online", ("action_inference", "cloning")),
@@ -166,6 +168,10 @@ WRONG = [
     (CONTINUOUS, "offline", ("model_rollouts",), {}, "model_rollouts is for discrete actions"),
     (DISCRETE, "online", ("model_rollouts",), {}, "model_rollouts is for discrete actions, offline"),
     (DISCRETE, "online", ("cloning",), {}, "cloning has no effect on iq"),
+    (DISCRETE, "online", ("cold_start",), {}, "cold_start has no effect on iq"),
+    (CONTINUOUS, "offline", ("cold_start",), {}, "expected mode online, or no cold_start"),
+    (CONTINUOUS, "online", ("cloning", "cold_start"), {}, "expected cold_start or cloning"),
+    (CONTINUOUS, "online", ("energy_reward", "cold_start"), {}, "expected cold_start or energy_reward"),
     (DISCRETE, "online", ("reward_regression",), {}, "expected chi2_mixture and inverse with reward_regression"),
 ]
 

@@ -82,7 +82,8 @@ class Algorithm:
     pretrains: ClassVar[bool] = False
     """Whether its own `prepare` makes a policy, as that of an extension may."""
     hooks: ClassVar[tuple[str, ...]] = ()
-    """Methods of extensions that its update calls; `actor` where it has an actor that may begin as a clone."""
+    """Methods of extensions that its update calls; `actor` where it has an actor that may begin as a clone, `critics`
+    where its critics have a least value."""
     # Settings of some algorithms, and what they are for the others.
     state_only: ClassVar[bool] = False
     extensions: ClassVar[tuple[Extension, ...]] = ()
@@ -212,6 +213,11 @@ class Extension:
     @property
     def pretrains(self) -> bool:
         """Whether `prepare` makes a policy. Training is guarded against ending worse than that policy."""
+        return False
+
+    @property
+    def guards(self) -> bool:
+        """Whether training is guarded from the first policy on whose states are alike the expert's."""
         return False
 
     @property

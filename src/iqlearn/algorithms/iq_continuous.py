@@ -47,7 +47,7 @@ class IQLearnContinuous(Objective, ActorCritic):
     """The actor whose actions give V(s'): the live one or the averaged one."""
 
     name: ClassVar[str] = "iq-continuous"
-    hooks: ClassVar[tuple[str, ...]] = ("reward", "actor_loss")
+    hooks: ClassVar[tuple[str, ...]] = ("reward", "actor_loss", "critics")
 
     def __post_init__(self) -> None:
         super().__post_init__()

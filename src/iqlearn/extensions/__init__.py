@@ -3,6 +3,7 @@
 from iqlearn.algorithms.base import Extension
 from iqlearn.extensions.action_inference import ActionInference
 from iqlearn.extensions.cloning import Cloning
+from iqlearn.extensions.cold_start import ColdStart
 from iqlearn.extensions.energy_reward import EnergyReward
 from iqlearn.extensions.model_rollouts import ModelRollouts
 from iqlearn.extensions.reward_regression import RewardRegression
@@ -14,9 +15,10 @@ EXTENSIONS: dict[str, type[Extension]] = {
         RewardRegression,
         EnergyReward,
         Cloning,
+        ColdStart,
         ModelRollouts,
     )
 }
 """The class of each extension by its name, in the order in which their hooks are called."""
 
-__all__ = ["ActionInference", "Cloning", "EnergyReward", "ModelRollouts", "RewardRegression"]
+__all__ = ["ActionInference", "Cloning", "ColdStart", "EnergyReward", "ModelRollouts", "RewardRegression"]

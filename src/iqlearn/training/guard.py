@@ -43,18 +43,23 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
 
 
 def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
-    """What is wrong at the last evaluation of a run that began with a pretrained policy; none if nothing is.
+    """What is wrong at the last evaluation; none if nothing is.
+
+    A run that began with a pretrained policy is measured by that policy. Another one is measured by its best policy,
+    once the states of that are alike the expert's, and its critics may have any gradient norm.
 
     Args:
         rows: the evaluations.
         noise: a distance that means little.
         limit: r_max.
     """
-    start, row = _start(rows), rows[-1]
+    row, pretrained = rows[-1], rows[0]["step"] == 0
+    nearest = min(map(_distance, rows))
+    start = _start(rows) if pretrained else nearest if nearest <= noise else math.inf
     if _distance(row) > DRIFT * start + noise:
-        ratio = _distance(row) / max(start, noise)
-        return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the pretrained one"
-    return divergence(row, limit)
+        ratio, whose = _distance(row) / max(start, noise), "pretrained" if pretrained else "best"
+        return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the {whose} one"
+    return divergence(row, limit) if pretrained else None
 
 
 def divergence(row: Row, limit: float) -> str | None:

@@ -153,7 +153,9 @@ class Trainer:
             for learner in learners
         ]
         pretrained = labelled and any(part.pretrains for part in (first.settings, *first.settings.extensions))
-        self._guarded = self._evaluator is not None and pretrained
+        self._pretrained = self._evaluator is not None and pretrained
+        guarded = pretrained or any(part.guards for part in first.settings.extensions)
+        self._guarded = self._evaluator is not None and guarded
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
         self._updates, self._busy = 0, 0.0
@@ -167,7 +169,7 @@ class Trainer:
         """Train until all steps are done, a callback or a signal stops, or a loss or a weight is not finite."""
         self._call("on_start")
         try:
-            if self._guarded and not self.runs[0].rows:
+            if self._pretrained and not self.runs[0].rows:
                 self.evaluate()
                 self._call("on_evaluation")
             while self.done < self.steps and not self._stopped:
