@@ -31,7 +31,7 @@ def test_it_is_the_papers_iq_learn_with_what_ls_iq_changes(kind):
     if kind.discrete:
         assert changed.pop("output_scale") == pytest.approx(200.0)
     else:
-        assert [changed.pop(name) for name in ("scaling", "critics")] == ["standard", 2]
+        assert [changed.pop(name) for name in ("scaling", "critics", "average_rate")] == ["standard", 2, 0.005]
         assert changed.pop("critic")["layer_norm"]
     assert {**wanted, **changed} == wanted
     assert kind.ls_iq(gamma=0.5).gamma == 0.5

@@ -15,6 +15,7 @@ from iqlearn.algorithms.base import Extension, TrainState
 from iqlearn.algorithms.common import ActorCritic, QLearning, SoftLearning, descend_actor_critic, descend_q
 from iqlearn.errors import require_not_negative, require_positive
 from iqlearn.networks.descent import between, optimizer, step_down
+from iqlearn.networks.distributions import Squash
 from iqlearn.networks.encoders import FlatEncoder, Scaling
 from iqlearn.networks.mlp import MLP, Network
 from iqlearn.networks.soft_q import SoftQ
@@ -149,13 +150,16 @@ class DACContinuous(Discrimination, ActorCritic):
     from alone.
     """
 
-    batch_size: int = 256
+    batch_size: int = 128
     """Transitions of the expert, and as many of the learner, in an update."""
     target_rate: float = 0.005
+    average_rate: float = 0.005
     target_entropy: float | None = -1.0
     critics: int = 2
     """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
-    critic: Network = Network((256, 256), "relu", layer_norm=True)
+    critic: Network = Network((256, 256), "silu", layer_norm=True)
+    actor: Network = Network((256, 256), "silu")
+    squash: Squash = "clip"
     scaling: Scaling = "standard"
     extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     """Optional parts of the method: `cloning` with `weight` 0 and `regularisation` 0 begins with a clone."""

@@ -84,9 +84,10 @@ class IQLearnContinuous(Objective, ActorCritic):
 
     @classmethod
     def ls_iq(cls, **changes: Any) -> IQLearnContinuous:
-        """LS-IQ, with the scaling and the critics of the other peers, SQIL and DAC."""
+        """LS-IQ, with the scaling, the number of critics and the averaged actor of the other peers, SQIL and DAC."""
         network = Network((256, 256), "relu", layer_norm=not changes.get("spectral_norm", False))
-        return super().ls_iq(**({"scaling": "standard", "critics": 2, "critic": network} | changes))
+        values: dict[str, Any] = {"scaling": "standard", "critics": 2, "critic": network, "average_rate": 0.005}
+        return super().ls_iq(**(values | changes))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """One gradient step of critics, actor and temperature."""

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from iqlearn.algorithms import sac, soft_q
 from iqlearn.algorithms.base import Extension, TrainState
 from iqlearn.algorithms.common import ActorCritic, QLearning, descend_actor_critic, descend_q
+from iqlearn.networks.distributions import Squash
 from iqlearn.networks.encoders import Scaling
 from iqlearn.networks.mlp import Network
 from iqlearn.types import Batch, Metrics, PRNGKey, Transitions
@@ -47,9 +48,12 @@ class SQILContinuous(ActorCritic):
     """SQIL for continuous actions: soft actor-critic on half expert, half learner transitions (section 3.2)."""
 
     batch_size: int = 128
+    average_rate: float = 0.005
     critics: int = 2
     """Number of critics. The actor uses their minimum; so does V(s') with target critics."""
-    critic: Network = Network((256, 256), "relu", layer_norm=True)
+    critic: Network = Network((256, 256), "silu", layer_norm=True)
+    actor: Network = Network((256, 256), "silu")
+    squash: Squash = "clip"
     scaling: Scaling = "standard"
     extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
     """Optional parts of the method: `cloning` with `weight` 0 and `regularisation` 0 begins with a clone."""
