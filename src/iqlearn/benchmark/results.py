@@ -116,7 +116,7 @@ def read_csv(grid: Grid, folder: Path) -> list[Evaluated]:
             runs[key][0],
         )
         for cell in grid.cells
-        if (key := key_of(cell)) in runs
+        if (key := key_of(cell)) in runs and key in evaluations
     ]
 
 

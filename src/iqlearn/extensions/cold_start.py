@@ -36,7 +36,7 @@ class ColdStart(Extension):
 
     @property
     def guards(self) -> bool:
-        """As set."""
+        """Whether the guard is on."""
         return self.guard
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
