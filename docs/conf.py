@@ -41,4 +41,4 @@ extra = Path(__file__).parent / "extra"
 shutil.rmtree(extra, ignore_errors=True)
 for measured in (Path(__file__).parents[1] / "benchmarks" / "results" / "benchmark").iterdir():
     grid = benchmark.read(measured.name)
-    benchmark.write(grid, benchmark.read_csv(grid, measured), extra / "benchmark" / measured.name)
+    benchmark.write(grid, benchmark.read_csv(grid.cells, measured), extra / "benchmark" / measured.name)

@@ -57,7 +57,7 @@ def test_a_lost_worker_is_replaced_and_its_cell_goes_on(address, cartpole_file, 
     assert killed
     assert now.done == [place]
     assert now.tries[place] == 2
-    (cell,) = results.evaluated([place])
+    (cell,) = results.evaluated([place], tmp_path / "out")
     assert [row["step"] for row in cell.rows] == [50 * (i + 1) for i in range(60)]
     assert (tmp_path / "out" / "index.html").is_file()
 

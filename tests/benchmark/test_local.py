@@ -77,6 +77,18 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
         cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
     assert [row["step"] for row in rows] == ["30", "60"]
+    shutil.rmtree(result.parent)
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    assert not result.parent.exists(), "the tables hold a finished cell whose folder was deleted"
+    assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == rows
+    (tmp_path / "g.toml").write_text((tmp_path / "g.toml").read_text().replace('"clone"', '"another"'))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "runs.csv holds CartPole-v1/clone/seed-0, which is no run of the grid, and its folder is gone" in told
+    assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == rows, "nothing is lost"
 
 
 @pytest.mark.slow
@@ -94,7 +106,7 @@ def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
     assert now.done == [place]
     assert now.tries[place] == 2
     assert place.status == "completed"
-    (cell,) = results.evaluated([place])
+    (cell,) = results.evaluated([place], tmp_path / "out")
     assert [row["step"] for row in cell.rows] == [50 * (i + 1) for i in range(60)]
     assert "resume" not in place.log.read_text().splitlines()[0]
 

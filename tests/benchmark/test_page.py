@@ -35,19 +35,19 @@ def out(tmp_path_factory):
         place.folder.mkdir(parents=True)
         (place.folder / "metrics.csv").write_bytes(rows_bytes(rows))
         (place.folder / "result.json").write_text(json.dumps(facts | last))
-    write(grid, results.evaluated(places), root)
+    write(grid, results.evaluated(places, root), root)
     return root
 
 
 def test_the_page_can_be_made_again_from_the_two_tables(out, tmp_path):
     methods = [{"name": name} for name in RETURNS]
     grid = grid_of({"seeds": [0, 1], "tasks": [{"env": "CartPole-v1"}], "methods": methods}, "small")
-    write(grid, results.read_csv(grid, out), tmp_path)
+    write(grid, results.read_csv(grid.cells, out), tmp_path)
     for name in ("results.csv", "runs.csv", "table.md", "index.html"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
     (tmp_path / "runs.csv").write_bytes(b"method,task\n1,2\n")
     with pytest.raises(InputError, match=r"runs\.csv is damaged; expected a table written by iqlearn benchmark"):
-        results.read_csv(grid, tmp_path)
+        results.read_csv(grid.cells, tmp_path)
 
 
 def test_the_tables_say_what_each_figure_is_worth(out):

@@ -49,7 +49,7 @@ def run(
             now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]
         finally:
-            write(grid, results.evaluated(each), out, failed)
+            write(grid, results.evaluated(each, out), out, failed)
     return now
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from iqlearn.benchmark.grid import Cell, words
+from iqlearn.benchmark.record import RUNS, cell_of, key_of, table_of
 from iqlearn.errors import InputError
 from iqlearn.files import Row, read_json, read_rows, write_json
 from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
@@ -21,6 +23,8 @@ RETRIES = 2
 """How often a cell whose process died is begun again from its last checkpoint."""
 BAD_INPUT = 2
 """Exit code of `iqlearn` where another try cannot help."""
+ENDED = ("completed", "stopped", "diverged")
+"""The statuses of a run of which nothing is left to do."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Place:
 
     cell: Cell
     folder: Path
+    recorded: str = field(default="", compare=False)
+    """Its status in the tables of the benchmark, where its folder was deleted after it had finished."""
 
     @property
     def log(self) -> Path:
@@ -38,6 +44,8 @@ class Place:
     @property
     def status(self) -> str:
         """What `result.json` says: completed, stopped, diverged, running, …; empty where nothing began."""
+        if self.recorded:
+            return self.recorded
         with suppress(InputError):
             return str(read_json(self.folder / RESULT).get("status", ""))
         return ""
@@ -52,7 +60,7 @@ class Place:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.status in ("completed", "stopped", "diverged")
+        return self.status in ENDED
 
     @property
     def begun(self) -> bool:
@@ -75,8 +83,31 @@ class Place:
 
 
 def places(cells: Iterable[Cell], out: Path) -> list[Place]:
-    """Each cell with its folder in that of the benchmark."""
-    return [Place(cell, out / CELLS / cell.name) for cell in cells]
+    """Each cell with its folder in that of the benchmark.
+
+    Where the folder of a finished cell was deleted, its rows in the tables of the benchmark count, unless its flags
+    have changed since.
+
+    Raises:
+        InputError: a table is damaged, or it holds rows of a deleted folder that is no cell of the grid.
+    """
+    each = [Place(cell, out / CELLS / cell.name) for cell in cells]
+    ended = {
+        key: row
+        for key, (row, *_) in (table_of(out / RUNS) if (out / RUNS).is_file() else {}).items()
+        if row.get("status") in ENDED and not (out / CELLS / cell_of(key).name).exists()
+    }
+    found = []
+    for place in each:
+        row = ended.pop(key_of(place.cell), {})
+        same = row.get("flags") == shlex.join(words(place.cell.flags))
+        found.append(replace(place, recorded=row["status"] if same else ""))
+    if ended:
+        raise InputError(
+            f"{out / RUNS} holds {cell_of(next(iter(ended))).name}, which is no run of the grid, and its folder is "
+            "gone; expected tables of this grid. Choose another --out, or delete its rows."
+        )
+    return found
 
 
 def same_flags(each: Sequence[Place], out: Path) -> None:
@@ -93,7 +124,7 @@ def same_flags(each: Sequence[Place], out: Path) -> None:
     now = {place.cell.name: words(place.cell.flags) for place in each}
     for place in each:
         before = known.get(place.cell.name, now[place.cell.name])
-        if before != now[place.cell.name] and (place.begun or place.finished):
+        if before != now[place.cell.name] and (place.begun or place.finished) and not place.recorded:
             raise InputError(
                 f"{place.folder} was begun with other flags: {' '.join(before)}; expected those of its grid: "
                 f"{' '.join(now[place.cell.name])}. Delete that folder to run it again, or choose another --out."

@@ -1,0 +1,69 @@
+"""The two tables of a benchmark: a row for each evaluation, and a row for each run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iqlearn.benchmark.grid import Cell
+from iqlearn.errors import InputError
+from iqlearn.files import read
+
+EVALUATIONS, RUNS = "results.csv", "runs.csv"
+OF_CELL = ("method", "task", "demonstrations", "seed")
+"""The columns that both tables begin with."""
+COLUMNS = ("step", "return", "normalised", "seconds")
+"""The next ones of an evaluation."""
+
+
+def csv_bytes(rows: Sequence[tuple[Cell, Mapping[str, Any]]]) -> bytes:
+    """A table: which cell each row is of, and its numbers and words."""
+    kept = [{n: x for n, x in row.items() if isinstance(x, int | float | str)} for _, row in rows]
+    columns = dict.fromkeys(name for row in kept for name in row if name != "return_mean")
+    names = [*OF_CELL, *(name for name in COLUMNS if name in columns), *(n for n in columns if n not in COLUMNS)]
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for (cell, _), row in zip(rows, kept, strict=True):
+        figures = {n: x if isinstance(x, str) else f"{x:.9g}" for n, x in row.items()}
+        table.writerow(figures | dict(zip(OF_CELL, key_of(cell), strict=True)))
+    return text.getvalue().encode()
+
+
+def key_of(cell: Cell) -> tuple[str, ...]:
+    """What tells a cell from the others of its grid, as the tables write it."""
+    trajectories = "" if cell.trajectories is None else str(cell.trajectories)
+    return cell.method, cell.task, trajectories, str(cell.seed)
+
+
+def cell_of(key: tuple[str, ...]) -> Cell:
+    """The cell that `key_of` gives this key, without its flags."""
+    method, task, trajectories, seed = key
+    return Cell(method, task, int(trajectories) if trajectories else None, int(seed), {})
+
+
+def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """The rows of a table by their cell.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    try:
+        for row in csv.DictReader(read(path).decode().splitlines()):
+            key = tuple(row.pop(name) for name in OF_CELL)
+            found.setdefault(key, []).append({name: number(text) for name, text in row.items()})
+    except (ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{path} is damaged; expected a table written by iqlearn benchmark.") from error
+    return found
+
+
+def number(text: str) -> float | str | None:
+    """What a cell of a table says."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
