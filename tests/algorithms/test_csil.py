@@ -111,6 +111,8 @@ def test_refinement_raises_the_expert_above_the_learner_and_stays_near(cloned):
         settings = replace(SMALL, reward_regularisation=weight)
         state, found[weight] = refined(settings, cloned)
         assert eqx.tree_equal(state.beside.first, cloned.beside.first)
+        biases = (net.layers[-1].bias for net in (state.beside.net, cloned.beside.net))
+        np.testing.assert_array_equal(*biases, "far from the demonstrations q stays the prior")
     gap = {w: f["expert_reward"] - f["visited_reward"] for w, f in found.items()}
     assert gap[0.3] > start["expert_reward"] - start["visited_reward"]
     assert found[0.3]["reward_distance"] > 2.0 * found[30.0]["reward_distance"]

@@ -59,6 +59,20 @@ def test_only_the_learners_ends_make_the_absorbing_state_bad_and_only_the_expert
         assert absorbing < -1.0 if of_learner else absorbing > 1.0
 
 
+def test_the_gradient_penalty_covers_the_absorbing_state():
+    """As any other state, so that its logit stays moderate even if one side alone ends."""
+    settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2)
+    batch = Batch(rows(0.0), rows(0.1, range(8)), rows(0.0).obs)
+    state, _ = trained(settings, batch, 600)
+    known = dac.seen(state.model, batch.visited)
+    midway = (known[:1] + known[-1:]) / 2
+    slope = jax.grad(lambda x: jnp.sum(state.beside.net(x)))(midway)
+    assert float(jnp.linalg.norm(slope)) < 1.5
+    drawn = dac.drawn(known, jnp.concatenate([jnp.zeros(32), jnp.arange(32.0) < 8.0]), jr.key(0))
+    assert drawn.shape == (32, known.shape[1])
+    assert bool((drawn[:, -1] == 1.0).all()), "a row of weight 0 is never drawn"
+
+
 def test_the_discriminator_learns_from_both_sides_and_the_actor_from_neither_directly():
     settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL)
     batch = Batch(rows(1.0), rows(-1.0), rows(1.0).obs)

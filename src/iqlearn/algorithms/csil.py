@@ -187,6 +187,7 @@ class CSIL(ActorCritic):
         first = model.policy(inputs, coherent.first)
 
         def loss(net: MLP) -> tuple[Scalar, tuple[Array, Scalar]]:
+            net = with_prior(net)
             reward, q = self.rewards(model, net, rows), model.policy(inputs, net)
             distance = jnp.mean(normal_kl(first.mean, first.log_std, q.mean, q.log_std))
             value = refinement_loss(reward[:n], reward[n:], distance, self.reward_regularisation)
@@ -208,12 +209,17 @@ def prior_of(q: ActionDistribution) -> ActionDistribution:
     return type(q)(jnp.zeros_like(q.mean), jnp.zeros_like(q.mean), q.limits)
 
 
+def with_prior(net: MLP) -> MLP:
+    """The network, whose last bias has no gradient: far from the demonstrations q stays the prior."""
+    return eqx.tree_at(lambda one: one.layers[-1].bias, net, replace_fn=stop)
+
+
 def cloning_loss(net: MLP, data: tuple[Inputs, Array, ContinuousSoftQ, Scalar], key: PRNGKey) -> Scalar:
-    """−E_{ρ_E}[log q(a + noise|s)]. The last bias stays that of the prior."""
+    """−E_{ρ_E}[log q(a + noise|s)]."""
     inputs, unit, model, size = data
     row_key, noise_key = jr.split(key)
     row = jr.randint(row_key, (CLONING_BATCH,), 0, len(inputs))
-    net = eqx.tree_at(lambda one: one.layers[-1].bias, net, stop(net.layers[-1].bias))
+    net = with_prior(net)
     noise = size * jr.normal(noise_key, (CLONING_BATCH, unit.shape[1]))
     return -jnp.mean(model.policy(inputs[row], net).log_prob(jnp.clip(unit[row] + noise, *model.actions.unit_limits)))
 

@@ -88,13 +88,15 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
     expert, visited = (seen(state.model, side) for side in sides)
     weights = [jnp.concatenate([jnp.ones(len(side.terminal)), side.terminal.astype(jnp.float32)]) for side in sides]
     n = len(batch.expert.terminal)
+    expert_key, visited_key, points_key = jr.split(key, 3)
 
     def loss(net: MLP) -> tuple[Scalar, tuple[Array, Array]]:
         logits = net(jnp.concatenate([expert, visited]))[:, 0]
         of_expert, of_visited = logits[: 2 * n], logits[2 * n :]
         value = discrimination_loss(of_expert, of_visited, *weights)
         if s.discriminator_penalty > 0.0:
-            points = between(expert[:n], visited[: len(visited) // 2], key)
+            sides = drawn(expert, weights[0], expert_key), drawn(visited, weights[1], visited_key)
+            points = between(*sides, points_key)
             value += s.discriminator_penalty * slope_loss(jax.grad(lambda x: jnp.sum(net(x)))(points))
         return value, (of_expert, of_visited)
 
@@ -108,6 +110,11 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
     }
     found = Judged(batch.visited, stop(of_visited[: len(visited) // 2]), stop(of_visited[-1]))
     return judge, found, figures
+
+
+def drawn(rows: Float[Array, "n both"], weights: Float[Array, " n"], key: PRNGKey) -> Float[Array, "half both"]:
+    """Half as many of these rows, drawn by their weights."""
+    return rows[jr.choice(key, len(rows), (len(rows) // 2,), p=weights / jnp.sum(weights))]
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,8 @@ class DAC(Discrimination, QLearning):
 class DACContinuous(Discrimination, ActorCritic):
     """DAC for continuous actions: soft actor-critic on the reward of a discriminator.
 
-    The paper's actor-critic is TD3. This one is that of every method here, so that methods differ in what they learn
-    from alone.
+    The paper's actor-critic is TD3. This one has the networks, the averaged actor and the clipped Gaussian of
+    IQ-Learn's recommended settings; discount, temperature and target critics are its own.
     """
 
     batch_size: int = 128

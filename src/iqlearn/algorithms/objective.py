@@ -130,7 +130,7 @@ class Objective(SoftLearning):
 
     def values_read(self, experts: int, rows: int, given_reward: bool) -> int:
         """Of how many rows, the expert's first, the loss reads V(s)."""
-        if given_reward or self.form == "least_squares" or self.value_term == "initial":
+        if given_reward or self.squared or self.value_term == "initial":
             return 0
         return rows if self.value_term == "mixture" else experts
 
