@@ -68,6 +68,7 @@ def test_presets_are_grids(name):
         ({"methods": [{"algorithm": "iq"}]}, r"a table of \[\[methods\]\] has no name"),
         ({"seeds": [-1]}, r"seeds is \[-1\]; expected a list of whole numbers from 0 up"),
         ({"seeds": 3}, "seeds is 3; expected a list"),
+        ({"methods": [{"name": "a", "trajectories": 3}]}, r"trajectories in a table of \[\[methods\]\] has no effect"),
         ({"extends": "onlin"}, "extends is 'onlin'; expected a preset, one of quick, offline"),
         ({"out": "x"}, "out is given by the benchmark itself; leave it out"),
         ({"network": {"hidden": [8]}}, "network is .*; expected a text, a number, true, false, or a list"),

@@ -14,6 +14,7 @@ import pytest
 from iqlearn import benchmark, cli
 from iqlearn.benchmark import grid, local, results
 from iqlearn.benchmark.cells import RETRIES
+from iqlearn.runs.folder import CHECKPOINT
 
 QUICK = {"env": "CartPole-v1", "steps": 40, "evaluations": 2, "eval-episodes": 2, "batch-size": 4}
 LONG = {
@@ -66,13 +67,17 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
     capsys.readouterr()
     (tmp_path / "g.toml").write_text((tmp_path / "g.toml").read_text().replace("steps = 40", "steps = 60"))
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
-    told = capsys.readouterr().err
-    assert ended.value.code == 2
-    assert "seed-0 was begun with other flags: --steps 40" in told
-    assert "expected those of its grid: --steps 60" in told
-    shutil.rmtree(result.parent)
+    for folder_is_there in (True, False):
+        if not folder_is_there:
+            shutil.rmtree(result.parent)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+        told = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "seed-0 was begun with other flags: --steps 40" in told
+        assert "expected those of its grid: --steps 60" in told
+        assert "delete that folder and its row in out/runs.csv" in told
+    (tmp_path / "out" / "runs.csv").unlink()
     with pytest.raises(SystemExit):
         cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
@@ -89,6 +94,26 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     told = capsys.readouterr().err
     assert "runs.csv holds CartPole-v1/clone/seed-0, which is no run of the grid, and its folder is gone" in told
     assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == rows, "nothing is lost"
+
+
+def test_a_finished_run_without_an_evaluation_is_told(tmp_path):
+    tasks = [QUICK, QUICK | {"name": "other"}]
+    found, (place, _) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])
+    place.folder.mkdir(parents=True)
+    (place.folder / "result.json").write_text('{"status": "diverged"}')
+    benchmark.run(found, tmp_path / "out", None, 1, lambda _: None)
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert place.cell.name in page
+    assert "ended without an evaluation" in page
+
+
+def test_a_begun_run_goes_on_with_the_demonstrations_that_are_given(tmp_path):
+    _, (place,) = places(tmp_path, [QUICK | {"demos": "a.npz"}], [{"name": "clone", "algorithm": "bc"}])
+    place.folder.mkdir(parents=True)
+    (place.folder / CHECKPOINT).write_bytes(b"")
+    assert place.begun
+    assert place.command(tmp_path)[2:] == ["--demos", str(tmp_path / "a.npz")]
+    assert place.command(None)[2:] == []
 
 
 @pytest.mark.slow

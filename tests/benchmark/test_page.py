@@ -1,13 +1,16 @@
 """The page of a benchmark, with the figures that need no reward: what it holds, and what a browser makes of it."""
 
 import json
+import shutil
 
 import pytest
 
 from iqlearn import InputError
 from iqlearn.benchmark import results, write
+from iqlearn.benchmark.agreement import trained
 from iqlearn.benchmark.cells import Place
-from iqlearn.benchmark.grid import grid_of
+from iqlearn.benchmark.grid import Cell, grid_of
+from iqlearn.benchmark.results import Evaluated
 from iqlearn.files import rows_bytes
 
 pytest.importorskip("plotly.graph_objects", reason="needs the extra report")
@@ -45,9 +48,36 @@ def test_the_page_can_be_made_again_from_the_two_tables(out, tmp_path):
     write(grid, results.read_csv(grid.cells, out), tmp_path)
     for name in ("results.csv", "runs.csv", "table.md", "index.html"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
-    (tmp_path / "runs.csv").write_bytes(b"method,task\n1,2\n")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"method,task\n1,2\n",
+        b"method,task,demonstrations,seed,status\na,CartPole-v1,1.0,0,completed\n",
+        b"method,task,demonstrations,seed,status\na,CartPole-v1,,0.0,completed\n",
+        b"method,task,demonstrations,seed,status\na,CartPole-v1,,0,completed,3\n",
+        b"method,task,demonstrations,seed,status\na,CartPole-v1\n",
+    ],
+)
+def test_a_damaged_table_is_told(out, tmp_path, table):
+    shutil.copy(out / "results.csv", tmp_path)
+    (tmp_path / "runs.csv").write_bytes(table)
     with pytest.raises(InputError, match=r"runs\.csv is damaged; expected a table written by iqlearn benchmark"):
-        results.read_csv(grid.cells, tmp_path)
+        results.read_csv([], tmp_path)
+
+
+def test_a_table_with_runs_of_two_kinds_reads_back_the_same(tmp_path):
+    """Offline runs have no updates column of their own; a method may lack a figure that another has."""
+    offline = Evaluated(Cell("clone", "T", 1, 0, {}), [{"step": 5.0, "normalised": 0.4, "return_mean": 1.0}], {})
+    row = {"step": 9.0, "updates": 3.0, "normalised": None, "return_mean": 2.0, "reward_gap": 0.1}
+    online = Evaluated(Cell("ours", "T", None, 0, {}), [row], {"normalised_return": 0.3, "env_steps": 9.0})
+    results.write_csv(tmp_path, [offline, online])
+    first, second = results.read_csv([offline.of, online.of], tmp_path)
+    assert first.rows == [offline.rows[0] | {"seconds": None}]
+    assert second.rows == [online.rows[0] | {"seconds": None}]
+    assert [cell.last for cell in (first, second)] == [offline.last, online.last]
+    assert trained(first.rows), "its evaluation is one after the first update"
 
 
 def test_the_tables_say_what_each_figure_is_worth(out):

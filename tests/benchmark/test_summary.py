@@ -39,6 +39,24 @@ def test_steps_to_the_goal_in_each_group():
     assert second.rows == [("T, 1", "> 300", "100", None)], "no ratio to a method that does not reach the goal"
 
 
+def test_a_median_that_depends_on_a_bound_is_a_bound():
+    """Also where it is the mean of an exact number and a bound, as with two seeds of which one reaches the goal."""
+    assert summary.median_of([(100.0, False), (500.0, True)]) == (300.0, True)
+    assert summary.median_of([(100.0, False), (200.0, False), (500.0, True)]) == (200.0, False)
+    assert summary.median_of([(2.0, False), (3.0, False), (4.0, True), (5.0, True)]) == (3.5, True)
+    assert summary.median_of([(2.0, False), (4.0, False)]) == (3.0, False)
+
+
+def test_a_run_that_ended_early_hides_no_other_and_is_told():
+    short = run_of("short", "", [0.1])
+    short.result["status"] = "diverged"
+    cells = [run_of("ours", "", [0.1, 0.1, 0.9]), run_of("theirs", "", [0.1, 0.9]), short]
+    (compared,) = summary.groups_of(cells)
+    assert summary.efficiency(compared).rows == [("T, 1", "300 (1.0 ×)", "200 (0.7 ×)", "> 300 (1.0 ×)", "0.7 ×")]
+    (table,) = (table for table in summary.tables(cells) if table.title == "Runs that did not complete")
+    assert ("T-1/short/seed-0", "diverged", 100.0) in table.rows
+
+
 @pytest.mark.parametrize(("third", "told"), [([0.9], "2.0 ×"), ([0.1] * 5, "3.0 ×"), ([0.1] * 2, "> 2.0 ×")])
 def test_the_ratio_of_the_median_task(third, told):
     cells = [run_of("ours", "", [0.9], task) for task in "TUV"]

@@ -10,7 +10,7 @@ from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summa
 from iqlearn.benchmark.cells import Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
 from iqlearn.benchmark.results import Evaluated, read_csv
-from iqlearn.report.page import Table, page
+from iqlearn.report.page import Table, page, require
 from iqlearn.runs.lock import locked
 
 __all__ = ["Grid", "Progress", "places", "read", "read_csv", "run", "write"]
@@ -37,10 +37,11 @@ def run(
         cores: of a task of the cluster.
 
     Raises:
-        InputError: another process runs a benchmark in the folder, it cannot be written, or it holds a cell with other
-            flags.
+        InputError: a package of the page is missing, another process runs a benchmark in the folder, it cannot be
+            written, or it holds a cell with other flags.
         KeyboardInterrupt: a signal asked to stop. What was learnt is kept.
     """
+    require()
     each = places(grid.cells, out)
     failed: list[tuple[str, str]] = []
     with locked(out):
@@ -49,7 +50,10 @@ def run(
             now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]
         finally:
-            write(grid, results.evaluated(each, out), out, failed)
+            found = results.evaluated(each, out)
+            lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
+            failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
+            write(grid, found, out, failed)
     return now
 
 

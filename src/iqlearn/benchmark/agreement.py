@@ -152,7 +152,7 @@ def within_runs(cells: Sequence[Evaluated], merit: Merit) -> dict[str, list[floa
 
 
 def judged(cells: Sequence[Evaluated]) -> list[Judged]:
-    """What each figure is worth, those that no run has left out, and after them the choice of the last evaluation."""
+    """What each figure is worth that at least one run has, and after them the choice of the last evaluation."""
     each = [judge(name, merit, cells) for name, merit in MERITS.items()]
     constant = judge(LAST, lambda row: 0.0, cells)
     return [one for one in (*each, constant) if one.picked is not None]

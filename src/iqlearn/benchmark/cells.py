@@ -69,9 +69,12 @@ class Place:
 
     def command(self, demos: Path | None) -> list[str]:
         """The command that begins the run, or goes on with its last checkpoint."""
+        flags = self.cell.flags
         if self.begun:
-            named = ["--trust"] if ":" in str(self.cell.flags["env"]) else []  # the grid names the module
-            return ["resume", str(self.folder), *named]
+            further = ["--trust"] if ":" in str(flags["env"]) else []  # the grid names the module
+            if demos is not None and "demos" in flags:
+                further += ["--demos", str(demos / flags["demos"])]
+            return ["resume", str(self.folder), *further]
         return [*self.cell.words(self.folder, demos), "--overwrite"]
 
     def said(self) -> str:
@@ -85,11 +88,10 @@ class Place:
 def places(cells: Iterable[Cell], out: Path) -> list[Place]:
     """Each cell with its folder in that of the benchmark.
 
-    Where the folder of a finished cell was deleted, its rows in the tables of the benchmark count, unless its flags
-    have changed since.
+    Where the folder of a finished cell was deleted, its rows in the tables of the benchmark count.
 
     Raises:
-        InputError: a table is damaged, or it holds rows of a deleted folder that is no cell of the grid.
+        InputError: a table is damaged, or it holds a deleted run that is no cell of the grid or had other flags.
     """
     each = [Place(cell, out / CELLS / cell.name) for cell in cells]
     ended = {
@@ -99,15 +101,25 @@ def places(cells: Iterable[Cell], out: Path) -> list[Place]:
     }
     found = []
     for place in each:
-        row = ended.pop(key_of(place.cell), {})
-        same = row.get("flags") == shlex.join(words(place.cell.flags))
-        found.append(replace(place, recorded=row["status"] if same else ""))
+        row = ended.pop(key_of(place.cell), None)
+        if row is not None and (before := row.get("flags", "unknown")) != shlex.join(words(place.cell.flags)):
+            raise InputError(other_flags(place, before, out))
+        found.append(place if row is None else replace(place, recorded=row["status"]))
     if ended:
         raise InputError(
             f"{out / RUNS} holds {cell_of(next(iter(ended))).name}, which is no run of the grid, and its folder is "
             "gone; expected tables of this grid. Choose another --out, or delete its rows."
         )
     return found
+
+
+def other_flags(place: Place, before: str, out: Path) -> str:
+    """What to say of a cell whose flags have changed."""
+    return (
+        f"{place.folder} was begun with other flags: {before}; expected those of its grid: "
+        f"{shlex.join(words(place.cell.flags))}. To run it again, delete that folder and its row in {out / RUNS}; or "
+        "choose another --out."
+    )
 
 
 def same_flags(each: Sequence[Place], out: Path) -> None:
@@ -125,10 +137,7 @@ def same_flags(each: Sequence[Place], out: Path) -> None:
     for place in each:
         before = known.get(place.cell.name, now[place.cell.name])
         if before != now[place.cell.name] and (place.begun or place.finished) and not place.recorded:
-            raise InputError(
-                f"{place.folder} was begun with other flags: {' '.join(before)}; expected those of its grid: "
-                f"{' '.join(now[place.cell.name])}. Delete that folder to run it again, or choose another --out."
-            )
+            raise InputError(other_flags(place, shlex.join(before), out))
     write_json(out / FLAGS, known | now)
 
 

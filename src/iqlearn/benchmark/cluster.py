@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,15 +148,16 @@ def next_ready(news: Any, ray: Any) -> Any:
 def worked(given: Given) -> Iterator[News]:
     """Run a cell on a machine of the cluster."""
     with tempfile.TemporaryDirectory() as scratch:
-        place = Place(given.cell, Path(scratch) / "run")
+        cell = given.cell
+        if given.demos is not None:
+            name = Path(str(cell.flags["demos"])).name
+            cell = replace(cell, flags={**cell.flags, "demos": name})
+            files.write(Path(scratch) / name, given.demos)
+        place = Place(cell, Path(scratch) / "run")
         place.folder.mkdir()
         for name, content in given.folder.items():
             files.write(place.folder / name, content)
-        demos = None if given.demos is None else Path(scratch) / Path(str(given.cell.flags["demos"])).name
-        if demos is not None:
-            files.write(demos, given.demos or b"")
-        command = place.command(None if demos is None else demos.parent)
-        command += ["--demos", str(demos)] if place.begun and demos is not None else []
+        command = place.command(None if given.demos is None else Path(scratch))
         process, known, heard = local.begun(place, command), {}, 0
         while True:
             code = process.poll()

@@ -161,6 +161,8 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
         *((one, "a method") for one in methods),
     ]:
         check(flags, f"Grid {name}, {where}")
+    if any("trajectories" in method for method in methods):
+        raise InputError(f"Grid {name}: trajectories in a table of [[methods]] has no effect; set it for tasks.")
     cells = []
     for seed in seeds:
         for task in tasks:

@@ -46,7 +46,7 @@ def cell_of(key: tuple[str, ...]) -> Cell:
 
 
 def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """The rows of a table by their cell.
+    """The rows of a table by their cell, without empty figures.
 
     Raises:
         InputError: it is missing or damaged.
@@ -54,16 +54,17 @@ def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     try:
         for row in csv.DictReader(read(path).decode().splitlines()):
-            key = tuple(row.pop(name) for name in OF_CELL)
-            found.setdefault(key, []).append({name: number(text) for name, text in row.items()})
-    except (ValueError, KeyError, csv.Error) as error:
+            cell = cell_of(tuple(row.pop(name) for name in OF_CELL))
+            figures = {name: number(text) for name, text in row.items() if text != ""}
+            found.setdefault(key_of(cell), []).append(figures)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(f"{path} is damaged; expected a table written by iqlearn benchmark.") from error
     return found
 
 
-def number(text: str) -> float | str | None:
-    """What a cell of a table says."""
+def number(text: str) -> float | str:
+    """A figure or a word of a table."""
     try:
-        return float(text) if text else None
+        return float(text)
     except ValueError:
         return text

@@ -97,7 +97,11 @@ def read_csv(cells: Iterable[Cell], folder: Path) -> list[Evaluated]:
     return [
         Evaluated(
             cell,
-            [{"return_mean" if name == "return" else name: x for name, x in row.items()} for row in evaluations[key]],
+            [
+                {"normalised": None, "seconds": None}
+                | {"return_mean" if name == "return" else name: x for name, x in row.items()}
+                for row in evaluations[key]
+            ],
             runs[key][0],
         )
         for cell in cells

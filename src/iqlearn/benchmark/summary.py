@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median as middle
 from typing import Any, NamedTuple
@@ -97,8 +98,9 @@ def efficiency(compared: Compared) -> Table:
         rows.append(("median task", *[None] * len(methods), times(*median_of(best))))
     note = (
         f"The median over seeds of the step of the first evaluation at {GOAL:g} or above. Where it is not reached, the "
-        f"steps of the run are a lower bound (>). In brackets, and in the last column for the best other method: times "
-        f"the steps of {methods[0]}, where it reaches it."
+        f"steps of the longest run of the task are a lower bound (>). In brackets: the ratio to the steps of "
+        f"{methods[0]}; the last column is the ratio of the best other method. Where {methods[0]} does not reach it, "
+        "or reaches it at step 0, there is no ratio."
     )
     steps = "Steps" if cells[0].acts else "Updates"
     title = f"{steps} to {100 * GOAL:.0f} % of the expert{compared.suffix}"
@@ -111,19 +113,20 @@ def times(ratio: float, beyond: bool) -> str:
 
 
 def median_of(known: Sequence[tuple[float, bool]]) -> tuple[float, bool]:
-    """The median, and whether it is a lower bound because a number up to it is one."""
+    """The median, and whether it is a lower bound because numbers that it depends on are."""
     value = middle([number for number, _ in known])
-    return value, any(beyond for number, beyond in known if number <= value)
+    return value, middle([math.inf if beyond else number for number, beyond in known]) > value
 
 
 def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
-    """The median steps to the goal, and whether that is a lower bound."""
-    part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
-    if not part:
+    """The median steps to the goal, and whether that is a lower bound: the steps of the longest run of the task, also
+    for a run that ended early."""
+    of_task = [cell for cell in cells if task_of(cell) == task]
+    reached = [cell.reached for cell in of_task if cell.of.method == method]
+    if not reached:
         return None, False
-    return median_of(
-        [(cell.rows[-1]["step"] if cell.reached is None else cell.reached, cell.reached is None) for cell in part]
-    )
+    longest = max(cell.rows[-1]["step"] for cell in of_task)
+    return median_of([(longest, True) if step is None else (step, False) for step in reached])
 
 
 def improvement(compared: Compared, which: str) -> Table | None:
@@ -204,8 +207,8 @@ def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
 
 
 def tables(cells: Sequence[Evaluated]) -> list[Table]:
-    """The tables of returns."""
-    found: list[Table | None] = []
+    """The tables of returns, and before them one of the runs that did not complete."""
+    found: list[Table | None] = [incomplete(cells)]
     for which in WHICH:
         found += [aggregates(compared, which) for compared in groups_of(cells)]
         found.append(by_task(cells, which))
@@ -213,9 +216,20 @@ def tables(cells: Sequence[Evaluated]) -> list[Table]:
     return [table for table in found if table is not None]
 
 
+def incomplete(cells: Sequence[Evaluated]) -> Table | None:
+    """The runs that ended early or still go on; none where there is none."""
+    rows = [
+        (cell.of.name, cell.result.get("status") or "unknown", cell.rows[-1]["step"])
+        for cell in cells
+        if cell.result.get("status") not in ("completed", "stopped")
+    ]
+    note = "Each counts with its last evaluation."
+    return Table("Runs that did not complete", ("run", "status", "step"), rows, note) if rows else None
+
+
 def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> list[Section]:
     """The sections of the page."""
-    lost: list[Item] = [Table("Runs without a result", ("run", "what its process said last"), failed)] if failed else []
+    lost: list[Item] = [Table("Runs that failed", ("run", "what its process said last"), failed)] if failed else []
     return [
         Section("results", "Results", [*lost, *tables(cells)]),
         Section("efficiency", "Sample efficiency", [*map(efficiency, groups_of(cells)), *curves(cells)]),
