@@ -70,8 +70,8 @@ class CSIL(ActorCritic):
     cloning_decay: float = 1e-2
     """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
     action_noise: float = 0.05
-    """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. It is the least
-    one of q: it says how much the expert's actions are paid, and how fast the reward falls around them."""
+    """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. q learns no
+    much smaller one, so it sets how high the reward of the expert's actions is, and how fast it falls around them."""
     critic_updates: int = 5_000
     """Updates of the critics on the expert's transitions, before the first update of the method; 0 for none."""
     reward_limit: float = 10.0
@@ -141,7 +141,7 @@ class CSIL(ActorCritic):
         return optax.adam(self.reward_learning_rate, eps=1e-5)
 
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
-        """r(s, a) of each row, clipped: an end, whose value is 0, is never worth more than to go on."""
+        """r(s, a) of each row, clipped at 0, so that ending an episode, which has the value 0, never pays more."""
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         q = model.policy(inputs, net)
         reward = coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1])

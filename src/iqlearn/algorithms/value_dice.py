@@ -145,7 +145,7 @@ class ValueDICE(Algorithm):
 
 
 class Slow(NamedTuple):
-    """There are no slow copies; as actor-critics have it, the averaged actor is the actor itself."""
+    """ValueDICE has no slow copies. Extensions read this record to see that there is no averaged actor."""
 
     actor: MLP | None = None
 
