@@ -11,12 +11,17 @@ import time
 
 import pytest
 
-from iqlearn import benchmark, cli
+from iqlearn import InputError, benchmark, cli
 from iqlearn.benchmark import grid, local, results
 from iqlearn.benchmark.cells import RETRIES
+from iqlearn.files import rows_bytes
 from iqlearn.runs.folder import CHECKPOINT
 
 QUICK = {"env": "CartPole-v1", "steps": 40, "evaluations": 2, "eval-episodes": 2, "batch-size": 4}
+GRID = (
+    'seeds = [0]\nsteps = 40\nevaluations = 2\neval-episodes = 2\n[[tasks]]\nenv = "CartPole-v1"\n'
+    '[[methods]]\nname = "clone"\nalgorithm = "bc"\n'
+)
 LONG = {
     "env": "CartPole-v1",
     "steps": 2_000_000,
@@ -32,6 +37,14 @@ def places(tmp_path, tasks, methods, seeds=(0,)):
     return found, benchmark.places(found.cells, tmp_path / "out")
 
 
+def finish(place):
+    """Write what a run leaves that has completed."""
+    place.folder.mkdir(parents=True)
+    result = {"status": "completed", "expert_return": 500.0, "random_return": 0.0, "normalised_return": 0.2}
+    (place.folder / "result.json").write_text(json.dumps(result))
+    (place.folder / "metrics.csv").write_bytes(rows_bytes([{"step": 40.0, "return_mean": 100.0}]))
+
+
 def wait_for(what, seconds=90.0):
     until = time.monotonic() + seconds
     while not what():
@@ -40,10 +53,7 @@ def wait_for(what, seconds=90.0):
 
 
 def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys):
-    (tmp_path / "g.toml").write_text(
-        'seeds = [0]\nsteps = 40\nevaluations = 2\neval-episodes = 2\n[[tasks]]\nenv = "CartPole-v1"\n'
-        '[[methods]]\nname = "clone"\nalgorithm = "bc"\n[[methods]]\nname = "wrong"\nalgorithm = "bc"\ngamma = 0.5\n'
-    )
+    (tmp_path / "g.toml").write_text(GRID + '[[methods]]\nname = "wrong"\nalgorithm = "bc"\ngamma = 0.5\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
@@ -62,43 +72,42 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     assert "CartPole-v1/wrong/seed-0" in page, "what failed is not hidden"
     result = tmp_path / "out" / "cells" / "CartPole-v1" / "clone" / "seed-0" / "result.json"
     before = result.stat().st_mtime_ns
-    with pytest.raises(SystemExit):
-        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
+    (tmp_path / "g.toml").write_text(GRID)
+    cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
     assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
-    capsys.readouterr()
-    (tmp_path / "g.toml").write_text((tmp_path / "g.toml").read_text().replace("steps = 40", "steps = 60"))
+
+
+def test_results_of_other_flags_are_refused_and_those_of_a_deleted_folder_count(tmp_path):
+    """None is lost, whatever the grid has become."""
+    out = tmp_path / "out"
+
+    def run(name="clone", **changes):
+        found, each = places(tmp_path, [QUICK | changes], [{"name": name, "algorithm": "bc"}])
+        benchmark.run(found, out, None, 1, lambda _: None)
+        return each
+
+    _, (place,) = places(tmp_path, [QUICK], [{"name": "clone", "algorithm": "bc"}])
+    finish(place)
+    run()
+    tables = {name: (out / name).read_bytes() for name in ("results.csv", "runs.csv", "table.md", "index.html")}
     for folder_is_there in (True, False):
         if not folder_is_there:
-            shutil.rmtree(result.parent)
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
-        told = capsys.readouterr().err
-        assert ended.value.code == 2
-        assert "seed-0 was begun with other flags: --steps 40" in told
-        assert "expected those of its grid: --steps 60" in told
-        assert "delete that folder and its row in out/runs.csv" in told
-    (tmp_path / "out" / "runs.csv").unlink()
-    with pytest.raises(SystemExit):
-        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
-    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
-    assert [row["step"] for row in rows] == ["30", "60"]
-    shutil.rmtree(result.parent)
-    with pytest.raises(SystemExit):
-        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
-    assert not result.parent.exists(), "the tables hold a finished cell whose folder was deleted"
-    assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == rows
-    (tmp_path / "g.toml").write_text((tmp_path / "g.toml").read_text().replace('"clone"', '"another"'))
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
-    assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert "runs.csv holds CartPole-v1/clone/seed-0, which is no run of the grid, and its folder is gone" in told
-    assert list(csv.DictReader((tmp_path / "out" / "results.csv").open())) == rows, "nothing is lost"
+            shutil.rmtree(place.folder)
+        with pytest.raises(InputError, match=r"seed-0 was begun with other flags: .*--steps 40") as told:
+            run(steps=60)
+        assert "expected those of its grid: --env CartPole-v1 --steps 60" in str(told.value)
+        assert f"delete that folder and its row in {out / 'runs.csv'}" in str(told.value)
+    with pytest.raises(InputError, match=r"runs\.csv holds CartPole-v1/clone/seed-0, which is no run of the grid"):
+        run(name="another")
+    (recorded,) = run()
+    assert (recorded.status, recorded.finished, recorded.folder.exists()) == ("completed", True, False)
+    assert {name: (out / name).read_bytes() for name in tables} == tables
 
 
 def test_a_finished_run_without_an_evaluation_is_told(tmp_path):
     tasks = [QUICK, QUICK | {"name": "other"}]
-    found, (place, _) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])
+    found, (place, other) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])
+    finish(other)
     place.folder.mkdir(parents=True)
     (place.folder / "result.json").write_text('{"status": "diverged"}')
     benchmark.run(found, tmp_path / "out", None, 1, lambda _: None)
