@@ -89,14 +89,15 @@ def learn(pendulum, **more):
 
 
 class Seen(Callback):
-    """Keeps the actor and the learning rates after each evaluation."""
+    """Keeps the live actor, the one that is evaluated, and the learning rates after each evaluation."""
 
     def __init__(self):
-        self.actors, self.rates, self.evaluated = [], [], []
+        self.live, self.actors, self.rates, self.evaluated = [], [], [], []
 
     def on_evaluation(self, training):
         learner = training.learners[0]
         state = learner.state
+        self.live.append(state.model.actor)
         self.actors.append(learner.algorithm.policy(state).actor)
         self.rates.append(float(state.rate))
         self.evaluated.append(training.runs[0].last.actor)
@@ -106,15 +107,18 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-def test_training_goes_back_to_the_best_state_with_smaller_rates(pendulum, drifting):
+@pytest.mark.parametrize("average_rate", [1.0, 0.3])
+def test_training_goes_back_to_the_best_policy_with_smaller_rates(pendulum, drifting, average_rate):
+    """Also the live actor, whose average was evaluated, goes back to that average."""
     drifting(*DISTANCES)
-    seen = Seen()
-    run = learn(pendulum, callbacks=[seen])
+    seen, settings = Seen(), replace(SETTINGS, average_rate=average_rate)
+    run = iq.learn(settings, pendulum, interaction=ACTING, callbacks=[seen], **KNOWN, **LENGTH)
     assert [one["step"] for one in run.result["guard"]] == [30, 50, 60], "three times at most"
     assert all("times as far from the expert's" in one["because"] for one in run.result["guard"])
     np.testing.assert_allclose(seen.rates, np.cumprod([1, 1, 1, 0.3, 1, 0.3, 0.3, 1, 1]), rtol=1e-6)
     for at in (3, 5, 6):
         assert same(seen.actors[at], seen.evaluated[2])
+        assert same(seen.live[at], seen.evaluated[2])
     assert not same(seen.actors[7], seen.evaluated[2])
     assert run.result["best_step"] == 70
     assert same(run.model.actor, seen.evaluated[7])

@@ -208,10 +208,13 @@ class Learner:
             self.source = replace(self.source, replay=self.new_replay())
 
     def go_back(self) -> None:
-        """Go back to the best networks, with smaller learning rates. What extensions learnt since stays."""
+        """Go back to the best policy and critics, with smaller learning rates. What extensions learnt since stays.
+
+        Where the averaged actor was evaluated, it becomes the live one too: the live actor of that moment may be worse.
+        """
         assert self.best is not None
-        rate = guard.CAUTION * self.state.rate
-        self.state = replace(self.best, aux=self.state.aux, step=self.state.step, rate=rate)
+        model, rate = self.algorithm.policy(self.best), guard.CAUTION * self.state.rate
+        self.state = replace(self.best, model=model, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:
         """What the run needs to be resumed, beside its figures."""
