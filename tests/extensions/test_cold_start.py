@@ -50,6 +50,7 @@ def test_it_is_guarded_once_its_states_were_alike_the_experts(pendulum, monkeypa
     assert back["step"] == 60
     assert "2.1 times as far from the expert's as those of the best one" in back["because"]
     assert run.result["best_step"] == 70
+    assert float(run.state.rate) == pytest.approx(0.1)
     assert run.rows[0]["step"] == 10, "there is no pretrained policy to evaluate"
 
 

@@ -22,7 +22,9 @@ STEEP = 30.0
 RETURNS = 3
 """Returns to an earlier state in a run at most."""
 CAUTION = 0.3
-"""Share of the learning rates that a return leaves."""
+"""Share of the learning rates that a return to an earlier state leaves."""
+GREAT_CAUTION = 0.1
+"""The same without pretraining. The state is then alike the expert's already, and there is little left to learn."""
 
 
 def best(rows: Sequence[Row], noise: float) -> int | None:
@@ -60,6 +62,11 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
         ratio, whose = _distance(row) / max(start, noise), "pretrained" if pretrained else "best"
         return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the {whose} one"
     return divergence(row, limit) if pretrained else None
+
+
+def caution(rows: Sequence[Row]) -> float:
+    """The share of the learning rates that a return leaves in a run with these evaluations."""
+    return CAUTION if rows[0]["step"] == 0 else GREAT_CAUTION
 
 
 def divergence(row: Row, limit: float) -> str | None:

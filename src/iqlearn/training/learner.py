@@ -24,7 +24,6 @@ from iqlearn.networks.descent import compiled
 from iqlearn.networks.soft_q import SoftQ
 from iqlearn.runs.provenance import Interaction
 from iqlearn.runs.run import Run
-from iqlearn.training import guard
 from iqlearn.training.streams import Streams
 from iqlearn.types import Obs, PRNGKey, RewardFunction, Transitions, rows
 
@@ -207,13 +206,14 @@ class Learner:
         if before < self.phase <= self.done and any(extension.empties_replay for extension in self.extensions):
             self.source = replace(self.source, replay=self.new_replay())
 
-    def go_back(self) -> None:
-        """Go back to the best policy and critics, with smaller learning rates. What extensions learnt since stays.
+    def go_back(self, caution: float) -> None:
+        """Go back to the best policy and critics, with that share of the learning rates. What extensions learnt since
+        stays.
 
         Where the averaged actor was evaluated, it becomes the live one too: the live actor of that moment may be worse.
         """
         assert self.best is not None
-        model, rate = self.algorithm.policy(self.best), guard.CAUTION * self.state.rate
+        model, rate = self.algorithm.policy(self.best), caution * self.state.rate
         self.state = replace(self.best, model=model, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:

@@ -308,7 +308,7 @@ class Trainer:
         back = run.result.get("guard", [])
         wrong = guard.trouble(run.rows, told.noise, run.limit) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS and self.done < self.steps:
-            learner.go_back()
+            learner.go_back(guard.caution(run.rows))
             result["guard"] = [*back, {"step": self.done, "because": wrong}]
         return replace(run, result=result)
 
