@@ -41,7 +41,7 @@ class Objective(SoftLearning):
     """Divergence between expert and learner: the φ of the objective (IQ-Learn, table 1)."""
     value_term: ValueTerm = "mixture"
     """Estimate of (1-γ)·E[V(s0)]: over initial states, expert states, expert transitions, or expert and learner
-    transitions half each (offline: the expert's alone). The squared forms have no such term."""
+    transitions half each (offline: the expert's alone). The least-squares forms have none."""
     form: Form = "inverse"
     """`inverse` is the paper's objective. `least_squares` is LS-IQ's squared Bellman error (equation 12), for
     `chi2_mixture` with transitions of the learner. `least_squares_fixed` also fixes the target of the expert's

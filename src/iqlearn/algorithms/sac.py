@@ -30,6 +30,8 @@ from iqlearn.types import Metrics, PRNGKey, Rewarded, Scalar, Transitions
 class SAC(ActorCritic):
     """Soft actor-critic with a learnt temperature (Haarnoja et al., 2018, arXiv 1812.05905)."""
 
+    batch_size: int = 256
+    """Transitions of a minibatch."""
     temperature: float = 0.2
     """Weight of the entropy in the soft value; the start of a learnt temperature."""
     target_entropy: float | None = -1.0

@@ -24,6 +24,7 @@ class SoftQLearning(QLearning):
 
     temperature: float = 0.05
     batch_size: int = 128
+    """Transitions of a minibatch."""
     """Transitions of an update."""
     learning_rate: float = 1e-3
     target_rate: float = 0.01

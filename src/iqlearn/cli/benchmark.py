@@ -14,8 +14,9 @@ from iqlearn.errors import InputError
 def benchmark(o: Namespace) -> int:
     """Compare methods: run a grid of methods, tasks, demonstrations and seeds, and write tables, plots and a page.
 
-    Each run is a process of its own, an `iqlearn train` with its run folder in DIR/cells. Given again, the command goes
-    on where it stopped, from the last checkpoint of each run. It writes results.csv, table.md, curves.png, index.html.
+    Each run is a process of its own, an `iqlearn train` with its run folder in DIR/cells. Run the same command again to
+    continue after a stop, from the last checkpoint of each run. It writes results.csv, runs.csv, table.md, curves.png
+    and index.html.
 
     GRID  A TOML file (docs/benchmark.md), or a preset: quick, offline, online, hard, full.
     --out DIR [required]  Folder of the benchmark.

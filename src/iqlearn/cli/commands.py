@@ -42,8 +42,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     """Learn a policy and a reward from demonstrations, and evaluate them.
 
     Without flags it learns CartPole-v1 offline from every 20th step of one built-in demonstration.
-    The preset gives the settings that you do not give. The settings depend on the algorithm and on
-    the actions of --env or --demos: add --help-all to these flags to see all settings.
+    Settings that you do not give come from the preset. They depend on the algorithm and on the
+    actions of --env or --demos: add --help-all to these flags to see all of them.
     Ctrl-C stops training and keeps the run; `iqlearn resume DIR` continues it.
 
     --env ID  Environment to act and to be evaluated in: a Gymnasium id, or MODULE:ID of a module of yours.
@@ -59,7 +59,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         At most ten of the others are held out, to evaluate policies on.
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
     --mode online|offline  Act while learning, or learn from the demonstrations alone (default: online if the
-        algorithm must act, and with continuous actions and --env).
+        algorithm must act, or if actions are continuous and --env is given; else offline).
     --algorithm NAME [iq]  Family of the algorithm: {families}.
     --preset recommended|paper|ls-iq [recommended]  What works best for these demonstrations, the method of the paper,
         or LS-IQ (Al-Hafez et al., 2023).
@@ -248,7 +248,7 @@ def evaluate(o: Namespace) -> None:
     --sampled  Sample the actions from the policy (default: as in the evaluations of the training).
     --deterministic  Play the policy's most likely actions.
     --demos SOURCE  Predict the actions of these demonstrations instead. Episodes that the run learnt from are left out.
-    --columns FIELD=NAME...  As in `iqlearn train`.
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
     --trajectories K  Use the first K of these episodes (default: all).
     --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
         the size of the file if that is more).
@@ -386,7 +386,7 @@ def reward(o: Namespace) -> None:
 
     DIR  Run folder.
     --demos SOURCE  Demonstrations to use (default, without --rollouts: the built-in ones of the run's environment).
-    --columns FIELD=NAME...  As in `iqlearn train`.
+    --columns FIELD=NAME...  The table columns, or dictionary keys, of each field: obs=x,y act=u ep=run.
     --max-demos-gib X  Largest size of the demonstrations in GiB (default: 4; for an .npz file 0.25, or 100 times
         the size of the file if that is more).
     --rollouts KINDS  Play and use episodes of these kinds too, separated by commas: policy (that of the run),

@@ -11,7 +11,7 @@ from iqlearn.errors import InputError
 
 
 def push(o: Namespace) -> None:
-    """Publish a run on the Hugging Face Hub, with a model card. With --out, write it to a folder first.
+    """Publish a run on the Hugging Face Hub, with a model card. With --out, only write it to a folder.
 
     It publishes settings, metrics, model, curves and rewards, a policy for NumPy alone, and replay.mp4 and report.html
     if they are in the folder. It publishes no checkpoint, no demonstrations and no paths of this machine.

@@ -51,7 +51,7 @@ SHORT = {
     "Algorithm": ("learning_rate", "batch_size"),
 }
 """The settings in the short help, by the class that declares them."""
-RARE = ("--trust", "--max-demos-gib", "--actions", "--columns")
+RARE = ("--trust", "--max-demos-gib", "--actions")
 """Flags of commands that train that the short help leaves out."""
 NOT_FLAGS = ("steps", "extensions", "reason")
 """Settings that the flags of commands set."""

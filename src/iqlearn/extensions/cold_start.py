@@ -21,8 +21,8 @@ class ColdStart(Extension):
     """
 
     guard: bool = True
-    """Once the states of the policy have been alike the expert's and no longer are, go back to the best state, with
-    smaller learning rates."""
+    """If the policy's states were close to the expert's and later are not, go back to the best policy, with smaller
+    learning rates."""
 
     name: ClassVar[str] = "cold_start"
     needs: ClassVar[tuple[str, ...]] = ("critics",)
