@@ -81,14 +81,17 @@ def test_results_of_other_flags_are_refused_and_those_of_a_deleted_folder_count(
     """None is lost, whatever the grid has become."""
     out = tmp_path / "out"
 
-    def run(name="clone", **changes):
+    seen = []
+
+    def run(name="clone", show=lambda _: None, **changes):
         found, each = places(tmp_path, [QUICK | changes], [{"name": name, "algorithm": "bc"}])
-        benchmark.run(found, out, None, 1, lambda _: None)
+        benchmark.run(found, out, None, 1, show)
         return each
 
     _, (place,) = places(tmp_path, [QUICK], [{"name": "clone", "algorithm": "bc"}])
     finish(place)
-    run()
+    run(show=lambda now: seen.append((len(now.done), (out / "runs.csv").is_file())))
+    assert seen[0] == (1, True), "the tables are there as soon as a run has ended"
     tables = {name: (out / name).read_bytes() for name in ("results.csv", "runs.csv", "table.md", "index.html")}
     for folder_is_there in (True, False):
         if not folder_is_there:

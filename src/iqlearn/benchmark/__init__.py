@@ -25,7 +25,8 @@ def run(
     ray: str | None = None,
     cores: float = 1.0,
 ) -> Progress:
-    """Run every cell of the grid that is not finished, and write the results.
+    """Run every cell of the grid that is not finished, and write the results: results.csv and runs.csv whenever a cell
+    has ended, and the rest at the end.
 
     Args:
         grid: the cells.
@@ -44,10 +45,19 @@ def run(
     require()
     each = places(grid.cells, out)
     failed: list[tuple[str, str]] = []
+    known = 0
+
+    def look(now: Progress) -> None:
+        nonlocal known
+        if len(now.done) > known:
+            known = len(now.done)
+            results.write_csv(out, results.evaluated(each, out))
+        show(now)
+
     with locked(out):
         same_flags(each, out)
         try:
-            now = local.run(each, demos, workers, show) if ray is None else cluster.run(each, demos, ray, cores, show)
+            now = local.run(each, demos, workers, look) if ray is None else cluster.run(each, demos, ray, cores, look)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]
         finally:
             found = results.evaluated(each, out)
