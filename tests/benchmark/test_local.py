@@ -158,7 +158,7 @@ def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
 
 @pytest.mark.slow
 def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_path):
-    found, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
+    _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     (tmp_path / "g.toml").write_text(
         "\n".join(["[[tasks]]", *(f"{k} = {json.dumps(v)}" for k, v in LONG.items()), "[[methods]]", 'name = "iq"'])
     )
@@ -180,23 +180,17 @@ def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_
     worker = int((place.folder / ".lock").read_text().split()[1])
     wait_for(lambda: not alive(worker), 20.0)
     known = place.rows
-    stopped = []
-
-    def stop(_):
-        if len(place.rows) > len(known) + 1 and not stopped:
-            stopped.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            benchmark.run(found, tmp_path / "out", None, 1, stop)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(place.rows) > len(known) + 1)
+    driver.send_signal(signal.SIGTERM)
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert f"The results so far are in {tmp_path / 'out'}. Run the same command again to continue." in told
     assert place.rows[: len(known)] == known
     assert place.status == "interrupted"
     assert not alive(int((place.folder / ".lock").read_text().split()[1]))
-    assert (tmp_path / "out" / "results.csv").is_file(), "what there is, is written"
+    for name in ("results.csv", "runs.csv", "table.md", "curves.png", "index.html"):
+        assert (tmp_path / "out" / name).is_file(), "what there is, is written"
 
 
 def alive(process):

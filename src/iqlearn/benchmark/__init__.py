@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from iqlearn import __version__, files
+from iqlearn import __version__, files, interrupts
 from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
 from iqlearn.benchmark.cells import Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
@@ -59,11 +59,15 @@ def run(
         try:
             now = local.run(each, demos, workers, look) if ray is None else cluster.run(each, demos, ray, cores, look)
             failed += [(place.cell.name, told) for place, told in now.failed.items()]
+        except KeyboardInterrupt as stop:
+            told = f"The results so far are in {out}. Run the same command again to continue."
+            raise KeyboardInterrupt(told) from stop
         finally:
-            found = results.evaluated(each, out)
-            lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
-            failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
-            write(grid, found, out, failed)
+            with interrupts.finishing():
+                found = results.evaluated(each, out)
+                lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
+                failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
+                write(grid, found, out, failed)
     return now
 
 
