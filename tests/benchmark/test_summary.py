@@ -5,6 +5,7 @@ import pytest
 from iqlearn.benchmark import summary
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
+from iqlearn.evaluation.statistics import Interval
 
 
 def run_of(method: str, group: str, scores: list[float], task: str = "T", acts: bool = True) -> Evaluated:
@@ -64,6 +65,14 @@ def test_the_ratio_of_the_median_task(third, told):
     cells.append(run_of("theirs", "", third, "V"))
     (compared,) = summary.groups_of(cells)
     assert summary.efficiency(compared).rows[-1] == ("median task", None, None, told)
+
+
+def test_one_run_a_task_has_no_interval():
+    """Nothing is known of the spread: an interval of no width would claim that there is none."""
+    (compared,) = summary.groups_of([run_of("ours", "", [0.914], task) for task in "TU"])
+    assert summary.aggregates(compared, "returned").rows == [("ours", 2, 0.91, 0.91, 0.91, 0.09)]
+    (compared,) = summary.groups_of([run_of("ours", "", [0.914]), run_of("ours", "", [0.5])])
+    assert isinstance(summary.aggregates(compared, "returned").rows[0][2], Interval)
 
 
 def test_updates_are_not_steps_of_an_environment():

@@ -58,9 +58,13 @@ def aggregates(compared: Compared, which: str) -> Table:
     for method in methods_of(cells):
         known = scores(cells, method, which)
         if known:
-            found = (interval(known, aggregate) for aggregate in AGGREGATES.values())
-            rows.append((method, sum(map(len, known.values())), *found))
-    note = "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals."
+            found = [interval(known, aggregate) for aggregate in AGGREGATES.values()]
+            runs = sum(map(len, known.values()))
+            rows.append((method, runs, *(found if runs > len(known) else (round(one.mean, 2) for one in found))))
+    note = (
+        "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals; none where each task "
+        "has one run."
+    )
     return Table(f"Aggregates · {WHICH[which]}{compared.suffix}", ("method", "runs", *AGGREGATES), rows, note)
 
 
