@@ -69,8 +69,12 @@ def test_the_ratio_of_the_median_task(third, told):
 
 def test_one_run_a_task_has_no_interval():
     """Nothing is known of the spread: an interval of no width would claim that there is none."""
-    (compared,) = summary.groups_of([run_of("ours", "", [0.914], task) for task in "TU"])
-    assert summary.aggregates(compared, "returned").rows == [("ours", 2, 0.91, 0.91, 0.91, 0.09)]
+    cells = [run_of(name, "", [score], task) for name, score in (("ours", 0.914), ("theirs", 0.5)) for task in "TU"]
+    (compared,) = summary.groups_of(cells)
+    assert summary.aggregates(compared, "returned").rows[0] == ("ours", 2, 0.91, 0.91, 0.91, 0.09)
+    table = summary.improvement(compared, "returned")
+    assert table is not None
+    assert table.rows == [("theirs", 2, 1.0)]
     (compared,) = summary.groups_of([run_of("ours", "", [0.914]), run_of("ours", "", [0.5])])
     assert isinstance(summary.aggregates(compared, "returned").rows[0][2], Interval)
 

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iqlearn.benchmark.results import GOAL, Evaluated, scores, task_of
-from iqlearn.evaluation.statistics import AGGREGATES, interval, performance_profile, probability_of_improvement
+from iqlearn.evaluation.statistics import (
+    AGGREGATES,
+    Interval,
+    Scores,
+    interval,
+    performance_profile,
+    probability_of_improvement,
+)
 from iqlearn.report.page import Figure, Item, Section, Table, colour, dash, in_words, label
 
 THRESHOLDS = np.linspace(0.0, 1.2, 61)
@@ -52,15 +59,20 @@ def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
     return [cell for cell in cells if cell.acts] or cells
 
 
+def estimate(found: Interval, *known: Scores) -> Interval | float:
+    """An estimate with its interval, or alone where each task has one run: nothing is known of the spread then."""
+    repeated = any(len(runs) > 1 for scores in known for runs in scores.values())
+    return found if repeated else round(found.mean, 2)
+
+
 def aggregates(compared: Compared, which: str) -> Table:
     """Every aggregate of each method with its interval."""
     cells, rows = compared.cells, []
     for method in methods_of(cells):
         known = scores(cells, method, which)
         if known:
-            found = [interval(known, aggregate) for aggregate in AGGREGATES.values()]
-            runs = sum(map(len, known.values()))
-            rows.append((method, runs, *(found if runs > len(known) else (round(one.mean, 2) for one in found))))
+            found = (estimate(interval(known, aggregate), known) for aggregate in AGGREGATES.values())
+            rows.append((method, sum(map(len, known.values())), *found))
     note = (
         "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals; none where each task "
         "has one run."
@@ -142,7 +154,7 @@ def improvement(compared: Compared, which: str) -> Table | None:
     for other in methods[1:]:
         theirs = scores(cells, other, which)
         if common := [task for task in ours if task in theirs]:
-            rows.append((other, len(common), probability_of_improvement(ours, theirs)))
+            rows.append((other, len(common), estimate(probability_of_improvement(ours, theirs), ours, theirs)))
     note = "The probability that a run of the first method is better, over common tasks; ties count half."
     title = f"{methods[0]} against each · {WHICH[which]}{compared.suffix}"
     return Table(title, ("against", "tasks", "probability of improvement"), rows, note) if rows else None
