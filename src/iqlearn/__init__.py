@@ -50,7 +50,7 @@ _HOMES = {
     "types": ("Transitions",),
 }
 _REGISTRIES = ("algorithms", "extensions")
-"""Every class that these modules name is public here too."""
+"""Modules whose classes (`__all__`) are public here, too."""
 __version__ = "0.1.0"
 
 

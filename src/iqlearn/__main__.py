@@ -1,4 +1,4 @@
-"""`python -m iqlearn` is the command line."""
+"""Run the command line: `python -m iqlearn`."""
 
 from iqlearn.cli import main
 

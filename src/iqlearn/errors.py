@@ -1,4 +1,4 @@
-"""The error that a user can cause, the one that an environment can cause, and checks of settings."""
+"""Exceptions for bad input and for failing environments, and checks of settings."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ TYPES: dict[Any, tuple[type, str]] = {
     bool: (bool, "True or False"),
     str: (str, "a text"),
 }
-"""The class of a setting's value by its annotation, and what messages call it."""
+"""The class of a setting's value and its name in error messages, by the annotation of the setting."""
 
 
 class InputError(Exception):
@@ -27,17 +27,17 @@ class InputError(Exception):
 
 
 class EnvironmentFault(Exception):
-    """An environment raised, hung, died or returned what it must not, after a first look had found nothing.
+    """An environment that passed its first check raised an error, hung, died or returned an invalid value.
 
-    The message names environment, copy, reset seed and step. A run keeps its last checkpoint. The command line prints
-    the message and exits with code 3.
+    The message names the environment, the copy, the reset seed and the step. The run keeps its last checkpoint. The
+    command line prints the message and exits with code 3.
     """
 
 
 def missing(what: str, extra: str) -> InputError:
-    """The error where a package of an extra is not installed, with the command that installs it.
+    """Return the error for a package of an extra that is not installed, with the command that installs the extra.
 
-    The command names the place that iqlearn was installed from (PEP 610).
+    The command installs from the place that iqlearn was installed from (PEP 610).
     """
     origin = json.loads(distribution("iqlearn").read_text("direct_url.json") or "{}")
     url, option = origin.get("url", ""), "-e " if origin.get("dir_info", {}).get("editable") else ""
@@ -81,15 +81,15 @@ def require_discount(gamma: float) -> None:
 
 @cache
 def hints_of(kind: type) -> dict[str, Any]:
-    """The types of a class's fields."""
+    """Return the type of each field of a class."""
     return typing.get_type_hints(kind)
 
 
 def require_types(settings: Any) -> None:
-    """Raise `InputError` unless every setting is of its type: a named choice, a whole number, a number, a flag, a text,
-    settings of their own, or a tuple of these.
+    """Raise `InputError` unless every setting has its annotated type: a literal, an int, a number, a bool, a string, a
+    dataclass of settings, or a tuple.
 
-    Numbers of NumPy become Python's.
+    Of the items of a tuple, only dataclasses are checked. NumPy numbers are converted to Python numbers.
     """
     hints = hints_of(type(settings))
     for name in (f.name for f in dataclasses.fields(settings)):

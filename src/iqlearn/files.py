@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: JSON, tables, trees of arrays. Nothing is pickled."""
+"""Reading and atomic writing of files: JSON, CSV tables and trees of arrays. Nothing is pickled."""
 
 import csv
 import hashlib
@@ -20,23 +20,24 @@ from iqlearn.errors import InputError
 
 Tree = TypeVar("Tree")
 Row = dict[str, float | int | None]
-"""A row of a table: column names to numbers."""
+"""A row of a table: its numbers by column name. None is an empty cell."""
 PARTIAL = ".partial"
 """Suffix of files that are being written. A process that was killed leaves them behind."""
 SHOWN = 50
-"""Characters of the name of a file in the name under which it is written."""
+"""Number of characters of a file's name that the name of its partial file keeps."""
 HEADER, DIGEST = "iqlearn", "sha256"
-"""Key of what is said about the arrays in the header of safetensors, and in there the key of a digest of the rest."""
+"""Key of the metadata in the header of a safetensors file, and key in the metadata of the digest of everything else."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to. Afterwards it takes the place of `path`, whose folder is made. A power cut leaves the old
-    file or the new one.
+    """Yield a partial file's path to write to, and move that file to `path` afterwards. The folder of `path` is made.
+
+    A power cut leaves either the old file or the new one.
 
     Raises:
-        InputError: it cannot be written.
-        KeyboardInterrupt: a signal asked to stop. What was there is as it was.
+        InputError: the file cannot be written.
+        KeyboardInterrupt: a signal asked to stop. The old file, if there is one, is unchanged.
     """
     with writing(path):
         require_file(path)
@@ -52,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path, *partials: Path) -> Iterator[None]:
-    """Delete partial files afterwards, also after an error. An `OSError` becomes an `InputError` that names `path`."""
+    """Delete the files `partials` on exit, also after an error. An `OSError` becomes an `InputError` with `path`."""
     try:
         yield
     except OSError as error:
@@ -67,10 +68,10 @@ def writing(path: Path, *partials: Path) -> Iterator[None]:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a path that no file can have. Nothing is touched.
+    """Check that no folder or file is in the way of a file at this path. Nothing is written.
 
     Raises:
-        InputError: a folder is there, or a file where its folder would be.
+        InputError: the path is a folder, or one of its parents is a file.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected the name of a file to write.")
@@ -80,7 +81,7 @@ def require_file(path: Path) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """A new name beside `path`, which no other process uses. It is no longer than a name may be."""
+    """Return a new path in the folder of `path`, which no other process uses. Its name is short enough for a file."""
     return path.with_name(f"{path.name[:SHOWN]}.{secrets.token_hex(8)}{PARTIAL}")
 
 
@@ -96,10 +97,10 @@ def flush(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file.
+    """Write a file atomically.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -109,7 +110,7 @@ def read(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        InputError: it is missing, or cannot be read.
+        InputError: the file is missing, or cannot be read.
     """
     if not path.is_file():
         raise InputError(
@@ -122,16 +123,16 @@ def read(path: Path) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file.
+    """Return the SHA-256 of a file as hexadecimal digits.
 
     Raises:
-        InputError: it is missing, or cannot be read.
+        InputError: the file is missing, or cannot be read.
     """
     return hashlib.sha256(read(path)).hexdigest()
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """Strict JSON. Numbers that are not finite become null."""
+    """Encode as strict JSON. Numbers that are not finite become null."""
     return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -144,7 +145,7 @@ def read_json(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Read a JSON object from a file, or from its content.
 
     Raises:
-        InputError: the file is missing, or holds something else.
+        InputError: the file is missing, or does not hold a JSON object.
     """
     content = read(path) if content is None else content
     try:
@@ -157,7 +158,7 @@ def read_json(path: Path, content: bytes | None = None) -> dict[str, Any]:
 
 
 def rows_bytes(rows: Sequence[Row]) -> bytes:
-    """A table with a column for every name that any row has. A cell is empty where a row lacks the name."""
+    """Encode rows as CSV, with a column for every name that any row has. A cell is empty if its row has no number."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = [",".join(columns)] if rows else []
     lines += [",".join("" if row.get(c) is None else f"{row[c]:.9g}" for c in columns) for row in rows]
@@ -168,7 +169,7 @@ def read_rows(path: Path, content: bytes | None = None) -> list[Row]:
     """Read a table from a file, or from its content.
 
     Raises:
-        InputError: the file is missing, or a cell is no number.
+        InputError: the file is missing, or a cell is not a number.
     """
     content = read(path) if content is None else content
     try:
@@ -179,14 +180,14 @@ def read_rows(path: Path, content: bytes | None = None) -> list[Row]:
 
 
 def tree_bytes(tree: Any, about: Mapping[str, Any] | None = None) -> bytes:
-    """The arrays of a tree as safetensors, each named by its path in the tree. `about` goes to the header as JSON."""
+    """Encode the arrays of a tree as safetensors, each named by its path. `about` is stored in the header as JSON."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return arrays_bytes({jax.tree_util.keystr(where): np.asarray(leaf, order="C") for where, leaf in leaves}, about)
 
 
 def arrays_bytes(arrays: dict[str, np.ndarray], about: Mapping[str, Any] | None = None) -> bytes:
-    """Arrays as safetensors. `about` goes to the header as JSON."""
-    told = json.loads(json.dumps(about or {}, default=np.generic.item))  # as it will be read, floats in full
+    """Encode arrays as safetensors. `about` is stored in the header as JSON."""
+    told = json.loads(json.dumps(about or {}, default=np.generic.item))  # as a reader decodes it, with all digits
     return save(arrays, {HEADER: json.dumps(told | {DIGEST: _digest(arrays, told)})})
 
 
@@ -196,25 +197,26 @@ def write_tree(path: Path, tree: Any, about: Mapping[str, Any] | None = None) ->
 
 
 class Arrays(NamedTuple):
-    """What a file of safetensors holds."""
+    """The content of a safetensors file."""
 
     path: Path
     arrays: dict[str, np.ndarray]
     """The arrays by their path in the tree that was written."""
     about: dict[str, Any]
-    """What was said about them."""
+    """The metadata that was written with the arrays."""
 
     def tree(self, like: Tree, part: str = "", any_shape: bool = False, finite: bool = False) -> Tree:
-        """The tree that was written, or a part of it.
+        """Return the tree that was written, or a part of it.
 
         Args:
-            like: a tree of the same structure, of arrays or their shapes.
-            part: path of the tree within the tree that was written.
-            any_shape: take arrays in whatever shapes they have.
+            like: a tree of the same structure, with arrays or their shapes and dtypes as leaves.
+            part: path of the returned tree within the tree that was written.
+            any_shape: accept arrays of any shape.
             finite: refuse numbers that are not finite.
 
         Raises:
-            InputError: the file is of another model, or a number is not finite.
+            InputError: an array is missing or has another dtype or shape, because the file is of another model; or,
+                with `finite`, a number is not finite.
         """
         leaves, structure = jax.tree_util.tree_flatten_with_path(like)
         found = []
@@ -231,7 +233,7 @@ class Arrays(NamedTuple):
 
 
 def read_arrays(path: Path, content: bytes | None = None) -> Arrays:
-    """Read what `write_tree` wrote from a file, or from its content.
+    """Read a safetensors file that `write_tree` wrote, from its path or from its content.
 
     Raises:
         InputError: the file is missing or damaged.

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM are requests to stop. Training reads them at safe points: `check`.
+"""Ctrl-C and SIGTERM as requests to stop. Training checks for a request at safe points, by calling `check`.
 
-An exception that a signal raises just anywhere can be lost in a callback of other code, or leave half of a change.
+An exception that a signal raises at an arbitrary point can be lost in a callback of other code, or leave a change
+half done.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from multiprocessing import resource_tracker
 from typing import NoReturn
 
 DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-"""The handlers that are replaced. A signal that the user handles or ignores stays the user's."""
+"""The only handlers that are replaced. A signal that the user handles or ignores is left alone."""
 LAST = 3
-"""The signal that ends the process at once."""
+"""Number of signals after which the process ends at once."""
 TOLD = b"\niqlearn: stopping; pressing Ctrl-C three times ends the process at once.\n"
 
-_received: list[int] = []  # signals are of the whole process, so this is too
+_received: list[int] = []  # global, because signals belong to the whole process
 
 
 class _Thread(threading.local):
@@ -33,9 +34,10 @@ _thread = _Thread()
 
 @contextmanager
 def listening(*signals: signal.Signals) -> Iterator[None]:
-    """Take these signals as requests to stop (default: SIGINT). The third one ends the process and its workers.
+    """Treat these signals as requests to stop (default: SIGINT). The third signal ends the process and its workers.
 
-    Has no effect inside another one, outside of the main thread, and on signals that the user handles.
+    This has no effect inside another `listening` block, outside of the main thread, and on signals that the user
+    handles or ignores.
     """
     main = threading.current_thread() is threading.main_thread()
     before = {s: signal.getsignal(s) for s in signals or (signal.SIGINT,) if main}
@@ -61,22 +63,25 @@ def listening(*signals: signal.Signals) -> Iterator[None]:
 
 
 def conclude(code: int) -> None:
-    """From now on a signal ends the process at once, with this exit code: all that is left is the interpreter's end."""
+    """Let SIGINT and SIGTERM end the process at once with this exit code.
+
+    It is called when only the shutdown of the interpreter is left.
+    """
     for s, handler in DEFAULTS.items():
         if signal.getsignal(s) == handler:
             signal.signal(s, lambda *_: os._exit(code))
 
 
 def requested() -> bool:
-    """Whether a signal asked to stop."""
+    """Return whether a signal asked to stop."""
     return bool(_received)
 
 
 def check() -> None:
-    """A safe point.
+    """Mark a safe point, where a request to stop takes effect.
 
     Raises:
-        KeyboardInterrupt: a signal asked to stop, and what is done here need not be finished.
+        KeyboardInterrupt: a signal asked to stop, and this is not inside a `finishing` block.
     """
     if _received and not _thread.finishing:
         raise KeyboardInterrupt
@@ -84,7 +89,7 @@ def check() -> None:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """A region that is finished after a request to stop: it has no safe points."""
+    """Disable `check` in a block, so that the block is finished after a request to stop."""
     outer, _thread.finishing = _thread.finishing, True
     try:
         yield
@@ -93,7 +98,7 @@ def finishing() -> Iterator[None]:
 
 
 class Foreign:
-    """A region of code that is not ours and may block, such as a step of an environment. A signal raises there."""
+    """A region of external code that may block, such as a step of an environment. A signal raises there at once."""
 
     def __enter__(self) -> None:
         self.outer, _thread.foreign = _thread.foreign, True
@@ -106,11 +111,11 @@ class Foreign:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that are started here do not hear Ctrl-C, which a terminal sends to the whole process group."""
+    """Block Ctrl-C in processes that are started here, because a terminal sends it to the whole process group."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # begun later, it would let the signal through again
+    resource_tracker.ensure_running()  # if it started later, it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -125,13 +130,13 @@ def _receive(number: int, _: object) -> None:
 
 
 def _leave() -> NoReturn:
-    """Raise, once: while the regions are left, another signal must not."""
+    """Raise `KeyboardInterrupt` once. Another signal must not raise while the regions are being left."""
     _thread.foreign = False
     raise KeyboardInterrupt
 
 
 def _count(signals: socket.socket, heeded: frozenset[int]) -> None:
-    """Count the signals in a thread of its own: the main thread hears none while it waits in C."""
+    """Count the signals in a separate thread, because the main thread runs no handlers while it waits in C code."""
     count = 0
     with signals:
         while numbers := signals.recv(64):

@@ -1,4 +1,4 @@
-"""Exported policies on a machine without JAX. This file needs Python and NumPy only, and may be copied on its own.
+"""Exported policies on a machine without JAX. This file needs only Python and NumPy, and may be copied on its own.
 
 >>> from iqlearn.portable import Policy
 >>> policy = Policy("policy.npz")  # written by: iqlearn export DIR --format npz --out policy.npz
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1
-"""Version of the file."""
+"""Newest version of the file format that this module reads."""
 LOG_STD = -5.0, 2.0
 """Range of the logarithm of the standard deviation of continuous actions."""
 
@@ -46,7 +46,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Raise `ValueError` or `KeyError` where a file lacks what a policy needs, or its arrays do not fit together."""
+    """Raise `ValueError` or `KeyError` if a file lacks a part of a policy, or its arrays do not match or hold NaN."""
     leaves = about["obs"]
     size = sum(math.prod(leaf["shape"]) * (leaf["choices"] or 1) for leaf in leaves if np.dtype(leaf["dtype"]))
     needed = ["temperature", "output_scale"] if about["discrete"] else ["squash", "whole"]
@@ -67,7 +67,7 @@ def check(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
 
 
 def arrays_of(obs: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """The arrays of an observation by their place in dictionaries and tuples."""
+    """Return the arrays of an observation by their path of keys in dictionaries and of indices in tuples."""
     parts = dict(zip(map(str, range(len(obs))), obs, strict=True)) if isinstance(obs, tuple) else obs
     if not isinstance(parts, dict):
         return {path: obs}
@@ -75,10 +75,10 @@ def arrays_of(obs: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
 
 
 def typed(values: Any, leaf: dict[str, Any], place: str) -> np.ndarray:
-    """Values as an array of the type of an observation's part.
+    """Return the values of one part of an observation as an array of the dtype of that part.
 
     Raises:
-        ValueError: they are no numbers that this type can hold, or none of the choices of a discrete observation.
+        ValueError: the values are not numbers that the dtype can hold, or not choices of a discrete observation.
     """
     given, dtype = np.asarray(values), np.dtype(leaf["dtype"])
     if given.dtype.kind not in "biuf":
@@ -93,12 +93,12 @@ def typed(values: Any, leaf: dict[str, Any], place: str) -> np.ndarray:
 
 
 class Policy:
-    """Acts on one observation or a batch, as `iqlearn.Policy` does. It has no state but that of its random numbers, can
-    be pickled, and threads may share it.
+    """A policy that acts on one observation or a batch, as `iqlearn.Policy` does. Its only state is that of its random
+    numbers. It can be pickled, and threads may share it.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is no exported policy, damaged, or of a newer version of the format.
+        ValueError: the file is not an exported policy, is damaged, or has a newer version of the format.
     """
 
     def __init__(self, path: Any, seed: int = 0) -> None:
@@ -106,7 +106,7 @@ class Policy:
             with np.load(path, allow_pickle=False) as file:
                 self._arrays = {name: file[name] for name in file.files}
             self.about: dict[str, Any] = json.loads(str(self._arrays.pop("about")))
-            """The task, the layers, and where the policy comes from."""
+            """The task, the layers, and the origin of the policy."""
             newer = self.about["format"] > FORMAT
             if not newer:
                 check(self.about, self._arrays)
@@ -114,7 +114,7 @@ class Policy:
                 self._last = ACTIVATIONS[self.about.get("last", self.about["activation"])]
         except OSError:
             raise
-        except Exception as error:  # of some ten kinds
+        except Exception as error:  # a damaged file raises errors of many kinds
             wanted = "expected a file of: iqlearn export DIR --format npz"
             raise ValueError(f"{path} is no exported policy, or damaged; {wanted}") from error
         if newer:
@@ -124,22 +124,23 @@ class Policy:
     def predict(
         self, observation: Any, state: None = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, None]:
-        """(actions, state), with the arguments of Stable-Baselines3. The state is always None."""
+        """Return (actions, state), with the arguments of Stable-Baselines3. The state is always None."""
         del state, episode_start
         return self(observation, deterministic), None
 
     def __call__(self, obs: Any, deterministic: bool = True) -> np.ndarray:
-        """Actions for one observation or a batch.
+        """Return actions for one observation or a batch.
 
         Args:
             obs: an array of shape (*obs_shape) or (n, *obs_shape), or a dictionary (or tuple) of such arrays.
-            deterministic: the most likely actions instead of samples.
+            deterministic: return the most likely actions instead of samples.
 
         Returns:
             An action, or (n, ...) actions, in the environment's units and within its bounds: int64 or float32.
 
         Raises:
-            ValueError: the observations have another structure or shape, or hold no finite numbers of their types.
+            ValueError: the observations have another structure or shape, or hold values that are not finite or do not
+                fit their types.
         """
         found = arrays_of(obs)
         paths = [tuple(leaf["path"]) for leaf in self.about["obs"]]
@@ -151,12 +152,14 @@ class Policy:
         return actions[0, ...] if single else actions
 
     def act(self, inputs: np.ndarray, deterministic: bool = True) -> np.ndarray:
-        """The action of each row of inputs."""
+        """Return the action of each row of network inputs, (n, inputs)."""
         return (self._discrete if self.about["discrete"] else self._continuous)(inputs, deterministic)
 
     def encoded(self, given: Sequence[Any]) -> tuple[np.ndarray, bool]:
-        """The inputs of the network, (n, inputs), from the arrays of an observation in the order of `about["obs"]`, and
-        whether one observation was given."""
+        """Return the inputs of the network, (n, inputs), and whether a single observation was given.
+
+        `given` is the arrays of an observation in the order of `about["obs"]`.
+        """
         parts, leading = [], set()
         for leaf, values in zip(self.about["obs"], given, strict=True):
             place, shape = "/".join(["observation", *leaf["path"]]), tuple(leaf["shape"])
@@ -182,7 +185,7 @@ class Policy:
         return x, leading == {()}
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
-        """The outputs of each member of the network, (members, n, outputs)."""
+        """Return the outputs of each member of the network, (members, n, outputs)."""
         for i in range(self.about["layers"]):
             if i:
                 if self.about["layer_norm"]:
@@ -193,12 +196,12 @@ class Policy:
         return x
 
     def q(self, x: np.ndarray) -> np.ndarray:
-        """Q of each discrete action, (n, actions), of each row of inputs."""
+        """Return Q of each discrete action, (n, actions), for each row of inputs."""
         return np.float32(self.about["output_scale"]) * self.outputs(x).mean(axis=0)
 
     def _discrete(self, x: np.ndarray, deterministic: bool) -> np.ndarray:
         q = self.q(x)
-        if not deterministic:  # the largest of Q/τ and Gumbel noise is a sample of the softmax
+        if not deterministic:  # the argmax of Q/τ plus Gumbel noise is a sample of the softmax
             q = q / self.about["temperature"] + self._rng.gumbel(size=q.shape)
         return q.argmax(axis=1)
 

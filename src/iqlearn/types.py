@@ -16,16 +16,17 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from iqlearn.errors import InputError
 
 SMALL = 0.1
-"""Actions whose range is a smaller share of the bounds are scaled by twice their range."""
+"""A coordinate of the action whose recorded range is a smaller share of its bounds is scaled by twice that range."""
 ROUNDING = 1e-6
-"""Scaled actions so close to a bound, as a share of half the width, are at the bound: their scaling was rounded."""
+"""A scaled action whose distance to a bound is at most this share of half the width counts as at the bound, because
+scaling rounds."""
 MOST_CHOICES = 100_000
 """Largest number of discrete actions, or of categories of an observation: each is an input or output of a network."""
 Scalar = Float[Array, ""]
 Metrics = dict[str, Scalar]
 """The figures of an update by name. They become the columns of `metrics.csv`."""
 PRNGKey = Key[Array, ""]
-Obs = PyTree  # of arrays; with their type as an argument the check of every call in the tests is slow
+Obs = PyTree  # of arrays; PyTree[...] with a type argument makes the runtime type checks of the tests slow
 """Observations: one array, or a dictionary of observations. Every array has the rows of the batch as its first axis."""
 
 
@@ -56,7 +57,7 @@ class Bounds(NamedTuple):
     """Whether actions are whole numbers."""
 
     def inside(self) -> Float[np.ndarray, "2 act"]:
-        """Lower and upper bounds as float32, neither of them rounded outwards."""
+        """Return the lower and upper bounds as float32, rounded inwards where float32 cannot represent them."""
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         low = np.where(low < self.low, np.nextafter(low, np.float32(np.inf)), low)
         high = np.where(high > self.high, np.nextafter(high, np.float32(-np.inf)), high)
@@ -89,7 +90,7 @@ class TaskSpec:
 
     @property
     def discrete(self) -> bool:
-        """Whether an action is the number of a choice."""
+        """Whether actions are discrete."""
         return isinstance(self.actions, int)
 
     @property
@@ -111,20 +112,20 @@ class TaskSpec:
 
     @property
     def unbounded(self) -> TaskSpec:
-        """The task with continuous actions of any size."""
+        """The task with infinite bounds of continuous actions. With discrete actions, the task itself."""
         if self.discrete:
             return self
         n = len(self.bounds.low)
         return replace(self, actions=self.bounds._replace(low=(-np.inf,) * n, high=(np.inf,) * n))
 
     def spanned(self, actions: Any) -> TaskSpec:
-        """The task with the span of these actions. The bounds stay.
+        """Return the task with a span that fits these actions. The bounds do not change.
 
-        A coordinate whose range is below a tenth of its bounds spans that range, half as wide again on either side. A
-        coordinate with a wider range, or a constant one, spans its bounds.
+        A coordinate whose range is below a tenth of its bounds has that range as its span, extended on either side by
+        half of the range. A coordinate with a wider range, or a constant one, has its bounds as its span.
 
         Args:
-            actions: actions of the task, (n, act); none, or discrete ones, change nothing.
+            actions: actions of the task, (n, act). With None or discrete actions the task is returned unchanged.
         """
         if actions is None or self.discrete:
             return self
@@ -138,7 +139,7 @@ class TaskSpec:
 
 
 def require_few(choices: int, what: str) -> None:
-    """Refuse more choices than networks have room for.
+    """Check that a network can have an input or output for each choice.
 
     Raises:
         InputError: there are more than 100,000.
@@ -149,7 +150,7 @@ def require_few(choices: int, what: str) -> None:
 
 
 def in_words(obs: ObsSpec) -> str:
-    """The shapes of an observation, for messages.
+    """Return the shapes of an observation as text, for messages.
 
     >>> in_words({"goal": ArraySpec((2,)), "cell": ArraySpec((), "int32", 9)})
     '{goal: (2,), cell: one of 9}'
@@ -160,7 +161,7 @@ def in_words(obs: ObsSpec) -> str:
 
 
 def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
-    """The task as plain JSON values."""
+    """Return the task as plain JSON values, without its span."""
 
     def plain(obs: ObsSpec) -> Any:
         if isinstance(obs, ArraySpec):
@@ -174,7 +175,7 @@ def spec_to_dict(spec: TaskSpec) -> dict[str, Any]:
 
 
 def spec_from_dict(content: dict[str, Any]) -> TaskSpec:
-    """The task that `spec_to_dict` gave, without a span."""
+    """Return the task of a dictionary that `spec_to_dict` returned. It has no span."""
 
     def obs(part: dict[str, Any]) -> ObsSpec:
         if "parts" in part:
@@ -196,16 +197,16 @@ class Transitions(NamedTuple):
     action: Int[Array, " n"] | Float[Array, "n act"]
     next_obs: Obs
     terminal: Bool[Array, " n"]
-    """d: true only where the episode truly ended. A time limit is no end: s' keeps its value."""
+    """d: true only where the episode truly ended. A time limit does not count as an end: s' keeps its value."""
 
 
 class Batch(NamedTuple):
-    """What one update of an imitator reads."""
+    """The batch of one update of an imitator."""
 
     expert: Transitions
     """Transitions of the expert."""
     visited: Transitions | None
-    """Transitions of the learner; none where only the expert's are known."""
+    """Transitions of the learner. None where only the expert's are known."""
     initial_obs: Obs
     """First observations of the expert's episodes."""
 
@@ -218,7 +219,7 @@ class Rewarded(NamedTuple):
 
 
 RewardFunction = Callable[[Transitions], Float[np.ndarray, " n"]]
-"""A reward of transitions on the host, one number a row."""
+"""A function on the host that returns the reward of each transition."""
 
 
 class ActionScale(eqx.Module):
@@ -226,11 +227,11 @@ class ActionScale(eqx.Module):
 
     centre: Float[Array, " act"]
     half: Float[Array, " act"]
-    """Half the width of the span; 0 of a coordinate that is fixed, whose value in the networks' units is 0."""
+    """Half the width of the span. It is 0 for a fixed coordinate, whose value in the networks' units is 0."""
     limits: Float[Array, "2 act"]
-    """The bounds, neither of them rounded outwards."""
+    """The bounds in the environment's units, rounded inwards where float32 cannot represent them."""
     unit_limits: Float[Array, "2 act"]
-    """The bounds in the networks' units: −1 and 1 where the span is that of the bounds, else beyond."""
+    """The bounds in the networks' units: −1 and 1 where the span equals the bounds, else beyond −1 and 1."""
     whole: bool = eqx.field(static=True)
     """Whether actions are whole numbers."""
 
@@ -244,19 +245,19 @@ class ActionScale(eqx.Module):
         self.centre, self.half, self.unit_limits = (jnp.asarray(x, jnp.float32) for x in (centre, half, beyond))
 
     def to_unit(self, action: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """Environment units → the networks' units. The scale itself has no gradient."""
+        """Convert actions from the environment's units to the networks' units. The scale itself has no gradient."""
         half = jax.lax.stop_gradient(jnp.where(self.half > 0.0, self.half, 1.0))
         return (action - jax.lax.stop_gradient(self.centre)) / half
 
     def to_env(self, unit: Float[Array, "n act"]) -> Float[Array, "n act"]:
-        """The networks' units → environment units."""
+        """Convert actions from the networks' units to the environment's units. The scale itself has no gradient."""
         return jax.lax.stop_gradient(self.centre) + jax.lax.stop_gradient(self.half) * unit
 
     def executed(self, action: Float[np.ndarray, "n act"]) -> Float[np.ndarray, "n act"]:
-        """Actions as an environment takes them: rounded if they are whole numbers, and within the bounds."""
+        """Return the actions that an environment executes: rounded if whole numbers, and clipped to the bounds."""
         return np.clip(np.rint(action) if self.whole else action, *np.asarray(self.limits))
 
 
 def rows(tree: Any) -> int:
-    """The number of rows of a tree of arrays."""
+    """Return the number of rows of a tree of arrays."""
     return jax.tree.leaves(tree)[0].shape[0]

@@ -1,4 +1,4 @@
-"""Algorithms: one file each, and one line here. Nothing else knows the list."""
+"""The registry of algorithms. Each algorithm has one file and one line here. No other module lists them."""
 
 from typing import Any
 
@@ -36,15 +36,15 @@ EXPERT = "expert"
 
 
 def imitators() -> tuple[str, ...]:
-    """The families of algorithms that learn from demonstrations."""
+    """Return the families of the algorithms that learn from demonstrations."""
     return tuple(dict.fromkeys(kind.family for kind in ALGORITHMS.values() if kind.family != EXPERT))
 
 
 def of(family: str, discrete: bool) -> Any:
-    """The settings class of a family for discrete or continuous actions.
+    """Return the settings class of a family for discrete or continuous actions.
 
     Raises:
-        InputError: there is none.
+        InputError: the family has no algorithm for these actions.
     """
     for kind in ALGORITHMS.values():
         if (kind.family, kind.discrete) == (family, discrete):

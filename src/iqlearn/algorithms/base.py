@@ -1,7 +1,7 @@
-"""What the loop asks of an algorithm and of an extension, and the record that training changes.
+"""Base classes of algorithms and extensions, and the state that training changes.
 
 An algorithm is a frozen dataclass: its fields are the settings, its methods are pure functions of them. Each algorithm
-is one file, with its settings, its losses, `init` and `update`, and one line in `ALGORITHMS`.
+has one file, with its settings, its losses, `init` and `update`, and one line in `ALGORITHMS`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class TrainState(eqx.Module):
     model: Any
     """The networks that are differentiated."""
     target: Any
-    """Slow copies of networks, as the algorithm needs them; none without."""
+    """Slow copies of networks, such as target networks; None where the algorithm has none."""
     opt_state: Any
     step: Int[Array, ""]
-    """Updates done."""
+    """Number of updates done."""
     aux: dict[str, Any]
     """The state of each extension, by its name."""
     beside: Any = None
-    """Networks beside the model that the algorithm learns with, such as a discriminator; none without."""
+    """Other trained parts of the algorithm, such as a discriminator; None where the algorithm has none."""
     rate: Scalar = eqx.field(default_factory=lambda: jnp.ones(()))
-    """Share of the learning rates that the guard has left."""
+    """Factor of the learning rates. It begins at 1; the guard lowers it when training returns to an earlier state."""
 
 
 class Implied(NamedTuple):
@@ -54,22 +54,22 @@ class Implied(NamedTuple):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Settings of an algorithm, and the pure functions of them that training calls. These settings every one has."""
+    """Settings that every algorithm has, and the pure functions of them that training calls."""
 
     batch_size: int = 32
-    """Size of a minibatch: so many expert transitions and, where the learner acts, as many of its own."""
+    """Number of expert transitions in a minibatch and, where the learner acts, of learner transitions."""
     learning_rate: float = 3e-4
     """Learning rate of Adam."""
     weight_decay: float = 0.0
-    """Decoupled decay of the weight matrices in each update, times the learning rate."""
+    """Decoupled decay of the weight matrices (AdamW), multiplied by the learning rate in each update."""
     scaling: Scaling = "none"
-    """Scaling of observations: none, standard (mean 0 and standard deviation 1 of each coordinate) or whiten (without
-    correlations too). Statistics are those of the demonstrations; of experts, those of 2,000 random steps."""
+    """Scaling of observations: none, standard (each coordinate has mean 0 and standard deviation 1) or whiten (also
+    removes correlations). The statistics are those of the demonstrations; for experts, those of 2,000 random steps."""
     saturation: float = 0.0
     """Scaled observations grow logarithmically beyond this many standard deviations on either side, or beyond twice the
-    largest one in the demonstrations where that is more; 0 leaves them as they are."""
+    largest absolute value in the demonstrations where that is more; 0 leaves them as they are."""
     reason: str = field(default="", compare=False)
-    """Why `recommended` chose these settings; empty where it did not."""
+    """Why `recommended` chose these settings; empty where `recommended` was not used."""
 
     name: ClassVar[str]
     """Key in the registry and in `config.json`."""
@@ -78,13 +78,13 @@ class Algorithm:
     discrete: ClassVar[bool]
     """Whether it is for discrete actions."""
     acts: ClassVar[str] = "may"
-    """Whether it acts while it learns: never (offline only), may, or must (online only)."""
+    """Whether the algorithm acts while it learns: never (offline only), may, or must (online only)."""
     pretrains: ClassVar[bool] = False
-    """Whether its own `prepare` makes a policy, as that of an extension may."""
+    """Whether the algorithm's own `prepare` trains a policy, as `prepare` of an extension can."""
     hooks: ClassVar[tuple[str, ...]] = ()
-    """Methods of extensions that its update calls; `actor` where it has an actor that may begin as a clone, `critics`
-    where its critics have a least value."""
-    # Settings of some algorithms, and what they are for the others.
+    """Methods of extensions that the update calls. Two further names: `actor` where there is an actor that can begin as
+    a clone, `critics` where the critics have a least value."""
+    # Some algorithms have these as settings. For the others they have these values.
     state_only: ClassVar[bool] = False
     extensions: ClassVar[tuple[Extension, ...]] = ()
 
@@ -94,27 +94,33 @@ class Algorithm:
         require_not_negative(self, "weight_decay", "saturation")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         raise NotImplementedError
 
     def prepare(self, now: Now) -> TrainState:
-        """The state before the first update, made from the demonstrations. Extensions prepare after it."""
+        """Return the state before the first update, prepared from the demonstrations. Extensions prepare after it."""
         return now.state
 
     def update(self, state: TrainState, batch: Any, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step. `batch` is a `Batch`, or `Rewarded` for algorithms that read the reward."""
+        """Do one gradient step. Return the new state and the figures of the update.
+
+        `batch` is a `Batch`, or a `Rewarded` for algorithms that read the reward.
+        """
         raise NotImplementedError
 
     def policy(self, state: TrainState) -> SoftQ:
-        """The model that acts and judges."""
+        """Return the model that acts, and that gives Q and V."""
         return state.model
 
     def reward(self, model: SoftQ) -> Implied | None:
-        """The reward that the model implies; none where the algorithm learns none."""
+        """Return the reward that the model implies; None where the algorithm learns no reward."""
         return None
 
     def check(self, learner_rows: bool) -> None:
-        """Refuse settings without effect. `learner_rows`: whether batches hold transitions of the learner.
+        """Refuse settings without effect.
+
+        Args:
+            learner_rows: whether batches hold transitions of the learner.
 
         Raises:
             InputError: a setting has no effect.
@@ -122,7 +128,7 @@ class Algorithm:
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> Algorithm:
-        """The settings that worked best, with these changes.
+        """Return the settings that worked best, with the given changes.
 
         Args:
             learner_rows: whether batches hold transitions of the learner.
@@ -132,17 +138,17 @@ class Algorithm:
 
 
 class Behaviour(NamedTuple):
-    """How the learner acts for some steps."""
+    """How the learner acts for a number of steps."""
 
     model: SoftQ
     random: float = 0.0
     """Share of uniformly random actions."""
     deterministic: bool = False
-    """The policy's most likely action instead of a sample."""
+    """Whether the other actions are the policy's most likely ones instead of samples."""
 
 
 class Rows(NamedTuple):
-    """What an actor's loss reads: the rows of a batch, the expert's first."""
+    """The rows of a batch, the expert's first, as the loss of an actor reads them."""
 
     policy: ActionDistribution
     """π(·|s) of each row."""
@@ -157,7 +163,7 @@ class Rows(NamedTuple):
 
 
 class Now(NamedTuple):
-    """Where training stands, for extensions."""
+    """The progress and the data of training, passed to algorithms and extensions."""
 
     task: TaskSpec
     algorithm: Any
@@ -166,24 +172,24 @@ class Now(NamedTuple):
     """The demonstrations on the device."""
     state: TrainState
     source: Any
-    """What updates draw batches from, a `Source`."""
+    """The `Source` that updates draw batches from."""
     key: PRNGKey
-    """The extension's own stream of random numbers at this step."""
+    """Random key of the extension at this step."""
     labelled: bool = True
-    """Whether the demonstrations have the expert's actions."""
+    """Whether the expert's actions are known, either recorded or inferred."""
     done: int = 0
-    """Environment steps done."""
+    """Number of environment steps done."""
     phase: int = 0
-    """Environment steps before the first update that extensions asked for."""
+    """Number of environment steps that extensions need before the first update."""
     prepare: Callable[[TrainState, Demonstrations], TrainState] = lambda state, demos: state
-    """Prepares the other extensions again, for demonstrations that changed."""
+    """Function that prepares the other extensions again for changed demonstrations, and returns the state."""
     tell: Callable[[str, float], object] = lambda text, share: None
-    """Says what takes long, and what share of it is done."""
+    """Function that reports a long task and the share of it that is done, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """An optional part of a method: settings, hooks, and a state of its own in `TrainState.aux`.
+    """An optional part of a method, with settings, hooks, and its own state in `TrainState.aux`.
 
     A concrete extension is final and overrides the hooks that it needs. It lives in one file with one registry line.
     """
@@ -192,37 +198,40 @@ class Extension:
     needs: ClassVar[tuple[str, ...]] = ()
     """Hooks that the algorithm must call for the extension to have an effect."""
     empties_replay: ClassVar[bool] = False
-    """Whether transitions of the phase are dropped when it ends."""
+    """Whether the replay is emptied when the phase ends."""
     gives_transitions: ClassVar[bool] = False
-    """Whether it gives batches transitions of the learner offline."""
+    """Whether the extension adds transitions of the learner to batches offline."""
     gives_actions: ClassVar[bool] = False
-    """Whether it gives the expert's transitions actions, where these were not recorded."""
+    """Whether the extension infers the actions of the expert's transitions."""
     suits: ClassVar[dict[str, Any]] = {}
-    """Settings of the algorithm that `recommended` changes with it."""
+    """Settings of the algorithm that `recommended` changes when the extension is used."""
     gives_reward: ClassVar[bool] = False
-    """Whether it gives the reward that Q is learnt from."""
+    """Whether the extension gives the reward that Q is learnt from."""
 
     def __post_init__(self) -> None:
         require_types(self)
 
     @property
     def phase(self) -> int:
-        """Environment steps before the first update that belong to the extension."""
+        """Number of environment steps that the extension needs before the first update."""
         return 0
 
     @property
     def pretrains(self) -> bool:
-        """Whether `prepare` makes a policy. Training is guarded against ending worse than that policy."""
+        """Whether `prepare` trains a policy. Training is then guarded against ending with a worse one."""
         return False
 
     @property
     def guards(self) -> bool:
-        """Whether training is guarded from the first policy on whose states are alike the expert's."""
+        """Whether training is guarded as soon as the states of a policy are close to the expert's."""
         return False
 
     @property
     def round_steps(self) -> int | None:
-        """Environment steps of a round of the extension, at least those of a round of acting; none without rounds."""
+        """Number of environment steps in a round of the extension; None without rounds.
+
+        It is at least the number of steps in a round of acting.
+        """
         return None
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
@@ -239,31 +248,31 @@ class Extension:
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """The extension as `recommended` adds it, or none where it would not help, and a clause that says why."""
+        """Return the extension that `recommended` adds, or None where it would not help, and the reason as a clause."""
         return None, ""
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
-        """The extension's state, in its final shapes, before `prepare`."""
+        """Return the state of the extension before `prepare`. Its arrays have their final shapes."""
         return ()
 
     def source(self, now: Now) -> Source:
-        """What updates draw from, at the start and when a run is resumed."""
+        """Return the source that updates draw from. Called at the start of a run and when it is resumed."""
         return now.source
 
     def prepare(self, now: Now) -> TrainState:
-        """The state before the first update, made from the demonstrations."""
+        """Return the state before the first update, prepared from the demonstrations."""
         return now.state
 
     def behaviour(self, aux: Any, model: SoftQ, done: int) -> Behaviour | None:
-        """How to act after `done` environment steps; none leaves it to others."""
+        """Return how to act after `done` environment steps; None leaves it to the next extension or the algorithm."""
         return None
 
     def actor_loss(self, aux: Any, rows: Rows) -> tuple[Scalar, Metrics]:
-        """A further term of the actor's loss, with its figures."""
+        """Return an additional term of the actor's loss, and figures."""
         raise NotImplementedError
 
     def reward(self, aux: Any, rows: Transitions) -> Float[Array, " n"]:
-        """The reward of transitions that Q is learnt from, instead of the implied one."""
+        """Return the reward of transitions. Q is learnt from it instead of from the objective."""
         raise NotImplementedError
 
     def wakes(self, before: int, done: int, phase: int) -> bool:
@@ -271,10 +280,10 @@ class Extension:
         return False
 
     def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:
-        """The state and the source after a round of acting, with figures for `metrics.csv`."""
+        """Return the state and the source after a round of acting, and figures for `metrics.csv`."""
         return now.state, now.source, {}
 
 
 def reward_extension(extensions: tuple[Extension, ...]) -> Extension | None:
-    """The extension that gives the reward, if one does."""
+    """Return the extension that gives the reward, or None."""
     return next((extension for extension in extensions if extension.gives_reward), None)

@@ -1,4 +1,4 @@
-"""Behavioural cloning: regression of the expert's actions. The baseline beside every result."""
+"""Behavioural cloning: regression of the expert's actions. It is the baseline of every result."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CLONING_BATCH = 128
 CLONING_DECAY = 1e-2
 """Minibatch and weight decay of `clone`."""
 HELD, MANY = 16, 16_384
-"""Of so many rows or more, `clone` holds out every 16th, to see when its error stops falling."""
+"""With 16,384 rows or more, `clone` holds out every 16th row, to end when the error on these rows stops falling."""
 
 Examples = tuple[Float[Array, "n inputs"], Float[Array, "n act"], Limits]
-"""Encoded observations, scaled actions, and the bounds of these."""
+"""Encoded observations, scaled actions, and the bounds of scaled actions."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class BC(Algorithm):
     acts: ClassVar[str] = "never"
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update. The network is a soft Q-function at temperature 1."""
+        """Return the state before the first update. The network is a soft Q-function at temperature 1."""
         model = DiscreteSoftQ(task, self.network, 1, encoder, key)
         return begin(self, model, model.net)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step on −E[log π(a|s)]."""
+        """Do one gradient step on −E[log π(a|s)]."""
         return descend(self, state, lambda model: model.net, lambda model: self.loss(model, batch))
 
     def loss(self, model: DiscreteSoftQ, batch: Batch) -> tuple[Scalar, Metrics]:
@@ -68,14 +68,15 @@ class BC(Algorithm):
 
 @dataclass(frozen=True)
 class BCContinuous(Algorithm):
-    """Behavioural cloning of continuous actions: least squares by the mode of the policy.
+    """Behavioural cloning of continuous actions: least squares between the mode of the policy and the expert's actions.
 
-    Recorded actions often lie at a bound. With `squash` clip the error there is 0 once the mean is at or beyond it. The
-    standard deviation is not trained: a likelihood would spoil the layers that both share.
+    Recorded actions often lie at a bound. With `squash` clip, the error of such an action is 0 once the mean is at or
+    beyond the bound. The standard deviation is not trained: a likelihood loss would spoil the layers that it shares
+    with the mean.
     """
 
     batch_size: int = 128
-    """Expert transitions of an update."""
+    """Number of expert transitions in a minibatch."""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     scaling: Scaling = "standard"
@@ -97,12 +98,12 @@ class BCContinuous(Algorithm):
         require_not_negative(self, "decay_after")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update. The critic is linear and never trained."""
+        """Return the state before the first update. The critic is linear and never trained."""
         model = ContinuousSoftQ(task, NO_CRITIC, 1, self.actor, encoder, key, squash=self.squash)
         return begin(self, model, model.actor)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step on E|a − mode of π(·|s)|²."""
+        """Do one gradient step on E|a − mode of π(·|s)|²."""
         share = rate_left(self.decay_after, state.step)
         return descend(self, state, lambda model: model.actor, lambda model: self.loss(model, batch), share)
 
@@ -121,10 +122,13 @@ def clone(
     updates: int,
     report: Report = lambda share: None,
 ) -> tuple[MLP, float]:
-    """The model's actor after behavioural cloning of these rows, and the squared error of its last minibatch.
+    """Fit the model's actor to these rows by behavioural cloning.
 
-    The learning rate decays as 1/updates after a fifth of the updates, so that the fit becomes exact. With many rows it
-    ends early when the error on held-out rows stops falling.
+    The learning rate decays as 1/updates after a fifth of the updates, so that the fit becomes exact. With 16,384 rows
+    or more, training ends early when the error on held-out rows stops falling.
+
+    Returns:
+        The actor, and the squared error of the last minibatch.
     """
     data = model.encoder(jax.tree.map(jnp.asarray, obs)), model.actions.to_unit(jnp.asarray(action))
     judge, limits = None, model.actions.unit_limits
@@ -144,7 +148,7 @@ def _cloning_loss(squash: Squash, actor: MLP, data: Examples, key: PRNGKey) -> S
 
 @partial(jax.jit, static_argnames="squash")
 def _error_of(squash: Squash, data: Examples, actor: MLP) -> Scalar:
-    """The mean squared error of an actor."""
+    """Return the mean squared error of an actor."""
     inputs, unit, limits = data
     return jnp.mean(distributions.policy(actor(inputs), squash, limits).distance(unit))
 

@@ -1,4 +1,4 @@
-"""Settings and steps that soft Q-learners share: with discrete actions one network, else critics and an actor."""
+"""Settings and update steps of soft Q-learners: one Q-network for discrete actions, critics and an actor otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from iqlearn.types import Metrics, PRNGKey, Scalar, TaskSpec, Transitions
 stop = jax.lax.stop_gradient
 Inputs = Float[Array, "n inputs"]
 Loss = Callable[[Any], tuple[Scalar, Metrics]]
-"""The loss of a model, with figures."""
+"""A function from a model to its loss and figures."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class SoftLearning(Algorithm):
     temperature: float = 0.01
     """Weight of the entropy in the soft value."""
     target_rate: float = 0.0
-    """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 has none."""
+    """Share of the new weights in each update of the target network for V(s') (Stable-Baselines3: tau); 0 for none."""
 
     spectral_norm: ClassVar[bool] = False
     judge: ClassVar[str]
-    """The setting that holds the layers of Q."""
+    """Name of the setting that holds the layers of Q."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,11 +60,12 @@ class QLearning(SoftLearning):
     """Settings of a soft Q-network of discrete actions."""
 
     target_period: int = 1
-    """Updates between two updates of the target network. With `target_rate` 1 it is a copy every so often."""
+    """Number of updates between two updates of the target network. With `target_rate` 1, each of these copies the
+    weights."""
     output_scale: float = 1.0
-    """Factor of the network's output."""
+    """Factor that multiplies the network's output."""
     members: int = 1
-    """Networks trained side by side from different initial weights. Their mean is the Q-function."""
+    """Number of networks trained side by side from different initial weights. Their mean is the Q-function."""
     network: Network = Network(hidden=(64, 64))
     """Layers of the Q-network."""
 
@@ -78,14 +79,14 @@ class QLearning(SoftLearning):
         require(used, "target_period", self.target_period, "1 without a target network (target_rate 0)")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         shape = self.temperature, self.output_scale, self.spectral_norm
         model = DiscreteSoftQ(task, self.network, self.members, encoder, key, *shape)
         return begin(self, model, model.net, model.net if self.target_rate > 0.0 else None)
 
 
 def begin(s: Algorithm, model: Any, part: Any, target: Any = None) -> TrainState:
-    """The state before the first update, where one part of the model is optimised."""
+    """Return the state before the first update. Only `part` of the model is optimised."""
     return TrainState(
         model, target, optimizer(s.learning_rate, s.weight_decay).init(part), jnp.zeros((), jnp.int32), {}
     )
@@ -94,7 +95,7 @@ def begin(s: Algorithm, model: Any, part: Any, target: Any = None) -> TrainState
 def descend(
     s: Algorithm, state: TrainState, part: Callable[[Any], Any], loss: Loss, share: Scalar | float = 1.0
 ) -> tuple[TrainState, Metrics]:
-    """The state after one gradient step of that part of the model, with a share of the learning rate."""
+    """Return the state after one gradient step of `part` of the model, and figures. `share` scales the step."""
 
     def of_part(net: Any) -> tuple[Scalar, Metrics]:
         return loss(eqx.tree_at(part, state.model, net))
@@ -107,7 +108,10 @@ def descend(
 
 
 def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -> tuple[Array, Array]:
-    """Q(s, ·) and Q(s', ·) of every member, (members, n, choices) each. Without a target in one forward pass."""
+    """Return Q(s, ·) and Q(s', ·) of every member, (members, n, choices) each.
+
+    With a target network, Q(s', ·) is its output, without a gradient. Otherwise one forward pass computes both.
+    """
     if target is None:
         both = model.inputs_q(jnp.concatenate([model.encoder(rows.obs), model.encoder(rows.next_obs)]))
         return both[:, : len(rows.terminal)], both[:, len(rows.terminal) :]
@@ -116,7 +120,7 @@ def q_values(model: DiscreteSoftQ, target: Ensemble | None, rows: Transitions) -
 
 
 def descend_q(s: QLearning, state: TrainState, loss: Loss) -> tuple[TrainState, Metrics]:
-    """The state after one gradient step of the Q-network, and of the target network where there is one."""
+    """Return the state after one gradient step of the Q-network and an update of the target network, and figures."""
     state, metrics = descend(s, state, lambda model: model.net, loss)
     if (target := state.target) is not None:
         moved = polyak(target, state.model.net, s.target_rate)
@@ -135,13 +139,13 @@ class ActorCritic(SoftLearning):
     decay_after: int = 0
     """Updates after which both learning rates decay as 1/updates; 0 never decays."""
     target_rate: float = 0.005
-    """Share of the new weights in the target critics that give V(s'), in each update; 0 has no target critics."""
+    """Share of the new weights in each update of the target critics, which give V(s'); 0 for none."""
     average_rate: float = 1.0
-    """Share of the new weights in the averaged actor, in each update. The averaged actor is evaluated and kept; 1 keeps
-    the actor itself."""
+    """Share of the new weights in each update of the averaged actor, which is evaluated and kept. With 1 there is no
+    averaged actor, and the actor itself is evaluated and kept."""
     target_entropy: float | None = None
-    """Target entropy for each dimension of an action that is scaled to [-1, 1]. The temperature is learnt to reach it;
-    none keeps the temperature fixed."""
+    """Target entropy for each dimension of an action that is scaled to [-1, 1]. The temperature is learnt so that the
+    entropy reaches it; none keeps the temperature fixed."""
     critics: int = 1
     """Number of critics. The actor and the recovered reward use their minimum; so does V(s') with target critics."""
     critic: Network = Network()
@@ -163,14 +167,14 @@ class ActorCritic(SoftLearning):
         require_share(self, "average_rate")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         shape = self.temperature, self.squash, self.spectral_norm
         return begin_actor_critic(
             self, ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, key, *shape)
         )
 
     def policy(self, state: TrainState) -> ContinuousSoftQ:
-        """The critics, and the averaged actor where there is one."""
+        """Return the model, with the averaged actor where there is one."""
         actor = state.target.actor
         return state.model if actor is None else eqx.tree_at(lambda m: m.actor, state.model, actor)
 
@@ -179,9 +183,9 @@ class Slow(NamedTuple):
     """Slow copies of an actor-critic."""
 
     critic: Ensemble | None
-    """The target critics; none without."""
+    """The target critics; None where there are none."""
     actor: MLP | None
-    """The averaged actor; none where it is the actor itself."""
+    """The averaged actor; None where it is the actor itself."""
 
 
 class OptStates(NamedTuple):
@@ -193,7 +197,7 @@ class OptStates(NamedTuple):
 
 
 def begin_actor_critic(s: ActorCritic, model: ContinuousSoftQ) -> TrainState:
-    """The state of this model before the first update."""
+    """Return the state of this model before the first update."""
     critic, actor = s.target_rate > 0.0, s.average_rate < 1.0
     slow = Slow(model.critic if critic else None, model.actor if actor else None)
     opt_states = (optimiser.init(part) for optimiser, part in zip(optimisers(s), parts(model), strict=True))
@@ -201,25 +205,25 @@ def begin_actor_critic(s: ActorCritic, model: ContinuousSoftQ) -> TrainState:
 
 
 def parts(model: ContinuousSoftQ) -> tuple[Ensemble, MLP, Any]:
-    """What is optimised: critics, actor and log τ."""
+    """Return the parts of the model that are optimised: critics, actor and log τ."""
     return model.critic, model.actor, model.log_temperature
 
 
 def optimisers(s: ActorCritic) -> tuple[Any, Any, Any]:
-    """Of critics, actor and temperature."""
+    """Return the optimisers of critics, actor and temperature."""
     actor = s.actor_learning_rate
     return optimizer(s.learning_rate, s.weight_decay), optimizer(actor, s.weight_decay), optimizer(actor)
 
 
 def with_actor(state: TrainState, actor: MLP) -> TrainState:
-    """The state with this actor, and with it as the averaged actor where there is one."""
+    """Return the state with the actor, and the averaged actor where there is one, replaced by `actor`."""
     slow = state.target if state.target.actor is None else state.target._replace(actor=actor)
     return replace(state, model=eqx.tree_at(lambda m: m.actor, state.model, actor), target=slow)
 
 
 def actor_loss(model: ContinuousSoftQ, drawn: Drawn, q: Float[Array, "members n"]) -> Scalar:
-    """E[τ·log π(a|s) − min Q(s,a)], a ~ π (SAC, equation 7). `q` is that of the drawn actions, with the critics
-    fixed."""
+    """E[τ·log π(a|s) − min Q(s,a)], a ~ π (SAC, equation 7). `q` holds the values of the drawn actions, without a
+    gradient in the critics."""
     return jnp.mean(stop(model.temperature) * drawn.log_prob - jnp.min(q, axis=0))
 
 
@@ -234,9 +238,10 @@ def temperature_loss(s: ActorCritic, model: ContinuousSoftQ, drawn: Drawn) -> Sc
 def next_value(
     model: ContinuousSoftQ, critic: Ensemble | None, actor: MLP | None, rows: Transitions, key: PRNGKey
 ) -> Float[Array, "members n"]:
-    """V(s') of each critic, from one sample of the live or the given actor.
+    """Return V(s') for each critic, from one sample of the given actor, or of the model's actor where `actor` is None.
 
-    With target critics it is the least of these, fixed, for all. Else each critic has its own value with its gradient.
+    With target critics, every critic gets the minimum of the target critics, without a gradient. Otherwise each critic
+    gets its own value, with its gradient.
     """
     inputs = model.encoder(rows.next_obs)
     drawn = stop(model.draw(inputs, key, actor))
@@ -247,7 +252,10 @@ def next_value(
 
 
 def descend_actor_critic(s: ActorCritic, state: TrainState, loss: Loss) -> tuple[TrainState, Metrics]:
-    """The state after one gradient step of critics, actor and temperature, and of their slow copies."""
+    """Return the state after one gradient step of critics, actor and temperature, and figures.
+
+    The slow copies are updated too.
+    """
     model, slow, share = state.model, state.target, rate_left(s.decay_after, state.step) * state.rate
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(model)
     steps = zip(optimisers(s), parts(gradient), parts(model), state.opt_state, strict=True)

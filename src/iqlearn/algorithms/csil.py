@@ -43,41 +43,42 @@ class Coherent(NamedTuple):
     """The policies that give the reward."""
 
     net: MLP
-    """q, refined."""
+    """The refined q."""
     opt_state: Any
     first: MLP
-    """q, as it was cloned."""
+    """The cloned q, before refinement."""
 
 
 @dataclass(frozen=True)
 class CSIL(ActorCritic):
-    """CSIL for continuous actions: soft actor-critic on r(s,a) = α·log(q(a|s)/p(a)), from the clone q on.
+    """CSIL for continuous actions: soft actor-critic from a clone q, with the reward r(s,a) = α·log(q(a|s)/p(a)).
 
     q is cloned by regularised maximum likelihood. Its network is stationary: far from the demonstrations q is the prior
     p, a standard normal in the networks' units, and the reward is 0. α is 1/dim(A). Before the first update the critics
-    learn the value of q on the expert's transitions. Then the reward is refined: higher on the expert's transitions,
-    lower on the learner's, near the first one.
+    learn the value of q on the expert's transitions. Then each update refines the reward: it becomes higher on the
+    expert's transitions and lower on the learner's, and stays near the first reward.
     """
 
     batch_size: int = 128
-    """Transitions of the expert, and as many of the learner, in an update."""
+    """Number of expert transitions in a minibatch; the number of learner transitions is the same."""
     gamma: float = 0.98
     temperature: float = 0.1
     """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
     actor_learning_rate: float = 3e-5
     cloning_updates: int = 5_000
-    """Updates of q on the expert's actions, before the first update of the method."""
+    """Number of updates of q on the expert's actions, before the first update of the method."""
     cloning_decay: float = 1e-2
-    """Decoupled decay of the weights of q in these updates, times the learning rate: it keeps q near the prior."""
+    """Decoupled decay of the weights of q in cloning updates, times the learning rate. It keeps q near the prior."""
     action_noise: float = 0.05
-    """Standard deviation of the noise on the expert's actions in these updates, in the networks' units. q learns no
-    much smaller one, so it sets how high the reward of the expert's actions is, and how fast it falls around them."""
+    """Standard deviation of the noise on the expert's actions in cloning updates, in the networks' units. q does not
+    learn a much smaller one, so the noise sets the height of the reward at the expert's actions, and how fast the
+    reward falls around them."""
     critic_updates: int = 5_000
-    """Updates of the critics on the expert's transitions, before the first update of the method; 0 for none."""
+    """Number of critic updates on the expert's transitions, before the first update of the method; 0 for none."""
     reward_limit: float = 10.0
-    """The reward is clipped to [0, this]."""
+    """Largest reward. The reward is clipped to [0, reward_limit]."""
     reward_learning_rate: float = 1e-4
-    """Learning rate of Adam for the refined reward; 0 keeps the first one."""
+    """Learning rate of Adam for the refined reward; 0 keeps the first reward."""
     reward_regularisation: float = 1.0
     """Weight of KL(q‖refined q), in the states of expert and learner, in the loss of the refined reward."""
     critics: int = 2
@@ -102,7 +103,7 @@ class CSIL(ActorCritic):
         require(len(self.actor.hidden) > 0, "actor.hidden", self.actor.hidden, "one layer at least, which is periodic")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update, with a policy that is not cloned yet."""
+        """Return the state before `prepare`, with a policy that is not cloned yet."""
         model_key, actor_key = jr.split(key)
         shape = self.temperature, self.squash
         model = ContinuousSoftQ(task, self.critic, self.critics, self.actor, encoder, model_key, *shape)
@@ -114,7 +115,7 @@ class CSIL(ActorCritic):
         return replace(state, beside=self.coherent(net))
 
     def prepare(self, now: Now) -> TrainState:
-        """Clone the expert, and evaluate the clone on the expert's transitions."""
+        """Clone the expert, then train the critics to the value of the clone on the expert's transitions."""
         rows, model, (clone_key, value_key) = now.demos.expert(), now.state.model, jr.split(now.key)
         told = f"cloning the expert, {self.cloning_updates:,} updates (cloning_updates)"
         data = model.encoder(rows.obs), model.actions.to_unit(rows.action), model, jnp.float32(self.action_noise)
@@ -133,22 +134,25 @@ class CSIL(ActorCritic):
         return replace(state, model=eqx.tree_at(lambda m: m.critic, state.model, critic), target=slow)
 
     def coherent(self, net: MLP) -> Coherent:
-        """The reward of this clone before it is refined."""
+        """Return the policies of the reward of this clone, before the reward is refined."""
         return Coherent(net, self.reward_optimiser().init(net), net)
 
     def reward_optimiser(self) -> Any:
-        """Adam with a larger ε than usual, so that where the reward is clipped rounding errors move nothing."""
+        """Return Adam with a larger ε than usual: where the reward is clipped, rounding errors then change nothing."""
         return optax.adam(self.reward_learning_rate, eps=1e-5)
 
     def rewards(self, model: ContinuousSoftQ, net: MLP, rows: Transitions) -> Float[Array, " n"]:
-        """r(s, a) of each row, clipped at 0, so that ending an episode, which has the value 0, never pays more."""
+        """Return r(s, a) of each row, clipped to [0, `reward_limit`].
+
+        The end of an episode has the value 0. No reward is negative, so ending an episode never pays more.
+        """
         inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)
         q = model.policy(inputs, net)
         reward = coherent_reward(q.log_prob(unit), prior_of(q).log_prob(unit), unit.shape[1])
         return jnp.clip(reward, 0.0, self.reward_limit)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of the refined reward, and one of critics and actor on all rows."""
+        """Do one gradient step of the refined reward, and one of critics and actor on all rows."""
         assert batch.visited is not None
         n = len(batch.expert.terminal)
         rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.expert, batch.visited)
@@ -159,8 +163,10 @@ class CSIL(ActorCritic):
     def loss(
         self, model: ContinuousSoftQ, state: TrainState, rows: Transitions, reward: Float[Array, " n"], key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
-        """The critics' ½·E[(Q(s,a) − r − γV(s'))²] and the actor's loss, where the policy's divergence from the clone
-        takes the place of its entropy: V(s) = E_{a~π}[Q(s,a) − τ·log(π(a|s)/q(a|s))]."""
+        """Return the critics' loss ½·E[(Q(s,a) − r − γV(s'))²] plus the actor's loss, and figures.
+
+        The policy's divergence from the clone replaces its entropy: V(s) = E_{a~π}[Q(s,a) − τ·log(π(a|s)/q(a|s))].
+        """
         draw_key, next_key = jr.split(key)
         inputs, unit, after = model.encoder(rows.obs), model.actions.to_unit(rows.action), model.encoder(rows.next_obs)
         drawn = self.relative(model, state.beside.first, inputs, draw_key)
@@ -174,14 +180,17 @@ class CSIL(ActorCritic):
         return critic + actor, figures
 
     def relative(self, model: ContinuousSoftQ, first: MLP, inputs: Inputs, key: PRNGKey) -> Drawn:
-        """An action of the actor for each row, with log(π/q) of it."""
+        """Draw an action of the actor for each row. `log_prob` of the result is log(π/q), with q the clone `first`."""
         drawn = model.draw(inputs, key)
         log_clone = model.policy(inputs, first).log_prob(drawn.unit)
         return eqx.tree_at(lambda one: one.log_prob, drawn, drawn.log_prob - log_clone)
 
     def refined(self, state: TrainState, rows: Transitions, n: int) -> tuple[Coherent, Float[Array, " n"], Metrics]:
-        """The reward after one gradient step, that of each row before it, and figures. The first `n` rows are the
-        expert's."""
+        """Do one gradient step of the reward. The first `n` rows are the expert's.
+
+        Returns:
+            The policies of the reward after the step, the reward of each row before the step, and figures.
+        """
         coherent, model = state.beside, state.model
         inputs = model.encoder(rows.obs)
         first = model.policy(inputs, coherent.first)
@@ -205,12 +214,12 @@ class CSIL(ActorCritic):
 
 
 def prior_of(q: ActionDistribution) -> ActionDistribution:
-    """p, for each row."""
+    """Return the prior p of each row."""
     return type(q)(jnp.zeros_like(q.mean), jnp.zeros_like(q.mean), q.limits)
 
 
 def with_prior(net: MLP) -> MLP:
-    """The network, whose last bias has no gradient: far from the demonstrations q stays the prior."""
+    """Return the network without a gradient in its last bias, so that q stays the prior far from the demonstrations."""
     return eqx.tree_at(lambda one: one.layers[-1].bias, net, replace_fn=stop)
 
 

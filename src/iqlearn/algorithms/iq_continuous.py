@@ -56,9 +56,12 @@ class IQLearnContinuous(Objective, ActorCritic):
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearnContinuous:
-        """Standardised observations, two smooth critics that give V(s') themselves, an averaged clipped-Gaussian actor,
-        a small temperature, absorbing states and learning rates that decay. With a given reward: target critics, a
-        learnt temperature, a longer horizon and a later decay."""
+        """Return the settings that worked best, with the given changes.
+
+        They have standardised observations, two silu critics without target critics, an averaged clipped-Gaussian
+        actor, a small temperature, absorbing states and learning rates that decay. With a given reward they have target
+        critics, a learnt temperature, a larger discount and a later decay.
+        """
         smooth = Network((256, 256), "silu")
         values: dict[str, Any] = {
             "value_term": "mixture",
@@ -84,19 +87,20 @@ class IQLearnContinuous(Objective, ActorCritic):
 
     @classmethod
     def ls_iq(cls, **changes: Any) -> IQLearnContinuous:
-        """LS-IQ, with the scaling, the number of critics and the averaged actor of the other peers, SQIL and DAC."""
+        """Return the settings of LS-IQ, with the scaling, number of critics and averaged actor of SQIL and DAC."""
         network = Network((256, 256), "relu", layer_norm=not changes.get("spectral_norm", False))
         values: dict[str, Any] = {"scaling": "standard", "critics": 2, "critic": network, "average_rate": 0.005}
         return super().ls_iq(**(values | changes))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of critics, actor and temperature."""
+        """Do one gradient step of critics, actor and temperature."""
         return descend_actor_critic(self, state, lambda model: self.loss(model, state, batch, key))
 
     def loss(self, model: ContinuousSoftQ, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Scalar, Metrics]:
-        """The critics' and the actor's loss from one sample of the policy, each differentiable in its own part only.
+        """Return the sum of the losses of critics, actor and temperature from one sample of the policy, and figures.
 
-        Expert and learner rows go through the networks together, the expert's first.
+        Each loss has a gradient in its own part only. Expert and learner rows pass through the networks together, the
+        expert's first.
         """
         n = len(batch.expert.terminal)
         draw_key, next_key, initial_key, penalty_key = jr.split(key, 4)

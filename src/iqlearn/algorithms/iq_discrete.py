@@ -28,13 +28,13 @@ class IQLearn(Objective, QLearning):
 
     The defaults are the paper's method: χ² with α = 0.5 (section 5), the expert's transitions as value term offline and
     half expert, half replay online (section 5.1), no target network, no scaling, no extension. The paper's text does
-    not settle the layers, the learning rate and the temperature; these are common values of the field.
+    not specify the layers, the learning rate and the temperature; their defaults are common values of the field.
     """
 
     divergence: DivergenceName = "chi2"
     learning_rate: float = 1e-4
     next_value_gradient: bool = True
-    """Differentiate V(s') too, as the objective says. It has an effect without a target network."""
+    """Differentiate V(s') too, as in the objective. It has an effect only without a target network."""
 
     name: ClassVar[str] = "iq"
 
@@ -46,9 +46,13 @@ class IQLearn(Objective, QLearning):
 
     @classmethod
     def recommended(cls, learner_rows: bool, given_reward: bool, **changes: Any) -> IQLearn:
-        """Whitened observations, tanh layers, the weight decay of behavioural cloning, and a temperature that makes the
-        weight of the Bellman residual beside the likelihood, τ/(4α), small. With transitions of the learner less decay,
-        and LS-IQ's squared error, a target network and absorbing states."""
+        """Return the settings that worked best, with the given changes.
+
+        They have whitened observations, tanh layers, the weight decay of behavioural cloning, and a small temperature.
+        The weight of the Bellman residual relative to the likelihood, τ/(4α), is then small. With transitions of the
+        learner they have the default temperature, less weight decay, a target network, absorbing states, and, with
+        `chi2_mixture` and no given reward, LS-IQ's squared error.
+        """
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "learning_rate": 1e-3,
@@ -71,12 +75,15 @@ class IQLearn(Objective, QLearning):
 
     @classmethod
     def ls_iq(cls, **changes: Any) -> IQLearn:
-        """LS-IQ, which was published for continuous actions, with outputs of the network in units of r_max/(1−γ)."""
+        """Return the settings of LS-IQ, with network outputs in units of r_max/(1−γ).
+
+        LS-IQ was published for continuous actions.
+        """
         found = super().ls_iq(**changes)
         return replace(found, output_scale=changes.get("output_scale", found.value_bound))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step on −J(Q)."""
+        """Do one gradient step on −J(Q)."""
         act_key, loss_key = jr.split(key)
         if self.state_only:  # a ~ π(·|s) takes the place of the expert's action
             action = state.model.act(batch.expert.obs, act_key)
@@ -84,7 +91,10 @@ class IQLearn(Objective, QLearning):
         return descend_q(self, state, lambda model: self.loss(model, state, batch, loss_key))
 
     def loss(self, model: DiscreteSoftQ, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Scalar, Metrics]:
-        """The mean of −J(Q) over the members. They see the same batch and differ in their initial weights."""
+        """Return the mean of −J(Q) over the members, and figures.
+
+        The members read the same batch and differ in their initial weights.
+        """
         n = len(batch.expert.terminal)
         parts = [self.values(model, state, batch.expert, 1.0)]
         if batch.visited is not None:
@@ -104,14 +114,17 @@ class IQLearn(Objective, QLearning):
         return loss, metrics | ({"entropy": -chosen} if self.state_only else {"log_likelihood": chosen})
 
     def values(self, model: DiscreteSoftQ, state: TrainState, rows: Transitions, ends: float) -> SoftValues:
-        """Q(s,a), V(s) and γV(s') of every member, (members, n) each."""
+        """Return Q(s,a), V(s) and γV(s') of every member, (members, n) each. `ends` is that of `next_values`."""
         q, next_q = q_values(model, state.target, rows)
         next_v = soft_value(next_q if self.next_value_gradient else stop(next_q), self.temperature)
         chosen = jax.vmap(of_action, in_axes=(0, None))(q, rows.action)
         return SoftValues(chosen, soft_value(q, self.temperature), next_values(self, next_v, rows.terminal, ends))
 
     def roughness(self, model: DiscreteSoftQ, batch: Batch, key: PRNGKey) -> Scalar:
-        """E[max(‖∇Q‖ − 1, 0)²] between expert and learner rows, for the action of the nearer row."""
+        """E[max(‖∇Q‖ − 1, 0)²] at random points between expert and learner rows (offline: between expert rows).
+
+        The action is that of the nearer row.
+        """
         sides = batch.expert, batch.expert if batch.visited is None else batch.visited
         expert, visited = ((model.encoder(side.obs), side.action) for side in sides)
         points, action = between(expert, visited, key)

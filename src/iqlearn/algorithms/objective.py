@@ -1,4 +1,4 @@
-"""The objective of inverse soft-Q learning as settings, the same for discrete and continuous actions."""
+"""Settings of the objective of inverse soft-Q learning, shared by discrete and continuous actions."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Objective(SoftLearning):
     """α of χ²: the squared reward has the weight 1/(4α). r_max = 2α is the reward of absorbing states and the bound
     of `tv`."""
     gradient_penalty: float | None = None
-    """Weight of the penalty on gradients of Q above 1, between expert and learner transitions. By default 10 with `w1`,
-    unless `spectral_norm` is set, and 0 with others."""
+    """Weight of the penalty on gradients of Q with norm above 1, between expert and learner transitions. By default 10
+    with `w1`, unless `spectral_norm` is set, and 0 otherwise."""
     spectral_norm: bool = False  # pyright: ignore[reportIncompatibleVariableOverride]
     """Divide each weight matrix by its largest singular value where that exceeds 1. Networks of relu, tanh or elu are
     then 1-Lipschitz in their inputs; silu adds a factor of 1.1 for each hidden layer."""
@@ -59,7 +59,7 @@ class Objective(SoftLearning):
     """Imitate observations only: the expert's actions are not read. The learner's own actions take their place."""
     absorbing: bool = False
     """A true end leads to an absorbing state of value +r_max/(1-γ) for the expert and -r_max/(1-γ) for the learner
-    (LS-IQ, section 4); without, its value is 0."""
+    (LS-IQ, section 4). Otherwise the value after a true end is 0."""
     clip_value: bool = False
     """Clip V(s') to ±r_max/(1-γ). For divergences that bound the reward: `chi2_mixture` and `tv`."""
     extensions: tuple[Extension, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -93,9 +93,12 @@ class Objective(SoftLearning):
 
     @classmethod
     def ls_iq(cls, **changes: Any) -> Any:
-        """LS-IQ (Al-Hafez et al., ICLR 2023), with these changes: the squared Bellman error with a fixed target for the
-        expert's transitions, r_max = 2 (its weight of the squared reward is 0.5), absorbing states, and clipped values
-        of a target network. The rest is as in the paper of IQ-Learn."""
+        """Return the settings of LS-IQ (Al-Hafez et al., ICLR 2023), with the given changes.
+
+        They have the squared Bellman error with a fixed target for the expert's transitions, r_max = 2 (LS-IQ's weight
+        of the squared reward is 0.5), absorbing states, and clipped values of a target network. The rest is as in the
+        paper of IQ-Learn.
+        """
         values: dict[str, Any] = {
             "divergence": "chi2_mixture",
             "form": "least_squares_fixed",
@@ -129,18 +132,21 @@ class Objective(SoftLearning):
         return self.limit / (1.0 - self.gamma)
 
     def values_read(self, experts: int, rows: int, given_reward: bool) -> int:
-        """Of how many rows, the expert's first, the loss reads V(s)."""
+        """Return the number of rows, counted from the expert's first one, whose V(s) the loss reads."""
         if given_reward or self.squared or self.value_term == "initial":
             return 0
         return rows if self.value_term == "mixture" else experts
 
     def reward(self, model: SoftQ) -> Implied:
-        """The reward that the model implies."""
+        """Return the reward that the model implies."""
         return Implied(model, self.gamma, self.limit, self.absorbing)
 
 
 def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, ends: Any) -> Float[Array, "members n"]:
-    """γV(s'), clipped and with absorbing states as set. `ends` is +1 for expert rows and −1 for the learner's."""
+    """Return γV(s'), with `clip_value` and `absorbing` applied. For the squared Bellman error it has no gradient.
+
+    `ends` is +1 for expert rows and −1 for the learner's.
+    """
     if s.squared:
         value = stop(value)
     if s.clip_value:
@@ -155,10 +161,10 @@ def critic_loss(
     initial_v: Float[Array, "members m"] | None,
     given: Float[Array, " n"] | None,
 ) -> tuple[Scalar, Metrics]:
-    """The mean of −J(Q) over the members, or with a `given` reward of ½·E[(Q(s,a) − r − γV(s'))²].
+    """Return the mean over the members of −J(Q), or with a `given` reward of ½·E[(Q(s,a) − r − γV(s'))²], and figures.
 
-    The first `experts` columns of `values` are the expert's transitions, the others the learner's. Where there are
-    none of the learner's, the expert's take their place: `chi2_mixture` is then `chi2`, the value term `mixture` is
+    The first `experts` columns of `values` are the expert's transitions, the others the learner's. Without transitions
+    of the learner, the expert's take their place: `chi2_mixture` is then `chi2`, and the value term `mixture` is
     `expert`.
     """
     expert = SoftValues(*(x[:, :experts] for x in values))

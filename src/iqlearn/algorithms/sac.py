@@ -1,4 +1,4 @@
-"""Soft actor-critic on the true reward: makes experts of continuous actions, or agents on a recovered reward."""
+"""Soft actor-critic for continuous actions. It trains experts on the true reward, or agents on a recovered reward."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class SAC(ActorCritic):
     """Soft actor-critic with a learnt temperature (Haarnoja et al., 2018, arXiv 1812.05905)."""
 
     batch_size: int = 256
-    """Transitions of a minibatch."""
+    """Number of transitions in a minibatch."""
     temperature: float = 0.2
-    """Weight of the entropy in the soft value; the start of a learnt temperature."""
+    """Weight of the entropy in the soft value; the initial value of a learnt temperature."""
     target_entropy: float | None = -1.0
     average_rate: float = 0.005
     critics: int = 2
@@ -46,7 +46,7 @@ class SAC(ActorCritic):
     acts: ClassVar[str] = "must"
 
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of critics, actor and temperature."""
+        """Do one gradient step of critics, actor and temperature."""
         rows, reward = batch.transitions, batch.reward
         return descend_actor_critic(self, state, lambda model: td_loss(self, model, state, rows, reward, key))
 
@@ -60,9 +60,9 @@ def td_loss(
     key: PRNGKey,
     end_value: Scalar | float = 0.0,
 ) -> tuple[Scalar, Metrics]:
-    """The critics' ½·E[(Q(s,a) − r − γV(s'))²], the actor's and the temperature's loss, each for its own part.
+    """Return the critics' loss ½·E[(Q(s,a) − r − γV(s'))²] plus the losses of actor and temperature, and figures.
 
-    `end_value` is the value of what follows a true end.
+    Each loss has a gradient in its own part only. `end_value` is V(s') after a true end.
     """
     draw_key, next_key = jr.split(key)
     inputs, unit = model.encoder(rows.obs), model.actions.to_unit(rows.action)

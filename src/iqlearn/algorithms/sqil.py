@@ -19,7 +19,7 @@ from iqlearn.types import Batch, Metrics, PRNGKey, Transitions
 
 
 def labelled(batch: Batch) -> tuple[Transitions, Float[Array, " n"]]:
-    """Expert and learner rows with their rewards: 1 on expert transitions, 0 on the learner's (algorithm 1)."""
+    """Return expert and learner rows with their rewards: 1 on expert transitions, 0 on the learner's (algorithm 1)."""
     assert batch.visited is not None
     rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.expert, batch.visited)
     return rows, jnp.repeat(jnp.array([1.0, 0.0]), len(batch.visited.terminal), total_repeat_length=len(rows.terminal))
@@ -39,7 +39,7 @@ class SQIL(QLearning):
     acts: ClassVar[str] = "must"
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step on the soft Bellman error."""
+        """Do one gradient step on the soft Bellman error."""
         return descend_q(self, state, lambda model: soft_q.td_loss(self, model, state, *labelled(batch)))
 
 
@@ -64,6 +64,6 @@ class SQILContinuous(ActorCritic):
     hooks: ClassVar[tuple[str, ...]] = ("actor",)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of critics, actor and temperature."""
+        """Do one gradient step of critics, actor and temperature."""
         rows, reward = labelled(batch)
         return descend_actor_critic(self, state, lambda model: sac.td_loss(self, model, state, rows, reward, key))

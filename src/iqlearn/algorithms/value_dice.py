@@ -25,7 +25,7 @@ from iqlearn.types import Batch, Metrics, PRNGKey, Scalar, TaskSpec, Transitions
 
 
 class Values(NamedTuple):
-    """What is differentiated."""
+    """The parts of the method that are differentiated, or their optimiser states."""
 
     critic: Any
     actor: Any
@@ -42,7 +42,7 @@ class ValueDICE(Algorithm):
     """
 
     batch_size: int = 256
-    """Transitions of the expert, and as many of the learner, in an update."""
+    """Number of expert transitions in a minibatch; the number of learner transitions is the same."""
     learning_rate: float = 1e-3
     actor_learning_rate: float = 1e-5
     """Learning rate of Adam for the actor."""
@@ -51,7 +51,7 @@ class ValueDICE(Algorithm):
     replay_share: float = 0.1
     """α: share of the learner's transitions in the objective."""
     slope_penalty: float = 10.0
-    """Weight of the gradient penalty on ν, between rows of expert and learner."""
+    """Weight of the gradient penalty on ν, at random points between rows of expert and learner."""
     orthogonality: float = 1e-4
     """Weight of the penalty on the actor's weights that makes their columns orthogonal."""
     scaling: Scaling = "standard"
@@ -77,7 +77,7 @@ class ValueDICE(Algorithm):
         require_share(self, "replay_share")
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         model = ContinuousSoftQ(task, self.critic, 1, self.actor, encoder, key, squash=self.squash)
         end = jnp.zeros(())
         optimisers = zip(self.optimisers(), Values(model.critic, model.actor, end), strict=True)
@@ -85,12 +85,12 @@ class ValueDICE(Algorithm):
         return TrainState(model, Slow(), opt_state, jnp.zeros((), jnp.int32), {}, end)
 
     def optimisers(self) -> tuple[Any, Any, Any]:
-        """Of ν, the actor, and ν of the absorbing state."""
+        """Return the optimisers of ν, of the actor, and of ν of the absorbing state."""
         fast = optimizer(self.learning_rate, self.weight_decay)
         return fast, optimizer(self.actor_learning_rate, self.weight_decay), optimizer(self.learning_rate)
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of ν and the actor."""
+        """Do one gradient step of ν and the actor."""
         parts = Values(state.model.critic, state.model.actor, state.beside)
 
         def loss(values: Values) -> tuple[Scalar, Metrics]:
@@ -106,7 +106,11 @@ class ValueDICE(Algorithm):
         return state, {"loss": value, **metrics, **norms}
 
     def loss(self, model: ContinuousSoftQ, end: Scalar, batch: Batch, key: PRNGKey) -> tuple[Scalar, Metrics]:
-        """J for ν, and −J for the actor: where its actions enter ν, their gradients change sign."""
+        """Return J plus the penalties, and figures. Minimising it minimises J in ν and maximises J in the actor.
+
+        The gradients of the actor's actions change sign where the actions enter ν. All states of the expert serve as
+        initial states s0.
+        """
         start_key, expert_key, visited_key, slope_key = jr.split(key, 4)
         share = self.replay_share if batch.visited is not None else 0.0
         inputs = model.encoder(batch.expert.obs)
@@ -134,7 +138,10 @@ class ValueDICE(Algorithm):
     def differences(
         self, model: ContinuousSoftQ, end: Scalar, rows: Transitions, key: PRNGKey
     ) -> tuple[Float[Array, " both"], Float[Array, " both"]]:
-        """ν(s,a) − γν(s',a') of each row, and their weights. Each true end is one more row, in the absorbing state."""
+        """Return ν(s,a) − γν(s',a') of each row, and the weights of the rows, both (2n,).
+
+        The last n rows are transitions within the absorbing state. They have weight 1 for a true end, otherwise 0.
+        """
         inputs = model.encoder(rows.next_obs)
         after = model.unit_q(inputs, reversed_gradient(model.draw(inputs, key).unit))[0]
         here = model.unit_q(model.encoder(rows.obs), model.actions.to_unit(rows.action))[0]
@@ -145,28 +152,28 @@ class ValueDICE(Algorithm):
 
 
 class Slow(NamedTuple):
-    """ValueDICE has no slow copies. Extensions read this record to see that there is no averaged actor."""
+    """The slow copies, of which ValueDICE has none. Extensions read from it that there is no averaged actor."""
 
     actor: MLP | None = None
 
 
 def replaced(model: ContinuousSoftQ, values: Values) -> ContinuousSoftQ:
-    """The model with this critic and actor."""
+    """Return the model with the critic and the actor of `values`."""
     return eqx.tree_at(lambda m: (m.critic, m.actor), model, (values.critic, values.actor))
 
 
 def reversed_gradient(x: Array) -> Array:
-    """x, whose gradient changes sign."""
+    """Return x, with its gradient multiplied by −1."""
     return 2.0 * jax.lax.stop_gradient(x) - x
 
 
 def log_mean_exp(x: Float[Array, " n"], weights: Float[Array, " n"]) -> Scalar:
-    """log of the weighted mean of exp(x)."""
+    """Return the logarithm of the weighted mean of exp(x)."""
     return jax.nn.logsumexp(x, b=weights) - jnp.log(jnp.sum(weights))
 
 
 def skewness(net: MLP) -> Scalar:
-    """The sum of squared products of different columns of each weight matrix."""
+    """Return the sum over all weight matrices of the squared dot products of different columns."""
 
     def of(weight: Float[Array, "inputs outputs"]) -> Scalar:
         products = weight.T @ weight

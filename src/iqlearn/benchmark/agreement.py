@@ -1,5 +1,5 @@
-"""How far figures that read no reward agree with the true return: which evaluation each would have picked, and whether
-it orders evaluations and runs as the return does.
+"""Agreement of the reward-free figures with the true return: which evaluation each figure would have picked, and
+whether it orders evaluations and runs as the return does.
 """
 
 from __future__ import annotations
@@ -18,61 +18,66 @@ from iqlearn.evaluation.statistics import LEVELS, RESAMPLES, Interval, interval,
 from iqlearn.rewards.correlations import spearman
 
 LEAST = 3
-"""Evaluations of a run, or runs of a task, that a correlation takes at least."""
+"""The smallest number of evaluations of a run, or of runs of a task, for a correlation."""
 LAST = "last evaluation"
-"""The choice without any figure."""
+"""The name of the baseline that always picks the last evaluation."""
 Row = Mapping[str, Any]
 Merit = Callable[[Row], float]
-"""How good an evaluation seems: more is better, minus infinity where it is unknown."""
+"""A function that scores an evaluation: higher is better, minus infinity where the figure is unknown."""
 
 
 def replay_gap(row: Row) -> float:
-    """Minus the mean reward of the expert's rows in training, less that of the learner's."""
+    """Return the mean recovered reward of the learner's transitions in training minus that of the expert's.
+
+    Minus infinity where either is unknown.
+    """
     expert, visited = row.get("expert_reward"), row.get("visited_reward")
     return -math.inf if expert is None or visited is None else visited - expert
 
 
 def merit(name: str) -> Merit:
-    """That of a column of `metrics.csv`."""
+    """Return the function that scores an evaluation by a column of `metrics.csv`."""
     return lambda row: -misfit(dict(row), name)
 
 
 MERITS: dict[str, Merit] = {**{name: merit(name) for name in BETTER}, "replay_reward_gap": replay_gap}
-"""The figures by name, those of `metrics.csv` first. The last one is the difference of two columns."""
+"""The figures by name. All are columns of `metrics.csv` but the last, which is the difference of two columns."""
 
 
 class Picked(NamedTuple):
-    """The normalised return of the evaluation that a figure picks in a run."""
+    """The normalised return of the evaluation that a figure picks in a run, beside the best and the last one."""
 
     value: float
+    """The normalised return of the picked evaluation."""
     best: float
-    """That of the best evaluation, as far as the figure is known."""
+    """The highest normalised return among the evaluations that have the figure."""
     last: float
-    """That of the last one."""
+    """The normalised return of the last evaluation that has the figure."""
 
 
 def trained(rows: Sequence[Row]) -> list[Row]:
-    """The evaluations after the first update that have a normalised return."""
+    """Return the evaluations after the first update that have a normalised return."""
     return [row for row in rows if row.get("updates", row["step"]) and row["normalised"] is not None]
 
 
 def known(rows: Sequence[Row], merit: Merit) -> list[tuple[float, float]]:
-    """What a figure says of each evaluation, and its normalised return, where it is known."""
+    """Return the pairs (figure, normalised return) of the trained evaluations whose figure is finite."""
     pairs = ((merit(row), row["normalised"]) for row in trained(rows))
     return [pair for pair in pairs if math.isfinite(pair[0])]
 
 
 def within(rows: Sequence[Row], merit: Merit) -> float | None:
-    """Spearman's correlation over the evaluations of a run; none with fewer than three, or where one side is constant.
+    """Return Spearman's correlation of a figure with the true return over the evaluations of a run.
 
-    1: the figure orders them as the true return does.
+    1: the figure orders the evaluations as the true return does. None with fewer than three evaluations, or where the
+    figure or the return is constant.
     """
     pairs = known(rows, merit)
     return spearman(*np.transpose(pairs)) if len(pairs) >= LEAST else None
 
 
 def picked(rows: Sequence[Row], merit: Merit) -> Picked | None:
-    """The evaluation that a figure picks, the later one of equals; none where it is unknown in the whole run."""
+    """Return the evaluation that a figure picks, the latest one on ties; None where no evaluation has the figure."""
     pairs = known(rows, merit)
     if not pairs:
         return None
@@ -81,14 +86,15 @@ def picked(rows: Sequence[Row], merit: Merit) -> Picked | None:
 
 
 def across(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Interval | None:
-    """Spearman's correlation over the runs of a task, its mean over tasks, and its interval: runs are drawn within each
-    task.
+    """Return Spearman's correlation over the runs of a task, averaged over tasks, with its bootstrap interval.
+
+    The bootstrap draws runs within each task. Draws in which one side is constant do not count.
 
     Args:
-        pairs: of each task two numbers of each run.
+        pairs: for each task, two numbers of each run.
 
     Returns:
-        None where no task has three runs whose numbers differ.
+        The mean and its interval; None where no task has at least three runs in which both numbers vary.
     """
     sides = [np.asarray(each, np.float64) for each in pairs.values() if len(each) >= LEAST]
     sides = [each for each in sides if (np.ptp(each, axis=0) > 0.0).all()]
@@ -105,29 +111,32 @@ def across(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Interval | Non
 
 
 def rank_correlation(pairs: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, " draws"]:
-    """Spearman's correlation of each draw; NaN where one side is constant."""
+    """Return Spearman's correlation of each draw; NaN where one side is constant."""
     ranks = rankdata(pairs, axis=1)
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     return (centred[..., 0] * centred[..., 1]).sum(axis=1) / np.sqrt((centred**2).sum(axis=1).prod(axis=1))
 
 
 class Judged(NamedTuple):
-    """What one figure is worth, over all runs. Means are over tasks, and in these over runs."""
+    """The agreement of one figure with the true return. Averaged over the runs of each task, then over tasks."""
 
     name: str
     runs: int
-    """Runs that have it."""
+    """Number of runs that have the figure."""
     within: Interval | None
+    """Correlation over the evaluations of a run."""
     across: Interval | None
+    """Correlation over the last evaluations of the runs of a task."""
     picked: Interval | None
+    """Normalised return of the picked evaluation."""
     regret: Interval | None
-    """How much lower the return of the picked evaluation is than that of the best one."""
+    """Normalised return of the best evaluation minus that of the picked one."""
     gain: Interval | None
-    """How much higher it is than that of the last one."""
+    """Normalised return of the picked evaluation minus that of the last one."""
 
 
 def judge(name: str, merit: Merit, cells: Sequence[Evaluated]) -> Judged:
-    """What a figure is worth in these runs."""
+    """Return how well a figure agrees with the true return in these runs."""
     runs = [(task_of(cell), cell.rows) for cell in cells]
     picks = [(task, picked(rows, merit)) for task, rows in runs]
     ends: dict[str, list[tuple[float, float]]] = {}
@@ -147,19 +156,19 @@ def judge(name: str, merit: Merit, cells: Sequence[Evaluated]) -> Judged:
 
 
 def within_runs(cells: Sequence[Evaluated], merit: Merit) -> dict[str, list[float]]:
-    """The correlation within each run, by task."""
+    """Return for each task the correlations within its runs, without the unknown ones."""
     return by_task((task_of(cell), within(cell.rows, merit)) for cell in cells)
 
 
 def judged(cells: Sequence[Evaluated]) -> list[Judged]:
-    """What each figure is worth that at least one run has, and after them the choice of the last evaluation."""
+    """Return the agreement of each figure that at least one run has, and last that of the baseline `LAST`."""
     each = [judge(name, merit, cells) for name, merit in MERITS.items()]
     constant = judge(LAST, lambda row: 0.0, cells)
     return [one for one in (*each, constant) if one.picked is not None]
 
 
 def by_task(values: Iterable[tuple[str, float | None]]) -> dict[str, list[float]]:
-    """Numbers by task, without those that are unknown."""
+    """Group the values by task, without those that are None."""
     found: dict[str, list[float]] = {}
     for task, value in values:
         if value is not None:
@@ -168,5 +177,5 @@ def by_task(values: Iterable[tuple[str, float | None]]) -> dict[str, list[float]
 
 
 def over(values: Mapping[str, Sequence[float]]) -> Interval | None:
-    """The mean over tasks with its interval; none without values."""
+    """Return the mean over tasks of the mean over runs, with its interval; None without values."""
     return interval(values, mean) if values else None

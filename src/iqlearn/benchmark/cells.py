@@ -1,4 +1,4 @@
-"""The run folder of a cell: where it stands, and the command that goes on with it."""
+"""The run folder of a cell: its status, and the command that starts or resumes its run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from iqlearn.files import Row, read_json, read_rows, write_json
 from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
 
 CELLS = "cells"
-"""The folder of all run folders, in that of the benchmark."""
+"""The folder of all run folders, inside the folder of the benchmark."""
 FLAGS = "flags.json"
-"""The flags that each cell of a benchmark has, in the folder of the benchmark."""
+"""The file in the folder of the benchmark that holds the flags of each cell."""
 RETRIES = 2
-"""How often a cell whose process died is begun again from its last checkpoint."""
+"""How often a cell whose process died is restarted from its last checkpoint."""
 BAD_INPUT = 2
-"""Exit code of `iqlearn` where another try cannot help."""
+"""Exit code of `iqlearn` for bad input, after which another try cannot help."""
 ENDED = ("completed", "stopped", "diverged")
-"""The statuses of a run of which nothing is left to do."""
+"""The statuses of a finished run."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What its process said."""
+        """The log file: the output and the error stream of the cell's process."""
         return self.folder.with_suffix(".log")
 
     @property
     def status(self) -> str:
-        """What `result.json` says: completed, stopped, diverged, running, …; empty where nothing began."""
+        """The `recorded` status, else that in `result.json` (completed, stopped, diverged, running, …), else empty."""
         if self.recorded:
             return self.recorded
         with suppress(InputError):
@@ -59,16 +59,16 @@ class Place:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the run is finished: completed, stopped or diverged."""
         return self.status in ENDED
 
     @property
     def begun(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return any((self.folder / name).is_file() for name in (CHECKPOINT, PREVIOUS))
 
     def command(self, demos: Path | None) -> list[str]:
-        """The command that begins the run, or goes on with its last checkpoint."""
+        """Return the arguments of `iqlearn` that start the run, or resume it if there is a checkpoint."""
         flags = self.cell.flags
         if self.begun:
             further = ["--trust"] if ":" in str(flags["env"]) else []  # the grid names the module
@@ -78,7 +78,7 @@ class Place:
         return [*self.cell.words(self.folder, demos), "--overwrite"]
 
     def said(self) -> str:
-        """The last line that its process said."""
+        """Return the last line of the log that is not blank; empty if there is none."""
         with suppress(OSError):
             lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -86,12 +86,12 @@ class Place:
 
 
 def places(cells: Iterable[Cell], out: Path) -> list[Place]:
-    """Each cell with its folder in that of the benchmark.
+    """Return each cell with its run folder, `out`/cells/NAME.
 
-    Where the folder of a finished cell was deleted, its rows in the tables of the benchmark count.
+    If the run folder of a finished cell was deleted, the status in the tables of the benchmark is used instead.
 
     Raises:
-        InputError: a table is damaged, or it holds a deleted run that is no cell of the grid or had other flags.
+        InputError: a table is damaged, or it holds a deleted run that is not in the grid or had other flags.
     """
     each = [Place(cell, out / CELLS / cell.name) for cell in cells]
     ended = {
@@ -114,7 +114,7 @@ def places(cells: Iterable[Cell], out: Path) -> list[Place]:
 
 
 def other_flags(place: Place, before: str, out: Path) -> str:
-    """What to say of a cell whose flags have changed."""
+    """Return the error message for a cell whose flags have changed."""
     return (
         f"{place.folder} was begun with other flags: {before}; expected those of its grid: "
         f"{shlex.join(words(place.cell.flags))}. To run it again, delete that folder and its row in {out / RUNS}; or "
@@ -123,14 +123,16 @@ def other_flags(place: Place, before: str, out: Path) -> str:
 
 
 def same_flags(each: Sequence[Place], out: Path) -> None:
-    """Write down the flags of the cells, so that a changed grid does not keep the results of the former one.
+    """Write the flags of the cells to flags.json, unless those of a cell with results have changed.
+
+    A changed grid therefore cannot reuse the results of the former one.
 
     Args:
         each: the cells.
         out: the folder of the benchmark.
 
     Raises:
-        InputError: a cell was begun with other flags.
+        InputError: a cell that is finished or has a checkpoint was begun with other flags.
     """
     known: dict[str, Any] = read_json(out / FLAGS) if (out / FLAGS).is_file() else {}
     now = {place.cell.name: words(place.cell.flags) for place in each}
@@ -143,29 +145,34 @@ def same_flags(each: Sequence[Place], out: Path) -> None:
 
 @dataclass
 class Progress:
-    """Where the cells stand."""
+    """The progress of a benchmark: which cells wait, run, are done or failed."""
 
     waiting: list[Place]
     done: list[Place]
     running: dict[Place, Any] = field(default_factory=dict)
-    """What runs each cell."""
+    """The handle of the process, or of the task of the cluster, that runs each cell."""
     failed: dict[Place, str] = field(default_factory=dict)
-    """What the process of a cell said last."""
+    """The last line of each failed cell's log, or else its exit code."""
     tries: dict[Place, int] = field(default_factory=dict)
+    """How often each cell was started."""
 
     @classmethod
     def of(cls, each: Sequence[Place]) -> Progress:
-        """Before anything runs."""
+        """Return the progress before any cell is started."""
         return cls([place for place in each if not place.finished], [place for place in each if place.finished])
 
     def next(self) -> Place:
-        """The next cell to run, taken out of those that wait."""
+        """Remove the next cell from those that wait, count the try, and return the cell."""
         place = self.waiting.pop(0)
         self.tries[place] = self.tries.get(place, 0) + 1
         return place
 
     def ended(self, place: Place, code: int) -> None:
-        """Note how what ran a cell ended. The cell waits for another try where that may help."""
+        """Record that the process of a cell ended with this exit code.
+
+        A cell that did not finish waits for another try. It counts as failed if the code is 0 or `BAD_INPUT`, or if it
+        was retried `RETRIES` times.
+        """
         del self.running[place]
         if place.finished:
             self.done.append(place)

@@ -1,4 +1,4 @@
-"""What a benchmark shows of the figures that read no reward: what each is worth, and its curves."""
+"""The section of a benchmark's page on the reward-free figures: how well each agrees with the return, and curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Trace = dict[str, Any]
 
 
 def section(cells: Sequence[Evaluated]) -> Section:
-    """The section of the page."""
+    """Return the section of the page."""
     items: list[Item] = []
     each = judged(cells)
     if any(one.name in MERITS for one in each):
@@ -31,7 +31,7 @@ def section(cells: Sequence[Evaluated]) -> Section:
 
 
 def worth(each: Sequence[Judged]) -> Table:
-    """What each figure is worth."""
+    """Return the table of how well each figure agrees with the true return."""
     rows = [
         (
             spaced(one.name),
@@ -56,7 +56,7 @@ def worth(each: Sequence[Judged]) -> Table:
 
 
 def by_method(cells: Sequence[Evaluated]) -> Table:
-    """The correlation within the runs of each method."""
+    """Return the table of the mean correlation within a run, by figure and method."""
     methods = methods_of(cells)
     parts = [[cell for cell in cells if cell.of.method == method] for method in methods]
     rows = []
@@ -69,7 +69,7 @@ def by_method(cells: Sequence[Evaluated]) -> Table:
 
 
 def agreements(each: Sequence[Judged]) -> Figure:
-    """The correlations with their intervals."""
+    """Return the plot of the correlations with their intervals."""
     traces: list[Trace] = []
     for i, (what, found) in enumerate((("within a run", "within"), ("across runs", "across"))):
         there = [(spaced(one.name), getattr(one, found)) for one in each if getattr(one, found) is not None]
@@ -98,7 +98,7 @@ def agreements(each: Sequence[Judged]) -> Figure:
 
 
 def curves(cells: Sequence[Evaluated]) -> list[Folded]:
-    """The figures over the steps, a line for each seed; a task is shown after a click."""
+    """Return for each task the plots of the figures over the steps, folded; each has a line for each run."""
     found = []
     for task in tasks_of(cells):
         part = [cell for cell in cells if task_of(cell) == task]
@@ -108,7 +108,7 @@ def curves(cells: Sequence[Evaluated]) -> list[Folded]:
 
 
 def curve(cells: Sequence[Evaluated], name: str, task: str, methods: Sequence[str]) -> Figure:
-    """One figure over the steps."""
+    """Return the plot of one figure over the steps, with a line for each run."""
     traces: list[Trace] = []
     for cell in cells:
         i, seed = methods.index(cell.of.method), cell.of.seed

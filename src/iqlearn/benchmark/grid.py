@@ -1,23 +1,23 @@
 """The grid of a benchmark: methods × tasks × numbers of demonstrations × seeds, from a TOML file.
 
-    about = "Which sentence the page begins with."
+    about = "The sentence that the page begins with."
     seeds = [0, 1]
     steps = 50_000                     # flags of `iqlearn train` for every run
 
     [[tasks]]
     env = "Hopper-v5"                  # flags of a task
     demos = "Hopper-v5.npz"            # in the folder of --demos
-    trajectories = [1, 3]              # a run for each
+    trajectories = [1, 3]              # one run for each number
 
     [[methods]]
     name = "DAC"
-    group = "from a clone"             # methods of a group are compared; one without a group is in every group
+    group = "from a clone"             # methods of a group are compared; a method without one is in every group
     algorithm = "dac"                  # flags of a method
     extensions = ["cloning"]
     "cloning.weight" = 0
 
-Every key but `name`, `about`, `seeds`, `group` and `extends` is a flag of `iqlearn train`, so a run of the grid is one
-such command. `extends = "online"` takes from that preset what the file does not set.
+Every key but `name`, `about`, `seeds`, `group` and `extends` is a flag of `iqlearn train`, so each run of the grid is
+one such command. `extends = "online"` takes every key that the file does not set from that preset.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from iqlearn.errors import InputError
 PRESETS = ("quick", "offline", "online", "hard", "full")
 """The grids that ship with the package."""
 TAKEN = ("seed", "seeds", "out", "overwrite", "help", "help_all")
-"""Flags that the benchmark itself gives."""
+"""Flags that the benchmark sets itself, so that a grid may not set them."""
 Flags = Mapping[str, Any]
 
 
@@ -46,20 +46,20 @@ class Cell:
     method: str
     task: str
     trajectories: int | None
-    """Number of demonstrations; none for all."""
+    """Number of demonstrations; None for all."""
     seed: int
     flags: Flags = field(compare=False)
     group: str = field(default="", compare=False)
-    """The methods that this one is compared with; empty for all."""
+    """The group of methods that this one is compared with; empty for all groups."""
 
     @property
     def name(self) -> str:
-        """Its folder, which no other cell of the grid has."""
+        """The relative path of its run folder, unique in the grid: TASK/METHOD/seed-SEED."""
         task = self.task if self.trajectories is None else f"{self.task}-{self.trajectories}"
         return "/".join((plain(task), plain(self.method), f"seed-{self.seed}"))
 
     def words(self, out: Path, demos: Path | None = None) -> list[str]:
-        """The command that does it, without `iqlearn`.
+        """Return the arguments of `iqlearn` that run the cell: train and its flags.
 
         Args:
             out: its run folder.
@@ -74,7 +74,7 @@ class Cell:
 
 
 def words(flags: Flags) -> list[str]:
-    """Flags as words of a command."""
+    """Return flags as words of a command: `--name value`, or `--name` and `--no-name` for true and false."""
     found: list[str] = []
     for name, value in flags.items():
         flag = "--" + name.replace("_", "-")
@@ -101,15 +101,15 @@ class Grid:
 
 
 def plain(name: str) -> str:
-    """A name as a folder may be called on every system."""
+    """Return a name in which characters that not every system allows in file names are replaced by hyphens."""
     return re.sub(r"[^\w.=+-]+", "-", name).strip("-.") or "-"
 
 
 def read(source: str) -> Grid:
-    """The grid of a preset, or of a file.
+    """Read the grid of a preset, or of a TOML file.
 
     Raises:
-        InputError: there is neither, or something in it is missing or of another kind.
+        InputError: there is no such preset or file, or a key is missing or has a value of a wrong type.
     """
     if source in PRESETS:
         return grid_of(preset(source), source)
@@ -124,13 +124,13 @@ def read(source: str) -> Grid:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """What the file of a preset holds."""
+    """Return the content of the file of a preset."""
     file = resources.files("iqlearn.benchmark") / "presets" / f"{name}.toml"
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def extended(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a grid holds, with the keys of the preset that it extends where it has none of its own.
+    """Return the content of a grid, with the keys that it does not set from the preset that it extends.
 
     Raises:
         InputError: there is no such preset.
@@ -145,10 +145,10 @@ def extended(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def grid_of(content: Mapping[str, Any], name: str) -> Grid:
-    """The grid that a file holds.
+    """Return the grid for the content of a file.
 
     Raises:
-        InputError: as `read`.
+        InputError: a key is missing or has a value of a wrong type, or two runs have the same name.
     """
     common = extended(content, name)
     tasks, methods = (tables(common.pop(part, None), part, name) for part in ("tasks", "methods"))
@@ -181,10 +181,10 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
 
 
 def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
-    """The tables of tasks or methods.
+    """Check the tables of tasks or methods, and return them.
 
     Raises:
-        InputError: there is none, or one has no name.
+        InputError: there is no table, or one has no name (for a task: no env).
     """
     if not (isinstance(found, list) and found and all(isinstance(one, dict) for one in found)):
         raise InputError(f"Grid {name}: [[{part}]] is missing; expected at least one such table.")
@@ -196,10 +196,12 @@ def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
 
 
 def check(flags: Flags, where: str) -> None:
-    """Refuse keys that are no flags, and values that no flag has. `iqlearn train` knows which flags there are.
+    """Refuse keys that the benchmark sets itself, and values of a type that no flag has.
+
+    Whether a key is a flag at all is checked by `iqlearn train`.
 
     Raises:
-        InputError: there is one.
+        InputError: there is such a key or value.
     """
     for name, value in flags.items():
         if name.replace("-", "_") in TAKEN:

@@ -1,4 +1,4 @@
-"""Cells in processes of this machine."""
+"""Cells as processes on this machine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from iqlearn import interrupts
 from iqlearn.benchmark.cells import Place, Progress
 
 PERIOD = 0.5
-"""Seconds between two looks at the processes."""
+"""Seconds between two checks of the processes."""
 GRACE = 60.0
-"""Seconds that processes have to write what they learnt, after a request to stop."""
+"""Seconds that processes have to write their checkpoints after a request to stop."""
 ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-"""Each process keeps to one core: others have the other cores."""
+"""Environment variables that keep each process to one core, because the other cores run other processes."""
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
 def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
-    """Run every cell that is not finished, so many at a time. A cell whose process dies goes on from its checkpoint.
+    """Run every cell that is not finished, up to `workers` at a time. A cell whose process dies resumes from its last
+    checkpoint.
 
     Args:
         places: the cells.
         demos: the folder of demonstrations.
-        workers: processes at a time.
-        show: called twice a second.
+        workers: number of processes that run at the same time.
+        show: called with the progress about twice a second.
+
+    Returns:
+        The final progress.
 
     Raises:
-        KeyboardInterrupt: a signal asked to stop. The processes have ended in order.
+        KeyboardInterrupt: a signal asked to stop. The processes have been stopped.
     """
     now = Progress.of(places)
     try:
@@ -54,7 +58,7 @@ def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callabl
 
 
 def begun(place: Place, command: Sequence[str]) -> Any:
-    """A process for a cell, which says what it says to the cell's log."""
+    """Start a process for a cell that writes its output to the log of the cell, and return it."""
     place.folder.mkdir(parents=True, exist_ok=True)
     flags = os.environ.get("XLA_FLAGS", "")
     flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
@@ -65,7 +69,7 @@ def begun(place: Place, command: Sequence[str]) -> Any:
 
 
 def stop(processes: Any) -> None:
-    """Ask processes to stop, wait until they have written what they learnt, and end those that do not."""
+    """Send SIGTERM to the processes, wait for them, and kill those that still run after `GRACE` seconds."""
     for process in processes:
         process.send_signal(SIGTERM)
     until = time.monotonic() + GRACE

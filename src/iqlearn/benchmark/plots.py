@@ -11,7 +11,10 @@ from iqlearn.report.page import colour
 
 
 def curves(cells: Sequence[Evaluated]) -> bytes:
-    """The normalised return over the steps: a panel for each task, a colour for each method, a line for each seed."""
+    """Plot the normalised return over the steps, and return the image as PNG.
+
+    There is a panel for each task, a colour for each method and a line for each seed.
+    """
     from matplotlib.figure import Figure
 
     tasks, methods = tasks_of(cells), methods_of(cells)

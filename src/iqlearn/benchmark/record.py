@@ -14,13 +14,13 @@ from iqlearn.files import read
 
 EVALUATIONS, RUNS = "results.csv", "runs.csv"
 OF_CELL = ("method", "task", "demonstrations", "seed")
-"""The columns that both tables begin with."""
+"""The first columns of both tables, which identify the cell."""
 COLUMNS = ("step", "return", "normalised", "seconds")
-"""The next ones of an evaluation."""
+"""The columns that come next, where a row has them."""
 
 
 def csv_bytes(rows: Sequence[tuple[Cell, Mapping[str, Any]]]) -> bytes:
-    """A table: which cell each row is of, and its numbers and words."""
+    """Return a table as CSV: for each row its cell, then its numbers and strings. Other values are left out."""
     kept = [{n: x for n, x in row.items() if isinstance(x, int | float | str)} for _, row in rows]
     columns = dict.fromkeys(name for row in kept for name in row if name != "return_mean")
     names = [*OF_CELL, *(name for name in COLUMNS if name in columns), *(n for n in columns if n not in COLUMNS)]
@@ -34,22 +34,22 @@ def csv_bytes(rows: Sequence[tuple[Cell, Mapping[str, Any]]]) -> bytes:
 
 
 def key_of(cell: Cell) -> tuple[str, ...]:
-    """What tells a cell from the others of its grid, as the tables write it."""
+    """Return the values of `OF_CELL` as the tables write them. They identify a cell in its grid."""
     trajectories = "" if cell.trajectories is None else str(cell.trajectories)
     return cell.method, cell.task, trajectories, str(cell.seed)
 
 
 def cell_of(key: tuple[str, ...]) -> Cell:
-    """The cell that `key_of` gives this key, without its flags."""
+    """Return the cell with this key, without its flags: the inverse of `key_of`."""
     method, task, trajectories, seed = key
     return Cell(method, task, int(trajectories) if trajectories else None, int(seed), {})
 
 
 def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """The rows of a table by their cell, without empty figures.
+    """Read a table, and return its rows by the key of their cell (`key_of`), without empty values.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the table is missing or damaged.
     """
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     try:
@@ -63,7 +63,7 @@ def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
 
 
 def number(text: str) -> float | str:
-    """A figure or a word of a table."""
+    """Return a value of a table: a number, or the text itself if it is none."""
     try:
         return float(text)
     except ValueError:

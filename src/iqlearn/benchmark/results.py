@@ -19,7 +19,7 @@ from iqlearn.files import read_json, write
 from iqlearn.runs.folder import RESULT
 
 GOAL = 0.9
-"""The share of the expert's return, above a random policy's, whose first reaching is counted."""
+"""The normalised return (0: random policy, 1: expert) that counts as reached in the tables of sample efficiency."""
 
 
 class Evaluated(NamedTuple):
@@ -37,26 +37,26 @@ class Evaluated(NamedTuple):
 
     @property
     def returned(self) -> float | None:
-        """That of the policy that the run returns."""
+        """The normalised return of the policy that the run returns."""
         return self.result.get("normalised_return")
 
     @property
     def acts(self) -> bool:
-        """Whether its steps are those of an environment, not updates."""
+        """Whether its steps are environment steps (online) rather than updates (offline)."""
         return self.result.get("env_steps", 0) > 0
 
     @property
     def reached(self) -> float | None:
-        """The step of the first evaluation at `GOAL` or above; none where there is none."""
+        """The step of the first evaluation with a normalised return of at least `GOAL`; None if there is none."""
         return next((row["step"] for row in self.rows if (row["normalised"] or 0.0) >= GOAL), None)
 
 
 def evaluated(places: Sequence[Place], out: Path) -> list[Evaluated]:
-    """The cells that have an evaluation.
+    """Return the results of the cells that have at least one evaluation.
 
     Args:
         places: the cells.
-        out: the folder of the benchmark, whose tables hold those that are recorded.
+        out: the folder of the benchmark. Its tables hold the results of cells whose run folder was deleted.
     """
     recorded = [place.cell for place in places if place.recorded]
     known = {cell.of: cell for cell in read_csv(recorded, out)} if recorded else {}
@@ -65,7 +65,7 @@ def evaluated(places: Sequence[Place], out: Path) -> list[Evaluated]:
 
 
 def in_folder(place: Place) -> Evaluated:
-    """The evaluations of a cell, of its run folder."""
+    """Read the results of a cell from its run folder."""
     result: dict[str, Any] = {}
     with suppress(InputError):
         result = read_json(place.folder / RESULT)
@@ -88,7 +88,7 @@ def write_csv(out: Path, cells: Sequence[Evaluated]) -> None:
 
 
 def read_csv(cells: Iterable[Cell], folder: Path) -> list[Evaluated]:
-    """The cells, of these, that results.csv and runs.csv of a folder hold.
+    """Read the results of those of these cells that results.csv and runs.csv of a folder both contain.
 
     Raises:
         InputError: one of the tables is missing or damaged.
@@ -110,13 +110,13 @@ def read_csv(cells: Iterable[Cell], folder: Path) -> list[Evaluated]:
 
 
 def task_of(cell: Evaluated) -> str:
-    """The task with its number of demonstrations, as tables name it."""
+    """Return the task with its number of demonstrations, as the tables name it."""
     c = cell.of
     return c.task if c.trajectories is None else f"{c.task}, {c.trajectories}"
 
 
 def scores(cells: Sequence[Evaluated], method: str, which: str) -> Scores:
-    """The scores of a method: of each task those of its seeds. `which` is `last` or `returned`."""
+    """Return the normalised returns of a method, one for each seed, by task. `which` is `last` or `returned`."""
     found: dict[str, list[float]] = {}
     for cell in cells:
         if cell.of.method == method and (score := getattr(cell, which)) is not None:

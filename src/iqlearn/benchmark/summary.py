@@ -1,4 +1,4 @@
-"""What a benchmark shows: tables and figures of the scores of each method."""
+"""The tables and figures of a benchmark: the scores of each method."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Trace = dict[str, Any]
 
 
 def methods_of(cells: Sequence[Evaluated]) -> list[str]:
-    """The methods that have results, in the order of the grid."""
+    """Return the methods that have results, in the order of the grid."""
     return list(dict.fromkeys(cell.of.method for cell in cells))
 
 
 def tasks_of(cells: Sequence[Evaluated]) -> list[str]:
-    """The tasks that have results, in the order of the grid."""
+    """Return the tasks that have results, in the order of the grid."""
     return list(dict.fromkeys(map(task_of, cells)))
 
 
@@ -39,34 +39,34 @@ class Compared(NamedTuple):
     """Methods that are compared with each other."""
 
     name: str
-    """What they have in common; empty for all methods of a grid without groups."""
+    """The name of their group; empty for all methods of a grid without groups."""
     cells: Sequence[Evaluated]
 
     @property
     def suffix(self) -> str:
-        """What titles add."""
+        """The end of the titles of tables: the name of the group."""
         return f" · {self.name}" if self.name else ""
 
 
 def groups_of(cells: Sequence[Evaluated]) -> list[Compared]:
-    """The groups of the grid, each with the methods that are in every group."""
+    """Return the groups of the grid. Each also has the methods without a group."""
     names = list(dict.fromkeys(group for cell in cells if (group := cell.of.group))) or [""]
     return [Compared(name, [cell for cell in cells if cell.of.group in (name, "")]) for name in names]
 
 
 def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
-    """The cells whose steps are those of an environment; all where none are."""
+    """Return the cells whose steps are environment steps; all cells if there are none."""
     return [cell for cell in cells if cell.acts] or cells
 
 
 def estimate(found: Interval, *known: Scores) -> Interval | float:
-    """An estimate with its interval, or alone where each task has one run: nothing is known of the spread then."""
+    """Return an estimate with its interval, or its mean alone if each task has one run: then the spread is unknown."""
     repeated = any(len(runs) > 1 for scores in known for runs in scores.values())
     return found if repeated else round(found.mean, 2)
 
 
 def aggregates(compared: Compared, which: str) -> Table:
-    """Every aggregate of each method with its interval."""
+    """Return the table of every aggregate of each method with its interval."""
     cells, rows = compared.cells, []
     for method in methods_of(cells):
         known = scores(cells, method, which)
@@ -81,7 +81,7 @@ def aggregates(compared: Compared, which: str) -> Table:
 
 
 def by_task(cells: Sequence[Evaluated], which: str) -> Table:
-    """The scores of every seed."""
+    """Return the table of the scores of every seed."""
     methods = methods_of(cells)
     known = {method: scores(cells, method, which) for method in methods}
     rows = [
@@ -93,7 +93,7 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table:
 
 
 def efficiency(compared: Compared) -> Table:
-    """The steps to 90 % of the expert, and how many times those of the first method."""
+    """Return the table of the steps to 90 % of the expert, each with its ratio to the steps of the first method."""
     cells = acting(compared.cells)
     methods, rows, best = methods_of(cells), [], []
     for task in tasks_of(cells):
@@ -124,19 +124,22 @@ def efficiency(compared: Compared) -> Table:
 
 
 def times(ratio: float, beyond: bool) -> str:
-    """A ratio, or a lower bound of it."""
+    """Return a ratio as text, with > before it if it is a lower bound."""
     return f"{'> ' if beyond else ''}{ratio:.1f} ×"
 
 
 def median_of(known: Sequence[tuple[float, bool]]) -> tuple[float, bool]:
-    """The median, and whether it is a lower bound because numbers that it depends on are."""
+    """Return the median, and whether it is a lower bound, of pairs (number, whether the number is a lower bound)."""
     value = middle([number for number, _ in known])
     return value, middle([math.inf if beyond else number for number, beyond in known]) > value
 
 
 def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
-    """The median steps to the goal, and whether that is a lower bound: the steps of the longest run of the task, also
-    for a run that ended early."""
+    """Return the median over seeds of the steps to the goal, and whether it is a lower bound; None without a run.
+
+    A run that does not reach the goal counts with the steps of the longest run of the task as a lower bound, even if it
+    ended earlier.
+    """
     of_task = [cell for cell in cells if task_of(cell) == task]
     reached = [cell.reached for cell in of_task if cell.of.method == method]
     if not reached:
@@ -146,7 +149,7 @@ def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[f
 
 
 def improvement(compared: Compared, which: str) -> Table | None:
-    """How likely the first method is better than each other."""
+    """Return the table of how likely the first method is better than each other one; None without common tasks."""
     cells = compared.cells
     methods = methods_of(cells)
     ours = scores(cells, methods[0], which)
@@ -161,7 +164,10 @@ def improvement(compared: Compared, which: str) -> Table | None:
 
 
 def curve(cell: Evaluated, cells: Sequence[Evaluated]) -> tuple[list[float], list[float]]:
-    """The steps and the normalised returns of a run. Beside runs that act, one that does not is a level line."""
+    """Return the steps and the normalised returns of a run.
+
+    If other runs are online, an offline run becomes a horizontal line at its last return: its steps are updates.
+    """
     rows = [row for row in cell.rows if row["normalised"] is not None]
     if rows and not cell.acts and any(other.acts for other in cells):
         return [0, max(other.rows[-1]["step"] for other in cells if other.acts)], [rows[-1]["normalised"]] * 2
@@ -169,7 +175,7 @@ def curve(cell: Evaluated, cells: Sequence[Evaluated]) -> tuple[list[float], lis
 
 
 def curves(cells: Sequence[Evaluated]) -> list[Figure]:
-    """The normalised return over the steps, a figure for each task and a line for each seed."""
+    """Return the plots of the normalised return over the steps: one for each task, with a line for each run."""
     methods, figures = methods_of(cells), []
     for task in tasks_of(cells):
         traces: list[Trace] = []
@@ -200,7 +206,7 @@ def curves(cells: Sequence[Evaluated]) -> list[Figure]:
 
 
 def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
-    """The share of runs above each score."""
+    """Return the plot of the share of runs above each score (performance profile)."""
     traces: list[Trace] = []
     for i, method in enumerate(methods_of(cells)):
         if known := scores(cells, method, which):
@@ -223,7 +229,7 @@ def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
 
 
 def tables(cells: Sequence[Evaluated]) -> list[Table]:
-    """The tables of returns, and before them one of the runs that did not complete."""
+    """Return the tables of returns, after a table of the runs that did not complete, if there are any."""
     found: list[Table | None] = [incomplete(cells)]
     for which in WHICH:
         found += [aggregates(compared, which) for compared in groups_of(cells)]
@@ -233,7 +239,7 @@ def tables(cells: Sequence[Evaluated]) -> list[Table]:
 
 
 def incomplete(cells: Sequence[Evaluated]) -> Table | None:
-    """The runs that ended early or still go on; none where there is none."""
+    """Return the table of the runs that diverged, were interrupted or still run; None if there are none."""
     rows = [
         (cell.of.name, cell.result.get("status") or "unknown", cell.rows[-1]["step"])
         for cell in cells
@@ -244,7 +250,7 @@ def incomplete(cells: Sequence[Evaluated]) -> Table | None:
 
 
 def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> list[Section]:
-    """The sections of the page."""
+    """Return the sections of the page. `failed` has the name and the last message of each failed run."""
     lost: list[Item] = [Table("Runs that failed", ("run", "what its process said last"), failed)] if failed else []
     return [
         Section("results", "Results", [*lost, *tables(cells)]),
@@ -254,7 +260,7 @@ def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> l
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Tables as Markdown."""
+    """Return the tables as Markdown."""
     parts = []
     for table in tables:
         lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"|{' --- |' * len(table.columns)}"]

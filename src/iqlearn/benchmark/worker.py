@@ -1,6 +1,6 @@
-"""A process that runs one command of iqlearn, and ends with the program that began it.
+"""A process that runs one command of iqlearn, and ends when its parent process ends.
 
-Its standard input is a pipe from there, which the system closes when that program dies.
+Its standard input is a pipe from the parent. The system closes the pipe when the parent dies.
 """
 
 import os
@@ -9,8 +9,8 @@ import threading
 
 
 def end_with_input() -> None:
-    """End this process when its standard input ends. What was learnt is in the last checkpoint."""
-    while os.read(0, 1):  # not through sys.stdin, whose lock the interpreter needs to end
+    """End this process when its standard input is closed. The last checkpoint keeps the state of training."""
+    while os.read(0, 1):  # not sys.stdin.read: it holds a lock that the interpreter needs at exit
         pass
     os._exit(1)
 

@@ -52,7 +52,7 @@ def benchmark(o: Namespace) -> int:
 
 
 class Table:
-    """Where the runs stand: a table that changes in place on a terminal, else a line for each run that ends."""
+    """The progress of a benchmark on the error stream: a live table on a terminal, else a line for each ended run."""
 
     def __enter__(self) -> Table:
         from rich.console import Console
@@ -70,7 +70,7 @@ class Table:
             self._live.stop()
 
     def show(self, now: Any) -> None:
-        """Show where the runs stand."""
+        """Update the table, or print a line for each run that has ended since the last call."""
         if self._live is not None:
             self._live.update(picture(now), refresh=True)
             return
@@ -86,7 +86,7 @@ class Table:
 
 
 def picture(now: Any) -> Any:
-    """The runs that go on, and how many are done, failed and waiting."""
+    """Return a table of the running cells. Its title has the numbers of cells that are done, failed and waiting."""
     from rich.table import Table as RichTable
 
     table = RichTable(title=f"{len(now.done)} done · {len(now.failed)} failed · {len(now.waiting)} waiting")

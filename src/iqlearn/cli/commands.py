@@ -1,6 +1,7 @@
-"""The commands: their flags, and what they do with the library. Modules that load slowly are imported when one runs.
+"""The commands: their flags, and their calls of the library. Modules that load slowly are imported where they are used.
 
-The docstring of a command is its help. A line of it declares a flag: name, word for the value, [default], and help.
+The docstring of a command is its help. Each line for a flag declares it: name, placeholder of the value, [default],
+and help.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from iqlearn.errors import InputError
 
 DEFAULT_ENV = "CartPole-v1"
 FEW = {"trajectories": 1, "subsample": 20}
-"""What is taken of the built-in demonstrations of the default environment."""
+"""The defaults of --trajectories and --subsample for the built-in demonstrations of the default environment."""
 
 
 class Begun(NamedTuple):
-    """What is known before the flags of settings are read."""
+    """The result of a first pass over the flags of a command, before the flags of the settings are read."""
 
     settings: Any
-    """The settings before their flags are read. They say which flags there are."""
+    """The default settings. Their fields decide which flags the command has."""
     environment: Any
     demos: Any
     mode: Any
@@ -78,7 +79,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
 
     default, environment, demos, mode = begun
     if o.out is not None:
-        vacant(o.out, o.overwrite)  # told before anything that takes time
+        vacant(o.out, o.overwrite)  # refused before anything slow
     if o.seeds < 1:
         raise InputError(f"--seeds is {o.seeds}; expected a number of at least 1.")
     acting, times = pop_fields(changes, Interaction), pop_fields(changes, Schedule)
@@ -109,7 +110,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     how = arguments(o, settings, name)
     if o.early_stopping is not None:
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
-    if settings.reason:  # now that nothing is refused any more
+    if settings.reason:  # after all checks
         print(f"iqlearn: {settings.reason}", file=sys.stderr)
     how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
@@ -119,15 +120,15 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
 
 
 def begin_train(o: Namespace) -> Begun:
-    """Environment, demonstrations, mode and settings of `train`."""
+    """Find the environment, the demonstrations, the mode and the default settings of `train`."""
     from iqlearn import algorithms, api
 
     if o.algorithm not in algorithms.imitators():
         raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
-    named = named_env(o)  # a wrong environment is told before anything about demonstrations
+    named = named_env(o)  # first, so that a wrong environment is reported before wrong demonstrations
     demos = named_demos(o) or iq.Demos.builtin(o.env or DEFAULT_ENV)
     demos = demos if o.actions is None else demos.with_choices(o.actions)
-    environment, _ = api.environment_of(demos, named, trust=o.trust)  # `learn` says where it cannot be made
+    environment, _ = api.environment_of(demos, named, trust=o.trust)  # `learn` reports one that cannot be made
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
@@ -136,7 +137,7 @@ def begin_train(o: Namespace) -> Begun:
 
 
 def published(o: Namespace, kind: Any) -> Callable[..., Any]:
-    """What makes the settings of a published method, with changes."""
+    """Return a function that builds the settings of a published method (--preset) with the given changes."""
     if o.preset == "paper":
         return kind
     if o.algorithm != "iq":
@@ -145,7 +146,7 @@ def published(o: Namespace, kind: Any) -> Callable[..., Any]:
 
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
-    """The settings of the preset, with what is given on top."""
+    """Return the settings of the preset with the given --extensions and changes."""
     from iqlearn.algorithms.base import reward_extension
     from iqlearn.extensions import EXTENSIONS
 
@@ -204,7 +205,7 @@ def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
 
 
 def begin_expert(o: Namespace) -> Begun:
-    """Environment and settings of `expert`."""
+    """Find the environment and the default settings of `expert`."""
     from iqlearn import algorithms
 
     if (environment := named_env(o)) is None:
@@ -275,7 +276,7 @@ def evaluate(o: Namespace) -> None:
         raise InputError("--overwrite has no effect without --video; leave it out.")
     folders = runs_in(o.dir)
     if o.video or o.render:
-        check_watched(o, folders)  # told before anything is played
+        check_watched(o, folders)  # refused before any episode is played
     runs = {folder: iq.Run.load(folder, o.last, o.trust) for folder in folders}
     shown = o.episodes or FIRST
     facts, each = played(o, runs) if o.demos is None else predicted(o, runs)
@@ -295,16 +296,17 @@ def evaluate(o: Namespace) -> None:
 
 
 FIRST = 3
-"""Episodes that `evaluate --video` shows."""
+"""The default number of episodes that `evaluate` shows with --video or --render."""
 MEANS = ("mean_return", "normalised_return", "agreement", "action_error", "relative_error", "log_likelihood")
-"""What `evaluate` averages over seeds."""
+"""The figures that `evaluate` averages over seeds."""
 
 
 def check_watched(o: Namespace, folders: list[Path]) -> None:
-    """Refuse a video or a window that cannot be, before any episode is played.
+    """Check that a video or a window is possible, before any episode is played.
 
     Raises:
-        InputError: there are several runs, the file cannot be written, or a package is not installed.
+        InputError: there are several runs, --render is not human, the file cannot be written, or a package is not
+            installed.
     """
     from iqlearn.evaluation.video import require
 
@@ -328,7 +330,7 @@ def watched(o: Namespace, run: Any, count: int) -> None:
 
     first = reset_seed("evaluate", o.seed or 0)
     environment = capped(run.environment(o.env), o)
-    say = partial(print, file=sys.stderr)  # what is printed else may be one JSON object
+    say = partial(print, file=sys.stderr)  # the standard output may be one JSON object
     act = run.player(sampled_of(o))
     if o.render:
         window(environment, act, count, first, say)
@@ -339,12 +341,12 @@ def watched(o: Namespace, run: Any, count: int) -> None:
 
 
 def sampled_of(o: Namespace) -> bool | None:
-    """Whether to play samples of the policy; none where no flag says it."""
+    """Return whether to sample the actions of the policy; None if neither flag is given."""
     return True if o.sampled else False if o.deterministic else None
 
 
 def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The returns of episodes: what is the same for all runs, and the figures of each."""
+    """Play episodes with each run. Return the facts that all runs share, and the figures of each run by folder name."""
     from iqlearn.evaluation.returns import normalised
 
     o.episodes, o.seed = 20 if o.episodes is None else o.episodes, o.seed or 0
@@ -364,7 +366,7 @@ def played(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[st
 
 
 def predicted(o: Namespace, runs: dict[Path, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """How well policies predict an expert's actions: what is the same for all runs, and the figures of each."""
+    """Measure how well each run predicts the expert's actions. Returns as `played`."""
     demos, each = read_demos(o), {}
     for folder, run in runs.items():
         held_out = run.held_out(demos)
@@ -469,16 +471,16 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     **demos_commands.COMMANDS,
 }
 BEGINNINGS: dict[str, Callable[[Namespace], Begun]] = {"train": begin_train, "expert": begin_expert}
-"""What finds out which settings a command has."""
+"""For each command that trains, the function for the first pass over its flags."""
 
 
 def pop_fields(changes: dict[str, Any], kind: Any) -> dict[str, Any]:
-    """The changes that are settings of this class, taken out."""
+    """Remove the changes that are settings of this class, and return them."""
     return {f.name: changes.pop(f.name) for f in fields(kind) if f.name in changes}
 
 
 def changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """The settings with these changes, those of a part (`critic.hidden`) in that part.
+    """Return the settings with these changes. A change of a part is named as in `critic.hidden`.
 
     Raises:
         InputError: the part is an extension that is not active, or a value is out of range.
@@ -503,7 +505,7 @@ def has_extensions(settings: Any) -> bool:
 
 
 def arguments(o: Namespace, settings: Any, name: str) -> dict[str, Any]:
-    """Arguments that `learn` and `train_expert` share."""
+    """Return the arguments that `learn` and `train_expert` share."""
     from iqlearn.runs.folder import fresh
 
     if o.overwrite and o.out is None:

@@ -208,7 +208,7 @@ def record(o: Namespace) -> None:
 
 
 def free(file: str | Path, overwrite: bool) -> None:
-    """Raise `InputError` where a file cannot be written, or is there and may not be replaced."""
+    """Raise `InputError` if a file cannot be written, or if it exists and may not be replaced."""
     from iqlearn.files import require_file
 
     require_file(Path(file))
@@ -217,13 +217,16 @@ def free(file: str | Path, overwrite: bool) -> None:
 
 
 def check_suffix(file: Path, suffix: str) -> None:
-    """Raise `InputError` where the name of a file says another format than the one that is written."""
+    """Raise `InputError` unless a file has the suffix of the format that is written."""
     if file.suffix.lower() != suffix:
         raise InputError(f"{file} has the suffix {file.suffix!r}; expected {suffix}, which is what is written.")
 
 
 def ready(target: str, overwrite: bool, *others: str) -> None:
-    """Raise `InputError` where demonstrations cannot be written, or not beside these, before any are read."""
+    """Raise `InputError` if demonstrations cannot be written to `target`, or if it is one of the `others`.
+
+    Called before any demonstrations are read.
+    """
     from iqlearn.data import formats
 
     formats.check_target(target)
@@ -234,7 +237,7 @@ def ready(target: str, overwrite: bool, *others: str) -> None:
 
 
 def save(demos: Any, file: str) -> None:
-    """Write demonstrations, and print what was written."""
+    """Write demonstrations, and print their notes and their size."""
     demos.save(file)
     for note in demos.notes:
         print(f"iqlearn: {demos.source}: {note}", file=sys.stderr)

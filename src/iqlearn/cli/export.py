@@ -47,7 +47,7 @@ def export(o: Namespace) -> None:
 
 
 def recorded_inputs(run: Any, o: Namespace, source: Any) -> tuple[Any, str]:
-    """The demonstrations of the run as inputs; without these, why they are not there."""
+    """Return the demonstrations of the run as inputs of the export, and an empty text; else None and the reason."""
     from iqlearn import api
 
     if run.origin.demos is None:

@@ -1,4 +1,4 @@
-"""What several commands do with their flags."""
+"""Functions for flags that several commands have."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from iqlearn.errors import InputError
 
 
 def named_env(o: Namespace) -> Any:
-    """The environment of --env, made once to see that it can be; none without."""
+    """Return the environment of --env, after making it once as a check; None without --env."""
     from iqlearn.envs.gym import Environment
 
     if o.env is None and o.env_arg:
         raise InputError("--env-arg has no effect without --env; name the environment that takes it.")
     environment = None if o.env is None else Environment.of(o.env, dict(map(parse_assignment, o.env_arg or ())))
     if environment is not None:
-        _ = environment.task  # made once: what cannot be made is told now
+        _ = environment.task  # makes it, so that an error is raised now
     return environment
 
 
 def capped(environment: Any, o: Namespace) -> Any:
-    """The environment with the limit of --max-episode-steps, if that is given."""
+    """Return the environment with the limit of --max-episode-steps, if that is given."""
     if o.max_episode_steps is not None and o.max_episode_steps < 1:
         raise InputError(f"--max-episode-steps is {o.max_episode_steps}; expected a number of at least 1.")
     return environment.capped(o.max_episode_steps)
 
 
 def named_demos(o: Namespace) -> Any:
-    """The demonstrations of --demos; none without."""
+    """Read the demonstrations of --demos; None without --demos."""
     if o.demos is None:
         for name in ("max_demos_gib", "columns"):
             if getattr(o, name) is not None:
@@ -45,17 +45,17 @@ def named_demos(o: Namespace) -> Any:
 
 
 def read_demos(o: Namespace, source: Any = None) -> Any:
-    """The demonstrations of --demos, or of another source."""
+    """Read the demonstrations of `source`, by default those of --demos."""
     demos = iq.Demos.load(o.demos if source is None else source, o.max_demos_gib, columns_of(o.columns or ()))
     interrupts.check()
     return demos
 
 
 def columns_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The columns of each field, from words FIELD=NAME,NAME.
+    """Return the columns of each field, from words FIELD=NAME,NAME.
 
     Raises:
-        InputError: a word has another form, or two are of one field.
+        InputError: a word has another form, or two words name the same field.
     """
     found: dict[str, tuple[str, ...]] = {}
     for word in words:
@@ -70,7 +70,7 @@ def columns_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def parse_assignment(word: str) -> tuple[str, Any]:
-    """Name and value of a word NAME=VALUE, the value a Python or JSON literal, else a string."""
+    """Return the name and the value of a word NAME=VALUE. The value is a Python or JSON literal, else a string."""
     name, equals, text = word.partition("=")
     if not (name.isidentifier() and equals):
         raise InputError(f"--env-arg is {word!r}; expected NAME=VALUE.")
@@ -81,8 +81,10 @@ def parse_assignment(word: str) -> tuple[str, Any]:
 
 
 def env_field(environment: Any, out: Any) -> dict[str, str]:
-    """The field `env` of demonstrations that are played in an environment; none where more than its id makes it, which
-    is told."""
+    """Return the field `env` of demonstrations that are recorded in an environment.
+
+    Empty, with a message on the error stream, if the id alone does not make the environment.
+    """
     if environment.to_dict() == {"id": environment.name, "kwargs": {}}:
         return {"env": environment.name}
     told = "names no environment, because an id alone does not make it; give --env and --env-arg to train on it"
@@ -91,7 +93,7 @@ def env_field(environment: Any, out: Any) -> dict[str, str]:
 
 
 def check_target(o: Namespace, *flags: str) -> None:
-    """Refuse a --out that cannot be written, and flags that have no effect on it."""
+    """Raise `InputError` if --out cannot be written, or if one of these flags is given for a Minari dataset."""
     from iqlearn.data import formats
 
     for flag in flags:
@@ -101,12 +103,12 @@ def check_target(o: Namespace, *flags: str) -> None:
 
 
 def as_flag(name: str) -> str:
-    """The flag of a setting."""
+    """Return the flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def check_episodes(o: Namespace) -> None:
-    """Refuse numbers of episodes and seeds that are too small."""
+    """Raise `InputError` unless --episodes is at least 1 and --seed at least 0."""
     for name, least in (("episodes", 1), ("seed", 0)):
         if getattr(o, name) < least:
             raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least {least}.")

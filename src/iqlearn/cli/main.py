@@ -1,4 +1,6 @@
-"""From words to a command that runs. Every mistake is told in one sentence. Slow modules are imported when needed."""
+"""The entry point and the parser of the command line. Every error of the user is reported in one sentence. Slow
+modules are imported when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ Inverse soft-Q learning: from demonstrations to a policy and a reward.
 `iqlearn train` learns CartPole-v1 from one built-in demonstration. `iqlearn train --env ID --demos FILE` learns
 from your own. `iqlearn COMMAND --help` explains a command. `iqlearn --version` prints the version."""
 ROW = re.compile(r"(--[\w-]+|[A-Z]+)(?: ([^\s[]\S*))?(?: \[(\S+)\])?  (\S.*)")
-"""A line that declares a flag: name, word for the value, [default], and help."""
+"""A line of a docstring that declares a flag: name, placeholder of the value, [default], and help."""
 OPTIONAL = "optional"
 """The default of a positional argument that may be left out."""
 GO_ON = "Where a run folder is there already, iqlearn resume goes on with its last checkpoint."
@@ -52,13 +54,17 @@ SHORT = {
 }
 """The settings in the short help, by the class that declares them."""
 RARE = ("--trust", "--max-demos-gib", "--actions")
-"""Flags of commands that train that the short help leaves out."""
+"""Flags of `train` and `expert` that the short help leaves out."""
 NOT_FLAGS = ("steps", "extensions", "reason")
-"""Settings that the flags of commands set."""
+"""Fields without a flag of their own: commands declare --steps and --extensions, and `reason` is set by the library."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one sentence for bad input, 130 after Ctrl-C or a request to terminate, else 1."""
+    """Run the command line. Every error that is expected is reported in one sentence.
+
+    The exit code is 2 for bad input, 3 for a fault of the environment, 130 after Ctrl-C or a request to terminate, 1 if
+    memory ran out or the environment called sys.exit, and else that of the command.
+    """
     told, code = "", 0
     words = list(sys.argv[1:] if arguments is None else arguments)
     trains = bool({*words[:1]} & {*BEGINNINGS, "resume"})
@@ -66,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         open_streams()
     try:
         with interrupts.listening(signal.SIGINT, signal.SIGTERM), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` says how
+            warnings.filterwarnings("ignore", "Ended before its time", RuntimeWarning)  # `finish` reports it
             warnings.showwarning = lambda message, *_: print(f"iqlearn: {message}", file=sys.stderr)
             code = run(words) or 0
             sys.stdout.flush()
@@ -74,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told, code = str(error), 2
     except EnvironmentFault as error:
         told, code = f"{error} {GO_ON}" if trains else str(error), 3
-    except KeyboardInterrupt as error:  # training itself ends in order, and says how to go on
+    except KeyboardInterrupt as error:  # not raised by training, which ends in order and prints how to go on
         told, code = f"Stopped. {GO_ON if trains else str(error) or NOTHING}", STOPPED
     except SystemExit as error:
         told, code = f"The environment ended the program with sys.exit({error.code!r}); expected an exception.", 1
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(words: list[str]) -> int | None:
-    """Run the command that the first words name, or print help. Gives the exit code, if there is one."""
+    """Run the command that the first words name, or print help. Return the exit code, or None for success."""
     n = 2 if words[:1] == ["demos"] else 1
     verb, words = " ".join(words[:n]), [dashed(word) for word in words[n:]]
     if verb == "--version":
@@ -112,7 +118,7 @@ def run(words: list[str]) -> int | None:
 
 
 def run_command(verb: str, words: list[str]) -> int | None:
-    """Run a command, or print its help. Where it trains, every setting of the algorithm at hand is a flag."""
+    """Run a command, or print its help. For `train` and `expert`, every setting of the chosen algorithm is a flag."""
     command, asked = COMMANDS[verb], HELP & set(words)
     parser = Parser(verb, verb in BEGINNINGS and "--help-all" not in words)
     if verb not in BEGINNINGS:
@@ -136,7 +142,7 @@ def run_command(verb: str, words: list[str]) -> int | None:
 
 
 def require_device() -> None:
-    """Raise `InputError` where JAX is told to use a device that is not there."""
+    """Raise `InputError` if JAX_PLATFORMS names a device that this machine does not have."""
     import jax
 
     try:
@@ -147,7 +153,10 @@ def require_device() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the flags of a command. A setting that is not given has no value. An error is an `InputError`."""
+    """The parser of a command, built from its docstring. Settings that are not given are absent from the result.
+
+    Errors raise `InputError`. With `short`, the flags of `RARE` are not in the help.
+    """
 
     def __init__(self, verb: str, short: bool) -> None:
         about, rows = [], []
@@ -195,7 +204,12 @@ class Parser(argparse.ArgumentParser):
         self.groups["flags"].add_argument(name if name.startswith("--") else name.lower(), **how)
 
     def read(self, words: list[str], where: str = "") -> argparse.Namespace:
-        """What the words say."""
+        """Return the parsed flags, lists as tuples.
+
+        Raises:
+            InputError: a flag is unknown, is missing or has a wrong value. The message on an unknown flag includes
+                `where`.
+        """
         known = {name for action in self._actions for name in action.option_strings}
         for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
             if flag not in known:
@@ -210,7 +224,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
 
     def add(self, name: str, hint: Any, text: str, default: Any, group: str) -> None:
-        """Add the flag of a setting. Without a text it is not in the help."""
+        """Add the flag of a setting. With an empty `text` the help does not show it."""
         kinds, flag = typing.get_args(hint), name.replace("_", "-")
         optional, hint = NoneType in kinds, kinds[0] if NoneType in kinds else hint
         how: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
@@ -234,7 +248,7 @@ class Parser(argparse.ArgumentParser):
         self.groups[group].add_argument(f"--{flag}", **how)
 
     def add_fields(self, kind: Any, values: Any, group: str, prefix: str = "", everything: bool = True) -> None:
-        """Add the settings of a class, with these values as defaults. If not `everything`, few are in the help."""
+        """Add the settings of a class with these values as defaults. Unless `everything`, the help shows few."""
         hints, classes = typing.get_type_hints(kind), declared()[0]
         for name in (f.name for f in fields(kind) if f.name not in NOT_FLAGS or prefix):
             value = getattr(values, name)
@@ -243,11 +257,11 @@ class Parser(argparse.ArgumentParser):
                 continue
             shown = everything or (not prefix and any(name in names for names in SHORT.values()))
             declaring = (classes[k.__name__] for k in kind.__mro__ if name in classes.get(k.__name__, ()))
-            texts = filter(None, (lines[name][1] for lines in declaring))  # where only the default is another, none
+            texts = filter(None, (lines[name][1] for lines in declaring))  # empty if only the default differs
             self.add(prefix + name, hints[name], next(texts) if shown else "", value, group)
 
     def add_all(self, settings: Any, everything: bool) -> None:
-        """Add the schedule, how to act, the settings of the algorithm and those of each extension."""
+        """Add the settings of the schedule, the interaction, the algorithm and each extension."""
         from iqlearn.extensions import EXTENSIONS
         from iqlearn.runs.provenance import Interaction, Schedule
 
@@ -258,7 +272,7 @@ class Parser(argparse.ArgumentParser):
             self.add_fields(kind, kind(), f"extension {name}", f"{name}.", everything)
 
     def add_short(self, kinds: Iterable[str]) -> None:
-        """Add the settings of the short help, as the sources say: to import their classes takes seconds."""
+        """Add the settings of the short help, as read from the sources: importing their classes would take seconds."""
         classes, choices = declared()
         for kind in kinds:
             for name in SHORT[kind]:
@@ -269,7 +283,7 @@ class Parser(argparse.ArgumentParser):
 
 @cache
 def declared() -> tuple[dict[str, dict[str, tuple[ast.AnnAssign, str]]], dict[str, Any]]:
-    """From the sources: the fields of every class with their docstrings, and every named `Literal`."""
+    """Read from the sources the fields of every class with their docstrings, and every named `Literal`."""
     classes: dict[str, dict[str, tuple[ast.AnnAssign, str]]] = {}
     choices: dict[str, Any] = {"Literal": Literal}
     for path in Path(__file__).parents[1].glob("*/*.py"):
@@ -286,20 +300,20 @@ def declared() -> tuple[dict[str, dict[str, tuple[ast.AnnAssign, str]]], dict[st
 
 @cache
 def families() -> list[str]:
-    """The families of algorithms that learn from demonstrations, from the sources."""
+    """Return the families of algorithms that learn from demonstrations, sorted. They are read from the sources."""
     lines = [settings["family"][0] for settings in declared()[0].values() if "family" in settings]
     return sorted({ast.literal_eval(line.value) for line in lines if line.value is not None} - {"expert"})
 
 
 def described(text: str, default: Any) -> str:
-    """A help text with the default, where there is one."""
+    """Return a help text for argparse, with the default if there is one."""
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     known = shown is not None and shown is not False and shown != ""
     return text.replace("%", "%%") + (f" (default: {shown})" if known else "")
 
 
 def whole(text: str) -> int:
-    """A whole number, also where it is written as 1e4 or 10_000."""
+    """Return a whole number. It may be written as 1e4 or 10_000."""
     with suppress(ValueError):
         return int(text)
     if not float(text).is_integer():
@@ -308,14 +322,14 @@ def whole(text: str) -> int:
 
 
 def named(text: str) -> str:
-    """A name that is not empty."""
+    """Return a name, which must not be empty."""
     if not text:
         raise ValueError
     return text
 
 
 def place(text: str) -> Path:
-    """A path that is not empty."""
+    """Return a path, which must not be empty."""
     return Path(named(text))
 
 
@@ -331,15 +345,15 @@ READERS: dict[str, Callable[..., Any]] = {
     "REWARD": place,
     "TARGET": named,
 }
-"""What reads a value, by the word for it in the help. Without one it is a string."""
+"""The function that reads a value, by its placeholder in the help. Values with other placeholders are strings."""
 
 
 def dashed(word: str) -> str:
-    """`--a_b=c_d` as `--a-b=c_d`."""
+    """Return a flag with hyphens for underscores: `--a_b=c_d` becomes `--a-b=c_d`. Other words stay as they are."""
     flag, equals, value = word.partition("=")
     return flag.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A clause that names the known word that is most alike, if one is."""
+    """Return a clause that names the most similar known word; empty if none is similar."""
     return "".join(f"; the nearest is {other}" for other in difflib.get_close_matches(word, known, 1))

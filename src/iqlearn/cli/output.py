@@ -1,4 +1,4 @@
-"""What the commands print: how runs ended, and facts as tables or JSON."""
+"""The output of the commands: how runs ended, and facts as tables or JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from iqlearn.runs.run import Run
 
 
 def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
-    """Print how each run ended, and how to go on. Gives the exit code: 130 if a run was interrupted.
+    """Print how each run ended, and how to go on. Return the exit code: 130 if a run was interrupted, else 0.
 
     Raises:
         InputError: a run diverged.
@@ -46,10 +46,10 @@ def finish(runs: Sequence[Run], folders: Sequence[Path]) -> int:
 
 @contextmanager
 def written(*files: object) -> Iterator[None]:
-    """A request to stop in here tells that these files, if any, were written before.
+    """Name these files, if any, as already written in the message of a `KeyboardInterrupt` in this block.
 
     Raises:
-        KeyboardInterrupt: there was one.
+        KeyboardInterrupt: a signal asked to stop.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def written(*files: object) -> Iterator[None]:
 
 
 def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> None:
-    """Print one JSON object, or a table without the facts to hide."""
+    """Print the facts as one JSON object, or as a table without those in `hide`."""
     if as_json:
         print(json.dumps(facts))
         return
@@ -73,7 +73,7 @@ def show(facts: dict[str, Any], as_json: bool, hide: tuple[str, ...] = ()) -> No
 
 
 def tabulate(columns: dict[str, dict[str, Any]]) -> None:
-    """Print a column for each kind and a line for each fact."""
+    """Print a table with a column for each key of `columns` and a line for each fact."""
     table = Table(box=None)
     for name in ("", *columns):
         table.add_column(name, justify="right" if name else "left")
@@ -83,7 +83,7 @@ def tabulate(columns: dict[str, dict[str, Any]]) -> None:
 
 
 def in_words(value: Any) -> str:
-    """A value for people: pairs of name and value of a dict, a list with semicolons."""
+    """Return a value as text: a list with semicolons, a dict as pairs of name and value, None as a dash."""
     if isinstance(value, list):
         return "; ".join(in_words(item) for item in value) or "–"
     if isinstance(value, dict):

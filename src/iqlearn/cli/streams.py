@@ -9,7 +9,10 @@ from iqlearn.errors import InputError
 
 
 class Pipe(io.FileIO):
-    """A stream that never fails for what reads it: what cannot be written is dropped."""
+    """A stream that drops text that cannot be written, for instance because the reader has closed the pipe.
+
+    Only the first other error on the standard output, such as a full disk, raises `InputError`.
+    """
 
     failed = False
 
@@ -24,8 +27,8 @@ class Pipe(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make output and error stream safe to print to: without readers, closed, or of a narrow encoding."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # a closed one
+    """Make the standard streams safe to print to: without a reader, closed, or with a narrow encoding."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # fills a closed one
         pass
     os.close(number)
     for number, stream in enumerate((sys.stdout, sys.stderr), 1):

@@ -1,1 +1,1 @@
-"""Experience: demonstrations on the host, and what batches are drawn from on the device."""
+"""Experience: demonstrations on the host, and the sources of batches on the device."""

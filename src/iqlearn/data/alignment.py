@@ -1,4 +1,4 @@
-"""Whether actions stand beside the states in which they were taken, or were recorded some steps early or late."""
+"""Detect actions that were recorded some steps before or after the states in which they were taken."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from iqlearn.data.inspection import following
 Demos = Any
 """The `Demos` of demos.py."""
 MOST, BEFORE = 3, 2
-"""Actions are moved by up to so many rows. Beside each stand the two actions before it."""
+"""Actions are shifted by up to `MOST` rows. The `BEFORE` actions before each one are also regressors."""
 CLEAR, MAIN = 0.35, 0.5
-"""An action has an effect where it explains so much of a coordinate, and half of what the best one does."""
+"""An action has an effect if its share is at least `CLEAR`, and at least `MAIN` times the largest share."""
 ROWS, BLOCK = 5_000, 50
-"""Transitions that are looked at, at most, and rows of a block: every other block is held out."""
+"""Longer demonstrations are thinned out to fewer than 2 `ROWS` rows. Every other block of `BLOCK` rows is held out."""
 RIDGE = 1e-6
 
 
 def effects(demos: Demos) -> dict[int, float]:
-    """What the action of k rows later explains of the next state, for k from −3 to 3.
+    """Return how much the action k rows later explains of the next state, by k from −3 to 3.
 
-    The step s' − s is regressed linearly on s and the two actions before that of row k, and once more with that action
-    too. The figure is the share of the first fit's error on held-out rows that the second fit removes, of the
-    coordinate where it is largest. In a Markov process the actions before a state add nothing to it, so the first
-    action with an effect is the one that was taken there: k = 0 if actions were recorded in time. Later actions respond
-    to s' and tell of it, too.
+    The step s' − s is regressed linearly on s and the two actions before the action of row k, and once more with that
+    action added. The value is the share of the first fit's error on held-out rows that the second fit removes, for the
+    coordinate where it is largest. In a Markov process the actions before a state add no information to it. The first
+    action with an effect is therefore the one that was taken in the state: k = 0 if actions were recorded correctly.
+    Later actions depend on s', so they explain it too.
 
-    Empty where there are no actions, or too few rows that follow one another.
+    The result is empty if there are no actions, if no coordinate changes, or if too few rows follow one another.
     """
     if demos.act is None:
         return {}
@@ -59,7 +59,7 @@ def effects(demos: Demos) -> dict[int, float]:
 
 
 def shifted(demos: Demos) -> str:
-    """A remark where the actions seem to be of other rows; else empty."""
+    """Return a remark if the actions seem to belong to other rows, else an empty string."""
     found = effects(demos)
     best = max(found.values(), default=0.0)
     first = next((k for k, share in found.items() if share >= max(CLEAR, MAIN * best)), 0)
@@ -76,12 +76,12 @@ def shifted(demos: Demos) -> str:
 
 
 def columns(tree: Any, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
-    """The coordinates of observations side by side, of the rows `at`."""
+    """Return the coordinates of the observations in the rows `at`, side by side."""
     return np.concatenate([x[at].reshape(len(at), -1) for x in flat("", tree).values()], axis=1).astype(np.float64)
 
 
 def inner(demos: Demos) -> Int[np.ndarray, " n"]:
-    """The rows around which enough rows follow one another."""
+    """Return the numbers of the rows with enough consecutive rows before and after them, thinned out to a limit."""
     reach = MOST + BEFORE
     follows: Bool[np.ndarray, " n"] = np.append(False, following(demos))
     broken = np.cumsum(~follows)
@@ -93,7 +93,7 @@ def inner(demos: Demos) -> Int[np.ndarray, " n"]:
 def held_out_error(
     features: Float[np.ndarray, "n f"], targets: Float[np.ndarray, "n t"], held: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, " t"]:
-    """The mean squared error of a linear fit on held-out rows, of each target."""
+    """Return the mean squared error of a linear fit on held-out rows, for each target."""
     spread = features.std(axis=0)
     x = (features - features.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)

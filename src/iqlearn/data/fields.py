@@ -1,4 +1,4 @@
-"""The fields of demonstrations: their names, dtypes and shapes. Every fault is one sentence.
+"""The fields of demonstrations: their names, dtypes and shapes. Every error message is one sentence.
 
 An observation that is a dictionary has a field for each of its arrays, named `obs/NAME`, or `obs/A/B` where
 dictionaries are nested; `next_obs` and `initial_obs` likewise.
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from iqlearn.errors import InputError
 
 FIELDS = ("obs", "act", "next_obs", "term", "trunc", "ep")
-"""What a learner sees of each transition."""
+"""The fields of each transition that a learner uses."""
 OBSERVED = ("obs", "next_obs", "initial_obs")
 """The fields that hold observations."""
 KINDS = {
@@ -24,28 +24,28 @@ KINDS = {
     **dict.fromkeys(("rew", "episode_return"), ("iuf", "numbers")),
     "env": ("U", "one printable string"),
 }
-"""The kinds of dtype that each field may have, in NumPy's letters and in words."""
+"""The allowed kinds of dtype of each field, as NumPy's letters and in words."""
 LONGEST = 4_096
-"""Largest number of bytes of one value: that of a string of 1,024 characters."""
+"""Largest number of bytes of one value: the size of a string of 1,024 characters."""
 DEEPEST = 16
-"""Largest number of dictionaries inside one another."""
+"""Largest depth of nested dictionaries."""
 Arrays = dict[str, np.ndarray]
 Actions = Int[np.ndarray, " n"] | Float[np.ndarray, "n act"]
-"""Numbers of choices, or vectors."""
+"""Discrete actions as integers, or continuous actions as vectors."""
 
 
 def root(name: str) -> str:
-    """The field without the names of a dictionary: "obs" of "obs/goal"."""
+    """Return the field without the keys of a dictionary: "obs" for "obs/goal"."""
     return name.partition("/")[0]
 
 
 def known(name: str) -> bool:
-    """Whether a field is of the format."""
+    """Return whether a field is part of the format."""
     return name in KINDS or root(name) in OBSERVED
 
 
 def flat(name: str, tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by field, in the order of their names. `None` has none.
+    """Return the leaves of a tree by field, in the order of their names. `None` has no leaves.
 
     >>> flat("obs", {"goal": 1, "arm": {"angle": 2}})
     {'obs/arm/angle': 2, 'obs/goal': 1}
@@ -56,7 +56,7 @@ def flat(name: str, tree: Any) -> dict[str, Any]:
 
 
 def nested(arrays: Mapping[str, Any], name: str) -> Any:
-    """The tree whose leaves are the fields of that root; `None` where there are none."""
+    """Return the tree whose leaves are the fields with the root `name`. `None` if there are none."""
     if name in arrays:
         return arrays[name]
     tree: dict[str, Any] = {}
@@ -70,10 +70,11 @@ def nested(arrays: Mapping[str, Any], name: str) -> Any:
 
 
 def require(names: Iterable[str], source: str) -> None:
-    """Make sure that every field is there, and every part of an observation in each field that holds observations.
+    """Check that every field but `act` is present, and that all fields with observations have the same parts.
 
     Raises:
-        InputError: one is missing, or a field is an array and a dictionary at once.
+        InputError: a field or part is missing, a field is an array and a dictionary at once, or a name is not printable
+            or too deeply nested.
     """
     found = sorted(names)
     fields = [name for name in found if known(name)]
@@ -103,10 +104,10 @@ def require(names: Iterable[str], source: str) -> None:
 
 
 def taken_apart(arrays: Mapping[str, Any], source: str) -> Arrays:
-    """The fields as they are given. Dictionaries of arrays are taken apart, other fields left out.
+    """Return the known fields as arrays, unchecked, with one field for each array of a dictionary.
 
     Raises:
-        InputError: a field is missing, or is no array.
+        InputError: a field is missing, or is not an array.
     """
     given = {name: leaf for top in arrays for name, leaf in flat(top, arrays[top]).items()}
     require(given, source)
@@ -114,13 +115,13 @@ def taken_apart(arrays: Mapping[str, Any], source: str) -> Arrays:
 
 
 def check(given: Arrays, source: str) -> Arrays:
-    """The fields in their canonical dtypes.
+    """Check the fields and return them in their canonical dtypes.
 
     Observations are float32, uint8 or int32; actions int64 or float32. Integers of shape (n,) are the categories of a
     `Discrete` observation.
 
     Raises:
-        InputError: one sentence for the first fault: file, field, index, what was expected.
+        InputError: a field is invalid. The message names file, field, index and expectation of the first error.
     """
     checked = {name: _as_dtype(source, name, array) for name, array in given.items()}
     _check_shapes(source, checked)
@@ -142,7 +143,7 @@ def _as_array(source: str, name: str, values: Any) -> np.ndarray:
 
 
 def _as_dtype(source: str, name: str, array: np.ndarray) -> np.ndarray:
-    """A copy in the canonical dtype, in rows (C order) and in this machine's byte order."""
+    """Return a copy in the canonical dtype, in C order and in the byte order of this machine."""
     kind, (kinds, expected) = array.dtype.kind, KINDS[root(name)]
     if kind not in kinds or (name == "env" and (array.ndim or not str(array).isprintable())):
         raise InputError(f"{source}: field {name!r} has dtype {array.dtype}; expected {expected}.")
@@ -183,7 +184,7 @@ def _check_shapes(source: str, a: Arrays) -> None:
 
 
 def _check_observations(source: str, name: str, a: Arrays, n: int, episodes: int) -> None:
-    """Whether one array of the observations has a row for each transition, and the others are like it."""
+    """Check that an array of `obs` has a row for each transition, and that `next_obs` and `initial_obs` match it."""
     obs = a[name]
     category = obs.dtype.kind == "i" and obs.ndim == 1
     if obs.shape[:1] != (n,) or (obs.ndim < 2 and not category):

@@ -1,4 +1,4 @@
-"""What demonstrations show by themselves, and whether they agree with a task."""
+"""Inspection of demonstrations: summaries, remarks, the inferred task, and checks against a given task."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from iqlearn.types import MOST_CHOICES, ArraySpec, Bounds, ObsSpec, TaskSpec, in
 Demos = Any
 """The `Demos` of demos.py, which imports this module."""
 BOUND_SLACK = 1e-3
-"""How far recorded actions may lie outside of their bounds, as a share of the range: rounding."""
+"""How far recorded actions may lie outside of their bounds because of rounding, as a share of the range."""
 MOST_SHOWN = 1_000
-"""Largest number of choices that the data may show by themselves: networks have an input or output for each."""
+"""Largest number of choices that may be inferred from data, because networks have an input or output for each."""
 FEW_STEPS = 4_096
-"""A coordinate that moves by fewer steps of float32 than these hardly moves beside its size."""
+"""A coordinate is nearly constant if its range is less than this many float32 steps at its size."""
 ABSURD = 1e6
-"""A value is absurd that is so many times as far from the median as nine in ten others."""
+"""A value is absurd if its distance from the median is more than this many times the 90 % quantile of distances."""
 
 
 def check(demos: Demos, spec: TaskSpec, env: str) -> None:
-    """What `Demos.check_task` does."""
+    """Implement `Demos.check_task`."""
     source, act = demos.source, demos.act
     found, wanted = flat("obs", demos.obs), flat("obs", spec.obs)
     for name in sorted(found.keys() ^ wanted.keys()):
@@ -49,7 +49,7 @@ def check(demos: Demos, spec: TaskSpec, env: str) -> None:
 
 
 def check_part(demos: Demos, name: str, obs: np.ndarray, part: ArraySpec, env: str) -> None:
-    """Whether one array of the observations has the shape, the kind of numbers and the categories of the task."""
+    """Check that an array of the observations has the shape, the kind of numbers and the categories of the task."""
     place = f"{demos.source}: field {name!r} holds"
     if obs.shape[1:] != part.shape:
         shape = f"() ({in_words(part)})" if part.choices else part.shape
@@ -64,13 +64,13 @@ def check_part(demos: Demos, name: str, obs: np.ndarray, part: ArraySpec, env: s
 
 
 def check_choices(values: Shaped[np.ndarray, " n"], choices: int, place: str, whose: str) -> None:
-    """Whether numbers of choices are below their number."""
+    """Raise `InputError` if one of the values is not below `choices`."""
     for index in np.flatnonzero(values >= choices)[:1]:
         raise InputError(f"{place} at index {index} is {values[index]}; expected 0 to {choices - 1}, {whose}.")
 
 
 def check_bounds(act: Float[np.ndarray, "n act"], bounds: Bounds, source: str, env: str) -> None:
-    """Whether continuous actions are of the right size and within their bounds, but for rounding."""
+    """Check that continuous actions have the right number of coordinates and lie in their bounds, up to rounding."""
     low, high = np.array(bounds.low), np.array(bounds.high)
     if act.shape[1] != len(low):
         raise InputError(
@@ -88,7 +88,7 @@ def check_bounds(act: Float[np.ndarray, "n act"], bounds: Bounds, source: str, e
 
 
 def observed(demos: Demos) -> ObsSpec:
-    """What `Demos.obs_spec` gives."""
+    """Implement `Demos.obs_spec`."""
 
     def part(*arrays: np.ndarray) -> ArraySpec:
         shape = arrays[0].shape[1:]
@@ -98,7 +98,7 @@ def observed(demos: Demos) -> ObsSpec:
 
 
 def check_shown(demos: Demos, name: str, values: Shaped[np.ndarray, " n"], remedy: str) -> None:
-    """Whether the data show few enough choices to be believed."""
+    """Raise `InputError` if the values are too large to infer the number of choices from them."""
     unknown = f" where nothing states how many choices there are; {remedy}"
     for limit, more in ((MOST_CHOICES, ""), (MOST_SHOWN, unknown)):
         for index in np.flatnonzero(values >= limit)[:1]:
@@ -107,7 +107,7 @@ def check_shown(demos: Demos, name: str, values: Shaped[np.ndarray, " n"], remed
 
 
 def task(demos: Demos) -> TaskSpec:
-    """What `Demos.task_spec` gives."""
+    """Implement `Demos.task_spec`."""
     for field in OBSERVED:
         for name, values in flat(field, getattr(demos, field)).items():
             if values.ndim == 1:
@@ -127,13 +127,13 @@ def task(demos: Demos) -> TaskSpec:
 
 
 def following(demos: Demos) -> Bool[np.ndarray, " rest"]:
-    """Whether each row but the first goes on from where the one before it ended."""
+    """Return, for each row but the first, whether it continues the row before: same episode, and s equals its s'."""
     same = jax.tree.map(lambda s, t: (s[1:] == t[:-1]).all(axis=tuple(range(1, s.ndim))), demos.obs, demos.next_obs)
     return np.logical_and.reduce([demos.ep[1:] == demos.ep[:-1], *jax.tree.leaves(same)])
 
 
 def summary(demos: Demos) -> dict[str, Any]:
-    """What `Demos.summary` gives."""
+    """Implement `Demos.summary`."""
     follows, returns, spec = following(demos), demos.episode_return, observed(demos)
     return {
         "source": demos.source,
@@ -156,7 +156,7 @@ def summary(demos: Demos) -> dict[str, Any]:
 
 
 def remarks(demos: Demos) -> list[str]:
-    """What `Demos.remarks` gives."""
+    """Implement `Demos.remarks`, except for actions that are shifted in time."""
     found = _of_order(demos) if demos.every == 1 else []
     if demos.act is not None and one_hot(demos.act):
         found.append("every action is one-hot and read as continuous; if the actions are discrete, save act.argmax(1)")
@@ -164,7 +164,7 @@ def remarks(demos: Demos) -> list[str]:
 
 
 def _of_order(demos: Demos) -> list[str]:
-    """Remarks on rows that do not follow one another, and on episodes without an end."""
+    """Return remarks on rows that do not follow one another, and on episodes without an end."""
     found, follows = [], following(demos)
     inside = demos.ep[1:] == demos.ep[:-1]
     broken = np.flatnonzero(inside & ~follows) + 1
@@ -181,7 +181,7 @@ def _of_order(demos: Demos) -> list[str]:
 
 
 def _of_numbers(demos: Demos) -> list[str]:
-    """Remarks on coordinates that are constant, and on values that are absurd beside the others."""
+    """Return remarks on coordinates that are constant, and on outliers."""
     found = []
     arrays = flat("obs", demos.obs) | flat("next_obs", demos.next_obs) | flat("act", demos.act)
     for name, columns in measured(arrays) if len(demos) > 1 else ():
@@ -199,9 +199,9 @@ def _of_numbers(demos: Demos) -> list[str]:
 
 
 def blurred(given: Arrays) -> tuple[str, ...]:
-    """Remarks on coordinates that move by a few steps of float32 only, from the arrays as they were given.
+    """Return remarks on coordinates whose range is only a few float32 steps, from the arrays before conversion.
 
-    Their values differ, but become equal or nearly so: times of day, for instance, counted from 1970.
+    Their values differ, but become equal or nearly equal in float32. An example is the time in seconds since 1970.
     """
     found: list[str] = []
     for name, columns in measured({name: array for name, array in given.items() if root(name) in ("obs", "act")}):
@@ -213,7 +213,7 @@ def blurred(given: Arrays) -> tuple[str, ...]:
 
 
 def measured(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
-    """The coordinates of each field that holds measurements, one a column: not bytes, flags, categories or choices."""
+    """Yield each field of measurements with its coordinates as columns. Skip bytes, flags, categories and choices."""
     for name, array in arrays.items():
         number = array.dtype.kind in "iu" and array.ndim > 1 and array.dtype != np.uint8 and name != "act"
         if array.dtype.kind == "f" or number:
@@ -221,19 +221,19 @@ def measured(arrays: Arrays) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def counted(name: str, which: Bool[np.ndarray, " columns"], what: str) -> list[str]:
-    """A remark on some coordinates of a field, if there are any."""
+    """Return a remark on the coordinates of a field that `which` marks, or no remark if it marks none."""
     n, first = int(which.sum()), int(which.argmax())
     return [f"{n} of {len(which)} coordinates of field {name!r} are {what} (the first is {first})"] if n else []
 
 
 def at_bounds(act: Float[np.ndarray, "n act"]) -> float:
-    """The share of continuous actions that are the least or greatest one of their coordinate, where it is met twice."""
+    """Return the share of action values at the minimum or maximum of their coordinate, if it occurs more than once."""
     sides = [(act == side) & (np.sum(act == side, axis=0) > 1) for side in (act.min(axis=0), act.max(axis=0))]
     return float(np.mean(np.logical_or(*sides)))
 
 
 def duplicates(demos: Demos) -> list[str]:
-    """Remarks on coordinates of observations that repeat another one."""
+    """Return remarks on coordinates of observations that repeat another one."""
     found = []
     for name, columns in measured(flat("obs", demos.obs)):
         moving = np.flatnonzero(columns.min(axis=0) != columns.max(axis=0))
@@ -246,7 +246,7 @@ def duplicates(demos: Demos) -> list[str]:
 
 
 def episodes(demos: Demos) -> list[dict[str, Any]]:
-    """Number, length, end and return of each episode."""
+    """Return number, length, end and return of each episode."""
     last = np.append(np.flatnonzero(np.diff(demos.ep)), len(demos) - 1)
     ends = ["ended" if demos.term[i] else "time limit" if demos.trunc[i] else "neither" for i in last]
     returns = [None] * len(last) if demos.episode_return is None else demos.episode_return.tolist()
@@ -255,17 +255,17 @@ def episodes(demos: Demos) -> list[dict[str, Any]]:
 
 
 def one_hot(act: Actions) -> bool:
-    """Whether actions are vectors of one 1 among zeros."""
+    """Return whether all actions are one-hot vectors."""
     return act.ndim == 2 and act.shape[1] > 1 and bool(np.isin(act, (0, 1)).all() and (act.sum(axis=1) == 1).all())
 
 
 def described(act: Actions | None) -> str:
-    """The kind of the actions, and how many there are."""
+    """Return the kind of the actions and their range or dimension, for a summary."""
     if act is None:
         return "none"
     return f"discrete, numbers {int(act.min())} to {int(act.max())}" if act.ndim == 1 else f"continuous, {act.shape[1]}"
 
 
 def spread(values: Shaped[np.ndarray, " n"]) -> dict[str, float]:
-    """Mean, least and greatest."""
+    """Return mean, minimum and maximum."""
     return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}

@@ -1,11 +1,10 @@
-"""Experience on the device: rows that are drawn from, and the replay of what a learner did.
+"""Experience on the device: buffers of rows, and the replay of a learner's transitions.
 
-A `Buffer` is a fixed block of rows, of which the first are filled. Demonstrations of several seeds, unequal in length,
-can so be padded and stacked for `vmap`.
+A `Buffer` is a block of rows of fixed size. Its first `size` rows are filled. Demonstrations of several seeds differ in
+length; padded to one size, they can be stacked for `vmap`.
 
-A `Replay` stores each observation once. s' of a transition is the observation after it, so two rings suffice: frames
-(observations in order of time, with the last one of every episode) and transitions, each pointing to its frame. The
-transition's s' is the next frame.
+A `Replay` stores each observation once, in two ring buffers: frames (observations in order of time, including the last
+one of every episode) and transitions. Each transition points to its frame, and its s' is the next frame.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from iqlearn.types import Obs, PRNGKey, Rewarded, TaskSpec, Transitions, rows
 
 SPARE = 1.0 / 16
-"""Room for frames that episodes end with, as a share of the transitions: episodes of 16 steps. Of shorter ones fewer
-transitions are remembered."""
+"""Extra room for the last frame of each episode, as a share of the transitions. It suffices for episodes of 16 steps or
+more on average. With shorter episodes the replay holds fewer transitions."""
 Rows = TypeVar("Rows")
-"""Any tree of arrays with one row an item."""
+"""Any tree of arrays with one row per item."""
 
 
 class Buffer(eqx.Module, Generic[Rows]):
-    """Rows, and how many of them are filled."""
+    """Rows, and the number of them that are filled."""
 
     rows: Rows
     size: Int[Array, ""]
 
     def sample(self, key: PRNGKey, n: int) -> Rows:
-        """n rows, drawn uniformly with replacement from the filled ones."""
+        """Return `n` rows, drawn uniformly with replacement from the filled ones."""
         index = jr.randint(key, (n,), 0, self.size)
         return jax.tree.map(lambda x: x[index], self.rows)
 
 
 def filled(content: Rows, capacity: int | None = None) -> Buffer[Rows]:
-    """A buffer that holds these rows, with room for `capacity` in all (their number unless given)."""
+    """Return a buffer that holds the rows of `content`, with room for `capacity` rows (default: the number of rows)."""
     n = rows(content)
     room = n if capacity is None else capacity
 
@@ -55,7 +54,7 @@ def filled(content: Rows, capacity: int | None = None) -> Buffer[Rows]:
 
 
 class NewTransitions(eqx.Module):
-    """Consecutive transitions on their way into a replay, pointing into frames that start from 0."""
+    """Consecutive transitions to be added to a replay. `frame` numbers their observations in `frames` from 0."""
 
     frames: Obs
     frame: Int[np.ndarray, " n"]
@@ -67,19 +66,19 @@ class NewTransitions(eqx.Module):
 
     @classmethod
     def of(cls, steps: Sequence[Any]) -> NewTransitions:
-        """Steps of several environments, one environment after the other.
+        """Return the transitions of consecutive steps of several environments, one environment after the other.
 
-        A step is a named tuple of `obs`, `action`, `next_obs`, `reward`, `terminal` and `ended`, one row an
+        A step is a named tuple of `obs`, `action`, `next_obs`, `reward`, `terminal` and `ended`, with one row per
         environment.
         """
         step = jax.tree.map(lambda *parts: np.stack(parts, axis=1), *steps)
         copies, length = step.ended.shape
         closing = step.ended.copy()
-        closing[:, -1] = True  # the last observation of an episode, or of this part of it, is a frame of its own
+        closing[:, -1] = True  # the last next_obs of an episode, or of this part of one, is an extra frame
         before = np.concatenate([[0], np.cumsum(closing.ravel())[:-1]])
         frame = (np.arange(copies * length) + before).reshape(copies, length)
         count = copies * length + int(closing.sum())
-        room = 2 * copies * length  # each transition may end an episode: one size, so that programs are shared
+        room = 2 * copies * length  # each transition may end an episode; a fixed size avoids recompilation
 
         def frames(obs: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
             filled = np.zeros((room, *obs.shape[2:]), obs.dtype)
@@ -96,25 +95,25 @@ class NewTransitions(eqx.Module):
 
 
 class Replay(eqx.Module):
-    """The newest transitions; a full one overwrites the oldest."""
+    """The newest transitions. A full replay overwrites the oldest ones."""
 
     frames: Obs
-    """Observations in the dtypes of the task: bytes stay bytes."""
+    """Observations in the dtypes of the task; uint8 stays uint8."""
     frame: Int[Array, " capacity"]
     """Number of each transition's observation, counted from the first frame ever written."""
     action: Shaped[Array, "capacity *act"]
     reward: Float[Array, " capacity"]
-    """The environment's reward, or a recovered one: experts and agents learn from it, an imitator never sees it."""
+    """The environment's reward, or a recovered one. Experts and agents learn from it, an imitator never does."""
     terminal: Bool[Array, " capacity"]
     size: Int[Array, ""]
-    """Transitions that can be drawn: the newest ones whose frames are still there."""
+    """Number of transitions that can be drawn: the newest ones whose frames are not yet overwritten."""
     count: Int[Array, ""]
-    """Transitions ever written."""
+    """Number of transitions ever written."""
     written: Int[Array, ""]
-    """Frames ever written."""
+    """Number of frames ever written."""
 
     def rewarded(self, key: PRNGKey, n: int) -> Rewarded:
-        """n transitions with their rewards, drawn uniformly with replacement."""
+        """Return `n` transitions with their rewards, drawn uniformly with replacement."""
         return self._rows((self.count - 1 - jr.randint(key, (n,), 0, self.size)) % len(self.frame))
 
     def _rows(self, row: Int[Array, " n"]) -> Rewarded:
@@ -123,15 +122,15 @@ class Replay(eqx.Module):
         return Rewarded(Transitions(obs, self.action[row], next_obs, self.terminal[row]), self.reward[row])
 
     def sample(self, key: PRNGKey, n: int) -> Transitions:
-        """n transitions, drawn uniformly with replacement."""
+        """Return `n` transitions, drawn uniformly with replacement."""
         return self.rewarded(key, n).transitions
 
     def newest(self, n: int) -> Transitions:
-        """The newest transitions, at most `n` of them; the newest first."""
+        """Return the newest transitions, at most `n`, the newest first."""
         return self._rows((self.count - 1 - jnp.arange(min(n, int(self.size)))) % len(self.frame)).transitions
 
     def extend(self, new: NewTransitions) -> Replay:
-        """With these transitions. Those whose frames had to make room are forgotten."""
+        """Return the replay with these transitions added. Transitions whose frames are overwritten are dropped."""
         n, capacity, room = len(new.frame), len(self.frame), rows(self.frames)
         place = jnp.arange(rows(new.frames))
         slot = jnp.where(place < new.count, (self.written + place) % room, room)
@@ -155,16 +154,16 @@ class Replay(eqx.Module):
         )
 
     def packed(self) -> Replay:
-        """Cut to what is filled: what a checkpoint holds."""
+        """Return the replay cut to its filled rows, for a checkpoint."""
         n, count = min(int(self.written), rows(self.frames)), min(int(self.count), len(self.frame))
         cut = jax.tree.map(lambda x: x[:count] if x.ndim else x, self)
         return replace(cut, frames=jax.tree.map(lambda x: x[:n], self.frames))
 
     def unpacked(self, like: Replay) -> Replay:
-        """A packed replay with the room of `like` again.
+        """Return a packed replay enlarged to the capacity of `like`.
 
         Raises:
-            ValueError: it holds other observations or actions, or does not fit.
+            ValueError: observations or actions differ in shape or dtype, or the replay is larger than `like`.
         """
 
         def widened(part: Array, room: Array) -> Array:
@@ -177,8 +176,11 @@ class Replay(eqx.Module):
 
 
 def empty_replay(task: TaskSpec, capacity: int, parts: float = 0.0) -> Replay:
-    """A replay with room for `capacity` transitions of the task. `parts`: pieces of episodes for each
-    transition (num_envs / round_steps). Each piece has one frame more than it has transitions."""
+    """Return an empty replay with room for `capacity` transitions of the task.
+
+    `parts` is the number of pieces of episodes per transition (num_envs / round_steps). Each piece has one frame more
+    than it has transitions.
+    """
     room = capacity + int(capacity * (SPARE + parts)) + 2
     return Replay(
         jax.tree.map(lambda part: jnp.zeros((room, *part.shape), part.dtype), task.obs),
@@ -186,7 +188,7 @@ def empty_replay(task: TaskSpec, capacity: int, parts: float = 0.0) -> Replay:
         jnp.zeros((capacity, *task.action_shape), jnp.int32 if task.discrete else jnp.float32),
         jnp.zeros(capacity),
         jnp.zeros(capacity, bool),
-        # Three buffers, because each is donated.
+        # Three separate arrays, because each one is donated.
         size=jnp.zeros((), jnp.int32),
         count=jnp.zeros((), jnp.int32),
         written=jnp.zeros((), jnp.int32),

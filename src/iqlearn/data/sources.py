@@ -1,4 +1,4 @@
-"""Sources: where an update's batch comes from. Each is a tree of arrays that passes through the compiled loop."""
+"""Sources of the batches for updates. Each source is a tree of arrays that passes through the compiled loop."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from iqlearn.types import Batch, Obs, PRNGKey, Rewarded, Transitions
 
 @runtime_checkable
 class Source(Protocol):
-    """What batches are drawn from."""
+    """A source of batches."""
 
     def draw(self, state: Any, key: PRNGKey, n: int) -> tuple[Any, Source]:
-        """What the algorithm's `update` takes, n rows of each kind, and the source after the draw.
+        """Return the batch for the algorithm's `update`, with `n` rows of each kind, and the source after the draw.
 
-        `state` is the learner's `TrainState`, for a source that acts with its policy.
+        `state` is the learner's `TrainState`, for sources that act with its policy.
         """
         ...
 
     def saved(self) -> Any:
-        """The tree that a checkpoint holds: what cannot be made again; () for nothing."""
+        """Return the tree of arrays for a checkpoint: those that cannot be rebuilt. () if there are none."""
         ...
 
     def restored(self, saved: Any) -> Source:
-        """This source with what `saved` gave.
+        """Return this source with the arrays that `saved` returned.
 
         Raises:
-            ValueError: that is of another source or does not fit.
+            ValueError: the arrays belong to another source or do not fit.
         """
         ...
 
@@ -47,9 +47,9 @@ class Demonstrations(eqx.Module):
 
     @classmethod
     def of(cls, demos: Demos, rows: int | None = None, episodes: int | None = None) -> Demonstrations:
-        """Demonstrations on the device, with room for `rows` transitions and `episodes` first observations.
+        """Copy demonstrations to the device, with room for `rows` transitions and `episodes` first observations.
 
-        Padded to one size, those of several seeds can be stacked.
+        Demonstrations of several seeds can be stacked if they are padded to one size.
 
         Raises:
             InputError: there are no actions.
@@ -61,7 +61,7 @@ class Demonstrations(eqx.Module):
         return Batch(self.transitions.sample(expert_key, n), None, self.initial_obs.sample(initial_key, n)), self
 
     def expert(self) -> Transitions:
-        """Every transition, without the padding. Not for compiled code."""
+        """Return every transition, without the padding. Not for compiled code."""
         size = int(self.transitions.size)
         return jax.tree.map(lambda x: x[:size], self.transitions.rows)
 
@@ -73,7 +73,7 @@ class Demonstrations(eqx.Module):
 
 
 class Experience(eqx.Module):
-    """Half from the expert, half from what the learner did itself."""
+    """Batches with as many transitions from the expert as from the learner's replay."""
 
     demos: Demonstrations
     replay: Replay
@@ -91,7 +91,7 @@ class Experience(eqx.Module):
 
 
 class RewardedReplay(eqx.Module):
-    """Transitions with the reward that an expert or agent learns from: the environment's, or a recovered one."""
+    """Transitions with rewards, for experts and agents. The reward is the environment's or a recovered one."""
 
     replay: Replay
 

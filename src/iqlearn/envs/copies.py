@@ -1,4 +1,4 @@
-"""Copies of an environment, in this process or each in one of its own. What they return is checked."""
+"""Copies of an environment, in this process or each in a process of its own. Everything that they return is checked."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from iqlearn.errors import EnvironmentFault
 from iqlearn.types import ObsSpec
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Largest reward that the replay holds."""
+"""Largest absolute reward that the replay can store."""
 Make = Callable[[], gym.Env[Any, Any]]
 
 
 class Handle(Protocol):
-    """A copy that is asked first and answers later, so that several can work at the same time."""
+    """A copy with separate methods `ask` and `answer`, so that several copies can work at the same time."""
 
     def ask(self, call: str, argument: Any) -> None:
-        """Ask for `reset` with a seed, or `step` with an action."""
+        """Request `reset` with a seed, or `step` with an action."""
         ...
 
     def answer(self) -> Any:
-        """The observation; of a step also the reward, and whether the episode terminated or was truncated.
+        """Return the observation after a reset, or (observation, reward, terminated, truncated) after a step.
 
         Raises:
-            EnvironmentFault: the environment failed, or returned what it must not.
+            EnvironmentFault: the environment failed, or returned an invalid value.
         """
         ...
 
@@ -46,7 +46,7 @@ class Handle(Protocol):
 
 
 class Local:
-    """A copy in this process. It works when it answers, and nothing can interrupt it."""
+    """A copy in this process. The call runs inside `answer`, without a timeout."""
 
     def __init__(self, make: Make, spec: ObsSpec) -> None:
         self._copy, self._spec = Copy(make), spec
@@ -65,22 +65,22 @@ class Remote:
     """A copy in a process of its own, which may hang or die.
 
     Args:
-        timeout: seconds that it has for an answer.
+        timeout: seconds to wait for an answer.
     """
 
     def __init__(self, make: Make, spec: ObsSpec, timeout: float) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork of a process that computes on several threads may hang
+        context = multiprocessing.get_context("spawn")  # a fork of a process with several threads may hang
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, CloudpickleWrapper(make)), daemon=True)
         with interrupts.deaf():
             self._process.start()
         theirs.close()
         self._spec, self._timeout, self._call = spec, timeout, ""
-        self._kill = Finalize(self, self._process.kill, exitpriority=10)  # also where nobody closes it
+        self._kill = Finalize(self, self._process.kill, exitpriority=10)  # also if `close` is never called
 
     def ask(self, call: str, argument: Any) -> None:
         self._call = call
-        with suppress(OSError):  # `answer` tells that the process has ended
+        with suppress(OSError):  # `answer` reports that the process has ended
             self._pipe.send((call, argument))
 
     def answer(self) -> Any:
@@ -99,17 +99,20 @@ class Remote:
         return arrived(result, self._call, self._spec)
 
     def close(self) -> None:
-        self._pipe.close()  # which ends the process, unless it hangs
+        self._pipe.close()  # the process then ends, unless it hangs
         self._process.join(GRACE)
         self._kill()
         self._process.join()
 
 
 def arrived(result: Any, call: str, spec: ObsSpec) -> Any:
-    """What a reset or step returned, as arrays of the specification's types and numbers of Python.
+    """Check the result of a reset or step, and return it as arrays of the specification's dtypes and Python numbers.
+
+    Returns:
+        The observation of a reset, or (observation, reward, terminated, truncated) of a step.
 
     Raises:
-        EnvironmentFault: it is not what it must be.
+        EnvironmentFault: the result is invalid.
     """
     if call == "reset":
         return checked(result, spec)

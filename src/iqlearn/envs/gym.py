@@ -1,4 +1,4 @@
-"""Gymnasium environments: named, made and described."""
+"""Gymnasium environments: how they are named, made and described."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Env = gym.Env[Any, Any]
 EnvSource = str | EnvSpec | Callable[..., Env]
 """A Gymnasium id (also `MODULE:ID`), a specification, or a function that makes the environment."""
 EXTRAS = {"box2d": "box2d", "dm_control": "dmc", "mujoco": "mujoco"}
-"""What the message of a missing dependency names, and the extra of this package that has it."""
+"""Name in the error message of a missing dependency → extra of this package that installs the dependency."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment as the user names it. Copies of it are made when they are needed.
+    """An environment as the user specifies it. Copies of it are made when they are needed.
 
     >>> Environment.of("iqlearn.envs:iqlearn/GridWorld-v0", {"size": 6}).task.obs
     ArraySpec(shape=(36,), dtype='float32', choices=0)
@@ -38,15 +38,16 @@ class Environment:
     kwargs: dict[str, Any]
     """Keyword arguments of `gymnasium.make`, or of the function."""
     source: EnvSource | None
-    """What the environment is made from; none if it was a function and comes from a file."""
+    """The id, specification or function that makes the environment. None if it was a function and was read from a file,
+    which stores only the name."""
     cap: int | None = None
-    """Steps after which episodes are truncated, beside the environment's own time limit."""
+    """Steps after which episodes are truncated, in addition to the environment's own time limit."""
     file: Path | None = field(default=None, compare=False)
-    """The file that names it, where nobody else did: its module is imported only if it is trusted."""
+    """The file that names the environment, if the user did not: its module is imported only if it is trusted."""
 
     @staticmethod
     def of(env: EnvSource | Environment, kwargs: Mapping[str, Any] | None = None) -> Environment:
-        """The environment of an id, `MODULE:ID`, specification or function, with these keyword arguments.
+        """Return the environment of an id, `MODULE:ID`, specification or function, with these keyword arguments.
 
         Raises:
             InputError: `env` is something else.
@@ -67,17 +68,18 @@ class Environment:
 
     @property
     def named(self) -> bool:
-        """Whether a file can hold it: it comes from an id or a specification, not from a function."""
+        """Whether a file can store the environment: it comes from an id or a specification, not from a function."""
         return isinstance(self.source, str) or (
             isinstance(self.source, EnvSpec) and not callable(self.source.entry_point)
         )
 
     def make(self) -> Env:
-        """A new copy of the environment.
+        """Return a new copy of the environment.
 
         Raises:
-            InputError: no such environment, it cannot be made, it does not take the keyword arguments, a package it
-                needs is not installed, or it came from a file that could not hold its function, or that is not trusted.
+            InputError: the environment does not exist, cannot be made, does not accept the keyword arguments, or needs
+                a package that is not installed; or it was read from a file that stores only the name of its function,
+                or that is not trusted.
         """
         with interrupts.Foreign():
             return self._made()
@@ -113,15 +115,15 @@ class Environment:
         return env
 
     def capped(self, steps: int | None) -> Environment:
-        """The same environment whose episodes are truncated after so many steps at the latest."""
+        """Return the same environment with episodes of at most `steps` steps. None changes nothing."""
         return self if steps is None else replace(self, cap=steps)
 
     @property
     def task(self) -> TaskSpec:
-        """Its observations and actions.
+        """The observations and actions of the environment.
 
         Raises:
-            InputError: as `make`, its spaces are not supported, or a first look at it shows a fault.
+            InputError: as `make`; also if its spaces are not supported, or it fails in a first test (`facts`).
         """
         return self.facts.task
 
@@ -137,7 +139,7 @@ class Environment:
 
     @cached_property
     def facts(self) -> Facts:
-        """What a first look at a copy shows, which resets and steps it.
+        """The facts from a first test of a copy, which is reset and stepped (`look`).
 
         Raises:
             InputError: as `task`.
@@ -147,7 +149,7 @@ class Environment:
             return look(env, self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. Of a function only the name is kept."""
+        """Return the environment as plain JSON values. A function is stored by its name only."""
         how = {"kwargs": self.kwargs} | ({} if self.cap is None else {"cap": self.cap})
         if not self.named:
             return {"name": self.name, **how}
@@ -155,11 +157,11 @@ class Environment:
 
     @staticmethod
     def from_dict(content: Mapping[str, Any], file: Path | None = None) -> Environment:
-        """The environment that `to_dict` gave. One of which only the name was kept cannot be made again.
+        """Return the environment that `to_dict` described. One that was stored by its name only cannot be made again.
 
         Args:
-            content: what `to_dict` gave.
-            file: where it stands, unless that is trusted.
+            content: the result of `to_dict`.
+            file: the file that holds the content, unless that file is trusted.
         """
         if "name" in content:
             return Environment(content["name"], dict(content["kwargs"]), None, content.get("cap"))
@@ -167,7 +169,7 @@ class Environment:
         return replace(Environment.of(source, content["kwargs"]), cap=content.get("cap"), file=file)
 
     def maker(self) -> Callable[[], Env]:
-        """A function that makes a copy, also in a process that does not know the id."""
+        """Return a function that makes a copy, also in a process where the id is not registered."""
         source: Any = self.source
         if isinstance(source, str):
             source = gym.registry.get(source.rpartition(":")[2], source)

@@ -1,4 +1,4 @@
-"""Modules that define environments: imported by name, but not because a file says so."""
+"""Import of the modules that define environments. A module that only a file names is imported only if it is trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Untrusted(InputError):
 
 
 def load(env_id: str) -> None:
-    """Import the module of `MODULE:ID`. It is looked for in the current folder, too.
+    """Import the module of `MODULE:ID`. The current folder is searched, too.
 
     Raises:
         InputError: the module or the id is empty, or the module raises an error of its own.
@@ -48,10 +48,11 @@ def load(env_id: str) -> None:
 
 
 def require_trusted(source: str | EnvSpec, file: Path) -> None:
-    """Refuse an environment whose module would be imported because a file that may come from somebody else names it.
+    """Raise `Untrusted` unless the modules that a file names for an environment are trusted.
 
-    A module is trusted if it was imported before, or if it lies beside the file or above it. The latter is told. An
-    entry point of a specification must moreover be the one that is registered, an environment or a wrapper.
+    The file may come from somebody else. The module of an id is trusted if it was imported before. An entry point of a
+    specification is trusted if it is the registered one, or an environment or wrapper of a module that was imported
+    before. Any other module must lie in the folder of the file or in one above that; a warning reports its import.
 
     Args:
         source: the id or specification.
@@ -83,7 +84,7 @@ def require_trusted(source: str | EnvSpec, file: Path) -> None:
 
 
 def beside(module: str, file: Path) -> Path | None:
-    """Where the module is, if it lies in the folder of the file or in one above that. Nothing is imported."""
+    """Return the path of the module if it lies in the folder of the file or in one above that. Nothing is imported."""
     spec = spec_of(module)
     if spec is None or spec.origin is None:
         return None
@@ -93,5 +94,8 @@ def beside(module: str, file: Path) -> Path | None:
 
 
 def spec_of(module: str) -> ModuleSpec | None:
-    """Where Python and the current folder have the module or its package. Nothing is imported."""
+    """Return the spec of the module's top-level package on Python's path or in the current folder. Nothing is imported.
+
+    None if there is no such package.
+    """
     return PathFinder.find_spec(module.partition(".")[0], [*sys.path, os.getcwd()])

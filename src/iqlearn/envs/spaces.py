@@ -1,4 +1,4 @@
-"""Spaces as arrays: which are supported, how observations are read, and how actions are executed."""
+"""Spaces as arrays: which spaces are supported, how observations are read, and how actions are executed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.types import MOST_CHOICES, ArraySpec, Bounds, Obs, ObsSpec, TaskSpec
 
 PLAIN = (bool, np.bool_, float)
-"""Types of rewards and flags as they should be."""
+"""Types of rewards and flags that need no conversion."""
 COUNTED = (
     "gymnasium.wrappers.TransformAction(env, lambda a: a + {start}, gymnasium.spaces.Discrete(env.action_space.n))"
 )
@@ -36,14 +36,15 @@ SEEN_FROM_0 = (
     "gymnasium.spaces.Discrete(env.observation_space.n))"
 )
 SEEN_AS_ARRAY = "gymnasium.wrappers.ReshapeObservation(env, (1,))"
-"""Wrappers that make a space one that is supported. Their functions name no `env`: that name is often bound anew."""
+"""Wrappers that turn an unsupported space into a supported one, as suggestions in messages. Their lambdas do not use
+`env`, because that name is often reassigned."""
 
 
 def task_of(observations: gym.Space[Any], actions: gym.Space[Any], name: str) -> TaskSpec:
-    """The task of an environment with these spaces. `name` is what messages call it.
+    """Return the task of an environment with these spaces. `name` is the environment's name in messages.
 
     Raises:
-        InputError: the spaces are not among those that are supported.
+        InputError: a space is not supported.
     """
     obs, remedy = obs_spec(observations, name), ""
     if isinstance(actions, spaces.Discrete):
@@ -74,10 +75,10 @@ def task_of(observations: gym.Space[Any], actions: gym.Space[Any], name: str) ->
 
 
 def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
-    """The arrays of an observation space. A Tuple becomes a dictionary with the keys "0", "1", and so on.
+    """Return the arrays of an observation space. A Tuple becomes a dictionary with the keys "0", "1", and so on.
 
-    uint8 stays uint8, other integers become int32, floating-point numbers float32. `name` is what messages call the
-    environment.
+    uint8 stays uint8, other integers become int32, floating-point numbers become float32. `name` is the environment's
+    name in messages. `nested` is true for a part of a Dict or Tuple.
 
     Raises:
         InputError: the space, or a part of it, is not supported.
@@ -102,7 +103,7 @@ def obs_spec(space: gym.Space[Any], name: str, nested: bool = False) -> ObsSpec:
 
 
 def canonical(obs: Any, spec: ObsSpec) -> Obs:
-    """A copy of observations as arrays of the specification's types; one observation or a batch."""
+    """Return a copy of one observation or a batch, as arrays of the specification's dtypes."""
     if isinstance(spec, ArraySpec):
         return np.array(obs, spec.dtype)
     parts = _parts(obs)
@@ -110,12 +111,14 @@ def canonical(obs: Any, spec: ObsSpec) -> Obs:
 
 
 def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
-    """A copy of what an environment returned as one observation, as arrays of the specification's types.
+    """Check one observation from an environment and return a copy, as arrays of the specification's dtypes.
 
-    A list is as good as an array, an integer as a floating-point number, and a single number as an array of one.
+    Lists are accepted as arrays, integers as floating-point numbers, and a single number as an array of one. `what` is
+    the observation's name in messages.
 
     Raises:
-        EnvironmentFault: another structure or shape, no numbers, not finite, or numbers that the type cannot hold.
+        EnvironmentFault: the structure or shape is wrong, or a value is not a number, not finite, out of range, or does
+            not fit the dtype.
     """
     if not isinstance(spec, ArraySpec):
         parts = _parts(obs) if isinstance(obs, Mapping | tuple | list) else {}
@@ -129,7 +132,7 @@ def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
         given = np.array(None)
     if given.dtype.kind not in "biuf":
         raise EnvironmentFault(f"{what} is {brief(obs)}; expected numbers of shape {spec.shape}")
-    with np.errstate(over="ignore"):  # becomes infinite, which is told below
+    with np.errstate(over="ignore"):  # too large a number becomes infinite, which is reported below
         found = np.array(given, spec.dtype)
     if found.shape != spec.shape:
         if not found.size == 1 == np.prod(spec.shape):
@@ -146,10 +149,12 @@ def checked(obs: Any, spec: ObsSpec, what: str = "the observation") -> Obs:
 
 
 def number(value: Any, what: str) -> Any:
-    """The one finite number that an environment returned as `what`: a number or flag, or an array of one.
+    """Return the finite number in a value from an environment: a number, a flag, or an array of one.
+
+    `what` is the value's name in messages.
 
     Raises:
-        EnvironmentFault: it is none.
+        EnvironmentFault: the value is not one finite number.
     """
     if isinstance(value, PLAIN) and math.isfinite(value):
         return value
@@ -160,8 +165,10 @@ def number(value: Any, what: str) -> Any:
 
 
 def executed(space: gym.Space[Any], action: Any) -> Any:
-    """A copy of an action, or of several, as an environment takes it: those of a Box are rounded where they are whole
-    numbers, clipped to its bounds, and of its type."""
+    """Return a copy of one action or a batch, in the form that the environment accepts.
+
+    Actions of a Box are rounded if its dtype is an integer, clipped to its bounds, and cast to its dtype.
+    """
     if not isinstance(space, spaces.Box):
         return np.array(action, space.dtype)
     given = np.rint(action) if np.issubdtype(space.dtype, np.integer) else np.asarray(action, space.dtype)
@@ -169,12 +176,12 @@ def executed(space: gym.Space[Any], action: Any) -> Any:
 
 
 def stacked(rows: list[Any]) -> Obs:
-    """Observations as a batch."""
+    """Stack single observations into a batch."""
     if isinstance(rows[0], dict):
         return {key: stacked([row[key] for row in rows]) for key in rows[0]}
     return np.array(rows)
 
 
 def _parts(whole: Any) -> dict[str, Any]:
-    """The parts of a dictionary or tuple by name."""
+    """Return the parts of a dictionary or tuple by name; the name in a tuple is the index."""
     return {str(key): part for key, part in (whole.items() if isinstance(whole, Mapping) else enumerate(whole))}

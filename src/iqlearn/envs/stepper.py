@@ -20,44 +20,44 @@ from iqlearn.errors import EnvironmentFault
 from iqlearn.types import Obs
 
 Vectorization = Literal["sync", "async"]
-"""Copies of an environment run in this process, or each in a process of its own."""
+"""Whether copies of an environment run in this process (`sync`) or each in a process of its own (`async`)."""
 Faults = Literal["stop", "restart"]
-"""An environment that fails stops the run, or is made again."""
+"""Whether an environment that fails stops the run (`stop`) or is made again (`restart`)."""
 TIMEOUT = 600.0
-"""Seconds that a copy in a process of its own has for an answer."""
+"""Seconds to wait for the answer of a copy in a process of its own."""
 
 
 class Step(NamedTuple):
-    """One step of every copy, one a row."""
+    """One step of every copy, one row per copy."""
 
     obs: Obs
     action: Shaped[np.ndarray, "n *act"]
     """The actions as they were executed: within their bounds, float32 or int64."""
     next_obs: Obs
-    """The true s', also where the episode ended."""
+    """The true s'. Where the episode ended it is the last observation, not the first one of the next episode."""
     reward: Float[np.ndarray, " n"]
     """Rewards of the environment, float64."""
     terminal: Bool[np.ndarray, " n"]
     ended: Bool[np.ndarray, " n"]
-    """The episode is over: it terminated or was truncated at its time limit."""
+    """Whether the episode is over: it terminated or was truncated at its time limit."""
     lost: Bool[np.ndarray, " n"]
-    """The copy failed and was made again: its row is no transition, and a new episode begins after it."""
+    """Whether the copy failed and was made again. Its row is then no transition, and a new episode begins after it."""
 
 
 @dataclass
 class Place:
-    """Where a copy stands, for messages and for a new start."""
+    """The current episode and step of a copy, for messages and restarts."""
 
     seed: int | None = None
-    """Its last reset seed."""
+    """The last reset seed of the copy."""
     later: int = 0
-    """Episodes since then, begun from the copy's own random numbers."""
+    """Number of episodes since that reset, begun from the copy's own random numbers."""
     step: int = 0
     made_again: bool = False
-    """It has done no step since it was made again."""
+    """Whether the copy was made again and has done no step since."""
 
     def begin(self, seed: int | None) -> None:
-        """A new episode."""
+        """Record the start of a new episode. Without a seed, the copy goes on with its own random numbers."""
         self.seed, self.later, self.step = (self.seed, self.later + 1, 0) if seed is None else (seed, 0, 0)
 
     def __str__(self) -> str:
@@ -70,15 +70,15 @@ class Stepper:
 
     Args:
         env: the environment.
-        copies: how many.
+        copies: number of copies.
         vectorization: `async` runs each copy in a process of its own.
-        faults: `restart` makes a copy that fails again, and begins an episode from its last reset seed. A copy that
-            fails again in its first step stops the run all the same.
-        timeout: seconds that a copy in a process of its own has for an answer.
+        faults: `restart` replaces a copy that fails by a new one, and begins an episode from its last reset seed. If
+            the new copy fails before its first step is done, the run stops all the same.
+        timeout: seconds to wait for the answer of a copy in a process of its own.
 
     Raises:
         InputError: as `Environment.task`.
-        EnvironmentFault: a copy raises, hangs, dies, or returns what it must not. All methods raise it.
+        EnvironmentFault: a copy raises, hangs, dies, or returns an invalid value. All methods raise it.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Stepper:
     ) -> None:
         self.task, self.copies = env.task, copies
         self.restarts = 0
-        """How often a copy was made again."""
+        """Number of times that a copy was made again."""
         self.obs: Obs = None
-        """What each copy shows now, after the first `reset`."""
+        """The current observation of each copy, after the first `reset`."""
         self._name, self._faults, self._space = env.name, faults, env.facts.actions
         self._random = batch_space(self._space, copies)
         self._places = [Place() for _ in range(copies)]
@@ -102,7 +102,7 @@ class Stepper:
         self._handles: list[Handle] = [self._open() for _ in range(copies)]
 
     def reset(self, seeds: int | Sequence[int | None]) -> None:
-        """Begin a new episode in every copy, with one reset seed each; an integer s stands for s, s + 1, and so on."""
+        """Begin a new episode in every copy, with one reset seed each. An integer s stands for s, s + 1, and so on."""
         each = seeds if isinstance(seeds, Sequence) else range(int(seeds), int(seeds) + self.copies)
         self.obs = stacked(self._begin(dict(enumerate(each))))
 
@@ -111,16 +111,17 @@ class Stepper:
         self._random.seed(seed)
 
     def random_actions(self) -> Shaped[np.ndarray, "n *act"]:
-        """Actions drawn uniformly, one a copy."""
+        """Return uniformly random actions, one per copy."""
         return np.asarray(self._random.sample())
 
     def step(self, action: Shaped[np.ndarray, "n *act"], next_seeds: Callable[[int], int | None] | None = None) -> Step:
         """Act once in every copy, then begin a new episode where one ended.
 
         Args:
-            action: one a copy; rounded where actions are whole numbers, and clipped to the bounds.
-            next_seeds: the reset seed of a copy's next episode. It is asked for each copy whose episode ended, in
-                ascending order; without it, and where it gives none, the copy goes on with its own random numbers.
+            action: one action per copy; rounded if actions are whole numbers, and clipped to the bounds.
+            next_seeds: returns the reset seed of a copy's next episode. It is called with the index of each copy whose
+                episode ended, in ascending order. Without it, and where it returns None, the copy goes on with its own
+                random numbers.
 
         Raises:
             FloatingPointError: an action is not finite.
@@ -154,14 +155,14 @@ class Stepper:
             handle.close()
 
     def _begin(self, seeds: dict[int, int | None]) -> list[Any]:
-        """Begin an episode in these copies, and give what each shows."""
+        """Begin an episode in these copies, and return the first observation of each."""
         for i, seed in seeds.items():
             self._places[i].begin(seed)
             self._handles[i].ask("reset", seed)
         return [self._answer(i)[0] for i in seeds]
 
     def _answer(self, i: int) -> tuple[Any, bool]:
-        """The answer of a copy; where it failed, the first observation of the copy in its place, and True."""
+        """Return the answer of a copy and False; if it failed, the first observation of its replacement and True."""
         place = self._places[i]
         try:
             with interrupts.Foreign():
@@ -177,7 +178,7 @@ class Stepper:
 
 
 def random_observations(env: Environment, n: int, seed: int) -> Obs:
-    """The next n observations of a policy that draws its actions uniformly, from reset seed `seed`."""
+    """Return the observations after each of n steps of a uniformly random policy, from reset seed `seed`."""
     with closing(Stepper(env, 1)) as stepper:
         stepper.reset(seed)
         stepper.seed_actions(seed)

@@ -1,4 +1,7 @@
-"""One copy of an environment, and the process that it may live in. This module and what it imports load quickly."""
+"""One copy of an environment, and the worker process that may run it.
+
+This module and its imports load quickly, because every worker process loads them.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,19 @@ GRACE = 5.0
 
 
 def build(source: str | EnvSpec | Callable[..., Any], kwargs: dict[str, Any], cap: int | None) -> Any:
-    """An environment, whose episodes are truncated after `cap` steps if that is given."""
+    """Return a new environment. If `cap` is given, its episodes are truncated after `cap` steps."""
     known = isinstance(source, str | EnvSpec)
     env: Any = gym.make(source, disable_env_checker=True, **kwargs) if known else source(**kwargs)
     return env if cap is None else TimeLimit(env, cap)
 
 
 class Copy:
-    """An environment whose failures are all `EnvironmentFault`. It is made at the first reset.
+    """An environment whose failures all become `EnvironmentFault`. It is made at the first reset.
 
     Args:
-        make: makes it.
-        alone: it has a process of its own, which does not hear Ctrl-C, so that a KeyboardInterrupt is a failure too.
+        make: makes the environment.
+        alone: whether the copy has a process of its own. That process ignores Ctrl-C, so a KeyboardInterrupt comes from
+            the environment and is a failure too.
     """
 
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], alone: bool = False) -> None:
@@ -45,10 +49,10 @@ class Copy:
         self._env: gym.Env[Any, Any] | None = None
 
     def do(self, call: str, argument: Any) -> Any:
-        """What `reset(seed)` or `step(action)` gives.
+        """Return the result of `reset(seed)` or `step(action)`.
 
         Raises:
-            EnvironmentFault: the environment raised, wanted to end the program, or returned something of another form.
+            EnvironmentFault: the environment raised, tried to exit the program, or returned a value of the wrong form.
         """
         try:
             return getattr(self, call)(argument)
@@ -63,7 +67,7 @@ class Copy:
             raise EnvironmentFault(told) from error
 
     def reset(self, seed: int | None) -> Any:
-        """The first observation of an episode."""
+        """Begin an episode and return its first observation."""
         self._env = self._env or self._make()
         result = self._env.reset(seed=seed)
         if not (isinstance(result, SEQUENCE) and len(result) == 2 and isinstance(result[1], Mapping)):
@@ -71,7 +75,7 @@ class Copy:
         return result[0]
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any]:
-        """Observation, reward, and whether the episode terminated or was truncated."""
+        """Take one step and return (observation, reward, terminated, truncated)."""
         assert self._env is not None
         result: Any = self._env.step(action)
         if not (isinstance(result, SEQUENCE) and len(result) == 5):
@@ -81,15 +85,15 @@ class Copy:
         return obs, reward, terminated, truncated
 
     def close(self) -> None:
-        """Close the environment. One that cannot even be closed is left."""
+        """Close the environment. Errors while closing are ignored."""
         with suppress(Exception, SystemExit):
             if self._env is not None:
                 self._env.close()
 
 
 def serve(pipe: Connection, make: Any) -> None:
-    """Do what comes through the pipe until its other end is closed, or the program there is gone."""
-    for name in (signal.SIGINT, signal.SIGTERM):  # to the whole group; the program there decides what they mean
+    """Answer the calls that arrive through the pipe until its other end is closed or the parent process has ended."""
+    for name in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the parent process handles them
         signal.signal(name, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     copy = Copy(make, alone=True)
@@ -108,18 +112,18 @@ def serve(pipe: Connection, make: Any) -> None:
 
 
 def _end_with(parent: Any) -> None:
-    """End this process, whatever it does, when its parent has ended."""
+    """Wait until the parent process has ended, then end this process after `GRACE` seconds, even if it is busy."""
     parent.join()
     time.sleep(GRACE)
     os._exit(1)
 
 
 def brief(value: Any) -> str:
-    """A value in one short line, for messages."""
+    """Return a value as one line of at most 60 characters, for messages."""
     text = one_line(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def one_line(what: object) -> str:
-    """Text on one line, without a full stop."""
+    """Return text on one line, without a full stop at its end."""
     return " ".join(str(what).split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""Figures of an evaluation that tell without a reward how good a policy is."""
+"""Figures of an evaluation that measure a policy without the true reward."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ CHOSEN_BY = "occupancy_distance"
 
 
 def misfit(row: Row, name: str = CHOSEN_BY) -> float:
-    """How bad a policy is by one of these figures: less is better, and infinite where it is unknown."""
+    """Return how bad a policy is by one of these figures: less is better, and infinite where the figure is unknown."""
     value = row.get(name)
     return math.inf if value is None or not math.isfinite(value) else -BETTER[name] * value

@@ -12,17 +12,18 @@ from iqlearn.types import Transitions
 
 
 def imitation(model: SoftQ, demos: Demos) -> dict[str, float | None]:
-    """The most likely actions beside the expert's.
+    """Compare the policy's most likely actions with the expert's.
 
     Returns:
-        `log_likelihood`: mean log π(a|s), of continuous actions over the scaled actions of the model.
-        `agreement`, with discrete actions: the share of states in which the actions are the same.
-        `action_error`, with continuous ones: the root mean squared error over all coordinates, in their own units.
-        `relative_error`: the same, each coordinate divided by the standard deviation of the expert's actions; a policy
-            that always takes the mean action has 1. None if the expert's actions are constant.
+        `log_likelihood`: mean log π(a|s); for continuous actions, π is the density of the model's scaled actions.
+        `agreement`, for discrete actions: the share of states in which the actions are the same.
+        `action_error`, for continuous ones: the root mean squared error over all coordinates, in their own units.
+        `relative_error`: the same with each coordinate divided by the standard deviation of the expert's actions,
+            without constant coordinates; a policy that always takes the mean action has 1. None if the expert's actions
+            are constant.
 
     Raises:
-        InputError: there are no actions.
+        InputError: the demonstrations hold no actions.
     """
     action, known = demos.actions, demos.transitions
     facts: dict[str, float | None] = {"log_likelihood": float(in_blocks(lambda x: _log_prob(model, x), known).mean())}

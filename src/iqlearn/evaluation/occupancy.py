@@ -1,4 +1,4 @@
-"""How close a policy comes to the expert, measured without a reward: the states of one beside those of the other."""
+"""The occupancy distance: how far the states of a policy are from the expert's states, measured without a reward."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from iqlearn.networks import encoders
 from iqlearn.types import Obs, ObsSpec, rows
 
 SAMPLE = 1_000
-"""States that are compared on each side."""
+"""Largest number of states that are compared on each side."""
 SATURATION = 10.0
 """Standardised coordinates grow logarithmically beyond ±10."""
 NOISE = 0.02
-"""Distances below this share of the expert's own spread are alike."""
+"""Distances below this share of the expert's own spread count as noise."""
 
 
 class Visited(NamedTuple):
@@ -29,27 +29,27 @@ class Visited(NamedTuple):
     lengths: Int[np.ndarray, " episodes"]
     """Rows of each episode."""
     ended: Bool[np.ndarray, " episodes"]
-    """Whether each episode truly ended; a time limit is no end."""
+    """Whether each episode truly ended. A time limit is no true end."""
     every: int = 1
     """Steps of the environment between two rows."""
 
     def after(self, horizon: int) -> Int[np.ndarray, " episodes"]:
-        """Rows of each episode in the absorbing state, from its true end to `horizon` steps."""
+        """Return the number of rows of each episode in the absorbing state, from its true end to `horizon` steps."""
         return np.maximum(horizon // self.every - self.lengths, 0) * self.ended
 
 
 def alone(obs: Obs) -> Visited:
-    """States as of one episode that did not end."""
+    """Return states as those of one episode that did not end."""
     return Visited(obs, np.array([rows(obs)]), np.array([False]))
 
 
 def demonstrated(demos: Demos) -> Visited:
-    """The states of demonstrations."""
+    """Return the states of demonstrations."""
     return Visited(demos.obs, demos.lengths, demos.term[np.cumsum(demos.lengths) - 1], demos.every)
 
 
 def visited(episodes: Sequence[Episode]) -> Visited:
-    """The states of episodes that were played."""
+    """Return the states of episodes that were played."""
     obs = jax.tree.map(lambda *parts: np.concatenate(parts), *(episode.obs for episode in episodes))
     lengths, ended = zip(*((len(episode.rew), episode.terminated) for episode in episodes), strict=True)
     return Visited(obs, np.array(lengths), np.array(ended))
@@ -63,8 +63,8 @@ class ExpertStates:
 
     Args:
         expert: the expert's states.
-        spec: what a single state is.
-        horizon: steps of an episode that meets its time limit; 0 leaves true ends out.
+        spec: the specification of a single state.
+        horizon: steps of an episode that reaches its time limit; 0 ignores true ends.
     """
 
     def __init__(self, expert: Visited, spec: ObsSpec, horizon: int = 0) -> None:
@@ -74,21 +74,23 @@ class ExpertStates:
 
     @property
     def noise(self) -> float:
-        """A distance that means little: a fiftieth of the mean distance between two of the expert's states."""
+        """The distance that counts as noise: a fiftieth of the mean distance between two of the expert's states."""
         return NOISE * self._within
 
     def distance(self, visited: Visited) -> float:
-        """Energy distance between these states and the expert's, in standardised coordinates: 0 if they agree.
+        """Return the energy distance between these states and the expert's, in standardised coordinates: 0 if equal.
 
-        2·E|X − Y| − E|X − X'| − E|Y − Y'| (Székely & Rizzo, 2013) of at most 1,000 states a side, evenly spread.
+        2·E|X − Y| − E|X − X'| − E|Y − Y'| (Székely & Rizzo, 2013) of at most 1,000 states per side, evenly spread.
         """
         inputs = self._inputs(visited)
         between = 2.0 * mean_distance(inputs, self._expert)
         return max(between - self._within - mean_distance(inputs, inputs), 0.0)
 
     def _inputs(self, visited: Visited) -> Float[np.ndarray, "n inputs"]:
-        """Standardised states, with a coordinate that only the absorbing state has: as far from the mean state as two
-        random states are from each other."""
+        """Return standardised states with a further coordinate that is 0 except in the absorbing state.
+
+        The absorbing state is as far from the mean state as two random states are from each other.
+        """
         row, absorbed = timeline(visited.lengths, visited.after(self._horizon))
         inputs = np.asarray(self._encoder(jax.tree.map(lambda part: part[row], visited.obs)))
         far = np.sqrt(2.0 * inputs.shape[1])
@@ -98,8 +100,11 @@ class ExpertStates:
 def timeline(
     lengths: Int[np.ndarray, " episodes"], after: Int[np.ndarray, " episodes"]
 ) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """At most `SAMPLE` steps, evenly spread over all episodes: their rows, and which of them are the `after` steps past
-    an end, whose row is the last of their episode."""
+    """Choose at most `SAMPLE` steps, evenly spread over all episodes, each with `after` steps past its end.
+
+    Returns:
+        The row of each step, and whether the step lies past the end. The row of such a step is its episode's last row.
+    """
     sizes = lengths + after
     step = np.linspace(0, sizes.sum() - 1, min(sizes.sum(), SAMPLE)).astype(int)
     episode = np.searchsorted(np.cumsum(sizes), step, side="right")
@@ -109,6 +114,6 @@ def timeline(
 
 
 def mean_distance(a: Float[np.ndarray, "n inputs"], b: Float[np.ndarray, "m inputs"]) -> float:
-    """Mean Euclidean distance of all pairs."""
+    """Return the mean Euclidean distance of all pairs of rows."""
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
     return float(np.sqrt(np.maximum(squared, 0.0)).mean())

@@ -1,4 +1,4 @@
-"""Recording of demonstrations while somebody plays, or a policy does. An episode is written as soon as it is over."""
+"""Recording of demonstrations while a person or a policy plays. An episode is written as soon as it is over."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from iqlearn.evaluation.returns import as_arrays
 from iqlearn.types import ObsSpec
 
 ARROWS = {"left": "K_LEFT", "right": "K_RIGHT", "up": "K_UP", "down": "K_DOWN", "space": "K_SPACE"}
-"""Keys that have a name rather than a letter, as pygame calls them."""
+"""Keys with a name instead of a letter → their names in pygame."""
 Keep = Callable[[Demos], object]
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps what happens in an environment, and hands on each episode when it is over.
+    """A wrapper that records an environment and passes each episode to `keep` when it is over.
 
-    Each episode begins from a reset seed of its own. An episode that is broken off is handed on as one that met a time
-    limit.
+    Each episode begins from a reset seed of its own. An episode that is broken off is passed on as one that was
+    truncated at a time limit.
 
     Args:
         env: the environment.
-        name: what messages call it.
-        spec: its observations.
-        seed: reset seed of the first episode; the next ones follow it.
-        keep: takes each episode.
+        name: the environment's name in messages.
+        spec: the specification of its observations.
+        seed: reset seed of the first episode; the next episodes have the seeds that follow it.
+        keep: called with each episode.
     """
 
     def __init__(self, env: gym.Env[Any, Any], name: str, spec: ObsSpec, seed: int, keep: Keep) -> None:
         super().__init__(env)
         self._name, self._spec, self._seed, self._keep = name, spec, seed, keep
         self.episodes = 0
-        """How many were handed on."""
+        """Number of episodes passed to `keep`."""
         self._steps: list[tuple[Any, ...]] = []
         self.seen: Any = None
-        """What the environment shows, as arrays of its specification."""
+        """The current observation, as arrays of `spec`."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         del seed
@@ -74,10 +74,10 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     @contextmanager
     def _acting(self, call: str) -> Iterator[None]:
-        """Code of the environment. Its errors are its own, not those of who plays.
+        """Convert errors of the environment in this region, to tell them from errors of the player.
 
         Raises:
-            EnvironmentFault: it raised, or returned what it must not.
+            EnvironmentFault: the environment raised, or returned an invalid value.
         """
         place = f"Environment {self._name!r}, reset seed {self._seed + self.episodes}, after step {len(self._steps)}"
         try:
@@ -89,7 +89,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             raise EnvironmentFault(f"{place}: {told}.") from error
 
     def finish(self) -> None:
-        """Hand on the episode that was begun, if it has a step."""
+        """Pass the current episode to `keep`, if it has a step."""
         if self._steps:
             self._keep(Demos.from_arrays(as_arrays([episode_of(self._steps)]), "recording"))
             self._steps = []
@@ -101,18 +101,18 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def episode_of(steps: list[tuple[Any, ...]]) -> Played:
-    """Steps as an episode."""
+    """Return recorded steps as an episode."""
     obs, act, after = (jax.tree.map(lambda *rows: np.stack(rows), *[step[i] for step in steps]) for i in range(3))
     kind = np.int64 if act.ndim == 1 else np.float32
     return Played(obs, act.astype(kind), after, np.array([step[3] for step in steps]), steps[-1][4])
 
 
 def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int | None, episodes: int) -> None:
-    """Let a person play in a window, until Escape, or so many episodes are over (0: no limit).
+    """Let a person play in a window until Escape is pressed or `episodes` episodes are over (0: no limit).
 
     Raises:
         InputError: pygame is not installed, or the keys do not fit the environment.
-        EnvironmentFault: the environment raised, or returned what it must not.
+        EnvironmentFault: the environment raised, or returned an invalid value.
     """
     require_pygame()
     from gymnasium.utils import play as gym_play
@@ -139,7 +139,7 @@ def play_by_hand(recorder: Recorder, keys: dict[Any, Any], idle: Any, fps: int |
 
 
 def require_pygame() -> Any:
-    """The module pygame.
+    """Import and return the module pygame.
 
     Raises:
         InputError: it is not installed.
@@ -153,7 +153,7 @@ def require_pygame() -> Any:
 
 
 def key_code(name: str) -> Any:
-    """A letter as it is, a named key as pygame's number.
+    """Return a key as Gymnasium's `play` takes it: a lower-case letter, or a tuple with pygame's number of a named key.
 
     Raises:
         InputError: there is no such key, or pygame is not installed.

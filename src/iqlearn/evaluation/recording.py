@@ -1,4 +1,4 @@
-"""A picture of demonstrations: what `iqlearn demos plot` draws."""
+"""The picture of demonstrations that `iqlearn demos plot` draws."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEPS = 200
-"""Steps of an episode that are drawn."""
+"""Largest number of steps of an episode that are drawn."""
 MOST = 40
-"""Coordinates that are drawn of observations and of actions, at most."""
+"""Largest number of coordinates that are drawn, of observations and of actions each."""
 
 
 def recording(demos: Demos) -> bytes:
-    """Length and return of each episode, the spread of each coordinate, the first episode over time, and what the
-    actions around a state explain of the next one, as PNG."""
+    """Return a PNG of demonstrations.
+
+    It shows the length and return of each episode, the spread of each coordinate, the first episode over time, and how
+    much the actions around a state explain of the next state.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6.4), layout="constrained")
@@ -46,13 +49,13 @@ def recording(demos: Demos) -> bytes:
 
 
 def coordinates(field: str, tree: object) -> np.ndarray:
-    """The first coordinates of a field, one a column. Without a field there is none."""
+    """Return the first `MOST` coordinates of a field, one per column. A missing field has no columns."""
     parts = [x.reshape(len(x), -1) for x in flat(field, tree).values()]
     return np.concatenate(parts, axis=1)[:, :MOST].astype(np.float64) if parts else np.zeros((1, 0))
 
 
 def lengths(panel: Axes, demos: Demos) -> None:
-    """A bar for each episode, in a colour for its end."""
+    """Draw the length of each episode as a bar, in a colour that shows how the episode ended."""
     last = np.append(np.flatnonzero(np.diff(demos.ep)), len(demos) - 1)
     kinds = {"ended": demos.term[last], "time limit": demos.trunc[last]}
     kinds["neither"] = ~(kinds["ended"] | kinds["time limit"])
@@ -64,7 +67,7 @@ def lengths(panel: Axes, demos: Demos) -> None:
 
 
 def returns(panel: Axes, demos: Demos) -> None:
-    """The true return of each episode, if it is known."""
+    """Draw the true return of each episode, if it is known."""
     panel.set(title="return of each episode", xlabel="episode")
     if demos.episode_return is None:
         panel.text(0.5, 0.5, "no rewards were recorded", ha="center", transform=panel.transAxes)
@@ -73,7 +76,7 @@ def returns(panel: Axes, demos: Demos) -> None:
 
 
 def effects(panel: Axes, demos: Demos) -> None:
-    """What each action around a state explains of the next one (`alignment.effects`)."""
+    """Draw how much each action around a state explains of the next state (`alignment.effects`)."""
     found = alignment.effects(demos)
     panel.set(title="what actions explain of s'", xlabel="rows after s", ylim=(0.0, 1.05))
     if found:
@@ -85,14 +88,14 @@ def effects(panel: Axes, demos: Demos) -> None:
 
 
 def counts(panel: Axes, act: np.ndarray) -> None:
-    """How often each discrete action was taken."""
+    """Draw the share of each discrete action."""
     choices, times = np.unique(act, return_counts=True)
     panel.bar(choices, times / len(act))
     panel.set(title="share of each action", xlabel="action", xticks=choices[:MOST])
 
 
 def spreads(panel: Axes, what: str, columns: np.ndarray) -> None:
-    """Range, middle half and median of each coordinate."""
+    """Draw the range, middle half and median of each coordinate."""
     panel.set(title=f"{what}: range, middle half and median", xlabel="coordinate")
     if columns.shape[1]:
         low, quarter, middle, upper, high = np.quantile(columns, [0.0, 0.25, 0.5, 0.75, 1.0], axis=0)
@@ -105,7 +108,7 @@ def spreads(panel: Axes, what: str, columns: np.ndarray) -> None:
 
 
 def over_time(panel: Axes, columns: np.ndarray) -> None:
-    """Each coordinate of one episode over its first steps, scaled to its range."""
+    """Draw each coordinate of one episode over its first steps, scaled to its range."""
     low, high = columns.min(axis=0), columns.max(axis=0)
     panel.plot(((columns - low) / np.where(high > low, high - low, 1.0))[:STEPS], linewidth=0.6, alpha=0.7)
     panel.set(title=f"first episode, first {STEPS} steps, in their ranges", xlabel="step")

@@ -1,7 +1,7 @@
 """Policies of Stable-Baselines3: read from the zip that `model.save` wrote, and played as experts.
 
-Nothing in the zip is unpickled unless it is trusted. The policy's class and settings are read as text, its weights as
-tensors alone.
+Nothing in the zip is unpickled unless it is trusted. The policy's class and settings are read as text, its weights only
+as tensors.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from iqlearn.evaluation.returns import Act
 from iqlearn.types import Obs
 
 DATA, WEIGHTS = "data", "policy.pth"
-"""Members of a zip: JSON with pickles in it, and the policy's tensors."""
+"""Members of a zip: JSON that contains pickles, and the policy's tensors."""
 CLASS, SETTINGS, ACTIONS = "policy_class", "policy_kwargs", "action_space"
-"""What is read of the JSON."""
+"""Keys that the JSON must have."""
 LIBRARY = re.compile(r"stable_baselines3\.(common|dqn|sac|td3)\.policies|sb3_contrib\.(\w+\.)+policies")
-"""Modules whose policies need no trust."""
+"""Modules whose policies can be read without trust."""
 CLASSES = {
     "activation_fn": "torch.nn.modules.activation",
     "features_extractor_class": "stable_baselines3.common.torch_layers",
 }
-"""Settings that are classes, and the modules whose classes need no trust."""
+"""Settings that are classes → modules whose classes can be read without trust."""
 TRAINING = ("optimizer_class", "optimizer_kwargs")
-"""Settings that change no action."""
+"""Settings that do not affect the actions."""
 WROTE = "expected one that model.save of Stable-Baselines3 wrote"
 TRUST = (
     "--trust reads the file with its own pickles (in Python trust=True), which can run any code in it: add it if you "
@@ -51,18 +51,18 @@ TRUST = (
 
 
 def policy(path: Path, environment: Environment, trust: bool = False, statistics: Path | None = None) -> Act:
-    """The policy of a zip, which acts as `model.predict(obs, deterministic=True)` of Stable-Baselines3 does.
+    """Return the policy of a zip, which acts as `model.predict(obs, deterministic=True)` of Stable-Baselines3 does.
 
     Args:
         path: the zip, or its name without `.zip`.
-        environment: where the policy is played; it must have the spaces that the policy was trained in.
+        environment: where the policy is played; it must have the spaces with which the policy was trained.
         trust: unpickle the policy's class and settings, and the statistics. This can run any code in the files.
         statistics: the file of `VecNormalize.save`, a pickle. Observations are normalised by it.
 
     Raises:
         InputError: stable-baselines3 is not installed; a file is missing, damaged or of another kind; the zip unpacks
-            to too much; the policy is recurrent, does not fit the environment, or needs trust. The policy raises it
-            where it fails, or an action is not finite.
+            to too many bytes; the policy is recurrent, does not fit the environment, or needs trust. The returned
+            policy raises it if it fails, or if an action is not finite.
     """
     try:
         importlib.import_module("stable_baselines3")
@@ -82,7 +82,7 @@ def policy(path: Path, environment: Environment, trust: bool = False, statistics
     require_fit(path, model.state_dict(), state, environment, trust)
     model.load_state_dict(state)
     normalised = None if statistics is None else normaliser(statistics, environment)
-    told_so = "gae_lambda" in about and about.get("_last_original_obs") is not None  # by PPO and the like alone
+    told_so = "gae_lambda" in about and about.get("_last_original_obs") is not None  # in PPO and the like only
     if told_so and normalised is None:
         told = f"{path} was trained in a VecNormalize. If that normalised observations, the policy acts badly without"
         warnings.warn(f"{told} its statistics; give them with --vecnormalize FILE.", stacklevel=2)
@@ -102,16 +102,16 @@ def policy(path: Path, environment: Environment, trust: bool = False, statistics
 
 
 def zip_of(path: Path) -> Path:
-    """The zip of a name, which may lack `.zip` as it may in Stable-Baselines3."""
+    """Return the path of a zip, whose name may be given without `.zip` as in Stable-Baselines3."""
     zipped = path.with_name(f"{path.name}.zip")
     return zipped if not path.is_file() and zipped.is_file() else path
 
 
 def contents(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The JSON of a zip, and its weights as they are packed.
+    """Return the JSON of a zip, and the bytes of the file with its weights, which is a zip too.
 
     Raises:
-        InputError: the file is missing, damaged, no zip of Stable-Baselines3, or unpacks to too much.
+        InputError: the file is missing, damaged, no zip of Stable-Baselines3, or unpacks to too many bytes.
     """
     if not path.is_file():
         raise InputError(f"No file {path}; {WROTE}, check the path.")
@@ -137,14 +137,14 @@ def contents(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def require_small(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Raise `InputError` where members unpack to too much; `ValueError` where they are packed oddly."""
+    """Raise `InputError` if members unpack to too many bytes, `ValueError` if one has an unusual compression method."""
     require_size(path, sum(member.file_size for member in members))
     if any(member.compress_type not in METHODS for member in members):
         raise ValueError("packed by a method that Stable-Baselines3 does not use")
 
 
 def require_size(path: Path, count: int) -> None:
-    """Raise `InputError` where a zip unpacks to more bytes than an `.npz` file of its size may."""
+    """Raise `InputError` if `count`, the unpacked bytes of a zip, exceeds the limit of an `.npz` file of its size."""
     limit = max(ROOM, RATIO * path.stat().st_size / GIB)
     if count / GIB > limit:
         told = f"{path} unpacks to {count / GIB:.3g} GiB; expected at most {limit:.3g} of a file of its size"
@@ -152,10 +152,10 @@ def require_size(path: Path, count: int) -> None:
 
 
 def tensors(path: Path, weights: bytes) -> dict[str, Any]:
-    """The tensors of a policy by name. Nothing else is unpickled.
+    """Return the tensors of a policy by name. Nothing else is unpickled.
 
     Raises:
-        InputError: damaged, more than tensors, too large, or a number is not finite.
+        InputError: the weights are damaged, contain other objects than tensors, are too large, or are not finite.
     """
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -173,7 +173,7 @@ def tensors(path: Path, weights: bytes) -> dict[str, Any]:
 
 
 def plain(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Class and settings of a policy as their text names them.
+    """Return the class and the settings of a policy, as the text of the JSON names them.
 
     Raises:
         InputError: the policy is not the library's own, its package is not installed, or a setting is pickled.
@@ -199,7 +199,7 @@ def plain(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def unpickled(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Class and settings of a policy as Stable-Baselines3 unpickles them.
+    """Return the class and the settings of a policy, as Stable-Baselines3 unpickles them.
 
     Raises:
         InputError: they cannot be unpickled here.
@@ -218,7 +218,10 @@ def unpickled(path: Path, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def require_actions(path: Path, trained: Mapping[str, Any], environment: Environment) -> None:
-    """Raise `InputError` unless the environment has the actions that the policy was trained with, as texts tell."""
+    """Raise `InputError` unless the environment has the actions that the policy was trained with.
+
+    The descriptions of the two action spaces in Stable-Baselines3's JSON are compared.
+    """
     from stable_baselines3.common.save_util import data_to_json  # pyright: ignore[reportMissingImports]
 
     own = json.loads(data_to_json({ACTIONS: environment.facts.actions}))[ACTIONS]
@@ -232,7 +235,7 @@ def require_actions(path: Path, trained: Mapping[str, Any], environment: Environ
 
 
 def require_layers(path: Path, settings: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Raise `InputError` where settings ask for layers whose weights are not there, before any is made."""
+    """Raise `InputError` if settings ask for layers whose weights are missing, before any layer is made."""
     shapes = Counter(tuple(tensor.shape) for tensor in state.values())
     parts = [settings.get(name) for name in ("net_arch", "features_extractor_kwargs")]
     counts = [value for value in settings.values() if isinstance(value, int) and (value,) not in shapes]
@@ -241,7 +244,10 @@ def require_layers(path: Path, settings: Mapping[str, Any], state: Mapping[str, 
 
 
 def layers(part: Any, depth: int = 3) -> Iterator[tuple[int, ...]]:
-    """Shapes of weights and biases that sizes of layers imply: of a number its bias, of two in a row weights, too."""
+    """Yield the shapes of weights and biases that the sizes of layers imply.
+
+    A size n implies a bias of shape (n,). Two successive sizes a, b in a list also imply weights of shape (b, a).
+    """
     if depth and isinstance(part, dict | list):
         inner = list(part.values()) if isinstance(part, dict) else part
         yield from (shape for value in inner for shape in layers(value, depth - 1))
@@ -252,10 +258,10 @@ def layers(part: Any, depth: int = 3) -> Iterator[tuple[int, ...]]:
 
 
 def built(path: Path, kind: Any, settings: dict[str, Any], environment: Environment) -> Any:
-    """A new policy for the spaces of an environment.
+    """Return a new policy for the spaces of an environment.
 
     Raises:
-        InputError: it is recurrent, or cannot be made.
+        InputError: the policy is recurrent, or cannot be made.
     """
     from stable_baselines3.common.policies import BasePolicy  # pyright: ignore[reportMissingImports]
 
@@ -276,7 +282,7 @@ def built(path: Path, kind: Any, settings: dict[str, Any], environment: Environm
 
 
 def channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """An observation space as policies see it: images have their channels first."""
+    """Return an observation space as policies see it: images have their channels first."""
     from stable_baselines3.common import preprocessing  # pyright: ignore[reportMissingImports]
     from stable_baselines3.common.vec_env import VecTransposeImage  # pyright: ignore[reportMissingImports]
 
@@ -289,7 +295,7 @@ def channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
 def require_fit(
     path: Path, own: Mapping[str, Any], state: Mapping[str, Any], environment: Environment, trust: bool
 ) -> None:
-    """Raise `InputError` unless the tensors of a zip are those of the policy that was made, by name and shape."""
+    """Raise `InputError` unless the tensors of a zip match those of the new policy (`own`) by name and shape."""
     wanted, found = ({name: tuple(tensor.shape) for name, tensor in part.items()} for part in (own, state))
     for name in (*wanted, *found):
         if wanted.get(name) != found.get(name):
@@ -300,7 +306,7 @@ def require_fit(
 
 
 def normaliser(path: Path, environment: Environment) -> Callable[[Obs], Obs]:
-    """What a pickled VecNormalize does to observations.
+    """Return the function with which a pickled VecNormalize normalises observations.
 
     Raises:
         InputError: the file is missing, no VecNormalize, of another environment, or normalises no observations.

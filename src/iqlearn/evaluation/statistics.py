@@ -15,7 +15,7 @@ LEVELS = 0.025, 0.975
 """The quantiles of a 95 % interval."""
 Values = Sequence[float] | Float[np.ndarray, " _"]
 Scores = Mapping[str, Values]
-"""The scores of a method, for instance normalised returns: of each task, one for each seed."""
+"""The scores of a method, for instance normalised returns: task → one score for each seed."""
 Drawn = list[Float[np.ndarray, "draws _"]]
 """Scores of each task, a row for each resample."""
 Aggregate = Callable[[Drawn], Float[np.ndarray, " draws"]]
@@ -30,50 +30,50 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Values) -> Interval:
-    """The mean and its 95 % percentile bootstrap interval (Efron, 1979), the same in every call.
+    """Return the mean and its 95 % percentile bootstrap interval (Efron, 1979), the same in every call.
 
-    A single value has an interval of no width: nothing is known of its spread.
+    The interval of a single value has zero width, because its spread is unknown.
     """
     return interval({"": values}, mean)
 
 
 def interval(scores: Scores, aggregate: Aggregate) -> Interval:
-    """An aggregate over tasks and seeds, and its interval. Seeds are drawn within each task (section 4.1)."""
+    """Return an aggregate over tasks and seeds with its interval. Seeds are drawn within each task (section 4.1)."""
     low, high = np.quantile(aggregate(resampled(scores)), LEVELS)
     return Interval(float(aggregate(as_they_are(scores))[0]), float(low), float(high))
 
 
 def as_they_are(scores: Scores) -> Drawn:
-    """The scores as a single resample."""
+    """Return the scores as a single resample."""
     return [np.asarray(values, np.float64)[None] for values in scores.values()]
 
 
 def resampled(scores: Scores, stream: int = 0) -> Drawn:
-    """Scores drawn with replacement within each task. Another `stream` draws independently."""
+    """Return scores drawn with replacement within each task. Different values of `stream` draw independently."""
     rng = np.random.default_rng(stream)
     known = [np.asarray(values, np.float64) for values in scores.values()]
     return [values[rng.integers(len(values), size=(RESAMPLES, len(values)))] for values in known]
 
 
 def mean(tasks: Drawn) -> Float[np.ndarray, " draws"]:
-    """The mean over tasks of the mean over seeds."""
+    """Return the mean over tasks of the mean over seeds."""
     return np.mean([scores.mean(axis=1) for scores in tasks], axis=0)
 
 
 def median(tasks: Drawn) -> Float[np.ndarray, " draws"]:
-    """The median over tasks of the mean over seeds."""
+    """Return the median over tasks of the mean over seeds."""
     return np.median([scores.mean(axis=1) for scores in tasks], axis=0)
 
 
 def interquartile_mean(tasks: Drawn) -> Float[np.ndarray, " draws"]:
-    """The mean of the middle half of all runs: a quarter of them, rounded down, is left out on either side."""
+    """Return the mean of the middle half of all runs. A quarter, rounded down, is left out on either side."""
     runs = np.sort(np.concatenate(tasks, axis=1), axis=1)
     cut = runs.shape[1] // 4
     return runs[:, cut : runs.shape[1] - cut].mean(axis=1)
 
 
 def optimality_gap(tasks: Drawn) -> Float[np.ndarray, " draws"]:
-    """How far runs are below 1, the expert's score, in the mean. Scores above 1 count as 1."""
+    """Return the mean distance of runs below 1, the expert's score. Scores above 1 count as 1."""
     return np.maximum(1.0 - np.concatenate(tasks, axis=1), 0.0).mean(axis=1)
 
 
@@ -94,7 +94,7 @@ class Profile(NamedTuple):
 
 
 def performance_profile(scores: Scores, thresholds: Float[np.ndarray, " thresholds"]) -> Profile:
-    """The score distribution of a method (section 4.2): of each threshold, the share of all runs above it."""
+    """Return the score distribution of a method (section 4.2): for each threshold, the share of all runs above it."""
 
     def above(tasks: Drawn, threshold: float) -> Float[np.ndarray, " draws"]:
         return (np.concatenate(tasks, axis=1) > threshold).mean(axis=1)
@@ -106,7 +106,10 @@ def performance_profile(scores: Scores, thresholds: Float[np.ndarray, " threshol
 
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Interval:
-    """How likely a run of ours is better than one of theirs, in the mean over their common tasks; ties count half."""
+    """Return the probability that a run of ours is better than one of theirs, as the mean over their common tasks.
+
+    Ties count half.
+    """
     common = [task for task in ours if task in theirs]
     sides = [{task: side[task] for task in common} for side in (ours, theirs)]
 
@@ -118,7 +121,10 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Interval:
 
 
 def wins(a: Float[np.ndarray, "draws n"], b: Float[np.ndarray, "draws m"]) -> Float[np.ndarray, " draws"]:
-    """The share of pairs in which a is greater, ties as half (Mann and Whitney's U, divided by the number of pairs)."""
+    """Return the share of pairs in which a is greater; ties count half.
+
+    This is Mann and Whitney's U, divided by the number of pairs.
+    """
     greater: Bool[np.ndarray, "draws n m"] = a[:, :, None] > b[:, None, :]
     equal: Bool[np.ndarray, "draws n m"] = a[:, :, None] == b[:, None, :]
     return (greater + 0.5 * equal).mean(axis=(1, 2))

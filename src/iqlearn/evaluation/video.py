@@ -1,4 +1,4 @@
-"""Episodes to look at: in a window, or as a video with the learnt reward and the returns drawn in."""
+"""Episodes shown in a window, or as a video with the learnt reward and the returns as text under each frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRIP = 34
 """Height of the strip of text under each frame, in pixels."""
 GRAPHICS = "install what it draws with (MuJoCo without a screen: set MUJOCO_GL=egl or MUJOCO_GL=osmesa)"
 FPS = 30
-"""Frames a second where the environment does not say."""
+"""Frames per second if the environment specifies none."""
 
 
 def video(
@@ -38,14 +38,14 @@ def video(
     Args:
         environment: it must render as `rgb_array`.
         act: the policy.
-        reward: the learnt reward; none leaves it out.
-        path: the file.
-        episodes: how many.
-        seed: reset seed of the first one.
-        say: told after each episode.
+        reward: the learnt reward; None leaves it out.
+        path: the file to write.
+        episodes: number of episodes.
+        seed: reset seed of the first episode.
+        say: called with a line of text after each episode.
 
     Raises:
-        InputError: imageio-ffmpeg is not installed, or the environment gives no pictures.
+        InputError: imageio-ffmpeg is not installed, or the environment renders no pictures.
     """
     require()
     import imageio_ffmpeg
@@ -57,10 +57,10 @@ def video(
         first = next(frames)
         height, width = first.shape[:2]
         fps: Any = env.metadata.get("render_fps") or FPS
-        output = partial.with_name(partial.name + ".mp4")  # whose suffix says the format
+        output = partial.with_name(partial.name + ".mp4")  # ffmpeg takes the format from the suffix
         writer = imageio_ffmpeg.write_frames(output, (width, height), fps=fps, macro_block_size=1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of JAX's threads: ffmpeg is a program of its own
+            warnings.simplefilter("ignore")  # about JAX's threads: ffmpeg is a separate program
             writer.send(None)
         try:
             for frame in chain([first], frames):
@@ -82,10 +82,10 @@ def require() -> None:
 
 
 def drawing(environment: Environment) -> Any:
-    """A copy of the environment that gives pictures.
+    """Return a copy of the environment that renders pictures (`rgb_array`).
 
     Raises:
-        InputError: it takes no render mode, or cannot be made.
+        InputError: the environment takes no render mode, or cannot be made.
     """
     try:
         return Environment.of(environment, {"render_mode": "rgb_array"}).make()
@@ -108,16 +108,16 @@ def window(environment: Environment, act: Act, episodes: int, seed: int, say: Sa
 
 
 class Moment(NamedTuple):
-    """Where an episode stands."""
+    """The current step of an episode and its returns so far."""
 
     episode: int
     step: int = 0
     true: float = 0.0
-    """Return so far."""
+    """True return so far."""
     paid: float | None = None
-    """Learnt reward of the last step; none where none is learnt."""
+    """Learnt reward of the last step. None if there is no learnt reward."""
     learnt: float = 0.0
-    """Its sum so far."""
+    """Sum of the learnt reward so far."""
 
     def __str__(self) -> str:
         words = f"episode {self.episode}   step {self.step}   return {self.true:.1f}"
@@ -127,7 +127,9 @@ class Moment(NamedTuple):
 def played(
     env: Any, environment: Environment, act: Act, reward: RewardFunction | None, episodes: int, seed: int, say: Say
 ) -> Iterator[Moment]:
-    """The moments of episodes, one after another. Episode i begins from reset seed `seed` + i.
+    """Play episodes one after another, and yield the moment after each reset and step.
+
+    Episode i begins from reset seed `seed` + i.
 
     Raises:
         EnvironmentFault: the environment failed.
@@ -161,7 +163,7 @@ def played(
 
 
 def frame_of(env: Any, environment: Environment) -> np.ndarray:
-    """What the environment shows, (height, width, 3)."""
+    """Return the picture that the environment renders, uint8 of shape (height, width, 3)."""
     shown: Any = np.zeros(0)
     try:
         with interrupts.Foreign(), suppress(NotImplementedError):
@@ -177,7 +179,7 @@ def frame_of(env: Any, environment: Environment) -> np.ndarray:
 
 
 def captioned(frame: np.ndarray, words: str) -> np.ndarray:
-    """A frame with words under it. Both sides are even, as H.264 wants them."""
+    """Return a frame with words under it. Its height and width are even, as H.264 requires."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2

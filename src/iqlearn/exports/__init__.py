@@ -1,6 +1,6 @@
-"""Policies and rewards in files that other programs run. Each file is compared with the original after it is written.
+"""Export of policies and rewards to files that other programs run. Each file is compared with the original.
 
-To add a format: a file with `write` and `opened`, and one line here.
+To add a format, add a module with `write` and `opened`, and one line to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from iqlearn.files import replacing
 __all__ = ["FORMATS", "Exported", "Format", "export", "policy", "reward"]
 
 SHARE = 1e-4
-"""Largest error that is accepted, as a share of the outputs."""
+"""Largest error that is accepted (see `largest_error`)."""
 ROWS = 257
-"""Random rows that an export is compared on: no power of two, so that nothing is tied to a batch size."""
+"""Number of random rows that an export is compared on. It is not a power of two, to detect ties to a batch size."""
 
 
 class Format(NamedTuple):
-    """A format of exports."""
+    """An export format: the function that writes a file, and the one that opens a file as a function."""
 
     write: Callable[[Exported, dict[str, Any], Path], None]
     opened: Callable[[Path], Callable[..., tuple[np.ndarray, ...]]]
@@ -41,24 +41,25 @@ FORMATS = {
 def export(
     exported: Exported, form: str, path: Path, about: dict[str, Any], recorded: list[np.ndarray] | None = None
 ) -> dict[str, float]:
-    """Write a file, and compare it with the original.
+    """Write a file, and compare its outputs with those of the original.
 
     Args:
-        exported: what is written.
+        exported: the policy or reward.
         form: one of `FORMATS`.
-        path: the file.
-        about: where it comes from.
-        recorded: inputs from demonstrations, if there are any.
+        path: the file to write.
+        about: facts about the origin, which the file holds if its format can.
+        recorded: inputs from demonstrations to compare on as well, if there are any.
 
     Returns:
-        The largest error on each kind of inputs, as a share of the outputs where these exceed 1.
+        The largest error on each kind of inputs, `random` and `demonstrations` (see `largest_error`).
 
     Raises:
-        InputError: there is no such format, a package is not installed, or the file gives other numbers.
+        InputError: there is no such format, a package is not installed, the outputs of the file differ from those of
+            the original, or the file cannot be written.
     """
     if form not in FORMATS:
         raise InputError(f"format is {form!r}; expected one of {', '.join(FORMATS)}.")
-    with replacing(path) as partial:  # the file takes its name when it has been compared
+    with replacing(path) as partial:  # the file is moved to `path` after the comparison
         FORMATS[form].write(exported, about, partial)
         function = FORMATS[form].opened(partial)
         kinds = {"random": random_inputs(exported)} | ({} if recorded is None else {"demonstrations": recorded})
@@ -70,7 +71,7 @@ def export(
 
 
 def random_inputs(exported: Exported) -> list[np.ndarray]:
-    """Normal numbers of standard deviations from 0.1 to 10, whole numbers, categories and flags."""
+    """Return random inputs: normal numbers of standard deviations from 0.1 to 10, categories, and else 0 or 1."""
     rng = np.random.default_rng(0)
     found = []
     for spec in exported.inputs.values():

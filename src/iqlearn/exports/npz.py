@@ -15,10 +15,10 @@ from iqlearn.portable import Policy
 
 
 def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
-    """Write a policy. `about` says where it comes from.
+    """Write a policy. `about` holds facts about its origin.
 
     Raises:
-        InputError: it is a reward.
+        InputError: `exported` is a reward.
     """
     if exported.model is None:
         raise InputError("Format npz is for policies; expected format onnx or stablehlo for a reward.")
@@ -26,7 +26,7 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:
-    """The function of a file."""
+    """Return the function in a file."""
     policy = Policy(path)
 
     def act(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -1,4 +1,4 @@
-"""A function as ONNX, through jax2onnx. onnxruntime checks it."""
+"""A function as ONNX: jax2onnx writes the file, and onnxruntime runs it for the comparison."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:
-    """The function of a file, in onnxruntime.
+    """Return the function in a file, run by onnxruntime.
 
     Raises:
         InputError: onnxruntime is not installed.

@@ -1,4 +1,4 @@
-"""A function as StableHLO, through `jax.export`: `jax.export.deserialize(bytearray(FILE)).call(obs)` runs it."""
+"""A function as StableHLO, by `jax.export`. `jax.export.deserialize(bytearray(CONTENT)).call(obs)` runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
-    """Write the function with a free batch size, for processors and accelerators."""
+    """Write the function with a free batch size, for all `PLATFORMS`. The file does not hold `about`."""
     del about
     (batch,) = export.symbolic_shape(BATCH)
     rows = [jax.ShapeDtypeStruct((batch, *spec.shape), np.dtype(spec.dtype)) for spec in exported.inputs.values()]
@@ -25,6 +25,6 @@ def write(exported: Exported, about: dict[str, Any], path: Path) -> None:
 
 
 def opened(path: Path) -> Callable[..., tuple[np.ndarray, ...]]:
-    """The function of a file."""
+    """Return the function in a file."""
     call = export.deserialize(bytearray(path.read_bytes())).call
     return lambda *arrays: tuple(map(np.asarray, call(*arrays)))

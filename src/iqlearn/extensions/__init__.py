@@ -1,4 +1,4 @@
-"""Extensions: optional parts of a method, one file each, and one line here. Nothing else knows the list."""
+"""Extensions: optional parts of a method. Each has its own file and one line in the registry below."""
 
 from iqlearn.algorithms.base import Extension
 from iqlearn.extensions.action_inference import ActionInference

@@ -34,14 +34,14 @@ SPARE, LEAST_ROUND = 2_000, 50
 LIMIT = 10.0
 """Changes of the state are clipped to this many standard deviations."""
 LEAST = 1e-4
-"""The least standard deviation of a change of the state."""
+"""Smallest standard deviation that a change of the state is divided by."""
 
 
 class Guess(NamedTuple):
-    """Actions that the expert may have taken, and what was learnt from them."""
+    """Inferred actions of the expert, and what was learnt from them."""
 
     action: Float[Array, "n act"]
-    """Of each expert transition."""
+    """The inferred action of each expert transition."""
     actor: MLP
     """An actor that has cloned these actions."""
     others: dict[str, Any]
@@ -53,15 +53,15 @@ class Guess(NamedTuple):
 @dataclass(frozen=True)
 class ActionInference(Extension):
     """Infer the expert's actions online. In rounds, an inverse model is fitted to the learner's own transitions, it
-    predicts the expert's actions, and an actor clones them. The guess whose actor visits the states most like the
-    expert's is kept. With `state_only` and continuous actions.
+    predicts the expert's actions, and an actor clones them. The best guess is kept: the one whose actor visits the
+    states closest to the expert's. For runs with `state_only` and continuous actions.
     """
 
     steps: int = 10_000
     """Environment steps of all rounds, before the first update of the method."""
     rounds: int = 10
-    """Rounds of these steps. The learner acts at random in the first round. Then it acts half of each round with the
-    newest actor, to judge it, and half with samples of the best one."""
+    """Number of rounds in these steps. The learner acts at random in the first round. Then it acts half of each round
+    with the newest actor, to judge it, and half with samples of the best one."""
     updates: int = 5_000
     """Updates of the inverse model in each round."""
     clone_updates: int = 20_000
@@ -80,20 +80,20 @@ class ActionInference(Extension):
 
     @property
     def phase(self) -> int:
-        """The steps of all rounds."""
+        """Environment steps of all rounds."""
         return self.steps
 
     @property
     def round_steps(self) -> int:
-        """Steps of a round."""
+        """Environment steps of a round."""
         return self.steps // self.rounds
 
     def due(self, done: int) -> int:
-        """Rounds that are over after `done` steps."""
+        """Return the number of rounds that are over after `done` steps."""
         return min(done * self.rounds // self.steps, self.rounds)
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
-        """Refuse runs that know the expert's actions, or that do not act."""
+        """Refuse runs that read the expert's actions, have discrete actions, or do not act."""
         super().check(algorithm, online, steps)
         if algorithm.discrete or not (online and algorithm.state_only):
             raise InputError(
@@ -104,7 +104,10 @@ class ActionInference(Extension):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Infer actions wherever they are not read and the learner acts; the extension `cloning` clones them."""
+        """Suggest the extension online with `state_only` and continuous actions, if there are enough steps.
+
+        The extension `cloning` clones the inferred actions.
+        """
         if not online or algorithm.discrete or not algorithm.state_only:
             return None, ""
         phase = cls.steps if steps >= cls.steps + SPARE else steps // 2
@@ -113,18 +116,18 @@ class ActionInference(Extension):
         return cls(phase, clone_updates=0), "action_inference, because the expert's actions are not read"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
-        """No round is over, and no guess is made."""
+        """Return the state before the first round, with placeholders for the guesses."""
         nothing = Guess(demos.transitions.rows.action, state.model.actor, state.aux, jnp.float32(np.inf))
         return {"newest": nothing, "best": nothing}
 
     def source(self, now: Now) -> Source:
-        """The demonstrations with the actions of the newest guess, at last with those of the best one."""
+        """Return the source with the expert's actions of the newest guess, or after the last round of the best one."""
         aux = now.state.aux[self.name]
         guess = aux["best" if self.due(now.done) == self.rounds else "newest"]
         return eqx.tree_at(lambda s: s.demos.transitions.rows.action, now.source, guess.action)
 
     def behaviour(self, aux: Any, model: SoftQ, done: int) -> Behaviour | None:
-        """Random actions in the first round, then the newest and the best actor in turns."""
+        """Act at random in the first round, then in turn with the newest and the best actor."""
         rounds = self.due(done)
         if rounds == self.rounds:
             return None
@@ -136,14 +139,14 @@ class ActionInference(Extension):
         return Behaviour(best)
 
     def wakes(self, before: int, done: int, phase: int) -> bool:
-        """After each round."""
+        """Return whether a round of action inference has ended."""
         return self.due(before) < self.due(done)
 
     def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:
-        """Judge the newest guess by the states it led to. Make the next guess or, in the last round, keep the best."""
+        """Judge the newest guess by its actor's states. Make the next guess or, after the last round, keep the best."""
         aux = now.state.aux[self.name]
         newest, best, figures = aux["newest"], aux["best"], {}
-        if now.done >= 2 * self.round_steps:  # a guess has acted
+        if now.done >= 2 * self.round_steps:  # the actor of a guess has acted
             visited = now.source.replay.newest(self.round_steps).obs
             judged = jax.tree.map(lambda x: np.asarray(x)[self.round_steps // 2 :], visited)
             expert = ExpertStates(alone(now.demos.expert().obs), now.task.obs)
@@ -160,14 +163,18 @@ class ActionInference(Extension):
         return state, self.source(now._replace(state=state)), figures
 
     def guess(self, now: Now) -> tuple[TrainState, Guess, float]:
-        """The state with an actor that cloned newly inferred actions, the guess, and the error of the inverse model."""
+        """Infer the expert's actions anew.
+
+        Returns:
+            The state with an actor that has cloned the inferred actions, the guess, and the error of the inverse model.
+        """
         init_key, fit_key, clone_key = jr.split(now.key, 3)
         known, met = now.demos.expert(), now.source.replay.newest(now.done)
         model = InverseModel(now.task, now.state.model, known.obs, known.next_obs, init_key)
         data = filled((model.features(met.obs, met.next_obs), model.actions.to_unit(met.action)), 2 * self.steps)
         limits = model.actions.unit_limits
         net, error = fit(_loss, model.net, (data, limits), fit_key, self.updates, hyperbolic, 1e-3, WEIGHT_DECAY)
-        expert = now.demos.transitions.rows  # with the padding of several seeds
+        expert = now.demos.transitions.rows  # with the padding that makes several seeds equally long
         action = eqx.tree_at(lambda m: m.net, model, net)(expert.obs, expert.next_obs)
         demos = eqx.tree_at(lambda d: d.transitions.rows.action, now.demos, action)
         state = now.state
@@ -182,7 +189,7 @@ class ActionInference(Extension):
 
 
 class InverseModel(eqx.Module):
-    """a = g(s, s' − s) for continuous actions. Changes are divided by the standard deviation of the expert's."""
+    """a = g(s, s' − s) for continuous actions. Changes s' − s are divided by the standard deviation of the expert's."""
 
     net: MLP
     encoder: FlatEncoder
@@ -195,18 +202,18 @@ class InverseModel(eqx.Module):
         self.net = MLP(2 * self.encoder.size, len(task.bounds.low), NETWORK, key)
 
     def features(self, obs: Obs, next_obs: Obs) -> Float[Array, "n twice"]:
-        """The encoded state and its scaled change."""
+        """Return the encoded state and its scaled change, side by side."""
         before = self.encoder(obs)
         moved = jnp.clip((self.encoder(next_obs) - before) / self.change, -LIMIT, LIMIT)
         return jnp.concatenate([before, moved], axis=1)
 
     def __call__(self, obs: Obs, next_obs: Obs) -> Float[Array, "n act"]:
-        """The action of each row, in the environment's units."""
+        """Return the action of each row, in the environment's units."""
         return self.actions.to_env(jnp.clip(self.net(self.features(obs, next_obs)), *self.actions.unit_limits))
 
 
 def _loss(net: MLP, data: tuple[Buffer[Any], Limits], key: PRNGKey) -> Scalar:
-    """E|a − g(s, s')|² of scaled actions. An error at a bound counts only until the output has reached it."""
+    """Return E|a − g(s, s' − s)|² of scaled actions. For an action at a bound, outputs beyond it are no error."""
     (features, unit), limits = data[0].sample(key, BATCH), data[1]
     output = net(features)
     return jnp.mean(ClippedGaussian(output, jnp.zeros_like(output), limits).distance(unit))

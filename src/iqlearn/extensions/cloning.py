@@ -24,32 +24,32 @@ from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import Metrics, Obs, PRNGKey, Scalar, TaskSpec
 
 NEIGHBOURS = 32_768
-"""Made-up states, and as many rows of the expert's own beside them."""
+"""Number of made-up states, and also of the expert's own rows beside them."""
 NEAREST = 0.05
-"""The least distance of a made-up state, as a share of the reach."""
+"""Smallest size of the noise of a made-up state, as a share of `reach`."""
 ENOUGH = 20_000
-"""Number of transitions above which the Gaussian process is left out: a network clones so many well without it."""
+"""Number of transitions above which the Gaussian process is not used: a network clones them well without it."""
 
 
 @dataclass(frozen=True)
 class Cloning(Extension):
-    """Begin with an actor that was cloned from the demonstrations, and keep it near them.
+    """Begin with an actor that is cloned from the demonstrations, and keep it near them.
 
     States around the expert's get the actions that a Gaussian process predicts there, so that the clone returns to the
     expert's path. For continuous actions.
     """
 
     updates: int = 20_000
-    """Updates of behavioural cloning at most, before the first update of the method. They end early when the error on
-    held-out rows stops falling. 0 begins with random weights, and needs `regularisation` 0."""
+    """Largest number of updates of behavioural cloning, before the first update of the method. They end early when the
+    error on held-out rows stops falling. 0 begins with random weights, and needs `regularisation` 0."""
     reach: float = 0.5
-    """Largest noise that makes further examples from the expert's states: its standard deviation, as a share of each
-    coordinate's own. The Gaussian process gives their actions. 0 clones the expert's own transitions only."""
+    """Largest noise that is added to the expert's states to make further examples: its standard deviation, as a share
+    of each coordinate's own. A Gaussian process predicts their actions. 0 clones the expert's own transitions only."""
     weight: float = 20.0
     """Weight of the squared error of the expert's actions in the actor's loss."""
     regularisation: float = 1.0
-    """Weight of the squared distance to the clone's action in the learner's states, times the trust in each state:
-    1 + r/r_max of its reward, clipped to [0, 1]. It needs `updates` above 0."""
+    """Weight of the squared distance to the clone's action in the learner's states. A state has the weight 1 + r/r_max
+    of its reward, clipped to [0, 1] (trust). It needs `updates` above 0."""
 
     name: ClassVar[str] = "cloning"
     needs: ClassVar[tuple[str, ...]] = ("actor_loss",)
@@ -68,7 +68,7 @@ class Cloning(Extension):
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
-        begins = self.weight == 0.0 and self.regularisation == 0.0  # and does nothing else
+        begins = self.weight == 0.0 and self.regularisation == 0.0  # it only pretrains
         if not (begins and "actor" in algorithm.hooks):
             super().check(algorithm, online, steps)
         require(online or self.regularisation == 0.0, "cloning.regularisation", self.regularisation, "0 offline")
@@ -79,8 +79,8 @@ class Cloning(Extension):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Cloning helps with continuous actions wherever the expert's actions are known or inferred. Where nothing is
-        expected of a clone, there is no pretraining and a small cloning term."""
+        """Suggest cloning for continuous actions where the expert's actions are known or inferred. Together with
+        `EnergyReward`, suggest a small cloning term without pretraining."""
         if "actor_loss" not in algorithm.hooks or (algorithm.state_only and not online):
             return None, ""
         if EnergyReward.suggest(demos, task, algorithm, online, steps)[0] is not None:
@@ -90,7 +90,7 @@ class Cloning(Extension):
         ), "cloning, because the expert's actions are known or inferred"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
-        """The actor that policy regularisation refers to."""
+        """Return the clone that policy regularisation compares with: at first the untrained actor."""
         return {"clone": state.model.actor} if self.regularisation > 0.0 else {}
 
     def prepare(self, now: Now) -> TrainState:
@@ -114,7 +114,7 @@ class Cloning(Extension):
     def with_neighbours(
         self, model: Any, obs: Obs, action: np.ndarray, process: GaussianProcess, rng: np.random.Generator
     ) -> tuple[Obs, np.ndarray]:
-        """Rows of the expert's, and states around them with the actions that the process predicts.
+        """Return expert rows, followed by made-up states near expert states with the actions that the process predicts.
 
         A made-up state is an expert's state with normal noise. The size of the noise, in standard deviations of each
         coordinate, is log-uniform up to `reach`.

@@ -1,4 +1,4 @@
-"""A start from random weights: critics that begin at the least value, and the guard from the first good policy on."""
+"""A start from random weights: critics that begin at the lowest value, and a guard from the first good policy on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from iqlearn.errors import require
 class ColdStart(Extension):
     """Begin from random weights, without a clone, with critics that give every action −r_max/(1−γ).
 
-    A learner that is nothing like the expert earns −r_max a step, so this is the value of its own states. Critics that
-    begin near 0 have to sink to it through their slow targets, and the reward is wrong until they have. For continuous
-    actions, online.
+    A learner that is very unlike the expert earns −r_max in each step, so this is the value of its own states. Critics
+    that begin near 0 only fall to this value slowly, because of their target critics, and the reward is wrong until
+    then. For continuous actions, online.
     """
 
     guard: bool = True
@@ -40,14 +40,14 @@ class ColdStart(Extension):
         return self.guard
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
-        """Refuse the extension offline, after pretraining, and beside a given reward, whose range is another."""
+        """Refuse the extension offline, with pretraining, and with a given reward, which has another range."""
         super().check(algorithm, online, steps)
         require(online, "extensions", self.name, "mode online, or no cold_start")
         others = [part.name for part in algorithm.extensions if part.pretrains or part.gives_reward]
         require(not others, "extensions", f"{self.name}, {', '.join(others)}", f"{self.name} or {' and '.join(others)}")
 
     def prepare(self, now: Now) -> TrainState:
-        """The state with critics of the least value."""
+        """Return the state with critics, and target critics if any, that begin at the lowest value −r_max/(1−γ)."""
         state, bound = now.state, now.algorithm.value_bound
         critic = eqx.tree_at(lambda c: c.members.layers[-1].bias, state.model.critic, replace_fn=lambda b: b - bound)
         slow = state.target if state.target.critic is None else state.target._replace(critic=critic)

@@ -22,11 +22,11 @@ from iqlearn.networks.encoders import FlatEncoder
 from iqlearn.types import Obs, PRNGKey, Scalar, TaskSpec, Transitions, rows
 
 POINTS = 1_000
-"""States of the expert, and as many of the learner, that give the reward."""
+"""Number of the expert's states, and also of the learner's, that the reward is computed from."""
 FLOOR = 0.5
-"""Least energy distance that scales the reward, as a share of the first one."""
+"""Smallest energy distance that scales the reward, as a share of the first one."""
 TINY = 1e-6
-"""Least scale of a reward, where learner and expert are in the same states from the start."""
+"""Smallest scale of a reward, for a learner that is in the expert's states from the start."""
 
 
 class Witness(eqx.Module):
@@ -38,25 +38,28 @@ class Witness(eqx.Module):
     visited: Float[Array, "points inputs"]
     """Y: encoded states of the learner."""
     middle: Scalar
-    """Mean of the witness's means over X and over Y."""
+    """Midpoint of the witness's mean over X and its mean over Y."""
     half: Scalar
-    """Half the distance of these two means, that is half the energy distance, at least `floor`."""
+    """Half the difference of these two means, which is half the energy distance, or `floor` where that is more."""
     floor: Scalar
-    """The least half; 0 before the first renewal."""
+    """Smallest value of `half`; 0 before the first renewal."""
     limit: Scalar
     """r_max"""
 
     def value(self, inputs: Float[Array, "n inputs"]) -> Float[Array, " n"]:
-        """The witness at encoded states."""
+        """Return the witness function at encoded states."""
         return jnp.mean(distances(inputs, self.visited), axis=1) - jnp.mean(distances(inputs, self.expert), axis=1)
 
     def __call__(self, obs: Obs) -> Float[Array, " n"]:
-        """The witness scaled to mean r_max on X and −r_max on Y, or less if `floor` says so, and clipped to ±r_max."""
+        """Return the witness, scaled to mean r_max on X and −r_max on Y, and clipped to ±r_max.
+
+        The means are closer to 0 where `half` is `floor`.
+        """
         scaled = (self.value(self.encoder(obs)) - self.middle) / self.half
         return self.limit * jnp.clip(scaled, -1.0, 1.0)
 
     def renewed(self, visited: Obs) -> Witness:
-        """The witness with other states of the learner."""
+        """Return the witness with new states of the learner, scaled anew."""
         there = replace(self, visited=self.encoder(some(visited)))
         ends = [jnp.mean(there.value(points)) for points in (there.expert, there.visited)]
         half = 0.5 * (ends[0] - ends[1])
@@ -65,13 +68,13 @@ class Witness(eqx.Module):
 
 
 def distances(x: Float[Array, "n inputs"], y: Float[Array, "m inputs"]) -> Float[Array, "n m"]:
-    """Euclidean distances of rows."""
+    """Return the Euclidean distance between each row of x and each row of y."""
     squared = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1) - 2.0 * x @ y.T
     return jnp.sqrt(jnp.maximum(squared, 1e-6))
 
 
 def some(obs: Obs) -> Obs:
-    """As many observations as a witness has points, evenly spaced."""
+    """Return `POINTS` of the observations, evenly spaced. Rows repeat where there are fewer."""
     row = np.linspace(0, rows(obs) - 1, POINTS).astype(int)
     return jax.tree.map(lambda part: jnp.asarray(np.asarray(part)[row]), obs)
 
@@ -89,7 +92,7 @@ class EnergyReward(RewardFirst):
     every: int = 2_000
     """Environment steps between renewals of the reward."""
     recent: int = 10_000
-    """Number of the learner's newest states that a renewal draws from."""
+    """Number of the learner's newest states that a renewal uses."""
 
     name: ClassVar[str] = "energy_reward"
     suits: ClassVar[dict[str, Any]] = {"gamma": 0.98, "decay_after": 100_000}
@@ -102,7 +105,7 @@ class EnergyReward(RewardFirst):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Add the reward where nothing is expected of a clone (`reward_first.hopeless`)."""
+        """Suggest the reward where a clone is expected to be of no use (`reward_first.hopeless`)."""
         if not cls.fits(algorithm, online) or algorithm.state_only or steps < 2 * cls.steps:
             return None, ""
         error = reward_first.leave_one_out_error(demos, task)
@@ -112,17 +115,17 @@ class EnergyReward(RewardFirst):
         return cls(), f"{cls.name} and no pretraining, because {told}, above {HOPELESS}"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
-        """The reward before it is found."""
+        """Return a placeholder of the reward until it is found."""
         encoder = encoders.blank(task.obs, "standard")
         points, zero = jnp.zeros((POINTS, encoder.size)), jnp.zeros(())
         return {"witness": Witness(encoder, points, points, zero, jnp.ones(()), zero, jnp.float32(algorithm.limit))}
 
     def reward(self, aux: Any, rows: Transitions) -> Float[Array, " n"]:
-        """The reward of the states that the transitions lead to."""
+        """Return r(s') of each transition."""
         return aux["witness"](rows.next_obs)
 
     def wakes(self, before: int, done: int, phase: int) -> bool:
-        """When the phase before the first update is over, and from then on after every `every` steps."""
+        """Return whether the phase before the first update has ended, or another `every` steps since then."""
         return done >= phase and max(before - phase, -1) // self.every < (done - phase) // self.every
 
     def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:

@@ -25,28 +25,30 @@ ERROR_LIMIT = 0.1
 RIDGE = 1e-3
 """Weight of the squared coefficients, in whitened coordinates."""
 FAR = 100.0
-"""Whitened coordinate beyond which a particle starts again, so that numbers stay finite."""
+"""Absolute whitened coordinate beyond which a particle starts again, so that numbers stay finite."""
 
 
 @dataclass(frozen=True)
 class ModelRollouts(Extension):
-    """Give batches transitions of the learner offline, from a linear model of the dynamics. For discrete actions and
+    """Add transitions of the learner to offline batches, from a linear model of the dynamics. For discrete actions and
     observations of one vector.
 
     Particles act with the learner's policy in the model. The batch holds every action of every particle, so with the
-    form `inverse` the value term averages over all actions, not over those of the policy. A particle
-    starts near a state of the expert, and starts again after a while or when it is far off. A new start is no end of an
-    episode: a penalty on leaving the expert's neighbourhood would teach survival instead of imitation.
+    form `inverse` the value term averages over all actions, not over those of the policy. A particle starts near a
+    state of the expert. It starts again at random, after `horizon` steps on average, or when it is far away. A new
+    start is not the end of an episode: a penalty on leaving the expert's neighbourhood would teach survival instead of
+    imitation.
     """
 
     particles: int = 64
-    """Imagined learners side by side."""
+    """Number of learners that are simulated in parallel."""
     horizon: int = 50
     """Mean number of steps before a particle starts again."""
     start_noise: float = 3.0
-    """Standard deviation of the starts around expert states, in whitened coordinates."""
+    """Standard deviation of the noise that is added to an expert state for a start, in whitened coordinates."""
     expert_noise: float = 0.3
-    """Standard deviation of the expert's states in a batch around the recorded ones; s' moves as the model predicts."""
+    """Standard deviation of the noise that is added to the expert's states in a batch, in whitened coordinates. s'
+    moves as the model predicts."""
     exploration: float = 0.05
     """Share of uniformly random actions."""
 
@@ -71,7 +73,7 @@ class ModelRollouts(Extension):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Use the model where it is good enough."""
+        """Suggest the extension where the leave-one-out error of the linear model is below `ERROR_LIMIT`."""
         if online or not task.discrete or algorithm.state_only or not one_vector(task):
             return None, ""
         error = fit_linear(demos.transitions, whitened(demos.obs, demos.next_obs, task), task)[1]
@@ -81,7 +83,7 @@ class ModelRollouts(Extension):
         return None, f"no model_rollouts, because {told}, not below {ERROR_LIMIT}"
 
     def source(self, now: Now) -> Source:
-        """The demonstrations with particles in the model that is fitted to them."""
+        """Return the demonstrations with particles in a model that is fitted to them."""
         if not one_vector(now.task):
             wanted = f"observations of one vector of at most {encoders.LARGEST} numbers"
             raise InputError(f"Extension {self.name} needs {wanted}; expected a run without it.")
@@ -95,18 +97,18 @@ class ModelRollouts(Extension):
 
 
 class Rollouts(eqx.Module):
-    """Demonstrations, and particles in the model fitted to them."""
+    """A source of demonstrations and of particles in the model that is fitted to them."""
 
     demos: Demonstrations
     dynamics: LinearDynamics
     spread: Float[Array, "inputs inputs"]
-    """From whitened coordinates back to observations."""
+    """Matrix from whitened coordinates to observations."""
     particles: Float[Array, "particles obs"]
     settings: ModelRollouts = eqx.field(static=True)
     actions: int = eqx.field(static=True)
 
     def draw(self, state: TrainState, key: PRNGKey, n: int) -> tuple[Batch, Rollouts]:
-        """A batch, and the source with its particles one step on."""
+        """Return a batch, and the source after one step of its particles."""
         expert_key, jitter_key, act_key, explore_key, random_key, reset_key, start_key = jr.split(key, 7)
         batch, _ = self.demos.draw(state, expert_key, n)
         particles, s = self.particles, self.settings
@@ -126,15 +128,15 @@ class Rollouts(eqx.Module):
         return batch, eqx.tree_at(lambda r: r.particles, self, moved)
 
     def saved(self) -> Float[Array, "particles obs"]:
-        """The particles."""
+        """Return the particles."""
         return self.particles
 
     def restored(self, saved: Float[Array, "particles obs"]) -> Rollouts:
-        """The source with these particles."""
+        """Return the source with these particles."""
         return eqx.tree_at(lambda r: r.particles, self, saved)
 
     def start(self, key: PRNGKey) -> Float[Array, "particles obs"]:
-        """States near the expert's, half of them near the first states of its episodes."""
+        """Return states near the expert's. Half of them, on average, are near the first states of its episodes."""
         which, first, state, noise = jr.split(key, 4)
         n = self.settings.particles
         begun = self.demos.initial_obs.sample(first, n)
@@ -143,18 +145,18 @@ class Rollouts(eqx.Module):
         return near + self.settings.start_noise * self.noise(noise, n)
 
     def jitter(self, expert: Transitions, key: PRNGKey) -> Transitions:
-        """The same actions in states close by, with s' moved as the model predicts."""
+        """Return the same transitions with noise on s, and with s' moved as the model predicts."""
         obs = expert.obs + self.settings.expert_noise * self.noise(key, len(expert.terminal))
         shift = self.dynamics(obs, expert.action) - self.dynamics(expert.obs, expert.action)
         return expert._replace(obs=obs, next_obs=expert.next_obs + shift)
 
     def noise(self, key: PRNGKey, n: int) -> Float[Array, "n obs"]:
-        """Normal noise of unit size in whitened coordinates."""
+        """Return normal noise with standard deviation 1 in whitened coordinates."""
         return jr.normal(key, (n, len(self.spread))) @ self.spread
 
 
 _start = jax.jit(Rollouts.start)
-"""Compiled as a whole: step by step it takes seconds."""
+"""`Rollouts.start`, compiled as a whole, because it takes seconds operation by operation."""
 
 
 class LinearDynamics(eqx.Module):
@@ -164,29 +166,29 @@ class LinearDynamics(eqx.Module):
     weights: Float[Array, "features obs"]
 
     def __call__(self, obs: Shaped[Array, "n obs"], action: Int[Array, " n"]) -> Float[Array, "n obs"]:
-        """The next observation of each row."""
+        """Return the next observation of each row."""
         z = self.encoder(obs)
         choices = jnp.arange(self.weights.shape[0] - z.shape[1])
         return obs + jnp.concatenate([z, action[:, None] == choices], axis=1) @ self.weights
 
 
 def one_vector(task: TaskSpec) -> bool:
-    """Whether an observation is one vector of floats that can be whitened."""
+    """Return whether an observation is one vector of floats that can be whitened."""
     leaves = jax.tree.leaves(task.obs)
     vector = leaves == [task.obs] and len(leaves[0].shape) == 1 and leaves[0].dtype == "float32"
     return vector and leaves[0].shape[0] <= encoders.LARGEST
 
 
 def whitened(obs: Obs, next_obs: Obs, task: TaskSpec) -> FlatEncoder:
-    """The encoder that whitens these observations."""
+    """Return the encoder that whitens these observations."""
     return encoders.fit(task.obs, np.concatenate([np.asarray(obs), np.asarray(next_obs)]), "whiten")
 
 
 def fit_linear(transitions: Transitions, encoder: FlatEncoder, task: TaskSpec) -> tuple[LinearDynamics, float]:
-    """Ridge regression of the step s' − s, and its relative error.
+    """Fit the step s' − s by ridge regression. Return the model and its relative error.
 
-    The error is the root mean square of the leave-one-out residuals over that of the steps, in the worst coordinate: 0
-    for known dynamics, 1 for unknown ones. It needs no reward and no environment.
+    The error is the root mean square of the leave-one-out residuals divided by that of the steps, in the worst
+    coordinate: 0 for exact predictions, 1 for predictions no better than s' = s. It needs no reward and no environment.
     """
     obs, action, next_obs = (np.asarray(x, np.float64) for x in transitions[:3])
     z = np.asarray(encoder(transitions.obs), np.float64)

@@ -1,4 +1,4 @@
-"""What extensions that find a reward first have in common, and when a clone of the expert cannot be trusted."""
+"""The base of extensions that find a reward before they learn Q, and the tests of whether a clone can be trusted."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from iqlearn.networks.soft_q import SoftQ
 from iqlearn.types import ActionScale, TaskSpec
 
 TRUSTED = 0.1
-"""Leave-one-out error of the expert's actions, as a share of their standard deviation, up to which `recommended` trusts
-a clone."""
+"""Largest leave-one-out error of the expert's actions, as a share of their standard deviation, at which `recommended`
+trusts a clone."""
 HOPELESS = 0.3
-"""Leave-one-out error above which `recommended` expects nothing of a clone, in a recording of whole episodes."""
+"""Leave-one-out error above which `recommended` expects a clone to be of no use, in a recording of whole episodes."""
 MOST = 20_000
-"""Number of transitions above which a clone is trusted without asking the Gaussian process."""
+"""Number of transitions above which a clone is trusted without a test by the Gaussian process."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class RewardFirst(Extension):
 
     @property
     def phase(self) -> int:
-        """The steps before the first reward."""
+        """Environment steps before the first reward."""
         return self.steps
 
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
-        """Refuse offline runs, and settings of an objective that the given reward replaces."""
+        """Refuse offline runs, and a changed divergence or form, because the given reward replaces the objective."""
         super().check(algorithm, online, steps)
         if not online:
             raise InputError(f"Extension {self.name} needs states of the learner; expected an online run.")
@@ -61,29 +61,29 @@ class RewardFirst(Extension):
         )
 
     def behaviour(self, aux: Any, model: SoftQ, done: int) -> Behaviour | None:
-        """Act at random at first, then more and more with the policy."""
+        """Act with the policy and a share of random actions that falls from 1 to 0 over `steps`."""
         return Behaviour(model, random=1.0 - done / self.steps) if done < self.steps else None
 
     @classmethod
     def fits(cls, algorithm: Any, online: bool) -> bool:
-        """Whether `recommended` considers it."""
+        """Return whether `recommended` considers the extension."""
         objective = online and "actor_loss" in algorithm.hooks
         return objective and (algorithm.divergence, algorithm.form) == ("chi2_mixture", "inverse")
 
 
 def hopeless(error: float, demos: Demos) -> bool:
-    """Whether nothing is expected of a clone.
+    """Return whether a clone is expected to be of no use, given the leave-one-out error of the expert's actions.
 
-    Sub-sampled recordings never count as hopeless. Their rows are far apart, which alone makes the error large.
+    Sub-sampled recordings never count as hopeless, because the distance between their rows alone makes the error large.
     """
     return error > HOPELESS and 2 * int(following(demos).sum()) > len(demos)
 
 
 def leave_one_out_error(demos: Demos, task: TaskSpec) -> float | None:
-    """The error of each of the expert's actions when a Gaussian process predicts it from the others, as a share of the
-    actions' standard deviation.
+    """Return the error of a Gaussian process that predicts each of the expert's actions from the others, as a share of
+    the actions' standard deviation.
 
-    None where there are too many transitions to ask.
+    None where there are more than 20,000 transitions.
     """
     if len(demos) > MOST:
         return None

@@ -42,7 +42,10 @@ class RewardRegression(RewardFirst):
     def suggest(
         cls, demos: Demos, task: TaskSpec, algorithm: Any, online: bool, steps: int
     ) -> tuple[Extension | None, str]:
-        """Find the reward first where a clone cannot be trusted: no actions, or a large leave-one-out error."""
+        """Suggest the extension where a clone cannot be trusted: no actions, or a large leave-one-out error.
+
+        Where the error is so large that a clone is hopeless, `EnergyReward` is suggested instead.
+        """
         if not cls.fits(algorithm, online):
             return None, ""
         enough = steps >= 2 * cls.steps
@@ -62,20 +65,20 @@ class RewardRegression(RewardFirst):
         return cls(), f"{cls.name}, because {told}, above {TRUSTED}"
 
     def begin(self, task: TaskSpec, algorithm: Any, state: TrainState, demos: Demonstrations, key: PRNGKey) -> Any:
-        """A reward network before its regression."""
+        """Return an untrained reward network."""
         encoder = encoders.blank(task.obs, "standard", SATURATION)
         return {"net": RewardNet(task, encoder, False, algorithm.limit, key)}
 
     def reward(self, aux: Any, rows: Transitions) -> Float[Array, " n"]:
-        """The regressed reward."""
+        """Return the regressed reward of each transition."""
         return aux["net"](rows.obs, rows.action)
 
     def wakes(self, before: int, done: int, phase: int) -> bool:
-        """Once, when the phase before the first update is over."""
+        """Return whether the phase before the first update has just ended."""
         return before < phase <= done
 
     def after_round(self, now: Now) -> tuple[TrainState, Source, dict[str, float]]:
-        """Regress the reward."""
+        """Regress the reward on the expert's states and those that the learner has visited."""
         expert, met = now.demos.expert(), now.source.replay.newest(now.done)
         rng_key, fit_key = jr.split(now.key)
         rng = np.random.default_rng(np.asarray(jr.key_data(rng_key)))

@@ -1,4 +1,4 @@
-"""Runs on the Hugging Face Hub: what of a run folder is published, its model card, and the way there and back."""
+"""Runs on the Hugging Face Hub: the published part of a run folder, its model card, upload and download."""
 
 from iqlearn.hub.card import evaluation
 from iqlearn.hub.client import pull, push

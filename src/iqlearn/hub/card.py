@@ -24,30 +24,30 @@ ENDINGS = {
     "stopped": "was stopped early",
     "failed": "failed",
 }
-"""How training ended that was not completed, by its status."""
+"""How a training that was not completed ended, by its status."""
 OWN = ("iqlearn", "gymnasium")
-"""Packages whose environments need no trust."""
+"""Packages whose environments need no --trust."""
 
 
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-"""The identifier of a licence."""
+"""Pattern of the identifier of a licence."""
 
 
 class Part(NamedTuple):
-    """A run that is published."""
+    """A published run."""
 
     name: str
-    """Its folder, of several seeds; else empty."""
+    """The name of its folder, `seed-S`, if several seeds are published; else empty."""
     run: Run
     config: dict[str, Any]
-    """What `config.json` will hold."""
+    """The content of the published `config.json`."""
 
 
 def check_names(repo: str, licence: str | None = None) -> None:
-    """Refuse names that the Hub would refuse.
+    """Check that the Hub accepts the name of the repository and the licence.
 
     Raises:
-        InputError: the repository is not USER/NAME, the licence has no identifier, or `huggingface_hub` is not
+        InputError: the repository is not USER/NAME, the licence is not an identifier, or `huggingface_hub` is not
             installed.
     """
     try:
@@ -66,13 +66,13 @@ def check_names(repo: str, licence: str | None = None) -> None:
 
 
 def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool, licence: str | None) -> str:
-    """The card of a run, or of several seeds.
+    """Return the card of a run, or of several seeds, as Markdown with front matter.
 
     Args:
         repo: USER/NAME.
         parts: the runs.
-        pictures: the curves of runs, by their place in the repository.
-        video: whether there is a video, which the Hub shows itself.
+        pictures: paths in the repository of the runs' curves.
+        video: whether there is a video, `replay.mp4`, which the Hub also shows by itself.
         licence: identifier of the licence.
     """
     from huggingface_hub import ModelCardData
@@ -107,7 +107,10 @@ def card(repo: str, parts: Sequence[Part], pictures: Sequence[str], video: bool,
 
 
 def results(parts: Sequence[Part]) -> list[Any]:
-    """The mean return for the front matter: with the standard deviation over the episodes, or over the seeds."""
+    """Return the mean return for the front matter, with its standard deviation over the episodes, or over the seeds.
+
+    The list is empty if there is no environment, or if a seed has no returns.
+    """
     from huggingface_hub import EvalResult
 
     run = parts[0].run
@@ -129,7 +132,7 @@ def results(parts: Sequence[Part]) -> list[Any]:
 
 
 def unfinished(parts: Sequence[Part]) -> list[str]:
-    """Which runs were not completed, and what is left of them."""
+    """Return lines on the runs that were not completed: how each ended, and which model its files hold."""
     lines = []
     for part in parts:
         run, unit = part.run, "updates" if part.run.interaction is None else "steps"
@@ -147,7 +150,7 @@ def unfinished(parts: Sequence[Part]) -> list[str]:
 
 
 def about(parts: Sequence[Part], learns: bool) -> list[str]:
-    """What it is, and how it was learnt."""
+    """Return lines on what the policy is for, and how it was learnt."""
     run = parts[0].run
     if not any(part.run.rows for part in parts):
         return [f"An attempt at a policy for {code(run.origin.title)}. **It is not trained.**"]
@@ -168,7 +171,7 @@ def about(parts: Sequence[Part], learns: bool) -> list[str]:
 
 
 def returns(parts: Sequence[Part]) -> list[str]:
-    """The returns of each seed, and how they were measured."""
+    """Return lines with a table of the returns of each seed, and how they were measured."""
     run = parts[0].run
     if not run.result.get("returns"):
         return ["The policy was not evaluated in an environment."]
@@ -203,7 +206,7 @@ def returns(parts: Sequence[Part]) -> list[str]:
 
 
 def use(repo: str, name: str, parts: Sequence[Part], learns: bool) -> list[str]:
-    """How to fetch it, and commands and programs that run as they stand."""
+    """Return lines on how to download and use the run: commands and programs that run as they are."""
     run = parts[0].run
     place = "/".join(filter(None, (name, parts[0].name)))
     lines = ["With iqlearn and its extra `hub` installed:", ""]
@@ -247,7 +250,7 @@ def use(repo: str, name: str, parts: Sequence[Part], learns: bool) -> list[str]:
 
 
 def evaluation(run: Run, place: str) -> list[str]:
-    """The command that evaluates a run, where one needs nothing else."""
+    """Return the command that evaluates a run. FILE and MODULE:ID in it stand for what the run folder does not name."""
     environment = run.origin.environment
     if environment is None:
         return [f"iqlearn evaluate {place} --demos FILE"]
@@ -257,7 +260,7 @@ def evaluation(run: Run, place: str) -> list[str]:
 
 
 def named(run: Run) -> list[str]:
-    """What an evaluation needs beside the folder."""
+    """Return lines on what an evaluation needs besides the folder; empty if nothing."""
     environment = run.origin.environment
     if environment is None:
         return ["", "It names no environment: `evaluate` compares its actions with those of your demonstrations."]
@@ -271,7 +274,7 @@ def named(run: Run) -> list[str]:
 
 
 def module_of(environment: Environment) -> str:
-    """The module that defines an environment, if it is neither Gymnasium's nor of this package."""
+    """Return the module that defines an environment; empty if Gymnasium or this package defines it."""
     source = environment.source
     entry = str(source.entry_point) if isinstance(source, EnvSpec) else environment.name
     module = entry.partition(":")[0] if ":" in entry else ""
@@ -279,7 +282,7 @@ def module_of(environment: Environment) -> str:
 
 
 def source(parts: Sequence[Part]) -> list[str]:
-    """What each seed learnt from."""
+    """Return lines on the demonstrations or the reward that each seed learnt from."""
     origin = parts[0].run.origin
     if origin.demos is None:
         if origin.reward is None:
@@ -297,7 +300,7 @@ def source(parts: Sequence[Part]) -> list[str]:
 
 
 def settings(run: Run) -> list[str]:
-    """The settings that are not the algorithm's defaults, and below a fold all others."""
+    """Return lines with the settings that differ from the defaults, and below a fold all others."""
     kinds = [run.settings, run.schedule, *([] if run.interaction is None else [run.interaction])]
     given, usual = (
         {n: v for one in them for n, v in flat(to_dict(one))} for them in (kinds, [type(k)() for k in kinds])
@@ -314,7 +317,7 @@ def settings(run: Run) -> list[str]:
 
 
 def flat(plain: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Settings by name, those of a part after its name."""
+    """Yield settings by name. The name of a part is a prefix of its settings: `part.name`."""
     for name, value in plain.items():
         if name == "extensions":
             yield name, ", ".join(part["name"] for part in value) or "none"
@@ -327,43 +330,43 @@ def flat(plain: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def short(environment: Environment) -> str:
-    """The id of an environment without its module."""
+    """Return the id of an environment without its module."""
     return environment.name.rpartition(":")[2]
 
 
 def example(spec: ObsSpec) -> str:
-    """Python for a row of observations of zeros."""
+    """Return Python code for a batch of one observation of zeros."""
     if isinstance(spec, ArraySpec):
         return f'np.zeros({(1, *spec.shape)}, "{spec.dtype}")'
     return "{" + ", ".join(f'"{name}": {example(part)}' for name, part in spec.items()) + "}"
 
 
 def spread(values: Sequence[float]) -> str:
-    """A mean with the standard deviation."""
+    """Return the mean with the standard deviation as text."""
     return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
 
 
 def figure(value: float | None, form: str = ".2f") -> str:
-    """A number, or a dash."""
+    """Return a number as text, or a dash for None."""
     return "–" if value is None else format(value, form)
 
 
 def number(count: int, what: str) -> str:
-    """A count with its noun."""
+    """Return a count with its noun as text."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def code(value: Any) -> str:
-    """A value as code, also in a table."""
+    """Return a value as Markdown code, also for use in a table."""
     text = " ".join(str(value).split()).replace("`", "'").replace("|", r"\|")
     return f"`{text}`"
 
 
 def block(language: str, lines: Sequence[str]) -> list[str]:
-    """A block of code."""
+    """Return a Markdown block of code."""
     return [f"```{language}", *lines, "```"]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """A table of Markdown."""
+    """Return a Markdown table."""
     return [f"| {' | '.join(map(str, row))} |" for row in (heads, ["---"] * len(heads), *rows)]

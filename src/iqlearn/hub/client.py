@@ -1,4 +1,4 @@
-"""The way of a run to the Hugging Face Hub and back, by its own client. Each error is one sentence with a remedy."""
+"""Upload and download of runs with the client of the Hugging Face Hub. Each error is one sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def push(
 ) -> tuple[str, list[str]]:
     """Publish a run folder, or the folder of several seeds, as one commit. The repository is made if it is new.
 
-    Files of earlier commits by this function that the folder does not have are deleted in the repository, others kept.
+    Files in the repository with a published name that are not in the folder are deleted, such as those of earlier
+    commits by this function. Other files are kept.
 
     Args:
         folder: the run folder.
@@ -33,11 +34,11 @@ def push(
         licence: identifier of the licence for the card.
 
     Returns:
-        The address of the commit, and the files.
+        The URL of the commit, and the paths of the files.
 
     Raises:
-        InputError: the folder is missing or damaged, `huggingface_hub` is not installed, the Hub refuses, or the
-            repository is public and was to be private.
+        InputError: the folder is missing or damaged, `huggingface_hub` is not installed, the Hub refuses, or
+            `private` is set and the repository exists and is public.
     """
     with tempfile.TemporaryDirectory() as made:
         found = published.compose(folder, Path(made), repo, licence)
@@ -62,20 +63,20 @@ def push(
 
 
 def pull(repo: str, out: Path, revision: str | None = None, overwrite: bool = False) -> tuple[str, list[Run]]:
-    """Fetch a published run. It takes its name when every file has been checked. No module is imported.
+    """Download a published run. It is moved to `out` after every file has been checked. No module is imported.
 
     Args:
-        repo: USER/NAME, or a folder that holds what was published.
+        repo: USER/NAME, or a folder with the published files.
         out: the folder to write.
         revision: a branch, tag or commit of the repository.
         overwrite: replace the run that is in `out`.
 
     Returns:
-        Where it came from, and the runs.
+        The repository with its commit, or the folder that was read; and the runs.
 
     Raises:
         InputError: there is no such repository or revision, it holds no run or a damaged one, the Hub cannot be
-            reached, or `out` is not empty or is that folder itself.
+            reached, or `out` is not empty (unless `overwrite`) or is the folder `repo` itself.
     """
     local = Path(repo).is_dir()
     if local:
@@ -98,7 +99,7 @@ def pull(repo: str, out: Path, revision: str | None = None, overwrite: bool = Fa
 
 
 def fetch(repo: str, into: Path, revision: str | None) -> str:
-    """Download what is taken of a repository to a folder. Gives the commit."""
+    """Download the files `published.KEPT` of a repository to a folder. Return the commit."""
     with asking(repo, revision) as hub:
         commit = str(hub.HfApi(library_name="iqlearn").model_info(repo, revision=revision).sha)
         patterns = [pattern for name in published.KEPT for pattern in (name, f"seed-*/{name}")]
@@ -108,10 +109,10 @@ def fetch(repo: str, into: Path, revision: str | None) -> str:
 
 @contextmanager
 def asking(repo: str, revision: str | None = None) -> Iterator[Any]:
-    """The client of the Hub, for requests about a repository. A signal ends them.
+    """Yield the client of the Hub, for requests about a repository. A signal interrupts them.
 
     Raises:
-        InputError: it is not installed, the repository is not named as the Hub does, or a request failed.
+        InputError: the client is not installed, the name of the repository is not valid, or a request failed.
     """
     check_names(repo)
     import huggingface_hub
@@ -122,12 +123,12 @@ def asking(repo: str, revision: str | None = None) -> Iterator[Any]:
     try:
         with interrupts.Foreign():
             yield huggingface_hub
-    except Exception as error:  # whatever a client of the network may raise is told in one sentence
+    except Exception as error:  # every error of the client becomes one sentence
         raise InputError(refusal(error, repo, revision)) from error
 
 
 def refusal(error: Exception, repo: str, revision: str | None) -> str:
-    """What an error of the client means, and what to do."""
+    """Return a sentence on the meaning of an error of the client, with a remedy."""
     from huggingface_hub import constants, errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)

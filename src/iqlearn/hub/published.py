@@ -1,4 +1,4 @@
-"""What of a run folder is published: the files that others need, without the places of this machine."""
+"""The published part of a run folder: the files that others need, without absolute paths of this machine."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from iqlearn.runs.run import Run
 
 CARD, POLICY, VIDEO = "README.md", "policy.npz", "replay.mp4"
 LISTED = (CONFIG, METRICS, RESULT, MODEL, LAST, CURVES)
-"""Files that the manifest of a run folder lists."""
+"""Published files that the manifest of a run folder lists."""
 BESIDE = tuple(dict.fromkeys((*JUDGED, VIDEO, REPORT)))
-"""Files that are published where they are there."""
+"""Files that are published if they exist."""
 KEPT = tuple(dict.fromkeys((*LISTED, MANIFEST, CARD, POLICY, *JUDGED, VIDEO)))
-"""Files that are taken from others: no page of somebody's, which a browser would run, and no code."""
+"""Files that `pull` takes: no code, and no HTML page, whose scripts a browser would run."""
 ROOTED = ((PurePosixPath, 2), (PureWindowsPath, 1))
-"""Kinds of paths, and more parts than which a path from the root has that is one for sure."""
+"""Kinds of paths, each with the number of parts that a text must exceed to be taken for an absolute path."""
 PLACE = re.compile(
     r"""(?:(?<=file://)|(?<![\w/.~-]))/(?!/)[^\s'",;:/]+/[^\s'",;]*|(?<!\w)[A-Za-z]:[\\/](?!/)[^\s'",;]*"""
 )
-"""A path from the root within a text. That of an address on the web is none."""
+"""Pattern of an absolute path within a text. It does not match the path of a web address."""
 
 
 def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwrite: bool = False) -> list[str]:
-    """Write what would be published to a folder, to look at it. Arguments and errors are those of `compose`.
+    """Write the files that `push` would publish to the folder `out`. Other arguments and errors are as in `compose`.
 
     Returns:
-        The files.
+        The paths of the files within `out`.
 
     Raises:
-        InputError: the folder is not empty, unless `overwrite`, or it is one of those that are published.
+        InputError: `out` is not empty (unless `overwrite`), or it is one of the folders that are published.
     """
     require_apart(folder, out)
     vacant(out, overwrite)
@@ -55,10 +55,10 @@ def write(folder: Path, out: Path, repo: str, licence: str | None = None, overwr
 
 
 def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> list[str]:
-    """Write what is published of a run folder, or of the folder of several seeds, to an empty folder.
+    """Write the published files of a run folder, or of the folder of several seeds, to an empty folder.
 
-    Files that name the home folder, the current one, that of the run or of what it learnt from are left out, with a
-    warning.
+    A file of `BESIDE` is left out, with a warning, if it contains the path of the home folder, of the current folder,
+    of the run folder, or of the folder of the demonstrations or the reward.
 
     Args:
         folder: the run folder.
@@ -67,10 +67,10 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
         licence: identifier of the licence for the card.
 
     Returns:
-        The files.
+        The paths of the files within `into`.
 
     Raises:
-        InputError: the folder is missing or damaged, or `into` cannot be written; or as `check_names`.
+        InputError: the folder is missing or damaged, or `into` cannot be written; or as in `check_names`.
     """
     check_names(repo, licence)
     runs = {path: Run.load(path) for path in runs_in(folder)}
@@ -102,7 +102,7 @@ def compose(folder: Path, into: Path, repo: str, licence: str | None = None) -> 
 
 
 def copy(source: Path, into: Path) -> None:
-    """Copy what is taken from others out of a folder."""
+    """Copy the files `KEPT` of a folder, and of the folders of seeds in it."""
     for folder in (source, *seeds_in(source)):
         for file in (folder / name for name in KEPT):
             if file.is_file():
@@ -112,12 +112,13 @@ def copy(source: Path, into: Path) -> None:
 
 
 def check(folder: Path) -> list[Run]:
-    """The runs of a folder, every file of which that is taken and listed is whole. No module is imported.
+    """Check the files `KEPT` of a folder against its manifests, and return its runs. No module is imported.
 
-    Afterwards the manifests list what those of run folders do: `iqlearn reward` may replace the other files.
+    Afterwards the manifests list only the files `LISTED`, as in any run folder, because `iqlearn reward` may replace
+    the others.
 
     Raises:
-        InputError: there is none, or a file is missing or damaged.
+        InputError: there is no run, or a file is missing or damaged.
     """
     runs = {path: Run.load(path) for path in runs_in(folder)}
     for path in dict.fromkeys((folder, *runs)):
@@ -133,10 +134,10 @@ def check(folder: Path) -> list[Run]:
 
 
 def require_apart(folder: Path, out: Path) -> None:
-    """Refuse to write a run over the one that it is made from.
+    """Check that a run is not written over the one that it is made from.
 
     Raises:
-        InputError: one of the folders, or the folder of a seed in it, is the other one.
+        InputError: `folder`, or the folder of a seed in it, is also `out` or the folder of a seed in `out`.
     """
     read, replaced = ({path.resolve() for path in (place, *seeds_in(place))} for place in (folder, out))
     if read & replaced:
@@ -147,10 +148,10 @@ def require_apart(folder: Path, out: Path) -> None:
 
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
-    """A new folder on the same disk, which is deleted afterwards.
+    """Yield a new folder on the same disk as `out`. It is deleted afterwards.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be made.
     """
     there = next(parent for parent in out.absolute().parents if parent.is_dir())
     made = files.partial_of(there / out.absolute().name)
@@ -163,27 +164,27 @@ def staging(out: Path) -> Iterator[Path]:
 
 
 def place(made: Path, out: Path, names: tuple[str, ...], overwrite: bool) -> None:
-    """Move files of these names from a folder, and from those of several seeds in it, to a folder for a run.
+    """Move the files of these names from `made`, and from the folders of seeds in it, to the run folder `out`.
 
     Raises:
-        InputError: the folder is not empty (unless `overwrite`), or it cannot be written.
+        InputError: `out` is not empty (unless `overwrite`), or it cannot be written.
         KeyboardInterrupt: a signal asked to stop, before anything was moved.
     """
     found = [path / name for name in names for path in (made, *seeds_in(made)) if (path / name).is_file()]
     interrupts.check()
     with locked(out), files.writing(out):
         claim(out, overwrite)
-        for file in sorted(found, key=lambda file: file.name == MANIFEST):  # without it a folder is not whole
+        for file in sorted(found, key=lambda file: file.name == MANIFEST):  # last: a folder without it is incomplete
             target = out / file.relative_to(made)
             target.parent.mkdir(exist_ok=True)
             os.replace(file, target)
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The content of `config.json` without the places of this machine.
+    """Return the content of `config.json` without absolute paths of this machine.
 
-    Of the file of the demonstrations and of a reward the name is kept; of every other path from the root too, with a
-    warning.
+    Only the last part of each path is kept. If a path is not that of the demonstrations or of a reward, a warning is
+    issued.
     """
     config = files.read_json(folder / CONFIG, content_of(folder, CONFIG))
     origin = config["origin"]
@@ -208,13 +209,13 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _shown(run: Run, config: dict[str, Any]) -> Run:
-    """The run as its card tells of it, with the texts of a config without places."""
+    """Return the run for its card, with the settings and the source of demonstrations of the published config."""
     origin = replace(run.origin, demos=config["origin"]["demos"])
     return replace(run, settings=settings_of(config["settings"]), origin=origin)
 
 
 def _without_places(value: Any) -> Any:
-    """A value of JSON in which paths from the root are names."""
+    """Return a JSON value with each absolute path replaced by its last part."""
     if isinstance(value, dict):
         return {name: _without_places(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -227,19 +228,19 @@ def _without_places(value: Any) -> Any:
 
 
 def _name_of(path: str) -> str:
-    """The last part of a path from the root with more parts than one, as Windows and others write it; else what was
-    given."""
+    """Return the last part of an absolute path, POSIX or Windows. Return any other text unchanged (see `ROOTED`)."""
     absolute = any(kind(path).is_absolute() and len(kind(path).parts) > least for kind, least in ROOTED)
     return PureWindowsPath(path).name or path if absolute else path
 
 
 def _homes() -> list[str]:
-    """The home folder, where there is one."""
+    """Return the home folder in a list, which is empty if the home folder is the root."""
     return [str(home) for home in (Path.home(),) if home != Path(home.anchor)]
 
 
 def _places(folder: Path, runs: Mapping[Path, Run]) -> set[str]:
-    """The folders that a page about runs may name: theirs, those of what they learnt from, and the current one."""
+    """Return the folders that published files must not name: those of the runs, of their demonstrations and of their
+    rewards, the current folder and the home folder."""
     origins = [run.origin for run in runs.values()]
     learnt_from = [Path(file).parent for it in origins for file in (it.path, it.reward) if file is not None]
     found = {kind for place in (folder, *runs, *learnt_from, Path()) for kind in (place.absolute(), place.resolve())}
@@ -247,7 +248,7 @@ def _places(folder: Path, runs: Mapping[Path, Run]) -> set[str]:
 
 
 def _copy(file: Path, target: Path, places: set[str]) -> None:
-    """Copy a file, unless it names one of these places."""
+    """Copy a file. If it contains one of these paths, issue a warning instead."""
     content = files.read(file)
     if any(place.encode() in content for place in places):
         warnings.warn(f"{file} names a folder of this machine; it is not published.", stacklevel=3)

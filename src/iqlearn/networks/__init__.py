@@ -1,1 +1,1 @@
-"""Networks: arrays in, arrays out. Encoders turn observations into inputs, and models answer q, v and act."""
+"""Networks: arrays in, arrays out. Encoders turn observations into inputs; models have the methods q, v and act."""

@@ -1,4 +1,4 @@
-"""Gradient steps that the whole library shares: the optimiser, slow copies, and one compiled loop of a regression."""
+"""Gradient descent for the whole library: the optimiser, slow copies, and one compiled loop for regressions."""
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
@@ -19,20 +19,20 @@ Model = TypeVar("Model")
 Rows = TypeVar("Rows")
 """Any tree of arrays with the same number of rows."""
 Decay = Callable[[Int[Array, ""], Int[Array, ""] | int], Scalar]
-"""The share of the learning rate that is left after `step` of so many updates."""
+"""A function of `step` and the number of updates that returns the share of the learning rate that is left."""
 Report = Callable[[float], object]
-"""Takes the share of a regression that is done."""
+"""A function that is called with the share of a regression that is done."""
 PIECE = 1_000
 """Updates between two safe points of a regression (`interrupts.check`)."""
 PATIENCE, LITTLE = 4, 0.02
-"""A regression ends early when its error on held-out rows has fallen by less than 2 % in so many pieces."""
+"""A regression ends early when its error on held-out rows has fallen by less than 2 % in the last 4 pieces."""
 KEPT = 32
-"""Compiled programs that are kept. Each takes some 600 of the 65,530 mapped regions that Linux gives a process, and XLA
-ends a process that has none left. A process that trains many times must therefore release old programs."""
+"""Number of compiled programs that are kept. Each one uses about 600 of the 65,530 memory mappings that Linux allows a
+process, and XLA ends a process that has none left. A process that trains many times must release old programs."""
 
 
 def compiled(function: Callable[..., Any], static: tuple[Hashable, ...], *args: Any) -> Callable[..., Any]:
-    """`function(*static, *args)` as a program that takes arrays of the shapes of `args`. The last 32 are kept."""
+    """Compile `function(*static, *args)` for arrays of the shapes of `args`. The last 32 programs are kept."""
     interrupts.check()
     leaves, structure = jax.tree.flatten(args)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
@@ -41,32 +41,32 @@ def compiled(function: Callable[..., Any], static: tuple[Hashable, ...], *args: 
 
 @lru_cache(KEPT)
 def _program(function: Callable[..., Any], static: tuple[Hashable, ...], *_shapes: Hashable) -> Any:
-    """A jitted function for one set of shapes. JAX releases its programs together with the function."""
+    """Return a jitted function for one set of shapes. JAX releases its programs together with the function."""
     return jax.jit(partial(function, *static))
 
 
 def optimizer(learning_rate: float, weight_decay: float = 0.0) -> Any:
-    """Adam with decoupled decay of the weight matrices (Loshchilov & Hutter, 2019)."""
+    """Return Adam with decoupled decay of the weight matrices (AdamW, Loshchilov & Hutter, 2019)."""
     if weight_decay == 0.0:
         return optax.adam(learning_rate)
     return optax.adamw(learning_rate, weight_decay=weight_decay, mask=is_weight)
 
 
 def is_weight(model: Model) -> Model:
-    """True for the weight matrices: biases and the scale of observations do not decay."""
+    """Return the mask of weight decay: True for weight matrices, False for biases and the scale of observations."""
     return jax.tree_util.tree_map_with_path(lambda path, _: getattr(path[-1], "name", None) == "weight", model)
 
 
 def step_down(
     optimiser: Any, gradient: Any, model: Any, opt_state: Any, share: Scalar | float = 1.0
 ) -> tuple[Any, Any]:
-    """The model and the optimiser's state after one step, scaled by `share`."""
+    """Return the model and the optimiser's state after one step that is scaled by `share`."""
     updates, opt_state = optimiser.update(gradient, opt_state, model)
     return eqx.apply_updates(model, jax.tree.map(lambda update: share * update, updates)), opt_state
 
 
 def rate_left(decay_after: int, step: Int[Array, ""]) -> Scalar | float:
-    """The share of a learning rate that is left: all of it for `decay_after` updates, then decay_after/updates.
+    """Return the share of a learning rate that is left: 1 for `decay_after` updates, then decay_after/updates.
 
     `decay_after` = 0 never decays.
     """
@@ -98,15 +98,16 @@ def fit(
     """Minimise `loss(net, data, key)` by AdamW in a compiled loop.
 
     Args:
-        loss: a function of a module, so that the compiled loop is kept; it draws its own minibatches with the key.
-        net: the network to fit; every array in it has a gradient.
+        loss: a function defined at module level, so that the compiled loop is reused. It draws its own minibatches
+            with the key.
+        net: the network to fit. Every array in it is trained.
         data: any tree of arrays.
-        key: the stream of random numbers.
-        updates: gradient steps.
+        key: the key of all random numbers.
+        updates: number of gradient steps.
         decay: decay of the learning rate.
         learning_rate: initial learning rate.
         weight_decay: decoupled decay of the weight matrices.
-        judge: the error of a network on rows that `data` leaves out. The fit ends early when that error has fallen by
+        judge: returns the error of a network on held-out rows. The fit ends early when that error has fallen by
             less than 2 % in 4,000 updates.
         report: called every 1,000 updates with the share of the updates that is done.
 
@@ -142,7 +143,7 @@ def _fit(
     key: PRNGKey,
     bounds: Int[Array, "3"],
 ) -> tuple[Any, Any, Scalar]:
-    """The updates from the first of `bounds` to before the second. The third is their number in all."""
+    """Run the updates from `bounds[0]` to before `bounds[1]`. `bounds[2]` is the total number of updates."""
     optimiser = optimizer(learning_rate, weight_decay)
 
     def update(step: Int[Array, ""], carry: tuple[Any, Any, Scalar]) -> tuple[Any, Any, Scalar]:
@@ -154,12 +155,12 @@ def _fit(
 
 
 def polyak(target: Model, model: Model, rate: float) -> Model:
-    """The target moved towards the model by `rate`."""
+    """Return target + rate·(model − target)."""
     return jax.tree.map(lambda old, new: old + rate * (new - old), target, model)
 
 
 def between(expert: Rows, visited: Rows, key: PRNGKey) -> Rows:
-    """A random point between each expert row and a random visited row. Integers are those of the nearer row."""
+    """Return a random point between each expert row and a random visited row. Integers are those of the nearer row."""
     share_key, other_key = jr.split(key)
     n, m = (len(jax.tree.leaves(part)[0]) for part in (expert, visited))
     share, other = jr.uniform(share_key, (n,)), jr.randint(other_key, (n,), 0, m)

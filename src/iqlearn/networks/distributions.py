@@ -16,10 +16,10 @@ stop = jax.lax.stop_gradient
 Squash = Literal["clip", "tanh"]
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
-"""Range of the logarithm of the standard deviation of the normal that an action is made from."""
+"""Range of the logarithm of the standard deviation of the normal variable that an action is computed from."""
 EDGE = 1.0 - 1e-3
-"""Under tanh, recorded actions beyond this share of the way to a bound count as there: their pre-image would be
-infinite at the bound."""
+"""Largest absolute value of a recorded action before arctanh, with bounds ±1. Larger values are clipped to it, because
+arctanh is infinite at a bound."""
 LOG_2, LOG_2PI = 0.6931471805599453, 1.8378770664093453
 
 Rows = Float[Array, " n"]
@@ -28,7 +28,7 @@ Limits = Float[Array, "2 act"]
 
 
 class ActionDistribution(eqx.Module):
-    """π(·|s) of each row, made from a normal variable u ~ N(mean, std²) with independent dimensions.
+    """π(·|s) of each row, computed from a normal variable u ~ N(mean, std²) with independent dimensions.
 
     Actions are in the networks' units: of order 1, within `limits`.
     """
@@ -51,37 +51,37 @@ class ActionDistribution(eqx.Module):
     @property
     @abstractmethod
     def mode(self) -> Unit:
-        """The image of the mean: the deterministic action."""
+        """The deterministic action: the action for u = mean."""
 
     @abstractmethod
     def shifted(self, noise: Unit) -> tuple[Unit, Rows]:
-        """The action that this standard normal noise ε leads to, reparameterised, and log π of it."""
+        """Return the action for u = mean + std·noise, reparameterised, and its log π. `noise` is standard normal."""
 
     @abstractmethod
     def log_prob(self, unit: Unit) -> Rows:
-        """log π of given actions, finite at the bounds."""
+        """Return log π of given actions, finite at the bounds."""
 
     @abstractmethod
     def distance(self, unit: Unit) -> Rows:
-        """Squared distance of given actions to the mode, with a useful gradient wherever it is not 0.
+        """Return the squared distance of given actions to the mode, with a useful gradient wherever it is not 0.
 
-        A clipped Gaussian takes its mean before clipping instead of the mode, unless the action is at the bound that
-        the mean lies beyond.
+        A clipped Gaussian uses the mean before clipping instead of the mode. In a dimension in which the action is at
+        a bound and the mean is beyond that bound, its distance is 0.
         """
 
     def sample(self, key: PRNGKey) -> tuple[Unit, Rows]:
-        """An action a row, reparameterised, and log π of it."""
+        """Return a sampled action for each row, reparameterised, and its log π."""
         return self.shifted(jr.normal(key, self.mean.shape))
 
     def after(self, n: int) -> "ActionDistribution":
-        """The distributions without the first n rows."""
+        """Return the distributions without the first n rows."""
         return type(self)(self.mean[n:], self.log_std[n:], self.limits)
 
 
 class ClippedGaussian(ActionDistribution):
-    """a = clip(u, low, high): a density inside, and at each bound the probability of all values beyond it.
+    """a = clip(u, low, high): a density inside the bounds, and at each bound the probability of all values beyond it.
 
-    It matches an expert whose actions are often at the bounds exactly.
+    It suits an expert whose actions are often exactly at the bounds.
     """
 
     @property
@@ -89,7 +89,7 @@ class ClippedGaussian(ActionDistribution):
         return jnp.clip(self.mean, self.low, self.high)
 
     def at_bounds(self, unit: Unit) -> tuple[Bool[Array, "n act"], Bool[Array, "n act"]]:
-        """Whether actions are at the lower and at the upper bound."""
+        """Return whether each action is at the lower bound, and whether it is at the upper bound."""
         slack = 0.5 * ROUNDING * (self.high - self.low)
         return unit <= self.low + slack, unit >= self.high - slack
 
@@ -113,7 +113,7 @@ class ClippedGaussian(ActionDistribution):
 
 
 class TanhGaussian(ActionDistribution):
-    """a = tanh u, between bounds other than ±1 shifted and scaled: a density inside (SAC, appendix C)."""
+    """a = tanh u, shifted and scaled where the bounds are not ±1. It has a density inside (SAC, appendix C)."""
 
     @property
     def middle(self) -> Float[Array, " act"]:
@@ -141,7 +141,7 @@ class TanhGaussian(ActionDistribution):
         return jnp.sum((self.mode - unit) ** 2, axis=-1)
 
     def _inner(self, u: Unit) -> Unit:
-        """u where the bounds are ±1."""
+        """Shift and scale values so that the bounds become ±1."""
         return (u - self.middle) / self.half
 
     def _squashed(self, u: Unit) -> Unit:
@@ -155,17 +155,20 @@ KINDS: dict[Squash, type[ActionDistribution]] = {"clip": ClippedGaussian, "tanh"
 
 
 def policy(outputs: Float[Array, "n twice"], squash: Squash, limits: Limits) -> ActionDistribution:
-    """The distribution of a network's outputs: the mean, and the log standard deviation squashed into its range."""
+    """Return the distribution of a network's outputs.
+
+    The first half of the outputs is the mean. The second half is squashed into the range of the log standard deviation.
+    """
     mean, raw = jnp.split(outputs, 2, axis=-1)
     return KINDS[squash](mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1.0), limits)
 
 
 @jax.custom_vjp
 def clip(u: Unit, low: Float[Array, " act"], high: Float[Array, " act"]) -> Unit:
-    """Clips to the bounds, with the gradient of projected descent: beyond a bound only gradients that lead back pass.
+    """Clip to the bounds, with the gradient of projected descent: beyond a bound only gradients that lead back pass.
 
-    The plain gradient is 0 beyond a bound, so that an actor could never leave it (compare the inverting gradients of
-    Hausknecht & Stone, 2016).
+    The plain gradient is 0 beyond a bound, so an actor could never return from there (compare the inverting gradients
+    of Hausknecht & Stone, 2016).
     """
     return jnp.clip(u, low, high)
 
@@ -184,5 +187,5 @@ clip.defvjp(_clip_forward, _clip_backward)
 
 
 def log_slope(u: Unit) -> Unit:
-    """log(1 − tanh²u), exact where tanh u rounds to ±1."""
+    """Return log(1 − tanh²u), which is exact even where tanh u rounds to ±1."""
     return 2.0 * (LOG_2 - u - jax.nn.softplus(-2.0 * u))

@@ -1,7 +1,7 @@
-"""Encoders turn observations into the inputs of networks. They own scaling, whitening, one-hot coding and flattening.
+"""Encoders turn observations into the inputs of networks. They scale, whiten, one-hot code and flatten observations.
 
-No other code knows the structure of an observation. `fit` chooses the encoder of a task: an encoder for pixels is
-one more class here, with the same `__call__` and `size`, chosen by the specification of the observation.
+No other code depends on the structure of an observation. `fit` chooses the encoder of a task. An encoder for pixels
+would be one more class here with the same `__call__` and `size`, chosen by the specification of the observation.
 """
 
 import math
@@ -21,12 +21,12 @@ SHRINKAGE = 0.03
 """Added to each eigenvalue of the correlation matrix, so that directions of little variance are amplified at most
 6-fold."""
 CONSTANT = 1e-6
-"""A coordinate counts as constant, and is not scaled, where its standard deviation is a smaller share of its largest
-absolute value: float32 keeps no more than that."""
+"""A coordinate counts as constant, and is not scaled, where its standard deviation is at most this share of its largest
+absolute value. That is the precision of float32."""
 FARTHER = 2.0
-"""Saturation leaves room for observations this many times as far from the mean as those that scale the encoder."""
+"""Saturation begins at no less than this multiple of the largest absolute input when the encoder is fitted."""
 LARGEST = 1024
-"""Inputs that can be whitened in reasonable time."""
+"""Largest number of inputs that can be whitened in reasonable time."""
 
 
 class FlatEncoder(eqx.Module):
@@ -37,16 +37,16 @@ class FlatEncoder(eqx.Module):
 
     mean: Float[Array, " inputs"]
     transform: Float[Array, "inputs inputs"] | Float[Array, " inputs"]
-    """A matrix, or a factor for each input."""
+    """A matrix, or one factor for each input."""
     limit: Float[Array, " inputs"] | None
-    """Inputs grow logarithmically beyond ±limit, so that far observations stay moderate and distinct. Without a limit
-    inputs stay as they are."""
+    """Inputs grow logarithmically beyond ±limit, so that far observations stay moderate and distinct. None leaves
+    inputs unchanged."""
     leaves: tuple[ArraySpec, ...] = eqx.field(static=True)
     structure: Any = eqx.field(static=True)
 
     @property
     def spec(self) -> ObsSpec:
-        """The observations that are encoded."""
+        """The specification of the observations that are encoded."""
         return jax.tree.unflatten(self.structure, self.leaves)
 
     @property
@@ -55,7 +55,7 @@ class FlatEncoder(eqx.Module):
         return self.mean.shape[0]
 
     def __call__(self, obs: Obs) -> Float[Array, "n inputs"]:
-        """Network inputs of a batch of observations."""
+        """Return the network inputs of a batch of observations."""
         arrays = zip(self.leaves, jax.tree.leaves(obs), strict=True)
         flat = jnp.concatenate([_flat(spec, jnp.asarray(array), jnp) for spec, array in arrays], axis=1)
         mean, transform, limit = jax.lax.stop_gradient((self.mean, self.transform, self.limit))
@@ -65,23 +65,23 @@ class FlatEncoder(eqx.Module):
 
 
 def bent(inputs: Float[Array, "n inputs"], limit: Float[Array, " inputs"]) -> Float[Array, "n inputs"]:
-    """Inputs as they are up to ±limit, logarithmic beyond, with a slope of 1 where the two meet."""
+    """Return inputs that are unchanged up to ±limit and logarithmic beyond, with slope 1 where the two parts meet."""
     size = jnp.abs(inputs)
     return jnp.sign(inputs) * (jnp.minimum(size, limit) + jnp.log1p(jnp.maximum(size - limit, 0.0)))
 
 
 def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
-    """The encoder of a task, scaled by these observations.
+    """Return the encoder of a task, scaled by the statistics of these observations.
 
     Args:
         spec: specification of a single observation.
         obs: a batch of observations on the host.
         scaling: `none`; `standard` divides each coordinate by its standard deviation; `whiten` also removes
             correlations: x ↦ (x − mean)·D⁻¹·(C + 0.03·I)^(−1/2), with D the standard deviations and C the correlations.
-            A feedback controller's observations are strongly correlated, and its action often depends on a direction
-            of small variance that scaling each coordinate alone hides.
-        saturation: inputs grow logarithmically beyond ±saturation, or beyond twice the largest of these observations
-            where that is more; 0 leaves them as they are.
+            The observations of a feedback controller are strongly correlated, and its action often depends on a
+            direction of small variance. Scaling each coordinate alone does not amplify this direction.
+        saturation: inputs grow logarithmically beyond ±saturation, or beyond twice their largest size in `obs`
+            where that is more. 0 leaves inputs unchanged.
 
     Raises:
         InputError: there are too many inputs to whiten.
@@ -104,7 +104,7 @@ def fit(spec: ObsSpec, obs: Obs, scaling: Scaling, saturation: float = 0.0) -> F
 
 
 def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncoder:
-    """An encoder with the shapes of a fitted one."""
+    """Return an encoder with the shapes of a fitted one, but without the statistics of any observations."""
     leaves = tuple(jax.tree.leaves(spec))
     size = sum(width(s) for s in leaves)
     transform = jnp.eye(size) if scaling == "whiten" else jnp.asarray(unscaled(leaves), jnp.float32)
@@ -113,27 +113,27 @@ def blank(spec: ObsSpec, scaling: Scaling, saturation: float = 0.0) -> FlatEncod
 
 
 def unscaled(leaves: tuple[ArraySpec, ...]) -> np.ndarray:
-    """The factors without scaling: 1, and 1/255 for `uint8`."""
+    """Return the factor of each input without scaling: 1/255 for `uint8`, else 1."""
     return np.concatenate([np.full(width(s), 1 / 255 if s.dtype == "uint8" else 1.0) for s in leaves])
 
 
 def width(spec: ArraySpec) -> int:
-    """The number of inputs that an array becomes."""
+    """Return the number of inputs that an array is encoded as."""
     return spec.choices or math.prod(spec.shape)
 
 
 def spread(flat: np.ndarray) -> np.ndarray:
-    """The standard deviation of each column, 1 where it is constant."""
+    """Return the standard deviation of each column, or 1 where the column is constant."""
     return np.where(constant(flat), 1.0, flat.std(axis=0))
 
 
 def constant(flat: np.ndarray) -> np.ndarray:
-    """Which columns count as constant."""
+    """Return whether each column counts as constant."""
     return flat.std(axis=0) <= CONSTANT * np.abs(flat).max(axis=0)
 
 
 def whitening(flat: np.ndarray) -> np.ndarray:
-    """The matrix that whitens these rows. A constant column passes unscaled."""
+    """Return the matrix that whitens these rows. A constant column is not scaled."""
     if flat.shape[1] > LARGEST:
         raise InputError(
             f"Observations have {flat.shape[1]} coordinates; expected at most {LARGEST} with scaling whiten, use "
@@ -148,7 +148,7 @@ def whitening(flat: np.ndarray) -> np.ndarray:
 
 
 def _flat(spec: ArraySpec, array: Any, xp: Any) -> Any:
-    """An array of a batch as rows of numbers, on the host or the device."""
+    """Return an array of a batch as rows of numbers. `xp` is NumPy on the host, or `jax.numpy` on the device."""
     if spec.choices:
         return (array[:, None] == xp.arange(spec.choices)).astype(xp.float32)
     flat = array.reshape(array.shape[0], -1)

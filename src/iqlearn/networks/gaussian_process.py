@@ -1,4 +1,4 @@
-"""Gaussian-process regression: the action of an expert close to the states where it was recorded."""
+"""Gaussian-process regression of an expert's actions, for states close to the recorded ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipy.optimize import minimize
 from iqlearn.types import ROUNDING
 
 JITTER = 1e-4
-"""Variance of the noise that is always assumed, as a share of the outputs' own variance, so that the covariance stays
+"""Variance of noise that is always added, as a share of the outputs' variance, so that the covariance matrix stays
 positive definite."""
 ITERATIONS = 20
 """Iterations of the search for the covariance."""
 SEARCHED = 1_000
-"""Rows that the search for the covariance uses at most."""
+"""Largest number of rows that the search for the covariance uses."""
 ROUNDS, CENSORING = 2, 20
-"""Searches for the covariance, and iterations of the targets of outputs at a bound after each search."""
+"""Number of searches for the covariance, and of updates of the targets of outputs at a bound after each search."""
 KNOWN = 4_000
-"""Rows that `expert_process` is fitted to at most."""
+"""Largest number of rows that `expert_process` is fitted to."""
 BLOCK = 4_096
 """Rows that are predicted at a time."""
 
@@ -32,7 +32,7 @@ Outputs = Float[np.ndarray, "n outputs"]
 
 
 class Covariance(NamedTuple):
-    """v·Matérn-5/2 of the distance in `lengths`, plus slope·(1 + x·x'), plus noise on the diagonal."""
+    """v·Matérn-5/2 of the distance in units of `lengths`, plus slope·(1 + x·x'), plus noise on the diagonal."""
 
     lengths: Float[np.ndarray, " inputs"]
     variance: float
@@ -40,21 +40,22 @@ class Covariance(NamedTuple):
     noise: float
 
     def between(self, x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
-        """Of the functions' values at x and at y, without the noise."""
+        """Return the covariance between the function's values at x and those at y, without the noise."""
         root = np.sqrt(5.0 * squared_distances(x / self.lengths, y / self.lengths))
         return self.variance * (1.0 + root + root**2 / 3.0) * np.exp(-root) + self.slope * (1.0 + x @ y.T)
 
 
 def squared_distances(x: Rows, y: Float[np.ndarray, "m inputs"]) -> Float[np.ndarray, "n m"]:
-    """Squared distances of rows."""
+    """Return the squared Euclidean distance between each row of x and each row of y."""
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2.0 * x @ y.T, 0.0)
 
 
 def negative_log_likelihood(theta: Float[np.ndarray, " parameters"], x: Rows, y: Outputs) -> tuple[float, np.ndarray]:
-    """−log p(y|x), up to a constant, of the covariance whose logarithms are `theta`, and its gradient.
+    """Return −log p(y|x), up to a constant, and its gradient in `theta`.
 
-    Rasmussen & Williams, *Gaussian Processes for Machine Learning*, 2006, equations 5.8 and 5.9, summed over the
-    outputs, which share the covariance.
+    `theta` holds the logarithms of the parameters of the covariance: lengths, variance, slope and noise. Rasmussen &
+    Williams, *Gaussian Processes for Machine Learning*, 2006, equations 5.8 and 5.9, summed over the outputs, which
+    share the covariance.
     """
     lengths, (variance, slope, noise) = np.exp(theta[:-3]), np.exp(theta[-3:])
     scaled = x / lengths
@@ -73,7 +74,7 @@ def negative_log_likelihood(theta: Float[np.ndarray, " parameters"], x: Rows, y:
 
 
 def most_likely(start: Covariance, x: Rows, y: Outputs) -> Covariance:
-    """The covariance of greatest marginal likelihood, searched from `start`."""
+    """Return the covariance that maximises the marginal likelihood, searched from `start`."""
     theta = np.log(np.concatenate([start.lengths, [start.variance, start.slope, start.noise]]))
     bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 5.0), (-9.0, 2.0), (-14.0, 1.0)]
     found = minimize(
@@ -84,14 +85,14 @@ def most_likely(start: Covariance, x: Rows, y: Outputs) -> Covariance:
 
 
 def expert_process(inputs: Any, unit: Any, limits: Any) -> GaussianProcess:
-    """A Gaussian process of an expert's actions given network inputs, fitted to at most 4,000 rows.
+    """Return a Gaussian process that predicts an expert's actions from network inputs, fitted to at most 4,000 rows.
 
     Args:
         inputs: encoded observations, (n, inputs).
         unit: scaled actions, (n, act).
         limits: lower and upper bounds of scaled actions, (2, act).
 
-    The last fits are kept: choosing settings and cloning ask for the same one.
+    The last two fits are cached, because `recommended` and the extension `cloning` use the same one.
     """
     few = np.random.default_rng(0).permutation(len(inputs))[:KNOWN]
     x, y, bounds = (np.asarray(part, np.float64) for part in (inputs, unit, limits))
@@ -108,16 +109,16 @@ def _expert_process(x: bytes, y: bytes, limits: bytes, n: int) -> GaussianProces
 class GaussianProcess:
     """The posterior mean of a Gaussian process.
 
-    Every coordinate of the input has its own length scale (automatic relevance determination), which maximises the
-    marginal likelihood. Inputs are of order 1.
+    Every coordinate of the input has its own length scale (automatic relevance determination). The scales maximise
+    the marginal likelihood. Inputs should be of order 1.
     """
 
     x: Rows
     weights: Outputs
     covariance: Covariance
-    """Of outputs divided by `scale`, like the weights."""
+    """Covariance of the outputs divided by `scale`. The weights also belong to these outputs."""
     scale: float
-    """Standard deviation of the outputs: the root of their mean variance; 1 where all are constant."""
+    """Standard deviation of the outputs: the square root of their mean variance, or 1 where all are constant."""
     limits: Float[np.ndarray, "2 outputs"]
     """Bounds of the outputs."""
 
@@ -127,7 +128,7 @@ class GaussianProcess:
     ) -> GaussianProcess:
         """Regress `y` on `x`.
 
-        An output at a bound is censored: the function may have any value from the bound outwards.
+        An output at a bound is censored: the function may have any value at or beyond the bound.
         """
         few = rng.permutation(len(x))[:SEARCHED]
         scale = float(np.sqrt(y.var(axis=0).mean())) or 1.0
@@ -148,11 +149,11 @@ class GaussianProcess:
 
     @cached_property
     def leave_one_out_error(self) -> float:
-        """Leave-one-out error: the root mean square of each row's error when the other rows predict it, less the noise,
-        as a share of the outputs' standard deviation.
+        """The root mean squared error of each row's prediction from the other rows, as a share of the outputs' standard
+        deviation, after the noise variance is subtracted from the mean square.
 
-        Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. A noisy expert that is predicted as
-        well as its noise allows has 0.
+        Rasmussen & Williams, 2006, equation 5.12, with the covariance of all rows. The error is 0 for a noisy expert
+        that is predicted as well as its noise allows.
         """
         noise, bounds = self.covariance.noise + JITTER, self.limits / self.scale
         known = self.covariance.between(self.x, self.x) + noise * np.eye(len(self.x))
@@ -163,7 +164,7 @@ class GaussianProcess:
         return float(np.sqrt(max(squared - noise, 0.0)))
 
     def __call__(self, x: Rows) -> Outputs:
-        """The mean at x, within the bounds."""
+        """Return the posterior mean at x, clipped to the bounds."""
         parts = np.array_split(x, -(-len(x) // BLOCK))
         mean = np.concatenate([self.covariance.between(part, self.x) @ self.weights for part in parts])
         return np.clip(self.scale * mean, *self.limits)

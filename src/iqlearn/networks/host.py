@@ -1,4 +1,4 @@
-"""From arrays of any kind on the host to compiled functions, and back."""
+"""Conversion of arrays on the host for compiled functions, and of their results to NumPy arrays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,11 @@ BLOCK = 16_384
 
 
 def in_blocks(function: Callable[[Any], Shaped[Array, "n *_"]], tree: Any) -> Shaped[np.ndarray, "n *_"]:
-    """A compiled function of all rows of a tree of arrays.
+    """Apply a compiled function to all rows of a tree of arrays. Return its result for each row.
 
-    It is called on blocks of a power of two rows, the last one filled up with zeros: 15 programs serve batches of every
-    size. A row has the same result in each batch of the same power of two, and on a CPU in all from 128 rows on.
+    The function is called on blocks whose number of rows is a power of two, with the last block padded with zeros, so
+    that 15 programs serve batches of every size. A row has the same result in all batches with the same block size. On
+    a CPU it has the same result in all blocks of 128 rows or more.
     """
     n = rows(tree)
     size = min(BLOCK, 1 << max(n - 1, 0).bit_length())
@@ -33,18 +34,19 @@ def in_blocks(function: Callable[[Any], Shaped[Array, "n *_"]], tree: Any) -> Sh
 
 
 def as_arrays(values: Any, spec: ObsSpec, what: str) -> Obs | None:
-    """The arrays of a specification: of its dtypes, in rows (C order), in this machine's byte order.
+    """Convert values to the arrays of a specification: with its dtypes, in C order and native byte order.
 
     Args:
         values: arrays of any kind or lists, in a dictionary or tuple where the specification has parts.
         spec: the specification. The shapes of the arrays are not compared with it.
-        what: what messages call the values.
+        what: name of the values in error messages.
 
     Returns:
-        The arrays; none where the structure is another.
+        The arrays. None where the values have another structure than the specification.
 
     Raises:
-        InputError: they are no finite numbers, or a dtype of the specification cannot hold them.
+        InputError: values are not finite numbers, do not fit into a dtype of the specification, or are not
+            categories of a discrete observation.
     """
     if isinstance(spec, ArraySpec):
         return None if isinstance(values, dict) else _as_array(values, spec, what)

@@ -23,13 +23,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "periodic": lambda x: jnp.sin(x) + jnp.cos(x),
 }
-"""By name. `periodic` is for the last hidden layer of a stationary network."""
+"""Activation functions by name. `periodic` is for the last hidden layer of a stationary network."""
 SMOOTH = 0.125
-"""Scale of the weights of a periodic layer, in place of 2: its functions vary slowly at first."""
+"""Scale of the weights of a periodic layer, in place of 2, so that its functions vary slowly at first."""
 Hidden = Callable[[Array], Array]
-"""What follows a hidden layer."""
+"""The function after a hidden layer: normalisation, if any, and activation."""
 POWER_ITERATIONS = 40
-"""Iterations of the estimate of a largest singular value."""
+"""Power iterations that estimate a largest singular value."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Network:
 
 
 class Linear(eqx.Module):
-    """x·W + b with He-scaled normal weights and zero biases."""
+    """x·W + b, with normal weights of variance scale/inputs (He: scale 2) and zero biases at the start."""
 
     weight: Float[Array, "inputs outputs"]
     bias: Float[Array, " outputs"]
@@ -64,7 +64,7 @@ class Linear(eqx.Module):
         return affine(x, self.weight, self.bias)
 
     def bounded(self) -> "Linear":
-        """The layer with its weight matrix divided by its largest singular value where that exceeds 1."""
+        """Return the layer with its weight matrix divided by its largest singular value where that exceeds 1."""
         return eqx.tree_at(lambda m: m.weight, self, self.weight / jnp.maximum(spectral_norm(self.weight), 1.0))
 
 
@@ -72,7 +72,7 @@ class Linear(eqx.Module):
 def affine(
     x: Float[Array, "n inputs"], weight: Float[Array, "inputs outputs"], bias: Float[Array, " outputs"]
 ) -> Float[Array, "n outputs"]:
-    """x·W + b. Its gradients in W and b are `layer_gradient`."""
+    """Return x·W + b. `layer_gradient` computes its gradients in W and b."""
     return x @ weight + bias
 
 
@@ -91,10 +91,11 @@ affine.defvjp(_affine_forward, _affine_backward)
 def layer_gradient(
     x: Float[Array, "n inputs"], slope: Float[Array, "n outputs"]
 ) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
-    """xᵀ·slope and the sum of the rows of slope.
+    """Return xᵀ·slope and the sum of the rows of slope: the gradients of a layer in its weights and biases.
 
-    XLA's product on a CPU is slow where it has few columns; the barrier makes them rows. Its sum over rows depends on
-    the number of cores, a product with ones does not.
+    On a CPU, XLA's matrix product is slow where the result has few columns, so the transposed product is computed; the
+    barrier keeps XLA from undoing this. XLA's sum over rows depends on the number of cores. A product with ones does
+    not, so it replaces the sum.
     """
     ones = jax.lax.optimization_barrier(jnp.ones((1, len(slope))))
     of_bias = (ones @ slope)[0]
@@ -104,7 +105,7 @@ def layer_gradient(
 
 
 def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
-    """The largest singular value, by power iteration from a fixed vector. Its gradient is u·vᵀ."""
+    """Return the largest singular value, by power iteration from a fixed vector. Its gradient is u·vᵀ."""
     fixed = jax.lax.stop_gradient(weight)
 
     def step(_: Int[Array, ""], v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
@@ -117,7 +118,7 @@ def spectral_norm(weight: Float[Array, "inputs outputs"]) -> Scalar:
 
 
 def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
-    """Zero mean and unit variance over the units, without trained scale and shift."""
+    """Normalise to zero mean and unit variance over the units, without trained scale and shift."""
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
 
@@ -125,9 +126,9 @@ def layer_norm(x: Float[Array, "n units"]) -> Float[Array, "n units"]:
 class MLP(eqx.Module):
     """A multi-layer perceptron. The weights of its last layer start small.
 
-    A stationary one has a periodic last hidden layer, sin x + cos x. With normal weights such features have a kernel
-    that depends on the distance of two inputs alone, so that far from all data the outputs go back to the last bias
-    (Meronen, Trapp and Solin, "Periodic Activation Functions Induce Stationarity", NeurIPS 2021).
+    A stationary network has a periodic last hidden layer, sin x + cos x. With normal weights, the kernel of these
+    features depends only on the distance between two inputs. Far from all data the outputs therefore return to the last
+    bias (Meronen, Trapp and Solin, "Periodic Activation Functions Induce Stationarity", NeurIPS 2021).
     """
 
     layers: tuple[Linear, ...]
@@ -165,15 +166,17 @@ class MLP(eqx.Module):
         return last(x)
 
     def apart(self, x: Float[Array, "n inputs"], m: int) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
-        """The single output of the first m rows, differentiable in the weights alone, and that of all rows,
-        differentiable in `x` alone."""
+        """Return the single output of the first m rows, and that of all rows.
+
+        The former is differentiable in the weights only, the latter in `x` only.
+        """
         return _apart(self._between(), m, self._layers(), x)
 
     def _layers(self) -> tuple[Linear, ...]:
         return tuple(layer.bounded() for layer in self.layers) if self.spectral else self.layers
 
     def _between(self) -> tuple[Hidden, ...]:
-        """What follows each hidden layer."""
+        """Return the function after each hidden layer."""
         names = [self.activation] * (len(self.layers) - 2) + [self.last]
         return tuple(partial(_activated, name, self.normalise) for name in names[: len(self.layers) - 1])
 
@@ -186,8 +189,8 @@ def _activated(activation: str, normalise: bool, x: Float[Array, "n units"]) -> 
 def _apart(
     between: tuple[Hidden, ...], m: int, layers: tuple[Linear, ...], x: Float[Array, "n inputs"]
 ) -> tuple[Float[Array, "m 1"], Float[Array, "n 1"]]:
-    """`MLP.apart`. The gradients of an output in its row's hidden units are the same for both, up to a factor a row:
-    one pass back through the layers gives both."""
+    """Compute `MLP.apart`. Both results have the same gradients in the hidden units of a row, up to one factor for each
+    row, so that one backward pass is enough for both."""
     return _apart_forward(between, m, layers, x)[0]
 
 
@@ -230,13 +233,13 @@ class Ensemble(eqx.Module):
         self.members = jax.vmap(lambda k: MLP(inputs, outputs, network, k, spectral))(keys)
 
     def __call__(self, x: Float[Array, "n inputs"]) -> Float[Array, "members n outputs"]:
-        """The outputs of each member. Members run one after another: large batched products are slow on a CPU."""
+        """Return the outputs of each member. Members run one by one: large batched products are slow on a CPU."""
         return jnp.stack([member(x) for member in self._each()])
 
     def apart(
         self, x: Float[Array, "n inputs"], m: int
     ) -> tuple[Float[Array, "members m 1"], Float[Array, "members n 1"]]:
-        """`MLP.apart` of each member."""
+        """Return `MLP.apart` of each member."""
         of_weights, of_inputs = zip(*(member.apart(x, m) for member in self._each()), strict=True)
         return jnp.stack(of_weights), jnp.stack(of_inputs)
 

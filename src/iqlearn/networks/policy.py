@@ -1,4 +1,4 @@
-"""The policy that a run leaves: NumPy in, NumPy out."""
+"""The policy of a run, with NumPy arrays as inputs and outputs."""
 
 from itertools import count
 from pathlib import Path
@@ -25,8 +25,9 @@ def _act(model: SoftQ, obs: Obs, key: PRNGKey | None) -> Shaped[Array, "n *act"]
 
 
 class Policy:
-    """Acts on one observation or a batch. `predict` takes the arguments of Stable-Baselines3's. Its default differs:
-    `deterministic` is True.
+    """A policy that acts on one observation or a batch.
+
+    `predict` has the arguments of `predict` in Stable-Baselines3, but `deterministic` is True by default.
 
     >>> policy = Policy(model, seed=0)
     >>> action, _ = policy.predict(obs, deterministic=True)
@@ -35,19 +36,19 @@ class Policy:
     def __init__(self, model: SoftQ, seed: int = 0) -> None:
         self.model = model
         self._key = jr.key(seed)
-        self._draws = count(1)  # threads may share it
+        self._draws = count(1)  # a counter, because threads may share a policy
 
     def __call__(self, obs: Any, deterministic: bool = True) -> Actions:
-        """Actions for one observation or a batch.
+        """Return actions for one observation or a batch.
 
         Args:
             obs: an array of shape `(*obs_shape)` or `(n, *obs_shape)`, or a dictionary (or tuple) of such arrays.
-                Arrays of every kind and lists are taken.
-            deterministic: the most likely actions instead of samples.
+                Lists and arrays of any kind are accepted.
+            deterministic: whether to return the most likely actions instead of samples.
 
         Returns:
-            An action, or (n, ...) actions, in the environment's units and within its bounds: int64, or float32 (whole
-            numbers, where the environment's actions are).
+            An action, or (n, ...) actions, in the environment's units and within its bounds: int64, or float32
+            (whole numbers if the environment's actions are whole numbers).
 
         Raises:
             InputError: the observations have another structure or shape, or values that their dtype cannot hold.
@@ -63,16 +64,16 @@ class Policy:
     def predict(
         self, observation: Any, state: None = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Actions, None]:
-        """(actions, state). The state is always None: the policy has no memory."""
+        """Return (actions, state). The state is always None, because the policy has no memory."""
         del state, episode_start
         return self(observation, deterministic), None
 
     def save(self, path: str | Path, about: dict[str, Any] | None = None) -> None:
-        """Write one `.npz` file, which `load` and `iqlearn.portable.Policy` read. Scaling is inside; critics are not.
+        """Write one `.npz` file for `load` and `iqlearn.portable.Policy`. It contains the scaling, but no critics.
 
         Args:
             path: the file.
-            about: what else to write down, for instance where the policy comes from. Plain JSON values.
+            about: further facts for the file, for instance where the policy comes from. Plain JSON values.
 
         Raises:
             InputError: the file cannot be written.
@@ -81,10 +82,10 @@ class Policy:
 
     @staticmethod
     def load(path: str | Path, seed: int = 0) -> portable.Policy:
-        """A policy of a file that `save` or `iqlearn export --format npz` wrote. It runs with NumPy alone.
+        """Load a policy from a file of `save` or `iqlearn export --format npz`. The policy runs with NumPy alone.
 
         Raises:
-            InputError: the file is missing, damaged, or no policy.
+            InputError: the file is missing, damaged, or does not contain a policy.
         """
         try:
             return portable.Policy(path, seed)
@@ -97,7 +98,7 @@ class Policy:
 
 
 def as_batch(obs: Any, spec: ObsSpec) -> tuple[Obs, bool]:
-    """Observations as a batch of the right dtypes, and whether a single one was given.
+    """Return the observations as a batch with the dtypes of `spec`, and whether a single observation was given.
 
     Raises:
         InputError: they have another structure or shape, or values that their dtype cannot hold.

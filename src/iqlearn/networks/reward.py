@@ -1,4 +1,4 @@
-"""A reward network of states, or of states and actions, and the two regressions that fit it. It reads no next state."""
+"""A reward network r(s) or r(s, a), and the two regressions that fit it. The network does not read the next state."""
 
 from typing import Any, NamedTuple
 
@@ -18,14 +18,14 @@ from iqlearn.types import ActionScale, Obs, PRNGKey, Scalar, TaskSpec, Transitio
 
 NETWORK = Network(hidden=(128, 128), activation="relu", layer_norm=True)
 BATCH = 256
-"""Transitions of an update of `fit_to`; of `contrast`, one half each of the expert's and others."""
+"""Transitions in an update. In `contrast`, half of them are the expert's and half are others."""
 SATURATION = 10.0
 SMOOTHNESS = 1.0
-"""Weight of the mean squared slope of r/r_max over one standard deviation of each coordinate."""
+"""Weight of the mean squared gradient norm of r/r_max, with coordinates in standard deviations."""
 
 
 class RewardNet(eqx.Module):
-    """r(s) or r(s, a), from raw observations and the environment's actions."""
+    """The reward r(s) or r(s, a) of raw observations, and of actions in the environment's units."""
 
     net: MLP
     encoder: FlatEncoder
@@ -52,11 +52,11 @@ class RewardNet(eqx.Module):
         self.encoder, self.of_action, self.limit = encoder, of_action, jnp.float32(limit)
 
     def __call__(self, obs: Obs, action: Shaped[Array, "n *act"]) -> Float[Array, " n"]:
-        """The reward of each row. r(s) does not read the action."""
+        """Return the reward of each row. r(s) does not read the action."""
         return jnp.clip(self.net(self.inputs(obs, action))[:, 0], -self.limit, self.limit)
 
     def inputs(self, obs: Obs, action: Shaped[Array, "n *act"]) -> Float[Array, "n inputs"]:
-        """Encoded observations, and actions scaled or one-hot."""
+        """Return the inputs of the network: encoded observations and, for r(s, a), scaled or one-hot actions."""
         inputs = self.encoder(obs)
         if not self.of_action:
             return inputs
@@ -74,7 +74,7 @@ class Seen(NamedTuple):
 def fit_to(
     net: RewardNet, transitions: Transitions, target: Float[Array, " n"], key: PRNGKey, updates: int
 ) -> RewardNet:
-    """Least squares to given rewards of transitions: their mean given the part that the network reads."""
+    """Fit the network to given rewards by least squares: to their mean, given the part that the network reads."""
     inputs = net.inputs(jax.tree.map(jnp.asarray, transitions.obs), jnp.asarray(transitions.action))
     return eqx.tree_at(
         lambda n: n.net, net, fit(_squared_error, net.net, (inputs, jnp.asarray(target)), key, updates)[0]
@@ -92,9 +92,9 @@ def contrast(
 ) -> RewardNet:
     """Fit a reward with the policy fixed (LS-IQ, equation 12): r_max on expert rows, −r_max on others, smooth between.
 
-    Half of the other rows are states and actions that nobody visited: each coordinate is drawn from a random row, with
-    probability ½ of the expert, else of the others. They keep the reward low where coordinates are usual but their
-    combination is not. The encoder is fitted to all these rows.
+    Half of the other rows in each update are made-up states and actions. Each of their coordinates is that of a random
+    row, which with probability ½ is one of the expert's and else one of the others. They keep the reward low where each
+    coordinate is usual but the combination is not. The encoder is fitted to all these rows.
     """
     strange = _recombined(expert, others, rows(expert) + rows(others), rng)
     everything = jax.tree.map(lambda *x: np.concatenate([np.asarray(part) for part in x]), expert, others, strange)
@@ -122,7 +122,7 @@ def _contrast(layers: MLP, data: tuple[Array, Array, Array, Array], key: PRNGKey
 
 
 def _recombined(expert: Seen, others: Seen, n: int, rng: np.random.Generator) -> Seen:
-    """n rows, each coordinate from a random row of the expert's or the others'."""
+    """Return n rows, each coordinate from a random row of the expert's or of the others."""
 
     def mixed(a: Any, b: Any) -> np.ndarray:
         a, b = np.asarray(a), np.asarray(b)

@@ -1,4 +1,4 @@
-"""A policy as one `.npz` file, which `iqlearn.portable.Policy` runs with NumPy alone."""
+"""Save a policy as one `.npz` file, which `iqlearn.portable.Policy` runs with NumPy alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iqlearn.types import ArraySpec, ObsSpec
 
 
 def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
-    """Write the policy of a model at once or not at all. `about` says where it comes from.
+    """Write the policy of a model: the whole file or none. `about` contains where the policy comes from.
 
     Raises:
         InputError: the file cannot be written, or JSON cannot hold `about`.
@@ -28,7 +28,7 @@ def save(model: SoftQ, about: dict[str, Any], path: Path) -> None:
 
 
 def write(model: SoftQ, about: dict[str, Any], path: Path) -> None:
-    """Write the policy of a model to a path that is not yet the name of the file."""
+    """Write the policy of a model to a temporary path that is renamed afterwards. See `save`."""
     arrays, facts = parts_of(model)
     try:
         text = json.dumps(about | facts)
@@ -41,9 +41,9 @@ def write(model: SoftQ, about: dict[str, Any], path: Path) -> None:
 
 
 def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a policy, and what else it takes to run it."""
+    """Return the arrays of a policy by name, and the other facts that are needed to run it, as JSON values."""
     encoder = model.encoder
-    of, discrete = cast(Any, model), model.actions is None  # whose parts differ by the kind of action
+    of, discrete = cast(Any, model), model.actions is None  # the parts of a model depend on the kind of action
     net: MLP = of.net.members if discrete else jax.tree.map(lambda x: x[None], of.actor)
     arrays: dict[str, Any] = {"mean": encoder.mean, "transform": encoder.transform}
     arrays |= {} if encoder.limit is None else {"limit": encoder.limit}
@@ -70,7 +70,7 @@ def parts_of(model: SoftQ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def leaves(spec: ObsSpec, path: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The arrays of an observation in the order of the encoder, each with its place."""
+    """Return the path, shape, dtype and choices of each array of an observation, in the order of the encoder."""
     if isinstance(spec, ArraySpec):
         return [{"path": list(path), "shape": list(spec.shape), "dtype": spec.dtype, "choices": spec.choices}]
     return [leaf for name in sorted(spec) for leaf in leaves(spec[name], (*path, name))]

@@ -1,4 +1,4 @@
-"""Soft Q-functions. One function answers policy, value and reward: with discrete actions alone, else with an actor."""
+"""Soft Q-functions. Q defines policy, value and reward: alone with discrete actions, else together with an actor."""
 
 from typing import ClassVar
 
@@ -21,22 +21,22 @@ Unit = Float[Array, "n act"]
 
 
 def of_action(values: Float[Array, "n actions"], action: Int[Array, " n"]) -> Float[Array, " n"]:
-    """The column of each row's action. A masked sum, because the gradient of indexing is slow in a scan."""
+    """Return the value of each row's action. It is a masked sum, because the gradient of indexing is slow in a scan."""
     chosen = jnp.arange(values.shape[-1]) == action[:, None]
     return jnp.sum(jnp.where(chosen, values, 0.0), axis=-1)
 
 
 class DiscreteSoftQ(eqx.Module):
-    """Q(s, ·) of an ensemble. The mean of the members acts and judges.
+    """Q(s, ·) of an ensemble. Policy and value use the mean of the members.
 
-    Observations are raw, actions integers in [0, choices).
+    Observations are raw. Actions are integers in [0, choices).
     """
 
     net: Ensemble
     encoder: FlatEncoder
     temperature: float = eqx.field(static=True)
     output_scale: float = eqx.field(static=True)
-    """Factor of the networks' outputs."""
+    """Factor by which the networks' outputs are multiplied."""
     actions: ClassVar[None] = None
     """Discrete actions have no scale."""
 
@@ -56,11 +56,11 @@ class DiscreteSoftQ(eqx.Module):
         self.temperature, self.output_scale = temperature, output_scale
 
     def member_q(self, obs: Obs) -> Float[Array, "members n actions"]:
-        """Q of every member for every action."""
+        """Return Q of every member for every action."""
         return self.inputs_q(self.encoder(obs))
 
     def inputs_q(self, inputs: Inputs) -> Float[Array, "members n actions"]:
-        """`member_q` of encoded observations."""
+        """Return `member_q` for encoded observations."""
         return self.output_scale * self.net(inputs)
 
     def all_q(self, obs: Obs) -> Float[Array, "n actions"]:
@@ -80,7 +80,7 @@ class DiscreteSoftQ(eqx.Module):
         return of_action(soft_log_policy(self.all_q(obs), self.temperature), action)
 
     def act(self, obs: Obs, key: PRNGKey | None = None) -> Int[Array, " n"]:
-        """A sample of π(·|s), or without a key the most likely action."""
+        """Return a sample of π(·|s) for each row. Without a key, return the most likely action."""
         q = self.all_q(obs)
         if key is None:
             return jnp.argmax(q, axis=-1)
@@ -88,10 +88,10 @@ class DiscreteSoftQ(eqx.Module):
 
 
 class Drawn(eqx.Module):
-    """An action of the actor for each row."""
+    """One action of the actor for each row, with its log-density."""
 
     unit: Unit
-    """In the networks' units."""
+    """Actions in the networks' units."""
     log_prob: Float[Array, " n"]
     """Log-density in the networks' units."""
     policy: ActionDistribution
@@ -100,8 +100,8 @@ class Drawn(eqx.Module):
 class ContinuousSoftQ(eqx.Module):
     """Critics Q(s, a) and a Gaussian actor π(a|s) that follows exp(Q/τ).
 
-    Observations are raw, actions (n, act) in the environment's units. Densities are over scaled
-    actions. The least of the critics judges (clipped double Q-learning).
+    Observations are raw. Actions are (n, act) in the environment's units. Densities are over scaled actions. Q and V
+    use the minimum of the critics (clipped double Q-learning).
     """
 
     critic: Ensemble
@@ -110,7 +110,7 @@ class ContinuousSoftQ(eqx.Module):
     encoder: FlatEncoder
     actions: ActionScale
     squash: Squash = eqx.field(static=True)
-    """How the actor's Gaussian is brought into the bounds."""
+    """How the actor's Gaussian is confined to the bounds: clip or tanh."""
 
     def __init__(
         self,
@@ -133,42 +133,45 @@ class ContinuousSoftQ(eqx.Module):
 
     @property
     def temperature(self) -> Scalar:
-        """τ"""
+        """The temperature τ."""
         return jnp.exp(self.log_temperature)
 
     def unit_q(self, inputs: Inputs, unit: Unit, critic: Ensemble | None = None) -> Float[Array, "members n"]:
-        """Q of every member, or of another critic, from encoded observations and scaled actions."""
+        """Return Q of every critic from encoded observations and scaled actions. `critic` replaces `self.critic`."""
         return (critic or self.critic)(jnp.concatenate([inputs, unit], axis=1))[..., 0]
 
     def apart_q(
         self, inputs: Inputs, unit: Unit, m: int
     ) -> tuple[Float[Array, "members m"], Float[Array, "members n"]]:
-        """`unit_q` of the first m rows, differentiable in the critics alone, and of all rows, in the actions alone."""
+        """Return `unit_q` of the first m rows, and `unit_q` of all rows.
+
+        The former is differentiable in the critics only, the latter in the actions only.
+        """
         of_weights, of_inputs = self.critic.apart(jnp.concatenate([stop(inputs), unit], axis=1), m)
         return of_weights[..., 0], of_inputs[..., 0]
 
     def policy(self, inputs: Inputs, actor: MLP | None = None) -> ActionDistribution:
-        """π(·|s) of each row, or that of another actor, from encoded observations."""
+        """Return π(·|s) of each row from encoded observations. `actor` replaces `self.actor`."""
         return distributions.policy((actor or self.actor)(inputs), self.squash, self.actions.unit_limits)
 
     def draw(self, inputs: Inputs, key: PRNGKey, actor: MLP | None = None) -> Drawn:
-        """A sample of π(·|s) for each row, differentiable in the actor."""
+        """Return a sample of π(·|s) for each row, differentiable in the actor."""
         policy = self.policy(inputs, actor)
         return Drawn(*policy.sample(key), policy)
 
     def member_v(self, inputs: Inputs, drawn: Drawn, critic: Ensemble | None = None) -> Float[Array, "members n"]:
-        """Each member's V(s), estimated with one sample: Q(s,a) − τ·log π(a|s)."""
+        """Return each member's V(s), estimated with one sample: Q(s,a) − τ·log π(a|s)."""
         return self.unit_q(inputs, drawn.unit, critic) - stop(self.temperature) * drawn.log_prob
 
     def q(self, obs: Obs, action: Unit) -> Float[Array, " n"]:
-        """Q(s, a), the least of the members'."""
+        """Return Q(s, a), the minimum over the members."""
         return jnp.min(self.unit_q(self.encoder(obs), self.actions.to_unit(action)), axis=0)
 
     def v(self, obs: Obs) -> Float[Array, " n"]:
-        """V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)], over two actions one standard deviation on either side of the mean.
+        """Estimate V(s) = E_{a~π}[Q(s,a) − τ·log π(a|s)] from two actions.
 
-        The two actions have the same offset in every row, so that equal states have equal values. The estimate has a
-        bias where Q − τ·log π is curved in the action.
+        The actions are one standard deviation on either side of the mean. The offset is the same in every row, so that
+        equal states have equal values. The estimate is biased where Q − τ·log π is curved in the action.
         """
         inputs = self.encoder(obs)
         policy = self.policy(inputs)
@@ -181,11 +184,11 @@ class ContinuousSoftQ(eqx.Module):
         return 0.5 * (least(1.0) + least(-1.0))
 
     def log_prob(self, obs: Obs, action: Unit) -> Float[Array, " n"]:
-        """log π(a|s), finite at the bounds of the action space."""
+        """Return log π(a|s), finite at the bounds of the action space."""
         return self.policy(self.encoder(obs)).log_prob(self.actions.to_unit(action))
 
     def act(self, obs: Obs, key: PRNGKey | None = None) -> Unit:
-        """A sample of π(·|s), or without a key its mode."""
+        """Return a sample of π(·|s) for each row. Without a key, return the mode."""
         policy = self.policy(self.encoder(obs))
         return self.actions.to_env(policy.mode if key is None else policy.sample(key)[0])
 

@@ -1,4 +1,4 @@
-"""The mathematics: arrays in, scalars out."""
+"""The mathematics of the objectives, as functions of arrays."""
 
 from iqlearn.objectives.bellman import discounted, soft_log_policy, soft_td_loss, soft_value
 from iqlearn.objectives.divergences import Divergence, divergence

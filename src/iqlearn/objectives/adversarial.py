@@ -1,4 +1,4 @@
-"""The losses of a discriminator between expert and learner: logits in, one scalar out."""
+"""The losses of a discriminator between expert and learner."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def discrimination_loss(
     expert_weight: Float[Array, " n"],
     visited_weight: Float[Array, " m"],
 ) -> Scalar:
-    """−E_{ρ_E}[log D] − E_ρ[log(1 − D)] with D = σ(logit), each side the weighted mean of its rows (GAIL, equation 14).
+    """−E_{ρ_E}[log D] − E_ρ[log(1 − D)] with D = σ(logit), as weighted means over the rows (GAIL, equation 14).
 
     >>> zeros, ones = jnp.zeros(2), jnp.ones(2)
     >>> bool(jnp.isclose(discrimination_loss(zeros, zeros, ones, ones), 2.0 * jnp.log(2.0)))

@@ -30,9 +30,9 @@ def discounted(
     gamma: float,
     end_value: Float[Array, "*#members n"] | Scalar | float = 0.0,
 ) -> Float[Array, "*members n"]:
-    """γV(s'), with V(s') = `end_value` after a true end. Termination enters the mathematics in this place only.
+    """γV(s'), with V(s') = `end_value` after a true end. Termination enters the Bellman equations only here.
 
-    A time limit is not terminal: V(s') stands there. `end_value` is the value of the absorbing state, or 0.
+    A time limit is not terminal: V(s') is kept. `end_value` is the value of the absorbing state, or 0.
     """
     return gamma * jnp.where(terminal, end_value, next_v)
 

@@ -1,4 +1,4 @@
-"""The mathematics of coherent soft imitation learning: densities in, a reward or one scalar out."""
+"""The mathematics of coherent soft imitation learning: its reward, and the loss that refines the reward."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +9,7 @@ from iqlearn.types import Scalar
 def coherent_reward(log_clone: Float[Array, " n"], log_prior: Float[Array, " n"], actions: int) -> Float[Array, " n"]:
     """α·(log q(a|s) − log p(a)) with α = 1/dim(A).
 
-    It is the reward whose soft-optimal policy, relative to the prior p and with temperature α, is q: its soft value is
+    For this reward, q is the soft-optimal policy relative to the prior p at temperature α. The soft value is
     α·log E_p[exp(r/α)] = 0 in every state.
 
     >>> coherent_reward(jnp.array([2.0, 0.0]), jnp.zeros(2), 2).tolist()
@@ -19,7 +19,11 @@ def coherent_reward(log_clone: Float[Array, " n"], log_prior: Float[Array, " n"]
 
 
 def refinement_loss(expert: Float[Array, " n"], visited: Float[Array, " m"], distance: Scalar, weight: float) -> Scalar:
-    """E_ρ[r] − E_{ρ_E}[r] + weight·distance: higher on expert, lower on visited transitions, near the first reward."""
+    """E_ρ[r] − E_{ρ_E}[r] + weight·distance.
+
+    Minimising it raises the reward on expert transitions and lowers it on visited ones. `distance` keeps the reward
+    near the first one.
+    """
     return jnp.mean(visited) - jnp.mean(expert) + weight * distance
 
 

@@ -45,7 +45,7 @@ STEEPEST_EXPONENT = 10.0
 
 
 def tangent_below(phi: Callable[[Scalar], Scalar], edge: float) -> Phi:
-    """φ where x ≥ edge, its tangent at the edge below it: concave, continuously differentiable, finite.
+    """Return φ with its tangent at `edge` in place of φ below `edge`: concave, continuously differentiable, finite.
 
     >>> log = tangent_below(jnp.log, 0.5)
     >>> float(log(jnp.array([-1.0]))[0])  # log(0.5) + 2·(−1.5)
@@ -93,14 +93,14 @@ jensen_shannon: Phi = tangent_below(lambda x: jnp.log(2.0 - jnp.exp(-x)), -0.68)
 
 
 def expected(phi: Phi) -> Divergence:
-    """E_{ρ_E}[φ(r)], the plain form."""
+    """Return the divergence E_{ρ_E}[φ(r)], which reads the expert's rewards only."""
     return lambda expert, _visited: jnp.mean(phi(expert))
 
 
 def chi2_mixture(alpha: float) -> Divergence:
-    """χ² with its penalty over expert *and* visited transitions (LS-IQ, section 4): bounds reward and divergence.
+    """χ² with its penalty over expert *and* visited transitions (LS-IQ, section 4). It bounds reward and divergence.
 
-    Each half weighs the same, whatever its number of rows.
+    Expert and visited transitions have the same total weight, whatever their numbers.
     """
 
     def fit(expert: Rewards, visited: Visited) -> Scalar:
@@ -111,7 +111,7 @@ def chi2_mixture(alpha: float) -> Divergence:
 
 
 def donsker_varadhan(expert: Rewards, _visited: Visited) -> Scalar:
-    """Forward KL after Donsker and Varadhan: −log E[exp(−r)]. Biased over minibatches; for comparison."""
+    """Forward KL after Donsker and Varadhan: −log E[exp(−r)]. Biased over minibatches; kept for comparison."""
     return jnp.log(expert.shape[0]) - jax.nn.logsumexp(-expert)
 
 
@@ -126,7 +126,7 @@ def tv_mixture(bound: float) -> Divergence:
 
 
 def divergence(name: DivergenceName, chi2_alpha: float, reward_bound: float) -> Divergence:
-    """The divergence of that name. `chi2_alpha` > 0 is read by χ², `reward_bound` > 0 by TV."""
+    """Return the divergence named `name`. χ² reads `chi2_alpha` > 0, TV reads `reward_bound` > 0."""
     table: dict[DivergenceName, Divergence] = {
         "chi2": expected(chi2(chi2_alpha)),
         "chi2_mixture": chi2_mixture(chi2_alpha),

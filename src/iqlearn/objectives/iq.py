@@ -1,4 +1,4 @@
-"""The objective of inverse soft-Q learning: numbers in, one scalar out. No networks, no environments.
+"""The objective of inverse soft-Q learning, as functions of arrays, without networks and environments.
 
 J(Q) = E_{ρ_E}[φ(Q(s,a) − γV(s'))] − (1−γ)·E_{s0}[V(s0)]      (IQ-Learn, equation 9)
 """
@@ -16,7 +16,7 @@ Form = Literal["inverse", "least_squares", "least_squares_fixed"]
 
 
 class SoftValues(NamedTuple):
-    """Values of n transitions, one a row. Of several critics each has its own values."""
+    """Values of n transitions, (n,) for one critic, (members, n) for several."""
 
     q: Float[Array, "*members n"]
     """Q(s, a)"""
@@ -27,7 +27,7 @@ class SoftValues(NamedTuple):
 
 
 def implied_reward(values: SoftValues) -> Float[Array, "*members n"]:
-    """The one reward that makes this Q soft-optimal: the inverse soft Bellman operator, Q(s,a) − γV(s')."""
+    """Return the only reward for which Q is soft-optimal: the inverse soft Bellman operator, Q(s,a) − γV(s')."""
     return values.q - values.discounted_next_v
 
 
@@ -38,11 +38,11 @@ def value_term(
     initial_v: Float[Array, " m"],
     gamma: float,
 ) -> Scalar:
-    """(1−γ)·E[V(s0)], estimated by one of four terms (IQ-Learn, section 5).
+    """Return an estimate of (1−γ)·E[V(s0)] by one of four terms (IQ-Learn, section 5).
 
     `initial` averages V over initial states. `expert` averages V(s) − γV(s') over expert transitions, and `mixture`
     over expert and visited transitions, half each. These three agree in expectation (telescoping). `expert_states`
-    takes the expert's states for initial states.
+    treats the expert's states as initial states.
     """
     if name == "initial":
         return (1.0 - gamma) * jnp.mean(initial_v)
@@ -53,7 +53,7 @@ def value_term(
 
 
 def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, value: Scalar) -> Scalar:
-    """−J(Q): high reward where the expert went, low return everywhere else. `value` comes from `value_term`.
+    """Return −J(Q). Minimising it raises rewards on expert transitions and lowers V(s0). `value` is from `value_term`.
 
     >>> ones, zeros = jnp.ones(2), jnp.zeros(2)
     >>> expert = SoftValues(q=ones, v=ones, discounted_next_v=zeros)
@@ -66,8 +66,8 @@ def iq_loss(expert: SoftValues, visited: SoftValues, divergence: Divergence, val
 def least_squares_loss(expert: SoftValues, visited: SoftValues, reward_bound: float) -> Scalar:
     """χ² on the mixture with the visited action in place of the sampled one (LS-IQ, equation 12).
 
-    A squared soft Bellman error with fixed rewards, +r_max on expert and −r_max on visited transitions. The target
-    `discounted_next_v` is fixed.
+    It is a squared soft Bellman error with fixed rewards, +r_max on expert and −r_max on visited transitions. The
+    caller passes `discounted_next_v` without a gradient.
     """
     fit = jnp.mean((implied_reward(expert) - reward_bound) ** 2)
     return 0.5 * (fit + jnp.mean((implied_reward(visited) + reward_bound) ** 2))

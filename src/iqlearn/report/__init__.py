@@ -1,4 +1,4 @@
-"""A report of run folders: one HTML page with everything that there is to see."""
+"""A report on run folders: one HTML page with their results, curves, episodes, rewards, videos, data and settings."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def report(
     trust: bool = False,
     tell: Tell = lambda text: None,
 ) -> list[str]:
-    """Write the page.
+    """Write the report on run folders as one HTML file.
 
     Args:
         folders: run folders, or folders of several seeds.
-        out: the file.
+        out: the file to write.
         episodes: episodes that each policy plays; 0 plays none.
         seed: seed of the episodes, as in `Run.evaluate`.
-        filmed: episodes of the video of each folder; 0 makes none.
-        cap: steps after which every episode is truncated; none as in training.
+        filmed: episodes in the video of each folder; 0 makes no video.
+        cap: steps after which every episode is truncated; None as in training.
         last: take the policies of the last evaluation instead of the best ones.
         trust: import modules that folders name for their environments, wherever they are.
-        tell: told what is going on.
+        tell: function that is called with a line about the progress.
 
     Returns:
-        What could not be had, and is left out.
+        Remarks: why a part could not be made and is left out, and the text of every warning.
 
     Raises:
         InputError: a folder holds no run, is damaged, or is given twice; jinja2 or plotly is not installed; or the

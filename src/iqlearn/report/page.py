@@ -1,6 +1,6 @@
-"""A page that is one HTML file: sections of figures, tables, pictures and films. It opens from disk, without a network.
+"""A page in one HTML file: sections of figures, tables, pictures and videos. It opens from disk, without a network.
 
-Jinja2 escapes every text, because names of environments and files come from others. Plotly draws in the browser.
+Jinja2 escapes every text, because names of environments and files may come from others. Plotly draws in the browser.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def colour(i: int) -> str:
-    """The colour of the i-th thing."""
+    """Return the colour of item `i`."""
     return COLOURS[i % len(COLOURS)]
 
 
 def dash(i: int) -> str:
-    """The dashes of the i-th line: things of one colour differ in them."""
+    """Return the dash style of line `i`. Lines of the same colour have different styles."""
     return DASHES[i // len(COLOURS) % len(DASHES)]
 
 
 def label(name: str) -> str:
-    """A name as Plotly shows it as it stands: else it reads tags and %{…} in names."""
+    """Return a name that is escaped for Plotly, which interprets tags and %{…} in names."""
     return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "&#37;{")
 
 
@@ -52,27 +52,27 @@ class Figure:
     layout: dict[str, Any]
     """Plotly's layout as plain values. The page sets the colours."""
     wide: bool = False
-    """As wide as the page."""
+    """Whether it is as wide as the page."""
     small: bool = False
-    """Lower than others."""
+    """Whether it is lower than other figures."""
     kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rows a click on a column's name sorts."""
+    """A table. A click on the name of a column sorts the rows by it."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     note: str = ""
     folded: bool = False
-    """Shown after a click only."""
+    """Whether it is shown only after a click."""
     kind: ClassVar[str] = "table"
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers."""
+        """Whether each column holds numbers."""
         return [any(sortable(row[i]) for row in self.rows) for i in range(len(self.columns))]
 
 
@@ -96,7 +96,7 @@ class Picture:
 
     @property
     def data(self) -> str:
-        """The picture as the page holds it."""
+        """The content in Base64, as it is embedded in the page."""
         return base64.b64encode(self.content).decode()
 
 
@@ -121,7 +121,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Folded:
-    """Figures that a click shows."""
+    """Figures that are shown only after a click."""
 
     title: str
     items: Sequence[Figure]
@@ -136,7 +136,7 @@ class Section:
     """A part of the page."""
 
     name: str
-    """Its anchor."""
+    """The anchor for links to the section."""
     title: str
     items: Sequence[Item]
     about: str = ""
@@ -144,12 +144,12 @@ class Section:
 
 
 def page(title: str, subtitle: str, sections: Iterable[Section], made: str) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        title, subtitle: what it is about.
-        sections: its parts; those without items are left out.
-        made: by what it was made, for its foot.
+        title, subtitle: title and subtitle of the page.
+        sections: parts of the page. Sections without items are left out.
+        made: text of the footer.
 
     Raises:
         InputError: jinja2 or plotly is not installed.
@@ -169,7 +169,7 @@ def page(title: str, subtitle: str, sections: Iterable[Section], made: str) -> s
 
 
 def in_words(value: Any) -> str:
-    """A value of a table as text: four digits of numbers, a dash for what is not known."""
+    """Return a value of a table as text: floats with four digits, from 1,000 on without decimals; None and NaN as –."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool):
@@ -179,7 +179,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
     if isinstance(value, Interval):
-        mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)  # without −0.00
+        mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)  # + 0.0 turns −0.00 into 0.00
         return f"{mean} [{low}, {high}]"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
@@ -189,7 +189,7 @@ def in_words(value: Any) -> str:
 
 
 def sortable(value: Any) -> str:
-    """What a column is sorted by; intervals by their mean."""
+    """Return the sort key of a value of a table, for an interval its mean; empty if the value is not a number."""
     value = value.mean if isinstance(value, Interval) else value
     known = isinstance(value, int | float) and not math.isnan(value)
     return str(float(value)) if known else ""

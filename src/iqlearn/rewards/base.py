@@ -1,4 +1,4 @@
-"""What the rewards of this package share: true ends, evaluation in blocks, and the check of transitions."""
+"""Code that the rewards of this package share: true ends, selection of rows, and the check of transitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Values = Float[Array | np.ndarray, " n"]
 
 @dataclass(frozen=True)
 class Ends:
-    """The worth of a true end. It leads to an absorbing state, which pays the same reward at every later step."""
+    """The rewards after a true end, which leads to an absorbing state that pays the same reward at every later step."""
 
     gamma: float
     """Discount in training."""
@@ -31,12 +31,12 @@ class Ends:
     """Whether training had absorbing states. If not, V is 0 after an end."""
     pays: float | None = None
     """Reward of the absorbing state per step: −r_max if no expert episode ended. None repeats the reward of the last
-    step, because the state differs for expert and learner."""
+    step, because the absorbing state differs for expert and learner."""
     discount: float | None = None
-    """Discount of the agent that is paid, if it differs from `gamma`."""
+    """Discount of the agent that receives the reward, if it differs from `gamma`."""
 
     def step(self, q: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The reward of the last step alone, from its Q, or what the absorbing state pays if that is fixed."""
+        """Return the reward of the last step alone: Q without absorbing states, else `pays` or, if None, (1−γ)·Q."""
         if not self.absorb:
             return q
         if self.pays is None:
@@ -44,19 +44,19 @@ class Ends:
         return jnp.full_like(q, self.pays)
 
     def after(self, step: Values) -> Any:
-        """What the absorbing state pays at each later step, from the reward of the last step."""
+        """Return the reward of each later step, from the reward of the last step; 0 without absorbing states."""
         if not self.absorb:
             return 0.0 * step
         return step if self.pays is None else 0.0 * step + self.pays
 
     def paid(self, step: Values, terminal: Bool[Array | np.ndarray, " n"]) -> Any:
-        """The rewards of steps. Each true end also pays all that follows it."""
+        """Return the rewards of steps. That of a true end includes the discounted sum of all later rewards."""
         discount = self.gamma if self.discount is None else self.discount
         following = discount / (1.0 - discount)  # γ + γ² + …
         return step + terminal * (following * self.after(step))
 
     def at_discount(self, gamma: float) -> Ends:
-        """The same ends for an agent of another discount.
+        """Return the same ends for an agent with another discount.
 
         Raises:
             InputError: `gamma` is not in [0, 1).
@@ -67,18 +67,18 @@ class Ends:
 
 
 def rows_at(tree: Any, index: Any) -> Any:
-    """The rows `index` (numbers or a mask) of every array of a tree, on the host."""
+    """Return the rows `index` (numbers or a mask) of every array of a tree, on the host."""
     return jax.tree.map(lambda x: np.asarray(x)[index], tree)
 
 
 def of_task(transitions: Transitions | Demos, spec: TaskSpec, whose: str) -> Transitions:
-    """The transitions as arrays of the task `spec` of `whose`, for instance "the run".
+    """Return the transitions as arrays of the task `spec`. Messages call its owner `whose`, for instance "the run".
 
-    Arrays of every kind are taken, and discrete actions of shape (n, 1).
+    Arrays of any type are accepted, and discrete actions of shape (n, 1).
 
     Raises:
-        InputError: a shape differs, values are none of its dtype, or a discrete action or observation is none of the
-            task's.
+        InputError: a shape differs, a dtype cannot hold the values, or a discrete action or observation is not one of
+            the task's.
     """
     if isinstance(transitions, Demos):
         transitions.check_task(spec, whose)

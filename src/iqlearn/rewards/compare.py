@@ -1,4 +1,4 @@
-"""The evaluation of a reward against the true one: on what, with which figures, and the files written."""
+"""The evaluation of a reward against the true one: its transitions, its figures and its files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from iqlearn.types import Transitions
 
 AnyReward = RecoveredReward | DistilledReward
 EPIC_ROWS, EPIC_COVERAGE = 512, 256
-"""Number of transitions that EPIC compares, and of draws that its canonical form averages over."""
+"""Number of transitions that EPIC compares, and number of draws over which its canonical form averages."""
 HELD_OUT = 5
 """Every fifth episode is held out from a distillation, to measure it."""
 OTHERS, FITTED_ON = ("random", "noisy"), 500
-"""Rollouts that a reward is refitted against, and the offset of their seed: `material` never plays these episodes."""
+"""Rollouts against which a reward is refitted, and the offset of their seed: `material` plays other episodes."""
 
 
 def material(
@@ -40,10 +40,12 @@ def material(
     seed: int,
     lanes: int = LANES,
 ) -> dict[str, Demos]:
-    """What a reward is evaluated on, by kind: the demonstrations, and rollouts in `lanes` copies of the environment.
+    """Return the transitions on which a reward is evaluated, by kind.
+
+    These are the demonstrations, and rollouts of the given kinds in `lanes` copies of the environment.
 
     Raises:
-        InputError: there is nothing to judge, or rollouts are asked for without an environment.
+        InputError: there are neither demonstrations nor rollouts, or rollouts are requested without an environment.
     """
     sets = {} if demos is None else {"demos": demos}
     if kinds:
@@ -67,12 +69,12 @@ def refitted(
     out: Path,
     lanes: int = LANES,
 ) -> DistilledReward:
-    """The reward refitted between the demonstrations and new rollouts, of a random and of the disturbed policy.
+    """Return a reward that is refitted to demonstrations and to new rollouts of a random and of the disturbed policy.
 
-    It is written to `out`, a folder that exists.
+    It is also written to `out`, a folder that exists.
 
     Raises:
-        InputError: there is no environment, or the demonstrations hold no actions and `kind` asks for them.
+        InputError: there is no environment, or the demonstrations hold no actions and `kind` needs them.
     """
     if environment is None:
         raise InputError("The run names no environment to meet others in; expected one trained with --env.")
@@ -87,7 +89,10 @@ def refitted(
 def compare(
     environment: Environment | None, reward: AnyReward, sets: Mapping[str, Demos], stem: Path, title: str
 ) -> dict[str, Any]:
-    """The figures of `judge`, written to `stem`.json with a picture in `stem`.png."""
+    """Return the figures of `judge`.
+
+    They are written to `stem`.json. If a true reward is known, a picture is written to `stem`.png.
+    """
     facts, judged = judge(environment, reward, sets)
     interrupts.check()
     with interrupts.finishing():  # both files, or none
@@ -100,10 +105,10 @@ def compare(
 def judge(
     environment: Environment | None, reward: AnyReward, sets: Mapping[str, Demos]
 ) -> tuple[dict[str, Any], dict[str, plots.Judged]]:
-    """The `report` over all kinds together and by kind, and the rewards of each kind.
+    """Return the `report` over all kinds together and for each kind, and the rewards of each kind.
 
-    The rewards are those of single steps (`absorbing`). In the return of an episode that truly ended, the absorbing
-    state pays up to the time limit.
+    The rewards are those of single steps (`absorbing=True`). The return of an episode that truly ended includes the
+    rewards of the absorbing state up to the time limit.
     """
     limit = (environment and environment.time_limit) or max(int(demos.lengths.max()) for demos in sets.values())
     judged: dict[str, plots.Judged] = {}
@@ -124,8 +129,10 @@ def judge(
 
 
 def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, out: Path) -> dict[str, Any]:
-    """The reward distilled on these transitions, written to the folder `out`: its path, and its correlation with the
-    reward on held-out episodes, none with fewer than five."""
+    """Distil the reward on these transitions and write it to the folder `out`.
+
+    Return its path and its correlation with the reward on held-out episodes, which is None with fewer than five.
+    """
     held, rows = numbered(sets) % HELD_OUT == HELD_OUT - 1, _all_transitions(sets)
     small = reward.distil(rows_at(rows, ~held), kind)
     path = out / f"{DISTILLED.format(kind)}.safetensors"
@@ -137,9 +144,9 @@ def distilled(reward: RecoveredReward, sets: Mapping[str, Demos], kind: Kind, ou
 
 
 def epic(environment: Environment, reward: AnyReward, transitions: Transitions) -> float | None:
-    """EPIC distance to the true reward on a sample of the transitions.
+    """Return the EPIC distance to the true reward on a sample of the transitions.
 
-    None if the environment cannot tell the reward of any (s, a, s'), as those of this package do with `true_reward`.
+    None if the environment has no method `true_reward` of any (s, a, s'). Those of this package have it.
     """
     if (truth := environment.true_reward) is None:
         return None
@@ -154,7 +161,7 @@ def epic(environment: Environment, reward: AnyReward, transitions: Transitions) 
 
 
 def numbered(sets: Mapping[str, Demos]) -> Episodes:
-    """Episode numbers over all sets. Each episode has a number of its own."""
+    """Return the episode number of each transition, of shape (n,), unique over all sets."""
     kind = np.repeat(np.arange(len(sets)), [len(demos.ep) for demos in sets.values()])
     pairs = np.stack([kind, np.concatenate([demos.ep for demos in sets.values()])])
     return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)

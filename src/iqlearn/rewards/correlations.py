@@ -8,13 +8,16 @@ from scipy.stats import rankdata
 
 Values = Float[np.ndarray, " n"]
 Episodes = Int[np.ndarray, " n"]
-"""The number of each transition's episode."""
+"""The episode number of each transition."""
 CONSTANT = 1e-12
-"""Spread, as a share of the largest magnitude, up to which numbers count as equal: rounding of float64."""
+"""Numbers count as equal up to this standard deviation, as a share of the largest magnitude: rounding of float64."""
 
 
 def pearson(a: Values, b: Values, weights: Values | None = None) -> float | None:
-    """Linear correlation, with weights. None if one side is constant up to rounding, or has fewer than two values."""
+    """Return the weighted linear correlation.
+
+    None if one side is constant up to rounding, or has fewer than two values. Without weights, all values count alike.
+    """
     weights = np.ones(len(a)) if weights is None else weights
     share = weights / weights.sum()
     sides = []
@@ -28,19 +31,19 @@ def pearson(a: Values, b: Values, weights: Values | None = None) -> float | None
 
 
 def spearman(a: Values, b: Values) -> float | None:
-    """Correlation of the ranks; equal values share the mean of their ranks. None as for `pearson`."""
+    """Return the correlation of the ranks. Equal values share the mean of their ranks. None as for `pearson`."""
     return pearson(rankdata(a), rankdata(b))
 
 
 def by_episode(values: Values, episode: Episodes) -> Float[np.ndarray, " episodes"]:
-    """The undiscounted sum of each episode's values, in the order of the episodes' numbers."""
+    """Return the undiscounted sum of each episode's values, in the order of the episode numbers."""
     return np.bincount(np.unique(episode, return_inverse=True)[1], weights=values)
 
 
 def report(learned: Values, true: Values | None, episode: Episodes, after: Values) -> dict[str, Any]:
-    """Range of the learned reward, and its correlation with the true one if that is known.
+    """Return the range of the learned reward, and its correlation with the true one if that is known.
 
-    `after` is what follows each transition, not 0 only at true ends. It counts in the return of its episode only.
+    `after` is the reward that follows each transition, 0 except at true ends. Only the returns of episodes include it.
     """
     returns = by_episode(learned + after, episode)
     facts: dict[str, Any] = {
@@ -59,10 +62,10 @@ def report(learned: Values, true: Values | None, episode: Episodes, after: Value
 
 
 def baselines(learned: Values, true: Values, episode: Episodes) -> dict[str, float | None]:
-    """How much of a correlation by episode comes from the length of the episodes.
+    """Return figures that show how much of a correlation by episode comes from the length of the episodes.
 
     `pearson_length` is the correlation of the number of steps with the true return. `pearson_mean` is that of the mean
-    learned reward per step, without what follows an end.
+    learned reward per step, without the rewards after an end.
     """
     earned, length = by_episode(true, episode), by_episode(np.ones(len(true)), episode)
     mean = by_episode(learned, episode) / length
@@ -70,9 +73,9 @@ def baselines(learned: Values, true: Values, episode: Episodes) -> dict[str, flo
 
 
 def in_absorbing_state(each: Values, episode: Episodes, terminal: Bool[np.ndarray, " n"], limit: int) -> Values:
-    """What an absorbing state pays from a true end to the time limit, `each` per step.
+    """Return the sum of the absorbing state's rewards from a true end to the time limit, `each` per step; 0 elsewhere.
 
-    An episode that ended early then has as many rewards as one that lasted, so their undiscounted sums compare.
+    An episode that ended early then has as many rewards as one that lasted, so their undiscounted sums are comparable.
     """
     _, group, lengths = np.unique(episode, return_inverse=True, return_counts=True)
     return np.where(terminal, np.maximum(limit - lengths[group], 0) * each, 0.0)

@@ -1,4 +1,4 @@
-"""Rewards that are networks of their own: made by `RecoveredReward.distil` and `refit`, kept in a file."""
+"""Rewards that are separate networks: made by `RecoveredReward.distil` and `refit`, stored in a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kind = Literal["state", "state-action"]
 
 @dataclass(frozen=True)
 class DistilledReward:
-    """A reward r(s) or r(s, a). At a true end it adds what follows, as `RecoveredReward` does.
+    """A reward r(s) or r(s, a). At a true end it adds the later rewards, as `RecoveredReward` does.
 
     >>> reward.save("reward.safetensors"); DistilledReward.load("reward.safetensors")
     """
@@ -40,7 +40,7 @@ class DistilledReward:
         return "state-action" if self.net.of_action else "state"
 
     def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Rewards:
-        """The reward of each transition. It does not read s'. `absorbing` leaves out what follows a true end.
+        """Return the reward of each transition without reading s'. `absorbing` leaves out rewards after a true end.
 
         Raises:
             InputError: the transitions are of another task.
@@ -50,7 +50,7 @@ class DistilledReward:
         return step if absorbing else self.ends.paid(step, np.asarray(batch.terminal))
 
     def at_discount(self, gamma: float) -> DistilledReward:
-        """As `RecoveredReward.at_discount`."""
+        """Return the same reward for an agent with another discount, as `RecoveredReward.at_discount` does."""
         return replace(self, ends=self.ends.at_discount(gamma))
 
     def save(self, path: str | Path) -> None:
@@ -80,13 +80,13 @@ class DistilledReward:
 
 
 def check_kind(kind: str) -> None:
-    """Raise `InputError` unless there is such a reward."""
+    """Raise `InputError` unless `kind` is a kind of reward."""
     if kind not in typing.get_args(Kind):
         raise InputError(f"kind is {kind!r}; expected one of {', '.join(typing.get_args(Kind))}.")
 
 
 def blank(spec: TaskSpec, kind: Kind, limit: float, key: PRNGKey, actions: ActionScale | None = None) -> RewardNet:
-    """A reward network before its encoder is fitted."""
+    """Return a reward network before its encoder is fitted."""
     encoder = encoders.blank(spec.obs, "standard", SATURATION)
     return RewardNet(spec, encoder, kind == "state-action", limit, key, actions)
 

@@ -37,7 +37,7 @@ class Coverage(NamedTuple):
 
     @staticmethod
     def every(states: Obs, actions: Shaped[np.ndarray, "a *act"]) -> Coverage:
-        """Each of the states with each of the actions."""
+        """Return each of the states with each of the actions."""
         state, action = (index.ravel() for index in np.indices((rows(states), len(actions))))
         return Coverage(rows_at(states, state), actions[action])
 
@@ -45,7 +45,7 @@ class Coverage(NamedTuple):
 def canonical(
     reward: RewardFunction, transitions: Transitions, coverage: Coverage, gamma: float
 ) -> Float[np.ndarray, " n"]:
-    """C(R) of each transition, float64. It evaluates k·(2n + k) rewards, k the rows of the coverage.
+    """Return C(R) of each transition, float64. It evaluates at most n + k·(2n + k) rewards; the coverage has k rows.
 
     The coverage's transitions have no ends. At a true end of `transitions` there is no potential of s' to cancel, so
     γ·m(s') is left out.
@@ -59,7 +59,7 @@ def canonical(
 
 
 def mean_rewards(reward: RewardFunction, states: Obs, coverage: Coverage) -> Float[np.ndarray, " n"]:
-    """m(s) = E_{A,S'}[R(s,A,S')] over the coverage, block by block. Equal states are computed once."""
+    """Return m(s) = E_{A,S'}[R(s,A,S')] over the coverage. It is computed in blocks, once for equal states."""
     states = jax.tree.map(np.asarray, states)
     flat = np.concatenate([x.reshape(len(x), -1) for x in jax.tree.leaves(states)], axis=1)
     _, distinct, place = np.unique(flat, axis=0, return_index=True, return_inverse=True)
@@ -69,7 +69,7 @@ def mean_rewards(reward: RewardFunction, states: Obs, coverage: Coverage) -> Flo
 
 
 def _crossed(states: Obs, coverage: Coverage) -> Iterator[Transitions]:
-    """Blocks of (s, A, S'): every state with every row of the coverage."""
+    """Yield blocks of (s, A, S'): every state with every row of the coverage."""
     size = rows(coverage.state)
     chunk = max(BLOCK // size, 1)
     for start in range(0, rows(states), chunk):
@@ -82,25 +82,25 @@ def _crossed(states: Obs, coverage: Coverage) -> Iterator[Transitions]:
 def correlation(
     first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"] | None = None
 ) -> float:
-    """Pearson's correlation, with weights. 0 if one side is constant, because it tells nothing about the other."""
+    """Return Pearson's weighted correlation; 0 if one side is constant, which has no information about the other."""
     return pearson(first, second, weights) or 0.0
 
 
 def pearson_distance(rho: float) -> float:
-    """√((1 − ρ)/2), from 0 to 1; a metric (Gleave et al., lemma 4.5)."""
+    """Return √((1 − ρ)/2), from 0 to 1; a metric (Gleave et al., lemma 4.5)."""
     return float(np.sqrt((1.0 - rho) / 2.0))
 
 
 def epic_distance(
     first: RewardFunction, second: RewardFunction, transitions: Transitions, coverage: Coverage, gamma: float
 ) -> float:
-    """The EPIC distance of two rewards on these transitions, in [0, 1].
+    """Return the EPIC distance of two rewards on these transitions, in [0, 1].
 
     Args:
         first, second: the rewards. Both are evaluated on transitions (s, A, S') that the environment may never make.
-        transitions: where the canonical rewards are compared, the coverage distribution of (s, a, s').
+        transitions: draws from the coverage distribution of (s, a, s'), on which the canonical rewards are compared.
         coverage: draws of (S', A) for the canonical form. Shaping cancels exactly for any draws.
-        gamma: the discount of the shaping that does not count.
+        gamma: the discount of the shaping that the distance ignores.
 
     >>> run = iq.learn(iq.IQLearn(), demos)
     >>> epic_distance(run.reward, truth, demos.transitions, Coverage(demos.next_obs, demos.act), gamma=0.99)

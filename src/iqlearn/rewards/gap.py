@@ -1,4 +1,4 @@
-"""How far a reward sets the expert apart from a policy: figures of an evaluation, which read no true reward."""
+"""How far a recovered reward separates the expert from a policy: figures of an evaluation that need no true reward."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from iqlearn.types import Transitions
 
 class Steps(NamedTuple):
     """At most 1,000 steps, evenly spread over episodes. After a true end an episode stays in an absorbing state up to
-    the horizon, so that one that ends too early, or too late, differs from the expert's."""
+    the horizon, so that an episode that ends too early or too late differs from the expert's."""
 
     transitions: Transitions
-    """Of a step in the absorbing state the last transition of its episode."""
+    """The transition of each step; in the absorbing state, the last transition of the episode."""
     absorbed: Bool[np.ndarray, " n"]
     """Which steps are in the absorbing state."""
 
     @classmethod
     def of(cls, transitions: Transitions, states: Visited, horizon: int) -> Steps:
-        """Steps of these transitions. `horizon`: steps of an episode that meets its time limit; 0 leaves true ends
-        out."""
+        """Return steps of these transitions.
+
+        `horizon` is the number of steps of an episode that reaches its time limit; with 0 no step is in the absorbing
+        state.
+        """
         row, absorbed = timeline(states.lengths, states.after(horizon))
         return cls(jax.tree.map(lambda x: np.asarray(x)[row], transitions), absorbed)
 
     @classmethod
     def of_demos(cls, demos: Demos, horizon: int) -> Steps:
-        """Steps of demonstrations.
+        """Return steps of demonstrations.
 
         Raises:
             InputError: there are no actions.
@@ -45,7 +48,7 @@ class Steps(NamedTuple):
 
     @classmethod
     def of_episodes(cls, episodes: Sequence[Episode], horizon: int) -> Steps:
-        """Steps of episodes that were played."""
+        """Return steps of episodes that were played."""
         states = visited(episodes)
         terminal = np.zeros(states.lengths.sum(), bool)
         terminal[np.cumsum(states.lengths) - 1] = states.ended
@@ -55,17 +58,17 @@ class Steps(NamedTuple):
         return cls.of(Transitions(*rows), states, horizon)
 
     def paid(self, reward: RecoveredReward) -> Rewards:
-        """The reward of each step."""
+        """Return the reward of each step."""
         each = reward.steps(self.transitions)
         return np.where(self.absorbed, reward.ends.after(each), each)
 
 
 def gaps(reward: RecoveredReward, expert: Steps, policy: Steps, held_out: Steps | None) -> dict[str, float]:
-    """The figures of a reward.
+    """Return the figures of a reward on these steps.
 
     Returns:
         `reward_gap`: the mean reward of the expert's steps minus that of the policy's, divided by r_max.
-        `held_out_reward_gap`: the same with the expert's steps that no learner read, where there are any.
+        `held_out_reward_gap`: the same with the expert's held-out steps, if there are any.
         `largest_reward`: the largest absolute reward of any of these steps.
     """
     sides = [policy, expert, *([] if held_out is None else [held_out])]

@@ -36,10 +36,10 @@ class RecoveredReward:
 
     **True ends** (d = 1; a time limit is no end): with the setting `absorbing`, training has an absorbing state, worth
     −r_max/(1−γ) if the learner failed and +r_max/(1−γ) if the expert finished. A reinforcement-learning library takes
-    V(s') as 0 there, so the last step pays everything that follows at once. An agent that maximises the return of this
+    V(s') as 0 there, so the last step pays all later rewards at once. An agent that maximises the return of this
     reward gains nothing from ending an episode early or from delaying its end, provided that its discount is that of
-    training. `at_discount` serves other discounts. `absorbing=True` gives the reward of the last step alone. Without
-    the setting nothing follows an end.
+    training. `at_discount` is for other discounts. `absorbing=True` gives the reward of the last step alone. Without
+    the setting there are no rewards after an end.
 
     If no expert episode ended, every end is a failure: it pays −r_max, as does every later step, even if training never
     saw that end. Otherwise the end may be the expert's or the learner's, and r = (1−γ)·Q there: Q = r + γr/(1−γ).
@@ -60,7 +60,7 @@ class RecoveredReward:
         return self.ends.gamma
 
     def __call__(self, transitions: Transitions | Demos, absorbing: bool = False) -> Rewards:
-        """The reward of each transition.
+        """Return the reward of each transition. `absorbing` leaves out the rewards after a true end.
 
         Raises:
             InputError: the transitions are of another task.
@@ -70,11 +70,11 @@ class RecoveredReward:
         return steps if absorbing else self.ends.paid(steps, np.asarray(batch.terminal))
 
     def steps(self, batch: Transitions) -> Rewards:
-        """The reward of each step alone, as with `absorbing`, of arrays that are not checked."""
+        """Return the reward of each step alone, as with `absorbing`. The arrays are not checked."""
         return in_blocks(lambda block: _steps(self.model, block, self.ends), batch)
 
     def at_discount(self, gamma: float) -> RecoveredReward:
-        """The same reward for an agent of discount `gamma`: an end pays what follows it at that discount.
+        """Return the same reward for an agent with discount `gamma`: an end pays all later rewards at that discount.
 
         Raises:
             InputError: `gamma` is not in [0, 1).
@@ -84,9 +84,9 @@ class RecoveredReward:
     def distil(
         self, transitions: Transitions | Demos, kind: Kind = "state-action", updates: int = 5_000, seed: int = 0
     ) -> DistilledReward:
-        """A small network r(s) or r(s, a), fitted by least squares to the reward of these transitions.
+        """Return a small network r(s) or r(s, a), fitted by least squares to the reward of these transitions.
 
-        The fit is good where the transitions are, so give the expert's together with others, for instance random ones.
+        The fit is good only near these transitions, so give the expert's and others, for instance random ones.
         A state reward drops what depends on the action and on the dynamics. What remains carries over to other dynamics
         (Fu et al., AIRL, 2018).
 
@@ -112,18 +112,18 @@ class RecoveredReward:
         updates: int = 20_000,
         seed: int = 0,
     ) -> DistilledReward:
-        """A reward r(s) or r(s, a) to train on: the solution of the objective for a fixed policy.
+        """Return a reward r(s) or r(s, a) to train on: the solution of the objective for a fixed policy.
 
         Once the learner acts as the expert does, Q(s,a) − γV(s') separates the two by small differences only, and its
-        values elsewhere are guesses. Here the learner's half of the mixture is what a new agent will meet: `others`,
-        for instance of a random policy and of the run's disturbed policy, and states that nobody met. With a fixed
-        policy every Q has one reward, and the loss of LS-IQ (equation 12) is a regression of that reward, to +r_max on
-        the expert's transitions and to −r_max on the others. A penalty on the slope between the two makes the reward
-        rise all the way to the expert. Q is not read. Ends pay as in the recovered reward.
+        values elsewhere are guesses. Here the learner's half of the mixture consists of transitions that a new agent
+        will meet: `others`, for instance of a random policy and of the run's disturbed policy, and states that nobody
+        visited. With a fixed policy every Q has one reward, and the loss of LS-IQ (equation 12) is a regression of that
+        reward, to +r_max on the expert's transitions and to −r_max on the others. A penalty on the slope between the
+        two makes the reward rise all the way to the expert. Q is not read. Ends pay as in the recovered reward.
 
         Raises:
-            InputError: there is no transition of the expert, there are fewer than 64 of others, or they are of another
-                task.
+            InputError: there is no transition of the expert, there are fewer than 64 of others, or transitions are of
+                another task.
         """
         check_kind(kind)
         sides = self._of(expert), self._of(others)
@@ -142,7 +142,7 @@ class RecoveredReward:
 
 
 def steps_of(model: SoftQ, batch: Transitions, ends: Ends) -> Float[Array, " n"]:
-    """Q(s,a) − γV(s') of each transition (IQ-Learn, section 4), and `ends.step` at a true end."""
+    """Return Q(s,a) − γV(s') of each transition (IQ-Learn, section 4), and `ends.step` at a true end."""
     q, v = model.q(batch.obs, batch.action), model.v(batch.next_obs)
     inner = implied_reward(SoftValues(q, v, discounted(v, batch.terminal, ends.gamma)))
     return jnp.where(batch.terminal, ends.step(q), inner)

@@ -26,7 +26,7 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     Put a monitor of the true return inside this wrapper, and a monitor of the learned return outside.
 
-    >>> reward = iq.Run.load("runs/hopper").reward.at_discount(0.99)  # the agent's
+    >>> reward = iq.Run.load("runs/hopper").reward.at_discount(0.99)  # the agent's discount
     >>> env = iq.RewardWrapper(gym.make("Hopper-v5"), reward)
     >>> stable_baselines3.SAC("MlpPolicy", env, gamma=0.99).learn(50_000)
     """
@@ -54,10 +54,10 @@ class RewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
 class VectorRewardWrapper(gym.vector.VectorWrapper):
     """`RewardWrapper` for vector environments, in each of Gymnasium's autoreset modes.
 
-    With AutoresetMode.SAME_STEP, Gymnasium shows the first observation of the next episode in place of the last one
-    where an environment writes over the array that it returns; the other modes do not.
+    If an environment overwrites the array that it returned, AutoresetMode.SAME_STEP of Gymnasium shows the first
+    observation of the next episode in place of the last one. The other modes do not.
 
-    No transition crosses the border of an episode: at an end s' is the last observation of the episode, and a step
+    No transition connects two episodes: at an end s' is the last observation of the episode, and a step
     that only resets pays 0.
 
     >>> env = iq.VectorRewardWrapper(gym.make_vec("Hopper-v5", num_envs=8), run.reward)
@@ -96,10 +96,10 @@ class VectorRewardWrapper(gym.vector.VectorWrapper):
 
 
 def check_fits(reward: RewardFunction, env: Any, observations: gym.Space[Any], actions: gym.Space[Any]) -> None:
-    """Check that a reward can judge what an environment shows and takes, if the reward states its task.
+    """Check that the observations and actions of an environment are those of the reward's task, if it has a `spec`.
 
     Raises:
-        InputError: `reward` is no reward, or it is of another task.
+        InputError: `reward` is no reward, it is of another task, or NormalizeObservation changes its observations.
     """
     if not callable(reward):
         raise InputError(
@@ -126,6 +126,6 @@ def check_fits(reward: RewardFunction, env: Any, observations: gym.Space[Any], a
 
 
 def seen(reward: RewardFunction, obs: Any) -> Obs:
-    """A copy of observations, as the arrays of the reward's task if it states one."""
+    """Return a copy of observations, as the arrays of the reward's task if it has a `spec`."""
     spec = getattr(reward, "spec", None)
     return jax.tree.map(np.array, obs) if spec is None else canonical(obs, spec.obs)

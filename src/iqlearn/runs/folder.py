@@ -1,20 +1,20 @@
-"""Run folders: their files, and how a folder is claimed and looked at. Files are whole, nothing is pickled.
+"""Run folders: their files, and functions to claim and inspect a folder. Files are written whole, nothing is pickled.
 
 config.json            every setting, seed and version, SHA-256 of demonstrations or reward
 metrics.csv            one row for each evaluation
 result.json            returns of the final policy, counts and times
-model.safetensors      the model that acts and judges, of the evaluation with the least occupancy distance
+model.safetensors      policy and critics of the evaluation with the smallest occupancy distance
 last.safetensors       the model of the last evaluation
-checkpoint.safetensors the whole state of training with all of the above, to resume from
+checkpoint.safetensors the state of training and all of the above, to resume from
 checkpoint.previous.safetensors   the checkpoint before it
-curves.png             the metrics as pictures
-manifest.json          SHA-256 of every file above; of several seeds their folders
-.lock                  held by the process that trains
+curves.png             the metrics as curves
+manifest.json          SHA-256 of every file above; for several seeds, the names of their folders
+.lock                  locked by the process that trains
 reward.json, reward.png, reward-KIND.safetensors   written by `iqlearn reward`
 refit-KIND.json, .png, .safetensors                the same with --refit
 report.html            written by `iqlearn report`
 
-A resume reads a checkpoint only. It writes the files above it again.
+Resuming reads only a checkpoint, and writes the files listed above it again.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ JUDGED = tuple(
     for kind in ("state", "state-action")
     for suffix in (".json", ".png", ".safetensors")
 )
-"""What `iqlearn reward` writes."""
+"""The files that `iqlearn reward` writes."""
 OWN = (MANIFEST, CONFIG, METRICS, RESULT, MODEL, LAST, CHECKPOINT, PREVIOUS, CURVES, REPORT, *JUDGED)
 """The files of a run."""
 
 
 def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
-    """Make a locked folder ready for a run and delete the files of old runs in it, those of several seeds too.
+    """Prepare a locked folder for a run: delete the files of old runs in it, including those of several seeds.
 
     Args:
         folder: the folder.
-        overwrite: delete what was learnt in it.
-        seeds: the folders of several seeds that it will hold.
+        overwrite: also delete runs that have learnt something.
+        seeds: names of the seed folders that it will hold; empty for a single run.
 
     Raises:
-        InputError: it is not empty (unless `overwrite`), or it cannot be written.
+        InputError: as `vacant`, or the folder cannot be written.
     """
     vacant(folder, overwrite)
     try:
@@ -66,11 +66,11 @@ def claim(folder: Path, overwrite: bool, seeds: tuple[str, ...] = ()) -> None:
 
 
 def vacant(folder: Path, overwrite: bool) -> None:
-    """Make sure that no run would be lost in the folder. Nothing is touched.
+    """Check that no run in the folder would be lost. Nothing is changed.
 
     Raises:
-        InputError: the folder exists and something was learnt in it or is not of a run (unless `overwrite`), or it is a
-            file.
+        InputError: the folder is a file, or (unless `overwrite`) it holds a run that has learnt something, or files
+            that are not of a run.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; expected a folder for the run, choose another --out.")
@@ -83,7 +83,7 @@ def vacant(folder: Path, overwrite: bool) -> None:
 
 
 def _blank(folder: Path) -> bool:
-    """Whether the folder is empty, or a run began in it that has learnt nothing yet."""
+    """Whether the folder is empty, or holds only a run that has learnt nothing yet."""
     found = [path for path in folder.iterdir() if path.suffix != PARTIAL]
     own = (LOCK, MANIFEST, CONFIG)
     return not found or (
@@ -95,26 +95,26 @@ def _blank(folder: Path) -> bool:
 
 
 def fresh(parent: Path, stem: str) -> Path:
-    """A folder that does not exist yet: stem, stem-2, stem-3, …"""
+    """Return the first path in `parent` that does not exist yet: stem, stem-2, stem-3, …"""
     names = (stem if i == 1 else f"{stem}-{i}" for i in range(1, 1_000_000))
     return next(parent / name for name in names if not (parent / name).exists())
 
 
 def begun(folder: Path) -> bool:
-    """Whether there is a run in the folder, be it damaged."""
+    """Whether there is a run in the folder, even a damaged one."""
     return any((folder / name).is_file() for name in (CONFIG, CHECKPOINT, PREVIOUS))
 
 
 def seeds_in(folder: Path) -> list[Path]:
-    """The run folders of several seeds in a folder, in the order of the seeds."""
+    """Return the run folders of several seeds in a folder, in the order of the seeds."""
     return sorted(filter(begun, folder.glob("seed-*")), key=lambda path: (len(path.name), path.name))
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folder itself, or the run folders of several seeds in it.
+    """Return the folder itself if it holds a run, else the run folders of several seeds in it.
 
     Raises:
-        InputError: there is no run, or that of a seed is missing.
+        InputError: there is no run, or the run of a listed seed is missing.
     """
     inside, manifest = seeds_in(folder), listed(folder)
     seeds = inside if manifest is None else [folder / name for name in manifest.seeds]
@@ -130,7 +130,10 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether a run in the folder, or one of several seeds, was not completed."""
+    """Whether a run in the folder, or one of several seeds, can be resumed: it has a checkpoint and has not ended.
+
+    A run has ended if it was completed or diverged.
+    """
     for part in (folder, *seeds_in(folder)):
         with suppress(InputError):
             status = read_json(part / RESULT).get("status")

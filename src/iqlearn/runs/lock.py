@@ -19,17 +19,17 @@ else:
 
 LOCK = ".lock"
 FAR = 1 << 30
-"""Where Windows locks the file, so that others can read who holds it."""
+"""The position that is locked on Windows: beyond the text, so that other processes can read who holds the lock."""
 
 
 @contextmanager
 def locked(*folders: Path) -> Iterator[None]:
-    """Make the folders, hold them for this process alone, and delete what a killed process left half-written.
+    """Make the folders, lock them for this process, and delete files that a killed process left half-written.
 
     The system releases the lock of a process that dies.
 
     Raises:
-        InputError: another process holds one of them, or it cannot be written.
+        InputError: another process holds the lock of a folder, or a folder cannot be written.
     """
     with ExitStack() as held:
         for folder in dict.fromkeys(folders):

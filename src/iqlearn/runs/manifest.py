@@ -1,7 +1,8 @@
 """The manifest of a run folder: SHA-256 of every file, written last and checked whenever a file is read.
 
-It is a journal too. Before files are replaced, a manifest is written that accepts the old and the new content of each.
-After them, one that accepts the new content alone. A stop at any moment so leaves a folder that is known to be whole.
+It is also a journal. Before files are replaced, a manifest is written that accepts the old and the new content of each.
+Afterwards, a manifest is written that accepts only the new content. The folder is therefore valid after a stop at any
+moment.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 
 
 class Manifest(NamedTuple):
-    """What a run folder holds."""
+    """The content of a run folder."""
 
     files: Mapping[str, str] = {}
     """SHA-256 of each file."""
     before: Mapping[str, str] = {}
-    """The same before a change of the files that may not be complete."""
+    """SHA-256 of each file before a change that may be incomplete; empty after a complete change."""
     seeds: Sequence[str] = ()
-    """The run folders of several seeds, in a folder that holds those alone."""
+    """Names of the run folders of several seeds, in a folder that holds only these."""
 
 
 def listed(folder: Path) -> Manifest | None:
-    """The manifest; none if it is missing or damaged.
+    """Return the manifest, or None if it is missing or damaged.
 
     Raises:
-        InputError: it is of a newer version.
+        InputError: the manifest is of a newer version.
     """
     try:
         content = files.read_json(folder / MANIFEST)
@@ -63,10 +64,10 @@ def enlist(folder: Path, manifest: Manifest) -> None:
 
 
 def content_of(folder: Path, name: str) -> bytes:
-    """The content of a file of the folder.
+    """Return the content of a file of the folder, checked against the manifest.
 
     Raises:
-        InputError: it is missing, or is not what the manifest lists.
+        InputError: the file is missing, or its SHA-256 is not the one in the manifest.
     """
     while True:
         manifest = listed(folder)
@@ -75,7 +76,7 @@ def content_of(folder: Path, name: str) -> bytes:
             content = files.read(folder / name)
             if hashlib.sha256(content).hexdigest() in (manifest.files.get(name), manifest.before.get(name)):
                 return content
-        if manifest == listed(folder):  # else a process that trains has replaced files meanwhile
+        if manifest == listed(folder):  # else a process that trains has replaced files: read again
             break
     kept = any((folder / checkpoint).is_file() for checkpoint in (CHECKPOINT, PREVIOUS))
     remedy = f"iqlearn resume {folder} writes it again" if kept else "copy the folder again"
@@ -84,10 +85,10 @@ def content_of(folder: Path, name: str) -> bytes:
 
 
 def update(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Replace files of the folder. The checkpoint that was there is kept as the one before.
+    """Replace files of the folder. The old checkpoint is kept under the name `PREVIOUS`.
 
     Raises:
-        InputError: they cannot be written. Then the folder is as it was.
+        InputError: the files cannot be written. The folder is then as it was.
     """
     manifest = listed(folder) or Manifest()
     before = _whole(folder)[0] if manifest.before else manifest.files
@@ -109,12 +110,13 @@ def update(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Arrays | None:
-    """The newest checkpoint that is whole; none where nothing was learnt yet. A warning names what is damaged.
+    """Return the newest checkpoint that is whole, or None where nothing was learnt yet. A warning names damaged files.
 
-    Afterwards the manifest lists what is there, and the checkpoint is the one that was found.
+    If files are damaged or the newest checkpoint is not whole, the found checkpoint gets the name `CHECKPOINT`, and the
+    manifest is written again with the files that are there.
 
     Raises:
-        InputError: no checkpoint is whole, or there is none.
+        InputError: there is no checkpoint, or none is whole.
     """
     whole, damaged = _whole(folder)
     found = None
@@ -140,7 +142,7 @@ def newest_checkpoint(folder: Path) -> Arrays | None:
 
 
 def _whole(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """SHA-256 of the files that are as the manifest lists them, and the names of those that are not."""
+    """Return the SHA-256 of the files that match the manifest, and the names of those that do not."""
     manifest = listed(folder)
     if manifest is None:
         return {}, [MANIFEST]
@@ -149,7 +151,7 @@ def _whole(folder: Path) -> tuple[dict[str, str], list[str]]:
         found = files.sha256(folder / name) if (folder / name).is_file() else None
         if found in (digest, manifest.before.get(name, digest)):
             whole[name] = found
-        elif found is not None or not manifest.before:  # amid a change a file may not be there yet
+        elif found is not None or not manifest.before:  # during a change a file may not be there yet
             damaged.append(name)
     return whole, damaged
 

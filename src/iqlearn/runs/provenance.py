@@ -1,4 +1,4 @@
-"""What a run was made of: its schedule, its origin, the versions, and its settings as JSON."""
+"""The provenance of a run: its schedule, its origin, the versions of packages, and its settings as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Schedule:
     steps: int = 10_000
     """Environment steps online, updates offline."""
     evaluations: int = 10
-    """Evaluations during training at most, evenly spread. The last one is of the final policy. 0 for none."""
+    """Maximum number of evaluations during training, evenly spread. The last one is of the final policy. 0 for none."""
     eval_episodes: int = 20
     """Episodes of an evaluation."""
     sampled: bool = False
@@ -36,7 +36,7 @@ class Schedule:
     seed: int = 0
     """Seed of all random numbers."""
     eval_envs: int = 20
-    """Copies of the environment that an evaluation plays in at most; async at most `num_envs`."""
+    """Maximum number of copies of the environment in an evaluation; async at most `num_envs`."""
     max_episode_steps: int | None = None
     """Steps after which every episode is truncated, beside the environment's own time limit."""
 
@@ -50,7 +50,7 @@ class Schedule:
 
     @property
     def chunk(self) -> int:
-        """Steps between two evaluations, or without any between two checkpoints."""
+        """Steps between two evaluations or, without evaluations, between two checkpoints."""
         return -(-self.steps // (self.evaluations or Schedule.evaluations))
 
 
@@ -61,9 +61,9 @@ class Interaction:
     num_envs: int = 1
     """Copies of the environment."""
     vectorization: Vectorization = "sync"
-    """Step the copies in this process (sync), or each in a process of its own (async), also to evaluate."""
+    """Step all copies in this process (sync), or each in a process of its own (async), also in evaluations."""
     env_faults: Faults = "stop"
-    """What an environment that fails does: stop the run, or lose its step and be made again (restart)."""
+    """If an environment fails, stop the run (stop), or drop its step and make it again (restart)."""
     env_timeout: float = TIMEOUT
     """Seconds that an async environment has for a step or reset. A sync one cannot be interrupted."""
     random_steps: int = 1_000
@@ -92,16 +92,16 @@ class Interaction:
 
     @property
     def stepping(self) -> dict[str, Any]:
-        """How copies are stepped, as arguments of `Stepper`."""
+        """Keyword arguments of `Stepper` and `Evaluator`."""
         return {"vectorization": self.vectorization, "faults": self.env_faults, "timeout": self.env_timeout}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run learnt from."""
+    """The environment, and the demonstrations or the reward, that a run learnt from."""
 
     environment: Environment | None
-    """Where the policy is evaluated, and online also acts; none where there is none."""
+    """The environment in which the policy is evaluated and, online, acts; none without one."""
     demos: str | None
     """Where the demonstrations came from; none for an expert."""
     path: str | None = None
@@ -111,15 +111,15 @@ class Origin:
     columns: tuple[Any, ...] = ()
     """The columns of the file that make up each field, where they were named (see `Demos.columns`)."""
     max_gib: float | None = None
-    """The size in GiB that the file was allowed to take, where that was stated: larger ones are thinned out."""
+    """The largest allowed size of the file in GiB, where it was stated: larger files are thinned out."""
     sha256: str = ""
-    """SHA-256 of what the learner saw of the demonstrations."""
+    """SHA-256 of the demonstrations as the learner saw them."""
     held_out_sha256: str = ""
-    """SHA-256 of the episodes that were held out from it, on which its policies are evaluated; empty without any."""
+    """SHA-256 of the held-out episodes, on which the policies are evaluated; empty without any."""
     transitions: int = 0
     episodes: int = 0
     ends: int = 0
-    """Expert transitions that truly ended an episode."""
+    """Number of expert transitions that truly ended an episode."""
     reward: str | None = None
     """The recovered reward that an expert learnt from instead of the environment's: a run folder or a file."""
     reward_sha256: str = ""
@@ -129,32 +129,32 @@ class Origin:
 
     @property
     def title(self) -> str:
-        """The environment, else the demonstrations, for people."""
+        """Name of the environment, or without one of the demonstrations, for messages and titles."""
         return str(self.demos) if self.environment is None else self.environment.name
 
     @classmethod
     def of(cls, environment: Environment | None, demos: Demos) -> Origin:
-        """The environment, and demonstrations as the learner sees them."""
+        """Return the origin of a run from its environment and its demonstrations as the learner sees them."""
         held_out = "" if demos.held_out is None else demos.held_out.sha256()
         facts = demos.source, demos.path, demos.selection, demos.columns, demos.max_gib, demos.sha256(), held_out
         return cls(environment, *facts, len(demos), demos.episodes, int(demos.term.sum()))
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any], file: Path | None = None) -> Origin:
-        """What `to_dict` wrote, in a file that is not trusted if it is named."""
+        """Return the origin that `to_dict` wrote. `file` is the file that holds it, unless that file is trusted."""
         env = plain["environment"]
         return build(cls, plain | {"environment": None if env is None else Environment.from_dict(env, file)})
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on, and the name of the device."""
     packages = ("iqlearn", "jax", "jaxlib", "equinox", "optax", "gymnasium", "numpy")
     found = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """A dataclass of settings as plain JSON values, the name of an algorithm or extension first."""
+    """Return a dataclass of settings as plain JSON values. The name of an algorithm or extension comes first."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Environment):
@@ -168,7 +168,7 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def settings_of(plain: dict[str, Any]) -> Any:
-    """The algorithm with its extensions that `to_dict` wrote.
+    """Return the algorithm, with its extensions, that `to_dict` wrote.
 
     Raises:
         InputError: an unknown name or setting, or a value out of range.
@@ -187,7 +187,7 @@ def _named(plain: dict[str, Any], registry: dict[str, Any], what: str) -> Any:
 
 
 def build(kind: type[Any], plain: dict[str, Any]) -> Any:
-    """A dataclass from its plain fields, with nested dataclasses and tuples.
+    """Return a dataclass from its plain fields. Nested dataclasses are built too, and lists become tuples.
 
     Raises:
         InputError: a field is unknown, or of another type.

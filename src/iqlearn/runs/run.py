@@ -1,4 +1,4 @@
-"""A run: what was learnt, from what, how, and how well. `learn` returns it and a run folder holds it."""
+"""A run: its model, settings, origin and figures. `learn` returns it, and a run folder stores it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from iqlearn.runs.provenance import Interaction, Origin, Schedule, build, settin
 from iqlearn.types import TaskSpec, spec_from_dict, spec_to_dict
 
 CLOSEST = 1e-6
-"""Occupancy distances below this are alike: `metrics.csv` keeps six digits."""
+"""Occupancy distances below this count as equal: `metrics.csv` keeps six decimals."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Run:
     interaction: Interaction | None = None
     """How the learner acted; none offline."""
     model: Any = None
-    """The model that acts and judges, a `SoftQ`: that of the evaluation of least occupancy distance, where one has
-    it, else the last one; none before training begins."""
+    """Policy and critics, a `SoftQ`, of the evaluation with the smallest occupancy distance, or of the last one if none
+    has that figure; none before training begins."""
     last: Any = field(default=None, repr=False)
-    """The model of the last evaluation; none in a run that was loaded."""
+    """The model of the last evaluation; none in a run that was loaded without `last=True`."""
     rows: list[Row] = field(default_factory=list)
     """The metrics, one row for each evaluation."""
     result: dict[str, Any] = field(default_factory=dict)
@@ -71,21 +71,22 @@ class Run:
 
     @cached_property
     def policy(self) -> Policy:
-        """Acts on observations: `run.policy(obs)`, or `run.policy.predict(obs)` as in Stable-Baselines3."""
-        # Training draws from keys of the seed itself.
+        """The policy: `run.policy(obs)` or, as in Stable-Baselines3, `run.policy.predict(obs)`."""
+        # Training draws from keys of the seed itself, so the policy gets another seed.
         return Policy(self.model, reset_seed("evaluate", self.schedule.seed))
 
     def player(self, sampled: bool | None = None) -> Act:
-        """The policy as evaluations play it, the same in each: samples of it, or its most likely actions.
+        """Return the policy as evaluations play it, with the same random numbers in every evaluation.
 
-        By default as in training.
+        Args:
+            sampled: play samples of the policy instead of its most likely actions; by default as in training.
         """
         sampled = self.schedule.sampled if sampled is None else sampled
         return partial(Policy(self.model, reset_seed("evaluate", self.schedule.seed)), deterministic=not sampled)
 
     @property
     def reward(self) -> RecoveredReward:
-        """The recovered reward: `run.reward(demos)`; `run.reward.distil(...)` needs no s'.
+        """The recovered reward: `run.reward(demos)`. The result of `run.reward.distil(...)` needs no s'.
 
         Raises:
             InputError: the algorithm learns no reward.
@@ -102,7 +103,7 @@ class Run:
         return found
 
     def reward_of(self, model: SoftQ) -> RecoveredReward | None:
-        """The reward that a model of this run implies; none where the algorithm learns none."""
+        """Return the reward that a model of this run implies, or None if the algorithm learns none."""
         implied = self.settings.reward(model)
         if implied is None:
             return None
@@ -118,26 +119,28 @@ class Run:
 
     @property
     def distances(self) -> list[float]:
-        """The occupancy distance of each evaluation that has one, a finite number."""
+        """The occupancy distances of the evaluations that have a finite one."""
         return [d for row in self.rows if (d := row.get("occupancy_distance")) is not None and np.isfinite(d)]
 
     @property
     def drift(self) -> float:
-        """The occupancy distance of the last policy divided by that of the best one."""
+        """The occupancy distance of the last policy divided by that of the best one; 1 if these are not both known."""
         if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") != self.distances[-1]:
             return 1.0
         return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
 
     def exceeded(self, demos: Demos) -> int | None:
-        """The time limit of the environment, where an episode of the demonstrations is longer."""
+        """Return the time limit of the environment if an episode of the demonstrations is longer, else None."""
         limit = None if self.origin.environment is None else self.origin.environment.time_limit
         return None if limit is None or demos.longest <= limit else limit
 
     def environment(self, env: Any = None) -> Environment:
-        """The given environment, with the run's `max_episode_steps` if it has none of its own, else the run's.
+        """Return `env` or, without it, the environment of the run.
+
+        `env` gets the run's `max_episode_steps` if it has none of its own.
 
         Raises:
-            InputError: there is none, or it is of another task.
+            InputError: there is no environment, or it is of another task.
         """
         own = self.origin.environment
         found = own if env is None else Environment.of(env)
@@ -146,7 +149,7 @@ class Run:
         if env is not None and found.cap is None:
             found = found.capped(self.schedule.max_episode_steps)
         if own is not None and not own.named and not found.named and not found.kwargs:
-            # A function is given again, because no file holds it. The keyword arguments are those of the run.
+            # No file stores a function, so the user gives it again. It gets the keyword arguments of the run.
             found = replace(found, kwargs=own.kwargs)
         if found.task != self.task:
             raise InputError(f"{found.name} has {found.task}; expected {self.task}, as the run was trained on.")
@@ -155,13 +158,13 @@ class Run:
     def evaluate(
         self, episodes: int = 20, seed: int = 0, env: Any = None, sampled: bool | None = None
     ) -> Float[np.ndarray, " episodes"]:
-        """Undiscounted returns of the policy.
+        """Play episodes with the policy and return their undiscounted returns, of shape (episodes,).
 
         Args:
             episodes: number of episodes.
             seed: seed of the episodes. They differ from those of training, its evaluations and `iqlearn demos collect`.
             env: another environment of the same task.
-            sampled: samples of the policy instead of its most likely actions; by default as in training.
+            sampled: play samples of the policy instead of its most likely actions; by default as in training.
 
         Raises:
             InputError: no environment is known, or it is of another task.
@@ -170,9 +173,9 @@ class Run:
             return evaluator.returns(self.player(sampled), episodes, reset_seed("evaluate", seed))
 
     def held_out(self, demos: Demos) -> Demos | None:
-        """The episodes that the run did not learn from; none if it learnt from all of them.
+        """Return the episodes that the run did not learn from, or None if it learnt from all of them.
 
-        Demonstrations that the run began with are told by their SHA-256.
+        If the SHA-256 differs from that of the demonstrations that the run began with, return all episodes.
         """
         try:
             learnt = demos.select(self.origin.selection)
@@ -184,9 +187,10 @@ class Run:
         return None if learnt.episodes == demos.episodes else demos.leave_out(*np.unique(learnt.ep).tolist())
 
     def imitation(self, demos: Demos) -> dict[str, float | None]:
-        """How well the policy predicts the expert's actions (`iqlearn.evaluation.imitation`). It needs no environment.
+        """Return how well the policy predicts the expert's actions (`iqlearn.evaluation.imitation`).
 
-        Actions may be outside of the run's bounds, which are those that it saw if it knew no environment.
+        No environment is needed. Actions may be outside of the run's bounds: without an environment these come from the
+        demonstrations that the run saw.
 
         Raises:
             InputError: the demonstrations are of another task, or hold no actions.
@@ -207,13 +211,13 @@ class Run:
             self.conclude(Path(folder))
 
     def begin(self, folder: Path) -> None:
-        """Write what the run will be, so that it can be resumed from its start."""
+        """Write `config.json`, so that the run can be resumed from its start."""
         update(folder, {run_folder.CONFIG: json_bytes(self.config())})
 
     def write(self, folder: Path, checkpoint: Mapping[str, Any] | None = None) -> None:
-        """Bring the run folder up to date, as one change. Training gives a checkpoint to resume from."""
+        """Update the run folder in one atomic change. The run can be resumed from `checkpoint`."""
         config, contents = self.config(), {}
-        if checkpoint is not None:  # the first to take its name: where it is not there yet, nothing is
+        if checkpoint is not None:  # first in place: without it, none of the other files is there either
             facts = {"config": config, "rows": self.rows, "result": self.result}
             contents[run_folder.CHECKPOINT] = tree_bytes(checkpoint, facts)
         contents |= {run_folder.CONFIG: json_bytes(config), run_folder.METRICS: rows_bytes(self.rows)}
@@ -222,7 +226,7 @@ class Run:
         update(folder, contents)
 
     def conclude(self, folder: Path) -> None:
-        """Write how the run ended, and draw its curves. A run without a picture is complete."""
+        """Write the final `result.json` and draw the curves. If they cannot be drawn, only warn."""
         update(folder, {run_folder.RESULT: json_bytes(self.result)})
         if self.rows:
             title = f"{self.origin.title} · {self.settings.name} · seed {self.schedule.seed}"
@@ -233,7 +237,7 @@ class Run:
                 warnings.warn(f"{folder / run_folder.CURVES} was not drawn: {error}", stacklevel=2)
 
     def config(self) -> dict[str, Any]:
-        """Every setting, as `config.json` holds it."""
+        """Return the content of `config.json`: all settings, schedule, origin, task and versions."""
         return {
             "settings": to_dict(self.settings),
             "schedule": to_dict(self.schedule),
@@ -254,7 +258,7 @@ class Run:
                 beside the folder, or have been imported before.
 
         Raises:
-            InputError: it is missing or damaged; the message names the file.
+            InputError: a file is missing or damaged; the message names it.
         """
         folder = Path(folder)
         if not run_folder.begun(folder) and (inside := run_folder.seeds_in(folder)):
@@ -270,20 +274,20 @@ class Run:
 
     @classmethod
     def begun(cls, folder: Path, trust: bool = False) -> Run:
-        """A run that has learnt nothing yet, from what `begin` wrote.
+        """Return a run without model and figures, from the `config.json` of its folder.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: the file is missing or damaged.
         """
         path = folder / run_folder.CONFIG
         return cls.of_config(read_json(path, content_of(folder, path.name)), path, trust)
 
     @classmethod
     def of_config(cls, config: Any, path: Path, trust: bool = False) -> Run:
-        """A run before training, from what `config` gave. `path` is the file that held it.
+        """Return a run before training, from the dictionary that `config` returned. `path` is the file that held it.
 
         Raises:
-            InputError: something in it is missing, unknown or of another type.
+            InputError: a part of the dictionary is missing, unknown or of another type.
         """
         try:
             parts = {name: part for name, part in config.items() if name != "versions"}
@@ -294,14 +298,14 @@ class Run:
             require(not parts, "config", parts, "no further part")
             run = cls(settings, schedule, origin, task, None if acting is None else build(Interaction, acting))
             _ = run.blank
-        except Exception as error:  # whatever a file may hold is told in one sentence
+        except Exception as error:  # one sentence for every kind of damage
             what = " ".join(f"{type(error).__name__}: {error}".split()) if not isinstance(error, InputError) else error
             raise InputError(f"{path} is damaged ({what}); expected it as iqlearn train wrote it.") from error
         return run
 
     @classmethod
     def of_checkpoint(cls, found: Arrays, trust: bool = False) -> Run:
-        """The run as of a checkpoint, without what `Learner.restore` reads.
+        """Return the run as of a checkpoint, without the arrays, which `Learner.restore` reads.
 
         Raises:
             InputError: as `of_config`.
@@ -313,15 +317,16 @@ class Run:
 
     @cached_property
     def blank(self) -> SoftQ:
-        """The shapes of its model."""
+        """The shapes and dtypes of the arrays of the model."""
         return jax.eval_shape(partial(_blank, self.settings, self.task))
 
 
 def check_facts(result: Any, rows: Any, path: Path) -> None:
-    """Refuse facts of a run that no run has.
+    """Check the types in the result and the rows of a run that were read from a file.
 
     Raises:
-        InputError: `result` is no object, a fact is of another type, or `rows` are no rows of numbers with a step.
+        InputError: `result` is no object, a value is of another type, or `rows` is no list of rows of numbers with a
+            step.
     """
 
     def number(value: Any) -> bool:
@@ -347,6 +352,6 @@ def check_facts(result: Any, rows: Any, path: Path) -> None:
 
 
 def _blank(settings: Algorithm, task: TaskSpec) -> SoftQ:
-    """A model of the shapes that a run with these settings has."""
+    """Return an untrained model with the shapes that a run with these settings has."""
     encoder = encoders.blank(task.obs, settings.scaling, settings.saturation)
     return settings.policy(settings.init(task, encoder, jr.key(0)))

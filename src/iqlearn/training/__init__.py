@@ -1,1 +1,1 @@
-"""Training: the device computes, the host acts, evaluates and reports."""
+"""Training: the device computes updates; the host acts, evaluates and calls the callbacks."""

@@ -1,4 +1,4 @@
-"""Callbacks: what happens between rounds of training. They may stop a run."""
+"""Callbacks: hooks that are called during training and may stop it."""
 
 from __future__ import annotations
 
@@ -22,51 +22,52 @@ from iqlearn.training import notebook
 from iqlearn.training.guard import divergence
 
 DRIFTED = 2.0
-"""Ratio of occupancy distances, of the last policy to the best one, from which `GuardReport` speaks."""
+"""`GuardReport` prints a message if the occupancy distance of the last policy is more than this many times that of the
+best one."""
 
 
 @runtime_checkable
 class Training(Protocol):
-    """What a hook may read: the `Trainer`."""
+    """The part of the `Trainer` that hooks may read."""
 
     runs: Sequence[Run]
     """The runs as of the last evaluation, one for each seed."""
     done: int
     """Steps done: environment steps online, updates offline."""
     steps: int
-    """Steps in all."""
+    """Total number of steps."""
 
     @property
     def rate(self) -> float:
-        """Updates a second of all runs together."""
+        """Updates per second, summed over all runs."""
         ...
 
     def checkpoints(self) -> Sequence[dict[str, Any]]:
-        """What each run needs to be resumed, as of now."""
+        """Return the current checkpoint of each run, from which it can be resumed."""
         ...
 
 
 class Callback:
-    """Hooks of training. Override the ones you need. A hook that returns True stops the run."""
+    """Hooks of training. Override the ones you need. A hook that returns True stops training."""
 
     needs_distance: ClassVar[bool] = False
-    """Whether it reads the occupancy distance, which takes demonstrations and an environment."""
+    """Whether it reads the occupancy distance, which needs demonstrations, an environment and evaluations."""
 
     def on_start(self, training: Training) -> bool | None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def on_round(self, training: Training) -> bool | None:
-        """After each call of the compiled loop."""
+        """Called after each round: acting and updates online, updates offline."""
 
     def on_evaluation(self, training: Training) -> bool | None:
-        """After each evaluation: `training.runs[i].rows[-1]` is the new row of metrics."""
+        """Called after each evaluation: `training.runs[i].rows[-1]` is the new row of metrics."""
 
     def on_end(self, training: Training) -> bool | None:
-        """When training has ended, for whatever reason: `training.runs[i].result["status"]` says which."""
+        """Called when training has ended, for whatever reason: `training.runs[i].result["status"]` holds it."""
 
 
 class EachEvaluation(Callback):
-    """Calls a function of the trainer after each evaluation. The run stops if it returns True."""
+    """Calls a function with the trainer after each evaluation. Training stops if the function returns True."""
 
     def __init__(self, function: Callable[[Training], Any]) -> None:
         self.function = function
@@ -76,8 +77,8 @@ class EachEvaluation(Callback):
 
 
 class Progress(Callback):
-    """A progress bar with the time left on a terminal, one line that changes in place in a notebook, else a line for
-    each evaluation on the error stream."""
+    """Shows the progress of training: on a terminal a bar with the time left, in a notebook one line that is updated in
+    place, elsewhere one line for each evaluation on the error stream."""
 
     def on_start(self, training: Training) -> None:
         run = training.runs[0]
@@ -113,7 +114,7 @@ class Progress(Callback):
 
     def on_end(self, training: Training) -> None:
         self._bar.stop()
-        if self._line is not None:  # without what differs from one execution of the notebook to the next
+        if self._line is not None:  # without the rate, which differs in each execution of the notebook
             self._line.show(f"{self._title}  {training.done} of {training.steps}  {self._figures}".rstrip())
 
     def _show(self, training: Training) -> None:
@@ -138,8 +139,8 @@ class RunFolder(Callback):
 
 
 class GuardReport(Callback):
-    """Says why training went back to an earlier state, and at the end where critics diverge and where the last policy
-    is not the one returned."""
+    """Prints why the guard rolled training back. At the end, prints which runs have critics that diverge, or a last
+    policy that is much farther from the expert than the returned one (`DRIFTED`)."""
 
     def on_evaluation(self, training: Training) -> None:
         for run in training.runs:
@@ -161,10 +162,11 @@ class GuardReport(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stops when the occupancy distance has not improved for some evaluations. It reads no reward.
+    """Stops training when the occupancy distance has not improved for `patience` evaluations. It reads no reward.
 
     Args:
-        patience: evaluations without improvement of any run after which training stops, at least 1.
+        patience: number of evaluations, at least 1. Training stops when no run has improved in its
+            last `patience` evaluations.
     """
 
     needs_distance = True
@@ -240,10 +242,15 @@ class WandB(Callback):
 
 @contextmanager
 def working(what: str, quiet: bool = False) -> Iterator[Callable[..., object]]:
-    """Shows `what` while something runs: a bar with the time left on a terminal, one line that changes in place in a
-    notebook, else lines on the error stream.
+    """Show progress in a `with` block: on a terminal a bar with the time left, in a notebook one line that is updated
+    in place, elsewhere lines on the error stream.
 
-    Gives a function `tell(text, share=None)` that shows something else, and what share of it is done.
+    Args:
+        what: the text that a terminal shows first.
+        quiet: show nothing.
+
+    Yields:
+        A function `tell(text, share=None)` that shows `text` and the share of that work that is done, in [0, 1].
     """
     if quiet:
         yield lambda text, share=None: None

@@ -1,4 +1,4 @@
-"""What every evaluation tells without a reward, from demonstrations and the episodes that the policy played."""
+"""Figures of an evaluation that need no true reward: from demonstrations and the episodes that the policy played."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ PREDICTED = ("log_likelihood", "agreement", "relative_error")
 
 
 class Diagnostics:
-    """The figures of one run.
+    """The figures of one run that need no true reward.
 
     Args:
-        demos: what the learner sees, and the episodes that were held out from it.
-        spec: what a single observation is.
-        horizon: steps of an episode that meets its time limit; 0 leaves true ends out.
+        demos: the demonstrations as the learner sees them, with the held-out episodes.
+        spec: the specification of a single observation.
+        horizon: number of steps of an episode that reaches its time limit. After a true end, an episode counts as
+            staying in an absorbing state up to this step; with 0 it does not.
         labelled: whether the actions of the demonstrations are the expert's.
     """
 
@@ -37,18 +38,21 @@ class Diagnostics:
 
     @property
     def noise(self) -> float:
-        """An occupancy distance that means little."""
+        """The tolerance of occupancy distances: 1/50 of the mean distance between two of the expert's states."""
         return self._states.noise
 
     def of_model(self, model: SoftQ) -> Row:
-        """How well the policy predicts the expert's held-out actions."""
+        """Return how well the policy predicts the expert's held-out actions; empty without held-out episodes."""
         if self._held is None:
             return {}
         found = imitation(model, self._held)
         return {f"held_out_{name}": found[name] for name in PREDICTED if found.get(name) is not None}
 
     def of_episodes(self, played: Sequence[Episode], reward: RecoveredReward | None) -> Row:
-        """How far episodes of the policy are from the expert's: in their states, and in what the learnt reward pays."""
+        """Return the occupancy distance of the policy's episodes, and the `gaps` of the learnt reward.
+
+        The gaps are left out without a learnt reward, and if the demonstrations are not labelled.
+        """
         found: Row = {"occupancy_distance": round(self._states.distance(visited(played)), 6)}  # as metrics.csv keeps it
         if reward is not None and self._expert is not None:
             found |= gaps(reward, self._expert, Steps.of_episodes(played, self._horizon), self._held_steps)

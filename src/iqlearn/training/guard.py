@@ -1,7 +1,7 @@
-"""The guard: which evaluation a run returns the policy of, and when training goes back to it. It reads no reward.
+"""The guard chooses the evaluation whose policy a run returns, and decides when training rolls back to it.
 
-Its evidence is `metrics.csv`: the occupancy distance of each evaluation, the gradient norm of the critics, and the
-bound of the implied reward.
+It reads no true reward, but three columns of `metrics.csv`: the occupancy distance of each evaluation, the gradient
+norm of the critics, and the bound of the implied reward.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from iqlearn.evaluation.diagnostics import misfit
 from iqlearn.files import Row
 
 DRIFT = 2.0
-"""The states of a policy have drifted where their distance from the expert's is more than this many times that of the
-pretrained policy."""
+"""A policy has drifted if its occupancy distance is more than this many times that of the pretrained policy (without
+pretraining, that of the best policy), plus a tolerance."""
 HIGH = 4.0
-"""Bound of the implied reward, in r_max, above which the critics are wrong: chi2_mixture keeps it near r_max."""
+"""The critics are wrong if the bound of the implied reward exceeds this many r_max. chi2_mixture keeps it near one."""
 STEEP = 30.0
-"""Gradient norm of the critics, in r_max, above which they diverge: it stays below 3 where training goes well."""
+"""The critics diverge if their gradient norm exceeds this many r_max. It stays below 3 where training goes well."""
 RETURNS = 3
-"""Returns to an earlier state in a run at most."""
+"""Maximum number of rollbacks in a run."""
 CAUTION = 0.3
-"""Share of the learning rates that a return to an earlier state leaves."""
+"""Factor by which a rollback multiplies the learning rates."""
 GREAT_CAUTION = 0.1
-"""The same without pretraining. The state is then alike the expert's already, and there is little left to learn."""
+"""The same without pretraining. The policy's states are then close to the expert's, and little is left to learn."""
 
 
 def best(rows: Sequence[Row], noise: float) -> int | None:
-    """The evaluation that is best by `CHOSEN_BY`; none where no evaluation has that figure.
+    """Return the index of the best evaluation by `CHOSEN_BY`, or None if no evaluation has that figure.
 
-    Evaluations before the first update count only if the states of all later ones have drifted: the critics, and with
-    them the reward, are not trained before.
+    An evaluation before the first update counts only if no later one has that figure, because the critics and the
+    reward are untrained then. If all later policies have drifted, the pretrained policy is the best (index 0).
 
     Args:
         rows: the evaluations.
-        noise: a distance that means little.
+        noise: the tolerance of occupancy distances.
     """
     known = [i for i, row in enumerate(rows) if math.isfinite(misfit(row))]
     trained = [i for i in known if rows[i].get("updates", rows[i]["step"])]
@@ -45,14 +45,15 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
 
 
 def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
-    """What is wrong at the last evaluation; none if nothing is.
+    """Return the reason to roll back after the last evaluation, or None if there is none.
 
-    A run that began with a pretrained policy is measured by that policy. Another one is measured by its best policy,
-    once the states of that are alike the expert's, and its critics may have any gradient norm.
+    A run that began with a pretrained policy is compared with that policy, and its critics are checked for divergence.
+    Any other run is compared with its best policy, as soon as the occupancy distance of that policy is within the
+    tolerance. Its critics are not checked.
 
     Args:
         rows: the evaluations.
-        noise: a distance that means little.
+        noise: the tolerance of occupancy distances.
         limit: r_max.
     """
     row, pretrained = rows[-1], rows[0]["step"] == 0
@@ -65,12 +66,12 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
 
 
 def caution(rows: Sequence[Row]) -> float:
-    """The share of the learning rates that a return leaves in a run with these evaluations."""
+    """Return the factor by which a rollback multiplies the learning rates of a run with these evaluations."""
     return CAUTION if rows[0]["step"] == 0 else GREAT_CAUTION
 
 
 def divergence(row: Row, limit: float) -> str | None:
-    """Which figure of the critics has left its range at an evaluation; none if none has.
+    """Return a clause that names the figure of the critics that is too large at an evaluation, or None if none is.
 
     Args:
         row: the evaluation.
@@ -86,10 +87,10 @@ def divergence(row: Row, limit: float) -> str | None:
 
 
 def _start(rows: Sequence[Row]) -> float:
-    """The distance of the pretrained policy; infinite where there is none."""
+    """Return the occupancy distance of the pretrained policy; infinite where there is none."""
     return _distance(rows[0]) if rows[0]["step"] == 0 else math.inf
 
 
 def _distance(row: Row) -> float:
-    """The occupancy distance; infinite where it is unknown."""
+    """Return the occupancy distance; infinite where it is unknown."""
     return misfit(row, "occupancy_distance")

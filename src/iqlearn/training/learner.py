@@ -1,4 +1,4 @@
-"""One run in training: its state, what its updates draw from, and the environment that it acts in."""
+"""One run in training: its state, the source of its batches, and the environment that it acts in."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from iqlearn.training.streams import Streams
 from iqlearn.types import Obs, PRNGKey, RewardFunction, Transitions, rows
 
 RANDOM_OBSERVATIONS = 2_000
-"""Observations of a random policy that scale an expert's networks."""
+"""Number of observations of a random policy whose statistics scale an expert's networks."""
 Tell = Callable[[str, float], object]
 
 
 class Learner:
-    """One run: its state, what its updates draw from, and the environment it acts in."""
+    """One run: its state, the source of its batches, and the environment that it acts in."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class Learner:
         reward: RewardFunction | None = None,
         room: tuple[int, int] | None = None,
     ) -> None:
-        """A run before its first update.
+        """Set up a run before its first update.
 
         Args:
             run: the run; its model and figures are not read.
-            demos: what the learner may see of the demonstrations; none for an expert.
+            demos: the demonstrations as the learner may see them; none for an expert.
             reward: a reward that an expert learns from instead of the environment's.
-            room: transitions and episodes that demonstrations are padded to, so that runs can be stacked.
+            room: numbers of transitions and episodes to which demonstrations are padded, so that runs can be stacked.
         """
         self.run, self.demos, self.reward = run, demos, reward
         self.algorithm = run.settings
@@ -57,7 +57,7 @@ class Learner:
         self.streams = Streams.of(run.schedule.seed)
         self.extensions = self.algorithm.extensions
         self.done = 0
-        """Steps done: of the environment online, updates offline."""
+        """Steps done: environment steps online, updates offline."""
         self.demonstrations: Any = None if demos is None else Demonstrations.of(demos, *(room or ()))
         self.state = self.initial()
         self.source: Any = self.initial_source()
@@ -65,11 +65,11 @@ class Learner:
         self.figures: dict[str, float] = {}
         """Figures of extensions since the last evaluation."""
         self.best: TrainState | None = None
-        """The state at the evaluation whose policy is kept; none where no evaluation has an occupancy distance."""
+        """The state at the evaluation whose policy the run returns; none if no evaluation has an occupancy distance."""
         self.phase, self.first_update = steps_before_updates(self.algorithm, run.interaction or Interaction())
 
     def initial(self) -> TrainState:
-        """The state before preparation, with that of each extension."""
+        """Return the state before preparation, with the initial state of each extension."""
         if self.demos is not None:
             seen = jax.tree.map(lambda *x: np.concatenate(x), self.demos.obs, self.demos.next_obs)
         else:
@@ -78,14 +78,14 @@ class Learner:
         encoder = encoders.fit(self.task.obs, seen, self.algorithm.scaling, self.algorithm.saturation)
         begun = encoder, self.streams.weights
         state = compiled(type(self.algorithm).init, (self.algorithm, self.task), *begun)(*begun)
-        for i, extension in reversed(list(enumerate(self.extensions))):  # the first keeps copies of the others' states
+        for i, extension in reversed(list(enumerate(self.extensions))):  # the first one copies the others' states
             key = jr.fold_in(self.streams.begin, i)
             part = extension.begin(self.task, self.algorithm, state, self.demonstrations, key)
             state = replace(state, aux=state.aux | {extension.name: part})
         return state
 
     def initial_source(self) -> Source:
-        """An empty replay, half demonstrations and half replay, or the demonstrations alone."""
+        """Return the first source: offline the demonstrations, for an expert an empty replay, otherwise both."""
         if self.run.interaction is None:
             assert self.demonstrations is not None
             return self.demonstrations
@@ -93,13 +93,13 @@ class Learner:
         return RewardedReplay(replay) if self.demonstrations is None else Experience(self.demonstrations, replay)
 
     def new_replay(self) -> Replay:
-        """An empty replay, as large as it can be filled."""
+        """Return an empty replay with room for all transitions of the run, but at most for `Interaction.replay`."""
         interaction = self.run.interaction or Interaction()
         capacity = min(interaction.replay, self.run.schedule.steps + interaction.steps_per_round)
         return empty_replay(self.task, capacity, interaction.num_envs / interaction.steps_per_round)
 
     def now(self, extension: int, stream: PRNGKey, labelled: bool = True, tell: Tell = lambda text, share: None) -> Now:
-        """Where this run stands, for one of its extensions."""
+        """Return the record that the hooks of extension number `extension` receive. Its key comes from `stream`."""
         key = jr.fold_in(jr.fold_in(stream, extension), self.done)
 
         def again(state: TrainState, demos: Demonstrations) -> TrainState:
@@ -122,7 +122,7 @@ class Learner:
         labelled: bool,
         tell: Tell,
     ) -> TrainState:
-        """The state after the preparation of some extensions."""
+        """Return the state after the extensions with the numbers `which` have prepared it, in that order."""
         for i in which:
             now = self.now(i, stream, labelled, tell)._replace(state=state, demos=demos)
             state = self.extensions[i].prepare(now)
@@ -137,12 +137,16 @@ class Learner:
             self.state = self.prepared(self.state, self.demonstrations, which, self.streams.preparation, labelled, tell)
 
     def connect(self) -> None:
-        """Let the extensions change what updates draw from."""
+        """Let the extensions change the source of batches."""
         for i, extension in enumerate(self.extensions):
             self.source = extension.source(self.now(i, self.streams.sources))
 
     def behaviour(self, state: TrainState) -> Behaviour:
-        """How to act now: as an extension says, else with the policy, at random before the first update."""
+        """Return how to act now.
+
+        The first extension that returns a behaviour decides. Otherwise the policy acts, with random actions in the
+        first `random_steps` steps unless the algorithm pretrains a policy.
+        """
         assert self.run.interaction is not None
         model = state.model if self.demonstrations is None else self.algorithm.policy(state)
         for extension in self.extensions:
@@ -153,7 +157,7 @@ class Learner:
         return Behaviour(model, random=float(first))
 
     def begin_episodes(self) -> None:
-        """Begin new episodes, whose reset seeds follow from the seed and the steps done."""
+        """Begin new episodes, with reset seeds that depend on the seed and the steps done. Offline, do nothing."""
         if self.run.interaction is None:
             return
         if self.stepper is None:
@@ -166,11 +170,14 @@ class Learner:
 
     @property
     def restarts(self) -> int:
-        """How often a copy of the environment was made again."""
+        """How often a copy of the environment was restarted."""
         return self.run.result.get("env_restarts", 0) + (self.stepper.restarts if self.stepper else 0)
 
     def act(self, behaviour: Behaviour, steps: int) -> list[Step]:
-        """Act `steps` times in every copy of the environment. A step in which a copy fails is taken again by all."""
+        """Act `steps` times in every copy of the environment and return these steps.
+
+        A step in which a copy fails is dropped for all copies, and another one is taken.
+        """
         assert self.stepper is not None
         model, taken, i = on_processor(behaviour.model), [], self.done
         while len(taken) < steps:
@@ -183,12 +190,12 @@ class Learner:
             if not step.lost.any():
                 taken.append(step)
                 i += 1
-            elif taken:  # what follows in the replay is not what followed this step
+            elif taken:  # the next step in the replay does not continue this one
                 taken[-1].ended[:] = True
         return taken if self.reward is None else paid(taken, self.reward)
 
     def random_actions(self) -> Shaped[np.ndarray, "n *act"]:
-        """Actions drawn uniformly over the span of `task`, within the bounds, one a copy of the environment."""
+        """Return actions drawn uniformly over the span of `task` and clipped to the bounds, one for each copy."""
         assert self.stepper is not None
         drawn = self.stepper.random_actions()
         if self.task.span is None:
@@ -198,7 +205,10 @@ class Learner:
         return np.clip(low + (high - low) * share, least, most)
 
     def after_round(self, before: int) -> None:
-        """Let the extensions that wake after the steps from `before` to `done` change state and source."""
+        """Let the extensions that wake after the steps from `before` to `done` change state and source.
+
+        At the end of the extensions' phase, empty the replay if one of them has `empties_replay`.
+        """
         for i, extension in enumerate(self.extensions):
             if extension.wakes(before, self.done, self.phase):
                 self.state, self.source, more = extension.after_round(self.now(i, self.streams.rounds))
@@ -207,25 +217,26 @@ class Learner:
             self.source = replace(self.source, replay=self.new_replay())
 
     def go_back(self, caution: float) -> None:
-        """Go back to the best policy and critics, with that share of the learning rates. What extensions learnt since
-        stays.
+        """Roll back to the best policy and critics, and multiply the learning rates by `caution`. The extensions keep
+        their current states.
 
-        Where the averaged actor was evaluated, it becomes the live one too: the live actor of that moment may be worse.
+        If the averaged actor was evaluated, it also becomes the live actor: the live actor of that evaluation may be
+        worse.
         """
         assert self.best is not None
         model, rate = self.algorithm.policy(self.best), caution * self.state.rate
         self.state = replace(self.best, model=model, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the run needs to be resumed, beside its figures."""
+        """Return the arrays from which the run can be resumed. Its figures are not included."""
         kept = {} if self.best is None else {"best": self.best}
         return {"state": self.state, "source": self.source.saved(), "done": np.int32(self.done)} | kept
 
     def restore(self, found: Arrays) -> None:
-        """Go to where a checkpoint stands.
+        """Restore the run from a checkpoint.
 
         Raises:
-            InputError: it is of another run.
+            InputError: the checkpoint is of another run.
         """
         self.state = found.tree(self.state, "['state']")
         self.done = int(found.tree(np.int32(0), "['done']"))
@@ -247,7 +258,7 @@ class Learner:
 
 
 def steps_before_updates(algorithm: Algorithm, interaction: Interaction) -> tuple[int, int]:
-    """Environment steps of the extensions' phase, and before the first update."""
+    """Return the environment steps of the extensions' phase, and all environment steps before the first update."""
     phase = max((extension.phase for extension in algorithm.extensions), default=0)
     if any(extension.empties_replay for extension in algorithm.extensions):
         return phase, phase + max(interaction.random_steps, interaction.steps_per_round)
@@ -258,14 +269,14 @@ def steps_before_updates(algorithm: Algorithm, interaction: Interaction) -> tupl
 def _choose(
     model: SoftQ, obs: Obs, acting: PRNGKey, exploration: PRNGKey, step: Any, share: Any, deterministic: bool
 ) -> tuple[Shaped[Array, "n *act"], Bool[Array, "n *_"]]:
-    """The policy's actions in the step of that number, and which copies act at random instead, for a share of all."""
+    """Return the policy's actions in step number `step`, and which copies act at random instead (a `share` of all)."""
     action = model.act(obs, None if deterministic else jr.fold_in(acting, step))
     shape = rows(obs), *[1] * (action.ndim - 1)
     return action, jr.bernoulli(jr.fold_in(exploration, step), share, shape)
 
 
 def on_processor(model: SoftQ) -> SoftQ:
-    """The model on the CPU, where there is another device: acting then does not wait for updates there."""
+    """Return the model on the CPU if JAX uses another device, so that acting does not wait for updates there."""
     if jax.default_backend() == "cpu":
         return model
     try:
@@ -275,7 +286,7 @@ def on_processor(model: SoftQ) -> SoftQ:
 
 
 def paid(steps: Sequence[Step], reward: RewardFunction) -> list[Step]:
-    """The same steps with another reward than the environment's."""
+    """Return the same steps with the rewards of `reward` instead of the environment's."""
     parts = [(step.obs, step.action, step.next_obs, step.terminal) for step in steps]
     rows: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     judged = reward(Transitions(*rows)).reshape(len(steps), -1)

@@ -18,13 +18,14 @@ from iqlearn.networks.descent import compiled
 from iqlearn.types import Metrics, PRNGKey
 
 Program = Callable[[Any, Any, Any, int], tuple[Any, Any, Any]]
-"""The state and the source after so many updates, and the mean of their figures, from state, source, key and number."""
+"""A function of state, source, key and number of updates. It returns the state and the source after these updates, and
+the mean of their figures."""
 
 
 def program(algorithm: Algorithm, state: Any, source: Any, key: Any, runs: int) -> Program:
-    """The compiled loop for arrays like these; with several runs they have a leading axis of runs.
+    """Return the compiled loop for arrays of these shapes; with several runs they have a leading axis of runs.
 
-    Arrays of the source that no update changes stay outside of what the loop carries, because it would copy them.
+    Arrays of the source that no update changes are not in the loop's carry, because the loop would copy them.
     """
     fixed: list[Any] = []
 
@@ -49,7 +50,10 @@ def program(algorithm: Algorithm, state: Any, source: Any, key: Any, runs: int) 
 def _train(
     algorithm: Algorithm, state: TrainState, kept: Any, moved: Any, key: PRNGKey, steps: Int[Array, ""]
 ) -> tuple[TrainState, Any, Metrics]:
-    """`steps` updates. Each folds its number into the key. `steps` is no constant, so that chunks share a program."""
+    """Run `steps` updates. Return the state, the changed arrays of the source, and the mean figures.
+
+    Each update folds its number into the key. `steps` is not static, so that loops of any length share one program.
+    """
     moves = jax.tree.map(lambda x: x is not None, moved, is_leaf=lambda x: x is None)
 
     def update(state: TrainState, moved: Any) -> tuple[TrainState, Any, Metrics]:
@@ -68,15 +72,15 @@ def _train(
 
 
 def _train_each(algorithm: Algorithm, states: Any, kept: Any, moved: Any, keys: Any, steps: Any) -> Any:
-    """`_train` for several runs."""
+    """Run `_train` for several runs."""
     return jax.vmap(partial(_train, algorithm), in_axes=(0, 0, 0, 0, None))(states, kept, moved, keys, steps)
 
 
 def join(trees: Sequence[Any]) -> Any:
-    """One tree with a leading axis of runs; a single run has none."""
+    """Stack the trees of several runs along a leading axis. The tree of a single run is returned as it is."""
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def split(tree: Any, n: int) -> list[Any]:
-    """The tree of each of `n` joined runs."""
+    """Return the tree of each of `n` runs that `join` stacked."""
     return [tree] if n == 1 else [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(n)]

@@ -1,4 +1,4 @@
-"""Output in a Jupyter notebook, which keeps what a cell says and shows the error stream as a failure."""
+"""Output in a Jupyter notebook, which stores the output of a cell and shows the error stream as a failure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def running() -> bool:
 
 
 def remark(text: str) -> None:
-    """Print on the error stream, in a notebook in the output of the cell."""
+    """Print on the error stream, or in a notebook on the standard output of the cell."""
     print(text, file=sys.stdout if running() else sys.stderr)
 
 
 def plain(content: RenderableType) -> str:
-    """What a terminal would show, as text without colours."""
+    """Return the content as a terminal would show it, as text without colours."""
     console = Console(file=io.StringIO(), width=WIDTH, force_jupyter=False, color_system=None)
     with console.capture() as captured:
         console.print(content)

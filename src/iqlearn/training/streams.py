@@ -1,4 +1,4 @@
-"""Random streams with names: each phase of training draws from its own."""
+"""Named random streams: each phase of training draws from its own stream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from iqlearn.types import PRNGKey
 
 MOST = 990_000
-"""Reset seeds of training; up to 10,000 copies of the environment count up from one."""
+"""Number of first reset seeds in training. Up to 10,000 copies of the environment count up from one of them."""
 
 
 class Streams(NamedTuple):
-    """The random streams of one seed. Users fold the number of a step into a stream, so that a resumed run draws the
-    numbers of an uninterrupted one.
+    """The random streams of one seed. Callers fold the number of a step into a stream, so that a resumed run draws the
+    same numbers as an uninterrupted one.
 
     >>> key = jr.fold_in(Streams.of(0).updates, 17)
     """
@@ -41,10 +41,10 @@ class Streams(NamedTuple):
 
     @classmethod
     def of(cls, seed: int) -> Streams:
-        """The streams of a seed of any size. JAX would keep the lowest 32 bits of a large one."""
+        """Return the streams of a seed of any size. Large ones are hashed: JAX would keep only their lowest 32 bits."""
         word = seed if seed < 2**31 else int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
         return cls(*jr.split(jr.key(word), len(cls._fields)))
 
     def reset_seed(self, done: int) -> int:
-        """The first reset seed of episodes that begin after `done` steps, below `RESET_SEEDS` of evaluations."""
+        """Return the first reset seed of episodes that begin after `done` steps. It is below all of `RESET_SEEDS`."""
         return int(np.asarray(jr.bits(jr.fold_in(self.episodes, done)))) % MOST

@@ -1,4 +1,4 @@
-"""The host's part of training: it acts, lets the device update, evaluates, and calls the callbacks."""
+"""The host's part of training: acting, starting updates on the device, evaluating, and calling the callbacks."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from iqlearn.training.learner import Learner
 from iqlearn.training.loop import Program, join, program, split
 
 GRACE = 10.0
-"""Seconds that other runs have to stop. An environment that hangs takes longer, and is left behind."""
+"""Seconds that runs have to finish their rounds after a request to stop. If one takes longer, for instance because its
+environment hangs, no environment is closed."""
 ROUND = 1_000
-"""Updates of a round offline."""
+"""Updates of an offline round."""
 RANDOM_EPISODES = 50
-"""Episodes of the random policy that is the zero of the normalised return."""
+"""Number of episodes of the random policy. Their mean return is the zero of the normalised return."""
 Figures = dict[str, float]
 
 
 class Diverged(Exception):
-    """A loss or a weight was not finite: between which steps, and in which runs."""
+    """A loss or a weight was not finite. Arguments: the steps before and after that, and a flag for each run."""
 
 
 class Group:
-    """Learners of the same settings, which one program updates. With several, states and sources are stacked."""
+    """Learners with the same settings that one program updates. States and sources of several learners are stacked."""
 
     def __init__(self, learners: Sequence[Learner]) -> None:
         self.learners, self.n = learners, len(learners)
@@ -68,13 +69,19 @@ class Group:
             learner.state, learner.source = state, source
 
     def compile(self) -> None:
-        """Compile the loop. Groups do so one after the other: XLA has ended a process with two at once."""
+        """Compile the loop. Groups compile one after the other: XLA has ended a process that compiled two at once."""
         if self.program is None:
             first = self.learners[0].algorithm
             self.program = program(first, self.states, self.sources, self.keys, self.n)
 
     def round(self, target: int) -> list[bool]:
-        """A round of at most so many steps: act and update online, only update offline. Gives which runs diverged."""
+        """Run a round up to at most `target` steps in all: act and update online, only update offline.
+
+        Online, the steps of the round are rounded up to a multiple of `num_envs`.
+
+        Returns:
+            For each run, whether a figure of its updates was not finite.
+        """
         interaction, done, begun = self.learners[0].run.interaction, self.done, len(self.figures)
         if interaction is None:
             n, taken = min(target - done, ROUND), []
@@ -97,14 +104,14 @@ class Group:
         return [not all(finite(part[i]) for part in new) for i in range(self.n)]
 
     def update(self, updates: int) -> None:
-        """Call the compiled loop."""
+        """Run this many updates in the compiled loop."""
         assert self.program is not None
         self.states, self.sources, figures = self.program(self.states, self.sources, self.keys, updates)
         self.figures.append((updates, figures))
         self.updates += updates
 
     def after_round(self, before: int) -> None:
-        """Let extensions that wake change the learners."""
+        """Let the extensions that wake after the steps since `before` change the learners."""
         first = self.learners[0]
         if any(extension.wakes(before, first.done, first.phase) for extension in first.extensions):
             self.unstack()
@@ -113,7 +120,7 @@ class Group:
             self.stack()
 
     def metrics(self) -> list[Figures]:
-        """The mean figures of each learner since the last call."""
+        """Return the mean figures of each learner since the last call."""
         found, self.figures, each = self.figures, [], [{} for _ in self.learners]
         if found:
             total = sum(updates for updates, _ in found)
@@ -134,7 +141,7 @@ class Trainer:
         self.runs = [learner.run for learner in learners]
         """The runs as of the last evaluation."""
         self.steps, self.done = first.schedule.steps, learners[0].done
-        """Steps in all and done: environment steps online, updates offline."""
+        """Total steps and steps done: environment steps online, updates offline."""
         self.learners = learners
         self.groups = [Group(part) for part in together(learners)]
         self._callbacks = [c if isinstance(c, Callback) else EachEvaluation(c) for c in callbacks]
@@ -144,7 +151,7 @@ class Trainer:
         if environment is not None and first.schedule.evaluations:
             lanes, acting = first.schedule.eval_envs, first.interaction
             if acting is not None and acting.vectorization == "async":
-                lanes = min(lanes, acting.num_envs)  # as many processes as the learner has
+                lanes = min(lanes, acting.num_envs)  # no more processes than the learner has
             self._evaluator = Evaluator(environment, lanes, **({} if acting is None else acting.stepping))
         horizon = (environment and environment.time_limit) or 0
         labelled = not first.settings.state_only  # else actions are inferred first, and nothing is pretrained at step 0
@@ -162,11 +169,14 @@ class Trainer:
 
     @property
     def rate(self) -> float:
-        """Updates a second of all runs together, with acting, without compilation."""
+        """Updates per second, summed over all runs. The time includes acting, but not compilation and evaluations."""
         return self._updates / max(self._busy, 1e-9)
 
     def run(self) -> list[Run]:
-        """Train until all steps are done, a callback or a signal stops, or a loss or a weight is not finite."""
+        """Train until all steps are done, a callback or a signal stops training, or a loss or a weight is not finite.
+
+        Return the runs as of their last evaluation.
+        """
         self._call("on_start")
         try:
             if self._pretrained and not self.runs[0].rows:
@@ -186,7 +196,7 @@ class Trainer:
             lost = {"status": "diverged", "diverged_between": [first, last]}
             self._settle([lost if it else {"status": "interrupted"} for it in which])
         except BaseException as error:
-            # A signal to all processes of the group ends environments, too.
+            # A signal to all processes of the group also ends environments, whose error arrives here.
             interrupted = isinstance(error, KeyboardInterrupt) or interrupts.requested()
             self._settle([{"status": "interrupted" if interrupted else "failed"}] * len(self.runs))
             if not interrupted:
@@ -200,13 +210,13 @@ class Trainer:
         return self.runs
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        """What each run needs to be resumed, as of now."""
+        """Return the current checkpoint of each run, from which it can be resumed."""
         for group in self.groups:
             group.unstack()
         return [learner.checkpoint() for learner in self.learners]
 
     def _advance(self, target: int) -> None:
-        """Do rounds until so many steps are done.
+        """Run rounds until `target` steps are done or a callback stops training.
 
         Raises:
             Diverged: a loss was not finite.
@@ -229,13 +239,16 @@ class Trainer:
             self._call("on_round")
 
     def _not_finite(self) -> list[bool]:
-        """Which models have weights that are not finite."""
+        """Return for each learner whether its model has a weight that is not finite."""
         for group in self.groups:
             group.unstack()
         return [not finite(learner.state.model) for learner in self.learners]
 
     def _each(self, work: Callable[[Group], Any]) -> list[Any]:
-        """`work` of each group, side by side. After a request to stop it waits until all are done, but not for ever."""
+        """Call `work` with each group in parallel and return the results.
+
+        After a request to stop, wait at most `GRACE` seconds for the groups.
+        """
         if len(self.groups) == 1:
             return [work(self.groups[0])]
         futures = [in_thread(work, group) for group in self.groups]
@@ -257,13 +270,13 @@ class Trainer:
         if any(lost := self._not_finite()):
             raise Diverged(self.runs[0].rows[-1]["step"] if self.runs[0].rows else 0, self.done, lost)
         each = zip(self.runs, self.learners, self._diagnostics, figures, strict=True)
-        self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption leaves all as it was
+        self.runs = [self._evaluated(*of_run) for of_run in each]  # at once: an interruption changes no run
         for group in self.groups:
             if any(learner.state is not run.state for learner, run in zip(self.learners, self.runs, strict=True)):
-                group.stack()  # the guard went back
+                group.stack()  # the guard rolled back
 
     def _evaluated(self, run: Run, learner: Learner, told: Diagnostics | None, figures: Figures) -> Run:
-        """The run with the row of this evaluation."""
+        """Return the run with the row of this evaluation. If the guard finds trouble, roll the learner back."""
         model, updates = run.settings.policy(learner.state), int(learner.state.step)
         row: Row = {"step": self.done}
         if run.interaction is not None:
@@ -317,23 +330,23 @@ class Trainer:
 
     def _call(self, hook: str) -> None:
         for callback in self._callbacks:
-            with interrupts.finishing():  # what a callback writes is whole
+            with interrupts.finishing():  # a request to stop does not interrupt the files that a callback writes
                 self._stopped = bool(getattr(callback, hook)(self)) or self._stopped
 
 
 def expert_return(run: Run, demos: Demos | None) -> float | None:
-    """The mean return of the expert; none where it is unknown, or where its episodes are longer than those of the
-    environment, whose returns are then no measure."""
+    """Return the mean return of the expert, or None if it is unknown or if an episode of the expert is longer than the
+    environment's time limit, because returns cannot be compared then."""
     return None if demos is None or run.exceeded(demos) else demos.expert_return
 
 
 def finite(tree: Any) -> bool:
-    """Whether every number is."""
+    """Whether every number in the tree is finite."""
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Call a function in a thread that does not keep the process alive."""
+    """Call a function in a thread that does not keep the process alive, and return its future."""
     future: Future[Any] = Future()
 
     def run() -> None:
@@ -347,7 +360,7 @@ def in_thread(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
 
 
 def remember(replay: Replay, taken: Sequence[Any]) -> Replay:
-    """The replay, stacked for several runs, with the steps of each."""
+    """Return the replay with the steps of each run added. The replay of several runs is stacked."""
     new = [NewTransitions.of(steps) for steps in taken]
     if len(new) == 1:
         return _extend(replay, new[0])
@@ -359,6 +372,6 @@ _extend_each = jax.jit(jax.vmap(Replay.extend), donate_argnums=0)
 
 
 def together(learners: Sequence[Learner]) -> list[Sequence[Learner]]:
-    """The learners by group: one group on a GPU, else one for each run, so that no result depends on the machine's
-    number of cores, or on which seeds are trained together."""
+    """Return the learners in groups: on a CPU one for each run, so that no result depends on the machine's number of
+    cores or on which seeds are trained together; on a GPU a single group."""
     return [learners] if jax.default_backend() != "cpu" else [[learner] for learner in learners]

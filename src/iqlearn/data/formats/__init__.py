@@ -1,7 +1,7 @@
-"""Readers of demonstrations, one file a format. Each gives the arrays that `iqlearn.data.fields` describes, unchecked,
-and what it assumed.
+"""Readers of demonstrations, one module per format. Each returns the arrays that `iqlearn.data.fields` describes,
+unchecked, and its assumptions.
 
-To add a format: a file with `matches(path)` and `opened(path, reading)`, and one line here.
+To add a format, write a module with `matches(path)` and `opened(path, reading)`, and add one line to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Format(NamedTuple):
     """A format of demonstrations."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     matches: Callable[[Path], bool]
-    """Whether a file or folder is of the format, by its content where that is possible."""
+    """Whether a file or folder has the format, judged by its content where possible."""
     opened: Callable[[Path, Reading], AbstractContextManager[Opened]]
     mapped: bool = True
     """Whether a column map has an effect."""
@@ -38,7 +38,7 @@ FORMATS = (
     Format("Parquet, Arrow or CSV table", tables.matches, tables.opened),
     Format(".npz file", npz.matches, npz.opened, mapped=False),
 )
-"""In the order in which they are tried."""
+"""The formats, in the order in which they are tried."""
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 UNPICKLE = (
     "Pickles are never read, because reading one can run any code in it. Where you trust the file, load it with the "
@@ -47,21 +47,21 @@ UNPICKLE = (
 
 
 def named(source: str) -> bool:
-    """Whether a source is the name of a dataset rather than a path."""
+    """Return whether a source is the name of a dataset rather than a path."""
     return source.startswith(minari.PREFIX)
 
 
 @contextmanager
 def opened(source: str | Path, reading: Reading) -> Iterator[Opened]:
-    """A source of demonstrations, open to be read.
+    """Open a source of demonstrations.
 
     Args:
         source: a file, the folder of a dataset, or `minari:ID`.
-        reading: how it is read.
+        reading: column map and size limit.
 
     Raises:
-        InputError: the source is missing, damaged, too large or of no format, or a package that reads it is not
-            installed.
+        InputError: the source is missing, damaged, too large or of no known format, the column map has no effect on it,
+            or a package that reads it is not installed.
     """
     if named(str(source)):
         with minari.opened(str(source), reading) as it:
@@ -83,17 +83,17 @@ def opened(source: str | Path, reading: Reading) -> Iterator[Opened]:
 
 
 def size(source: str | Path, reading: Reading) -> float:
-    """How many bytes the arrays of a source take.
+    """Return the number of bytes that the arrays of a source take.
 
     Raises:
-        InputError: as `opened`.
+        InputError: as for `opened`.
     """
     with opened(source, reading) as it:
         return it.size
 
 
 def write(target: str | Path, arrays: Arrays) -> None:
-    """Write the fields of the documented format, in the format that the target names.
+    """Write the fields of the documented format to a target, in the format that its name gives.
 
     Raises:
         InputError: the format is unknown or cannot hold them, a package is not installed, or the file cannot be
@@ -107,7 +107,7 @@ def write(target: str | Path, arrays: Arrays) -> None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files and datasets of a folder that is no dataset itself, in the order of their names."""
+    """Return the files and datasets in a folder, in the order of their names. A folder that is a dataset has none."""
     if not folder.is_dir() or any(form.matches(folder) for form in FORMATS):
         return []
     shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and PARTIAL not in path.name]
@@ -115,21 +115,22 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def of_data(path: Path) -> bool:
-    """Whether a member of a folder is a dataset. An archive that is no `.npz` file is not."""
+    """Return whether a member of a folder is a dataset. Zip archives without the suffix `.npz` are not."""
     found = next((form for form in FORMATS if form.matches(path)), None)
     return found is not None and (found.opened is not npz.opened or path.suffix.lower() == npz.SUFFIX)
 
 
 def mapped(path: Path) -> bool:
-    """Whether a column map has an effect on a file or dataset."""
+    """Return whether a column map has an effect on a file or dataset."""
     return any(form.mapped for form in FORMATS if form.matches(path))
 
 
 def check_target(target: str | Path) -> None:
-    """Refuse a target whose name says that it cannot be written.
+    """Check that a target can be written, as far as its name shows.
 
     Raises:
-        InputError: its format is unknown, a package is not installed, or it is a Minari dataset that is there.
+        InputError: its format is unknown, a package is not installed, its Minari id is invalid, or the Minari dataset
+            exists already.
     """
     if named(str(target)):
         return minari.check_target(str(target))

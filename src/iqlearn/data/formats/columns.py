@@ -1,4 +1,4 @@
-"""The columns of a table as episodes: a column map says which columns make up which field."""
+"""Conversion of the columns of a table to episodes. A column map names the columns of each field."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from iqlearn.data.formats.base import Episode, Found, Kept, Opened, Reading, joi
 from iqlearn.errors import InputError
 
 NAMES = (*FIELDS, "rew")
-"""The fields that columns may make up."""
+"""The fields that can be made of columns."""
 ALONE = ("ep", "term", "trunc", "rew")
-"""The fields of one column each."""
+"""The fields that are made of exactly one column."""
 OBSERVATION = "observation."
-"""What LeRobot begins the names of observations with; the parts of a dictionary go without it."""
+"""LeRobot's prefix of the names of observations. It is removed from the keys of a dictionary."""
 NO_EPISODES = "no column says where episodes begin (ep); all rows are read as one episode"
 TRUE, FALSE = ("1", "true", "True", "TRUE", "yes"), ("0", "false", "False", "FALSE", "no", "")
 Pictures = Callable[[Int[np.ndarray, " n"]], UInt8[np.ndarray, "n height width 3"]]
-"""Images of a table that lie outside of it, those of videos: of the rows with these rising numbers."""
+"""Function that takes row numbers in ascending order and returns images stored outside of the table, in videos."""
 NO_PICTURES: Mapping[str, Pictures] = MappingProxyType({})
 
 
@@ -32,16 +32,17 @@ class Table(NamedTuple):
     """A table on disk, which is read a batch of rows at a time."""
 
     source: str
-    """What messages call it."""
+    """Its name in messages."""
     names: list[str]
     batches: Callable[[Sequence[str]], Iterator[Any]]
-    """Batches of rows with these columns, from the first row on."""
+    """Function that takes column names and yields batches of rows with these columns, from the first row on."""
     pictures: Mapping[str, Pictures] = NO_PICTURES
     widened: Callable[[Sequence[str]], Table] | None = None
-    """The same table with types that hold all values of these columns, where the first batch shows the types."""
+    """Function that takes column names and returns the same table with types that hold all values of these columns.
+    None for tables whose types are not taken from the first batch."""
 
     def numbered(self, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
-        """Batches with the number of their first row. Columns that are `pictures` are left out.
+        """Yield batches with the number of their first row. Columns that are `pictures` are left out.
 
         Raises:
             InputError: a value is missing.
@@ -56,20 +57,20 @@ class Table(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Where the episodes of a table are, and how they end."""
+    """The boundaries and ends of the episodes of a table."""
 
     stops: Int[np.ndarray, " episodes"]
-    """The number of the row after the last one of each episode."""
+    """For each episode, the number of the row after its last one."""
     ends: dict[str, Bool[np.ndarray, " episodes"]]
-    """`term` and `trunc`, if there are columns of them."""
+    """`term` and `trunc` of each episode, if there are columns of them."""
     assumed: tuple[str, ...]
 
 
 def episodes_of(table: Table, reading: Reading, assumed: Sequence[str] = ()) -> Opened:
-    """The episodes of a table that is open.
+    """Return the episodes of a table as an open source.
 
     Raises:
-        InputError: columns are missing, have gaps or are no numbers.
+        InputError: columns are missing, have gaps or do not hold numbers.
     """
     import pyarrow as pa
 
@@ -99,8 +100,8 @@ def episodes_of(table: Table, reading: Reading, assumed: Sequence[str] = ()) -> 
 
 
 def first_row(table: Table, names: Mapping[str, tuple[str, ...]]) -> Arrays:
-    """The arrays of the first row, whose shapes and types are those of all rows. Those of `obs` and `next_obs` are
-    alike, also where one of them shows whole numbers."""
+    """Return the arrays of the first row, which set the shapes and types of all rows. If an array of `obs` and that of
+    `next_obs` differ in type (one has whole numbers), both become float64."""
     _, batch = next(table.numbered([name for each in names.values() for name in each]))
     at = np.zeros(1, int)
     row = {n: x for field in names for n, x in values(table, names, field, batch.slice(0, 1), at).items()}
@@ -111,15 +112,15 @@ def first_row(table: Table, names: Mapping[str, tuple[str, ...]]) -> Arrays:
 
 
 def planned(table: Table, columns: Mapping[str, tuple[str, ...]]) -> Plan:
-    """Where the episodes are: one pass over the columns that say so.
+    """Find the episodes of a table in one pass over the columns `ep`, `term` and `trunc`.
 
     Raises:
-        InputError: there is no row, an episode goes on after another one, or ends before its last row.
+        InputError: there is no row, an episode continues after another one, or an end is marked before its last row.
     """
     import pyarrow as pa
     from pyarrow import compute
 
-    pc: Any = compute  # its functions are made when it is imported
+    pc: Any = compute  # type checkers do not know its functions, which are created at import
     ends = {end: columns[end][0] for end in ("term", "trunc") if end in columns}
     flags: dict[str, list[np.ndarray]] = {end: [] for end in ends}
     begun, last, steps = {}, None, 0
@@ -159,14 +160,14 @@ def planned(table: Table, columns: Mapping[str, tuple[str, ...]]) -> Plan:
 def episodes(
     table: Table, names: Mapping[str, tuple[str, ...]], like: Arrays, plan: Plan, every: int
 ) -> Iterator[Episode]:
-    """The episodes of a table, read in one pass. Of each the rows that are needed are kept: every so many, those after
-    them where nothing else holds s', and the last one. Rewards are kept whole, for the return.
+    """Yield the episodes of a table, read in one pass. Only the needed rows of each episode are kept: every `every`-th
+    row, the row after it if there is no `next_obs`, and the last row. All rewards are kept, for the return.
 
     Args:
         table: the table.
         names: the columns of each field.
-        like: the first row, whose types the others take.
-        plan: where the episodes are.
+        like: the arrays of the first row, which set the types of all rows.
+        plan: the boundaries and ends of the episodes.
         every: 1 keeps all rows.
     """
     starts = np.append(0, plan.stops[:-1])
@@ -211,11 +212,12 @@ def episodes(
 
 
 def mapped(table: Table, reading: Reading) -> dict[str, tuple[str, ...]]:
-    """The columns of each field: those of the column map, else those with the name of a field, alone or as `obs_0`,
+    """Return the columns of each field: those of the column map, else those named after a field, as `obs`, `obs_0`,
     `obs.x`, ….
 
     Raises:
-        InputError: a column is missing, two have one name, or nothing says which columns are observations.
+        InputError: the column map is invalid or names a missing column, two columns have the same name, or no columns
+            are observations.
     """
     has = [*table.names, *(name for name in table.pictures if name not in table.names)]
     columns = dict(reading.columns)
@@ -246,10 +248,10 @@ def mapped(table: Table, reading: Reading) -> dict[str, tuple[str, ...]]:
 def values(
     table: Table, columns: Mapping[str, tuple[str, ...]], field: str, batch: Any, at: Int[np.ndarray, " n"]
 ) -> Arrays:
-    """The arrays of a field: its columns side by side. A column of lists is one of vectors.
+    """Return the arrays of a field: its columns side by side. A column of lists holds vectors.
 
-    One column of whole numbers is that of discrete actions. Observations with images are dictionaries; their parts have
-    the names of the columns of `obs`, a single image has none.
+    A single column of whole numbers in `act` holds discrete actions. Observations with images are dictionaries, whose
+    keys are the names of the columns of `obs`. A single column of images is an array without a key.
 
     Args:
         table: the table.
@@ -259,7 +261,7 @@ def values(
         at: the numbers of these rows.
 
     Raises:
-        InputError: a value is no number, or lists have several lengths.
+        InputError: a value is not a number, lists differ in length, or images are not observations.
     """
     names = columns[field]
     parts = [
@@ -280,14 +282,14 @@ def values(
 
 
 def check_gaps(source: str, batch: Any, name: str, first: int) -> None:
-    """Refuse a column with gaps.
+    """Check that a column has no gaps.
 
     Raises:
         InputError: a value is missing.
     """
     from pyarrow import compute
 
-    pc: Any = compute  # its functions are made when it is imported
+    pc: Any = compute  # type checkers do not know its functions, which are created at import
     column = batch.column(name)
     gaps = pc.is_null(column, nan_is_null=True) if str(column.type) in ("float", "double") else pc.is_null(column)
     for row in np.flatnonzero(np.asarray(gaps))[:1]:
@@ -295,15 +297,15 @@ def check_gaps(source: str, batch: Any, name: str, first: int) -> None:
 
 
 def numbers(source: str, column: Any, name: str) -> np.ndarray:
-    """A column as an array: of one axis, of two if it holds lists, of four if it holds images.
+    """Return a column as an array with one axis, two axes if it holds lists, or four axes if it holds images.
 
     Raises:
-        InputError: as `values`.
+        InputError: a value is not a number, lists differ in length, or images differ in size or are missing.
     """
     import pyarrow as pa
     from pyarrow import compute
 
-    pc: Any = compute  # its functions are made when it is imported
+    pc: Any = compute  # type checkers do not know its functions, which are created at import
     kind = column.type
     if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         lengths = np.unique(np.asarray(pc.list_value_length(column)))
@@ -324,10 +326,10 @@ def numbers(source: str, column: Any, name: str) -> np.ndarray:
 
 
 def images(source: str, files: Sequence[bytes | None], name: str) -> UInt8[np.ndarray, "n height width 3"]:
-    """Image files, PNG for instance, as RGB. Each is as large as the first one.
+    """Decode image files, for instance PNG, as RGB. All must have the size of the first one.
 
     Raises:
-        InputError: an image is not in the table, or of another size.
+        InputError: an image is not in the table, or has another size.
     """
     from PIL import Image
 
@@ -347,6 +349,6 @@ def images(source: str, files: Sequence[bytes | None], name: str) -> UInt8[np.nd
 
 
 def listed(names: list[str]) -> str:
-    """Names for a message."""
+    """Return the names as text for a message, at most 20 of them."""
     more = f", … ({len(names)} in all)" if len(names) > 20 else ""
     return ", ".join(map(repr, names[:20])) + more or "none"

@@ -1,4 +1,4 @@
-"""HDF5 files: robomimic's, Minari's and D4RL's layouts, told apart by their groups."""
+"""HDF5 files in the layouts of robomimic, Minari and D4RL, which are distinguished by their groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ D4RL_ENDS = "no field says where time limits are (timeouts); episodes end at tru
 
 
 def matches(path: Path) -> bool:
-    """Whether it is an HDF5 file."""
+    """Return whether `path` is an HDF5 file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -28,10 +28,10 @@ def matches(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
-    """The episodes of an HDF5 file.
+    """Open the episodes of an HDF5 file.
 
     Raises:
-        InputError: h5py is not installed, the file is damaged, or its groups are those of none of the layouts.
+        InputError: h5py is not installed, the file is damaged, or its groups match none of the layouts.
     """
     with file_at(path) as file:
         check_links(path, file)
@@ -54,10 +54,10 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
 
 @contextmanager
 def file_at(path: Path) -> Iterator[Any]:
-    """An HDF5 file to read. Every error of its library is told in one sentence.
+    """Open an HDF5 file for reading. Every error of h5py becomes an `InputError` of one sentence.
 
     Raises:
-        InputError: h5py is not installed, or there was an error.
+        InputError: h5py is not installed, or an error occurred.
     """
     try:
         import h5py
@@ -68,10 +68,10 @@ def file_at(path: Path) -> Iterator[Any]:
 
 
 def check_links(path: Path, group: Any) -> None:
-    """Refuse links to other files and data that lie in them: a file that somebody sends could name any file here.
+    """Refuse external links and data stored in other files, which could name any file on this machine.
 
     Raises:
-        InputError: there is one.
+        InputError: there is such a link or such data.
     """
     import h5py
 
@@ -85,9 +85,10 @@ def check_links(path: Path, group: Any) -> None:
 
 
 def robomimic(path: Path, file: Any, reading: Reading) -> Opened:
-    """robomimic: `data/demo_N` with `obs/KEY`, `actions`, and perhaps `next_obs/KEY`, `rewards` and `dones`.
+    """Return the episodes of robomimic's layout: `data/demo_N` with `obs/KEY`, `actions`, and optionally
+    `next_obs/KEY`, `rewards` and `dones`.
 
-    The column map names the keys of an observation, `obs` = object, robot0_eef_pos, … (by default all keys), and one of
+    The column map can name keys of an observation, `obs` = object, robot0_eef_pos, … (by default all keys), and one of
     the file's filter keys, `ep` = mask/train (by default all episodes are read).
     """
     only(reading, str(path), obs="its keys", ep="a filter key, mask/NAME")
@@ -108,10 +109,12 @@ def robomimic(path: Path, file: Any, reading: Reading) -> Opened:
 
 
 def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str]]:
-    """The names of the episodes of a filter key, in the order of their numbers, else of all; and which keys there are.
+    """Return the names of the episodes to read, in the order of their numbers, and remarks.
+
+    The episodes are those of the filter key in the column map, else all. In the latter case a remark lists the keys.
 
     Raises:
-        InputError: there is no such key, or it names an episode that is not there.
+        InputError: the filter key does not exist, or it names an episode that the file lacks.
     """
     there = numbered(file["data"], "demo_")
     masks = {f"mask/{name}": names for name, names in file.get("mask", {}).items()}
@@ -131,7 +134,7 @@ def chosen(path: Path, file: Any, reading: Reading) -> tuple[list[str], list[str
 
 
 def minari(path: Path, file: Any, reading: Reading) -> Opened:
-    """The file of a Minari dataset on its own: `episode_N` with T + 1 `observations`, T `actions`, and ends."""
+    """Return the episodes of a Minari dataset's file: `episode_N` with T + 1 `observations`, T `actions`, and ends."""
     only(reading, str(path), obs="keys of a dictionary")
     episodes = []
     for name in numbered(file, "episode_"):
@@ -144,8 +147,8 @@ def minari(path: Path, file: Any, reading: Reading) -> Opened:
 
 
 def d4rl(path: Path, file: Any) -> Opened:
-    """D4RL: `observations`, `actions`, `terminals` and `timeouts` of all steps, one after another; perhaps `rewards`
-    and `next_observations`."""
+    """Return the episodes of D4RL's layout: `observations`, `actions`, `terminals` and `timeouts` of all steps, one
+    after another, and optionally `rewards` and `next_observations`."""
     steps = file["actions"].shape[0]
     arrays = [file["observations"], *(file[name] for name in ("next_observations", "rewards") if name in file)]
     ends: dict[str, np.ndarray] = {}
@@ -180,13 +183,13 @@ def d4rl(path: Path, file: Any) -> Opened:
 
 
 def numbered(group: Mapping[str, Any], prefix: str) -> list[str]:
-    """The members named `prefix` and a number, in the order of their numbers."""
+    """Return the members named `prefix` plus a number, in the order of their numbers."""
     found = [(int(name.removeprefix(prefix)), name) for name in group if name.removeprefix(prefix).isdecimal()]
     return [name for _, name in sorted(found)]
 
 
 def tree(group: Any) -> Any:
-    """A group as a dictionary of datasets, a dataset as itself. Minari's parts of a tuple are named 0, 1, and so on."""
+    """Return a group as a dictionary of datasets, a dataset as itself. Parts of a Minari tuple are named 0, 1 etc."""
     if not hasattr(group, "keys"):
         return group
     return {re.sub(r"^_index_(?=\d+$)", "", name): tree(group[name]) for name in sorted(group)}

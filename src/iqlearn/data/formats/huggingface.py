@@ -1,5 +1,5 @@
-"""Trajectories of Hugging Face `datasets`, as the library `imitation` saves them: one row for each episode, with `obs`
-of T + 1 observations, `acts` of T actions, `terminal`, and perhaps `rews`."""
+"""Trajectories of Hugging Face `datasets`, as the library `imitation` saves them: one row for each episode, with T + 1
+observations in `obs`, T actions in `acts`, `terminal`, and optionally `rews`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NEEDED = ("obs", "acts", "terminal")
 
 
 def matches(path: Path) -> bool:
-    """Whether a folder holds a dataset that `datasets` saved."""
+    """Return whether a folder holds a dataset that `datasets` saved."""
     return (path / "dataset_info.json").is_file() and (path / "state.json").is_file()
 
 
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
-    """The episodes of a dataset. The column map names keys of an observation that is a dictionary.
+    """Open the episodes of a dataset. The column map names keys of dictionary observations.
 
     Raises:
         InputError: `datasets` is not installed, the dataset is damaged, or it lacks a column.
@@ -43,13 +43,13 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
     with parsing(path, "Hugging Face dataset"):
         kept = [name for name in (*NEEDED, "rews") if name in names]  # `infos` may hold pickles, which are never read
         part = rows.select_columns(kept)
-        size = 2.0 * part.data.nbytes  # at most: s' is kept beside s
+        size = 2.0 * part.data.nbytes  # upper bound: s' is stored beside s
         shown = part.with_format("numpy")
         yield Opened(size, lambda every: joined(str(path), episodes(str(path), shown, reading), every))
 
 
 def episodes(source: str, rows: Any, reading: Reading) -> Iterator[Episode]:
-    """The episodes of a dataset, one at a time. An episode that did not end met its time limit."""
+    """Yield the episodes of a dataset. An episode that is not terminal counts as truncated."""
     for row in rows:
         acts, ended = np.asarray(row["acts"]), bool(row["terminal"])
         obs = selected(f"{source}: obs", as_tree(row["obs"], rows.features["obs"]), reading)
@@ -57,7 +57,7 @@ def episodes(source: str, rows: Any, reading: Reading) -> Iterator[Episode]:
 
 
 def as_tree(values: Any, feature: Any) -> Any:
-    """Observations as a tree of arrays of the types that are stated. `datasets` would widen bytes."""
+    """Return observations as a tree of arrays with the types of `feature`, because `datasets` widens uint8."""
     if isinstance(values, dict):
         return {name: as_tree(part, feature[name]) for name, part in values.items()}
     while hasattr(feature, "feature"):

@@ -1,4 +1,4 @@
-"""LeRobot datasets, version 2 and 3: Parquet files of all episodes, and their description in `meta/info.json`."""
+"""LeRobot datasets, versions 2 and 3: Parquet files with all episodes, described in `meta/info.json`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EPISODE, STEP, TIME, REWARD, ACTION = "episode_index", "frame_index", "timestamp
 
 
 def matches(path: Path) -> bool:
-    """Whether a folder holds a dataset."""
+    """Return whether a folder holds a LeRobot dataset."""
     return (path / INFO).is_file()
 
 
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
-    """The episodes of a dataset. An observation is `observation.state` with all other numeric `observation.*` columns;
-    the column map chooses others, images and videos too.
+    """Open the episodes of a dataset. An observation consists of `observation.state` and all other numeric vectors
+    `observation.*`. The column map can choose other columns, including images and videos.
 
     Raises:
         InputError: a package is not installed, or the dataset is damaged.
@@ -61,7 +61,7 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
 
 
 def left_out(images: list[str], obs: tuple[str, ...]) -> list[str]:
-    """What is said of images that are left out of observations."""
+    """Return the remarks on images that are left out of observations."""
     if not images:
         return []
     more = f"take them with --columns obs={','.join([*obs, *images])}"
@@ -70,17 +70,17 @@ def left_out(images: list[str], obs: tuple[str, ...]) -> list[str]:
 
 
 class Rows(NamedTuple):
-    """Of each row of a dataset its episode, and its time in the episode in seconds."""
+    """The episode of each row of a dataset, and the time of the row in its episode, in seconds."""
 
     episode: Int[np.ndarray, " n"]
     time: Float[np.ndarray, " n"] | None
 
 
 def rows_of(table: Table) -> Rows:
-    """The episode and the time of each row.
+    """Return the episode and the time of each row.
 
     Raises:
-        InputError: a frame stands after a later one of its episode.
+        InputError: the frames of an episode are not in order of time.
     """
     names = [name for name in (EPISODE, STEP, TIME) if name in table.names]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -97,11 +97,11 @@ def rows_of(table: Table) -> Rows:
 
 
 def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> Pictures:
-    """The frames of a video feature. Version 3 has several episodes in a file and says when each begins; version 2 has
-    a file for each episode.
+    """Return a function that reads the frames of a video feature. In version 3 a file holds several episodes, and the
+    dataset states when each begins. In version 2 each episode has its own file.
 
     Raises:
-        InputError: PyAV is not installed, or the dataset does not say where the frames are.
+        InputError: PyAV is not installed, the dataset has no times of the frames, or a row has no frame.
     """
     from pyarrow import parquet
 
@@ -131,20 +131,20 @@ def film(path: Path, info: dict[str, Any], name: str, where: Rows) -> Pictures:
 
 
 def in_order(path: Path) -> tuple[int, ...]:
-    """The numbers in the last two names of a path: of the chunk, and of the file or episode."""
+    """Return the numbers in the last two parts of a path as a sort key: the chunk, and the file or episode."""
     return tuple(int(number) for name in path.parts[-2:] for number in re.findall(r"\d+", name))
 
 
 def chosen(path: Path, features: dict[str, Any], given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The columns of each field, from the description of the dataset.
+    """Return the default columns of each field, from the description of the dataset.
 
     Raises:
-        InputError: neither the dataset nor the column map says which are observations and actions.
+        InputError: neither the dataset nor the column map names observations and actions.
     """
     numeric = {name for name, f in features.items() if f.get("dtype", "").startswith(("float", "int", "bool"))}
     seen = sorted(name for name in numeric if name.startswith(OBSERVATION) and len(features[name]["shape"]) == 1)
     if (not seen and "obs" not in given) or (ACTION not in numeric and not given):
         has = ", ".join(sorted(features))
         raise InputError(f"{path} has the features {has}; expected action and numeric observation.* ones (--columns).")
-    rest = {"act": ACTION, "rew": REWARD}  # `next.done` marks the last frame, whatever ended there
+    rest = {"act": ACTION, "rew": REWARD}  # `next.done` is not read: it marks the last frame for any kind of end
     return {"obs": tuple(seen)} | {field: (name,) for field, name in rest.items() if name in numeric}

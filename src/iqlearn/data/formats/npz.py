@@ -1,4 +1,4 @@
-"""The `.npz` format: one plain array a field. Sizes are judged before anything is unpacked; nothing is unpickled."""
+"""The `.npz` format: one plain array per field. Sizes are checked before unpacking, and nothing is unpickled."""
 
 import io
 import math
@@ -20,21 +20,21 @@ from iqlearn.files import replacing
 PLAIN = Reading()
 SUFFIX, MAGIC = ".npz", b"PK\x03\x04"
 ROOM, RATIO = 0.25, 100
-"""An archive may unpack to so many GiB, or to 100 times its own size where that is more."""
+"""An archive may unpack to `ROOM` GiB, or to `RATIO` times its own size where that is more."""
 MEMBERS = 1_000
 """Largest number of arrays in an archive."""
 HEADER = 2**17
-"""Bytes at the beginning of an array that are read to find its header."""
+"""Number of bytes at the beginning of an array that are read to parse its header."""
 DIRECTORY = 2**20
-"""Largest number of bytes that are read from the file at once. `zipfile` reads the directory of an archive at once."""
+"""Largest number of bytes in one read of the file. `zipfile` reads the directory of an archive in one read."""
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-"""What reads the header of an array, by its version. Plain arrays have no other versions."""
+"""The functions that read the header of an array, by its version. Plain arrays have no other versions."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How `numpy.savez` and `numpy.savez_compressed` pack. Other methods unpack whole blocks, however large."""
+"""Compression methods of `numpy.savez` and `numpy.savez_compressed`. Others unpack whole blocks of any size."""
 
 
 def matches(path: Path) -> bool:
-    """Whether it is an archive, or a file that should be one. What is damaged is told when it is read."""
+    """Return whether `path` is a zip archive or has the suffix `.npz`. Damage is reported when the file is read."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -42,14 +42,14 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, reading: Reading = PLAIN) -> Arrays:
-    """The fields of an `.npz` file. Arguments and errors are those of `opened`."""
+    """Read the fields of an `.npz` file. Arguments and errors are those of `opened`."""
     with opened(path, reading) as file:
         return file.read(1).arrays
 
 
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
-    """The fields of an `.npz` file, unchecked but free of objects. Other arrays are not read.
+    """Open the fields of an `.npz` file, unchecked but without Python objects. Other arrays are not read.
 
     Args:
         path: the file.
@@ -84,10 +84,10 @@ def opened(path: Path, reading: Reading) -> Iterator[Opened]:
 
 
 def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array of an archive. Its header says beforehand how large it is, and that it holds no objects.
+    """Read one array of an archive. Its header is checked first, for its size and for Python objects.
 
     Raises:
-        InputError: it is damaged, or no plain array.
+        InputError: the member is damaged, or not a plain array.
     """
     with parsing(path, name):
         if member.compress_type not in METHODS:
@@ -112,14 +112,14 @@ def array(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipIn
 
 @contextmanager
 def parsing(path: Path, name: str) -> Iterator[None]:
-    """Tell every error of the parsers of `zipfile` and NumPy in one sentence. They raise some ten kinds of errors.
+    """Turn every error of `zipfile` and NumPy into an `InputError` of one sentence. They raise about ten types.
 
     Raises:
-        InputError: there was one.
+        InputError: an error occurred.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that are nearly right
+            warnings.simplefilter("ignore")  # NumPy warns of headers that are nearly valid
             yield
     except InputError:
         raise
@@ -131,7 +131,7 @@ def parsing(path: Path, name: str) -> Iterator[None]:
 
 
 class Guarded(io.FileIO):
-    """A file to read, of which a directory that claims to be huge does not take the memory."""
+    """A file that refuses reads of more than `DIRECTORY` bytes, so that a forged directory cannot exhaust memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > DIRECTORY:
@@ -140,10 +140,10 @@ class Guarded(io.FileIO):
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write an `.npz` file through a temporary one beside it, so that a stop leaves the old file or the new.
+    """Write an `.npz` file through a temporary file beside it, so that a stop leaves the old or the new file intact.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]

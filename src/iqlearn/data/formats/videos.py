@@ -1,4 +1,4 @@
-"""Frames of videos, each found by its time."""
+"""Frames of videos, found by their times."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from iqlearn.data.formats.base import parsing
 from iqlearn.errors import InputError, missing
 
 AHEAD = 2.0
-"""Seconds by which a frame may be ahead: to one that is further, or behind, the decoder jumps."""
+"""The decoder reads on to frames at most this many seconds ahead. It seeks to frames further ahead or behind."""
 
 
 def frames_of(
     files: list[Path], file: Int[np.ndarray, " n"], time: Float[np.ndarray, " n"], fps: float
 ) -> Callable[[Int[np.ndarray, " k"]], UInt8[np.ndarray, "k height width 3"]]:
-    """A function that gives the frames of the rows with some rising numbers.
+    """Return a function that takes row numbers in ascending order and returns the frames of these rows.
 
     Args:
         files: the videos.
         file: the number of each row's video.
         time: the time of each row in its video, in seconds.
-        fps: frames per second. The nearest frame is at most half a frame from a row's time.
+        fps: frames per second. The nearest frame must be at most half a frame from the time of its row.
 
     Raises:
         InputError: PyAV is not installed.
@@ -50,13 +50,13 @@ def frames_of(
 
 
 class Reader:
-    """A video that is read from its beginning to its end."""
+    """An open video, which is decoded forwards and seeks where necessary."""
 
     def __init__(self, path: Path, slack: float) -> None:
-        """The video at `path`, whose frames are `slack` seconds or less from the times that are asked for.
+        """Open the video at `path`. Frames may differ by at most `slack` seconds from the requested times.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: the video is missing or damaged.
         """
         import av
 
@@ -70,10 +70,10 @@ class Reader:
         self.following: Any = None
 
     def frame(self, time: float) -> UInt8[np.ndarray, "height width 3"]:
-        """The frame that is nearest to a time in seconds, as RGB.
+        """Return the frame nearest to a time in seconds, as RGB.
 
         Raises:
-            InputError: there is none, or the video is damaged.
+            InputError: no frame is within `slack` seconds, or the video is damaged.
         """
         with parsing(self.path, "video"):
             if self.last is None or not -self.slack <= time - self.last.time <= AHEAD:

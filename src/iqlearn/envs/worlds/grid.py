@@ -16,8 +16,8 @@ class GridWorld(gym.Env[np.ndarray, np.integer]):
 
     Cells are numbered row by row from the top left. An observation is the one-hot vector of the cell, (size²,) of
     float32, so that a linear layer is a table. Five actions: up, down, left, right, stay; a step against the border
-    stays. Every transition *into* the goal pays 1 (staying there too), every other 0. Each cell is equally likely to be
-    the first. No state ends an episode; the id's time limit of 50 steps does.
+    does not move. Every transition *into* the goal pays 1 (also staying there), every other transition pays 0. The
+    first cell is drawn uniformly. No state ends an episode; episodes end at the id's time limit of 50 steps.
 
     Args:
         size: cells along one side.
@@ -62,15 +62,15 @@ class GridWorld(gym.Env[np.ndarray, np.integer]):
         return self.observe([self._cell])[0], float(self._cell == self.goal), False, False, {}
 
     def observe(self, cells: Int[np.ndarray, " n"] | list[int]) -> Float[np.ndarray, "n S"]:
-        """Cells → observations."""
+        """Return the observations of cells."""
         return np.eye(self.cells, dtype=np.float32)[np.asarray(cells)]
 
     def cells_of(self, obs: Shaped[np.ndarray, "n S"]) -> Int[np.ndarray, " n"]:
-        """Observations → cells."""
+        """Return the cells of observations."""
         return np.argmax(obs, axis=-1)
 
     def moves(self) -> Int[np.ndarray, "S A"]:
-        """The cell that each action leads to when it does not slip."""
+        """Return the cell that each action leads to from each cell, without slips."""
         row, column = np.divmod(np.arange(self.cells), self.size)
         to = np.stack([row, column], axis=1)[:, None] + STEPS
         row, column = np.moveaxis(np.clip(to, 0, self.size - 1), -1, 0)
@@ -82,5 +82,5 @@ class GridWorld(gym.Env[np.ndarray, np.integer]):
         action: Shaped[np.ndarray, " n"],
         next_obs: Shaped[np.ndarray, "n S"],
     ) -> Float[np.ndarray, " n"]:
-        """The environment's reward of each transition: 1 where s' is the goal."""
+        """Return the environment's reward of each transition: 1 where s' is the goal, else 0."""
         return (self.cells_of(np.asarray(next_obs)) == self.goal).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A point in a plane with a wall: one reward, mazes in which different ways are right."""
+"""A point in a plane with a wall. All mazes share one reward, but the way to the goal differs."""
 
 from typing import Any, Literal
 
@@ -7,23 +7,24 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 Gap = Literal["none", "left", "right"]
-"""Where the wall leaves a way: `none` is no wall at all."""
+"""Side on which the wall leaves a gap; `none` means no wall."""
 Start = Literal["bottom", "anywhere"]
 """Where episodes begin."""
 
 STRIDE = 0.1
-"""What a full action moves a coordinate by."""
+"""Distance by which a full action moves a coordinate."""
 GOAL = np.array([0.0, 0.8], np.float32)
-"""At the top, (x, y)."""
+"""Position (x, y) of the goal, at the top."""
 START_LOW, START_HIGH = np.array([-0.8, -0.9]), np.array([0.8, -0.7])
-"""Corners of the area at the bottom."""
+"""Corners of the area at the bottom in which episodes begin."""
 WALL_END = np.float32(0.4)
-"""The wall reaches from one side to this |x| on the other; the gap is the rest, 0.6 wide."""
+"""The wall reaches from one border to this |x| on the other side. The gap is the rest, 0.6 wide."""
 WALL_HALF = np.float32(0.1)
-"""The wall is where |y| is less. It is thicker than a step is long, and its two sides look different: across a mere
-line, two places that are nearly the same would have values far apart, which is hard for a network to tell."""
+"""Half the thickness of the wall, which lies where |y| is less. The wall is thicker than a step is long, so that
+observations on its two sides differ clearly. On the two sides of a thin line, nearly equal observations would have very
+different values, which are hard for a network to represent."""
 EFFORT = 0.01
-"""Price of |a|²."""
+"""Weight of the cost ‖a‖² in the reward."""
 
 
 class PointMaze(gym.Env[np.ndarray, np.ndarray]):
@@ -31,15 +32,15 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
 
     An observation is the position (x, y) in [−1, 1]², float32; an action in [−1, 1]² moves it by 0.1·a. The border and
     the wall, 0.2 thick, stop the motion towards them and let the point slide along. Episodes begin at the bottom and
-    have no end but the id's time limit of 100 steps. In `iqlearn/PointMazeMirroredAnywhere-v0` they begin anywhere, for
-    an agent that need not be good at exploring.
+    end only at the id's time limit of 100 steps. In `iqlearn/PointMazeMirroredAnywhere-v0` they begin anywhere, so that
+    an agent need not be good at exploring.
 
-    The reward is −‖s' − goal‖ − 0.01·‖a‖². It knows nothing of the wall: it is right in every maze, while the way to
-    the goal is not. That makes the pair of mirrored mazes a test of whether a *reward* was learnt rather than a policy
-    (Fu et al., ICLR 2018).
+    The reward is −‖s' − goal‖ − 0.01·‖a‖². It does not depend on the wall: it is correct in every maze, whereas a
+    policy is not. The pair of mirrored mazes therefore tests whether a *reward* was learnt rather than a policy (Fu et
+    al., ICLR 2018).
 
     Args:
-        gap: where the wall leaves a way.
+        gap: side on which the wall leaves a gap.
         start: where episodes begin.
     """
 
@@ -53,13 +54,13 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         self._position = GOAL
 
     def inside(self, position: Float[np.ndarray, "2"]) -> bool:
-        """Whether the wall is there; its surface is free."""
+        """Whether the position is inside the wall. The wall's surface is free."""
         if self.gap == "none" or abs(position[1]) >= WALL_HALF:
             return False
         return bool(position[0] < WALL_END if self.gap == "right" else position[0] > -WALL_END)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """Begin at a free place drawn uniformly, at the bottom or anywhere, or at `options["position"]`."""
+        """Begin at a free position drawn uniformly, at the bottom or anywhere, or at `options["position"]`."""
         super().reset(seed=seed)
         low, high = (START_LOW, START_HIGH) if self.start == "bottom" else (-np.ones(2), np.ones(2))
         drawn = self.np_random.uniform(low, high)
@@ -86,6 +87,6 @@ class PointMaze(gym.Env[np.ndarray, np.ndarray]):
         action: Shaped[np.ndarray, "n 2"],
         next_obs: Shaped[np.ndarray, "n 2"],
     ) -> Float[np.ndarray, " n"]:
-        """The environment's reward of each transition, −‖s' − goal‖ − 0.01·‖a‖²; the same in every maze."""
+        """Return the environment's reward of each transition, −‖s' − goal‖ − 0.01·‖a‖², the same in every maze."""
         distance = np.linalg.norm(np.asarray(next_obs, np.float32) - GOAL, axis=1)
         return (-distance - EFFORT * np.sum(np.asarray(action, np.float32) ** 2, axis=1)).astype(np.float32)
