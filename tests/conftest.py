@@ -1,4 +1,4 @@
-"""Shape checking of the whole package while it is tested, and demonstrations to test with."""
+"""Runtime shape checks of the whole package during the tests, and shared fixtures."""
 
 import gc
 import html
@@ -14,8 +14,8 @@ from typing import Any
 
 # Tests compile hundreds of small programs and run each a few times: with less optimisation they take half the time.
 # Set before jax is imported, and for the workers and commands that the tests start. A flag that another version of XLA
-# does not know would end the process, so a process of its own tries them. The slow tests, which do train, are run with
-# JAX_DISABLE_MOST_OPTIMIZATIONS=0.
+# does not know would end the process, so a separate process tries them first. The slow tests, which do train, are run
+# with JAX_DISABLE_MOST_OPTIMIZATIONS=0.
 FLAGS = ("use_fusion_emitters=false", "parallel_codegen_split_count=1", "multi_thread_eigen=false")
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": " ".join(f"--xla_cpu_{flag}" for flag in FLAGS)}
 if not QUICK.keys() & os.environ.keys():
@@ -53,7 +53,7 @@ EXPERTS = Path(os.environ.get("IQLEARN_DEMOS", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session", autouse=True)
 def programs_of_all_modules(tmp_path_factory):
-    """A folder of compiled programs: what one module compiled, the next ones of this worker load."""
+    """A persistent compilation cache: modules of this worker load the programs that earlier ones compiled."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -61,7 +61,7 @@ def programs_of_all_modules(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_one_module():
-    """A compiled program is some dozens of mapped regions, of which a process has 65,530; all tests' are more."""
+    """Clear the caches: a program takes dozens of memory mappings, a process has 65,530, and all tests need more."""
     yield
     jax.clear_caches()
     gc.collect()
@@ -69,7 +69,7 @@ def programs_of_one_module():
 
 @pytest.fixture(scope="session", autouse=True)
 def pictures_left_out():
-    """The picture of each short run would take longer than its training; test_plots.py draws them."""
+    """Plots of short runs are left out, since they take longer than the training; test_plots.py draws them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "curves", lambda *_: b"")
         yield
@@ -77,7 +77,7 @@ def pictures_left_out():
 
 @pytest.fixture(scope="session", autouse=True)
 def disk_not_awaited():
-    """Tests write thousands of files; test_files.py sees that each is flushed."""
+    """Tests write thousands of files without flushing them; test_files.py checks that each is flushed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "flush", lambda path: None)
         yield
@@ -108,9 +108,9 @@ def expert_demos():
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """`stop_at(2)`: the second evaluation from now on ends in an interrupt, or another error, once.
+    """`stop_at(2)`: the second evaluation from now on raises an interrupt, or another error, once.
 
-    What it gives is a list that fills with the steps done at each evaluation.
+    Returns a list to which each evaluation appends the steps done.
     """
     evaluate = trainer.Trainer.evaluate
 
@@ -208,7 +208,7 @@ addEventListener("load", async () => {
 
 @pytest.fixture
 def browse(tmp_path):
-    """`browse(page, script, "dark")` opens an HTML file in headless Chromium and gives what the script returns there.
+    """`browse(page, script, "dark")` opens an HTML file in headless Chromium and returns the result of the script.
 
     The page must cause no error. Skips where there is no browser.
     """
@@ -235,9 +235,9 @@ LENGTHS, NUMBERS = (5, 3, 7), (2, 3, 9)
 
 @pytest.fixture
 def counting_arrays() -> dict[str, np.ndarray]:
-    """Three episodes, numbered 2, 3 and 9, of 5, 3 and 7 steps, whose observations tell (episode, time).
+    """Three episodes, numbered 2, 3 and 9, of 5, 3 and 7 steps, whose observations are (episode, time).
 
-    The first ends truly, the others meet a time limit. The reward of a step is 100·episode + time.
+    The first terminates, the others are truncated. The reward of a step is 100·episode + time.
     """
     ep = np.repeat(NUMBERS, LENGTHS)
     time = np.concatenate([np.arange(n) for n in LENGTHS])
@@ -262,7 +262,7 @@ def counting(counting_arrays) -> Demos:
 
 @pytest.fixture
 def told(capsys):
-    """`told(*arguments)` runs a command that must fail and gives what it said, checked to be fit for a user."""
+    """`told(*arguments)` runs a command that must fail without a traceback, and returns its error output."""
 
     def run(*arguments: object) -> str:
         capsys.readouterr()
@@ -279,7 +279,7 @@ def told(capsys):
 
 @pytest.fixture
 def sentence(told):
-    """`told`, where the whole of it is one line."""
+    """`told`, for an error output of exactly one line."""
 
     def run(*arguments: object) -> str:
         err = told(*arguments)
@@ -292,7 +292,7 @@ def sentence(told):
 
 
 class Snapshots(Callback):
-    """Copies the run folder at each evaluation: what would be left if the process ended there."""
+    """Copies the run folder at each evaluation, as it would be left if the process ended there."""
 
     def __init__(self, run: Path, folder: Path) -> None:
         self.run, self.folder, self.copies = run, folder, []
@@ -311,7 +311,7 @@ def snapshots(tmp_path):
 
 @pytest.fixture(scope="session")
 def same_run():
-    """`same_run(a, b)`: two run folders hold the same run, bit for bit, but for clocks and company."""
+    """`same_run(a, b)`: two run folders hold the same run, bit for bit, except for timings and stacking."""
 
     def check(a: Path, b: Path) -> None:
         for name in (folder.MODEL, folder.METRICS, folder.CONFIG):

@@ -1,4 +1,4 @@
-"""learn, resume, recommended: what goes in, what is refused, and that nothing that a user set is ever changed."""
+"""learn, resume, recommended: accepted and rejected arguments. Settings of the user are never changed."""
 
 import json
 from dataclasses import fields, replace
@@ -33,7 +33,7 @@ CARTPOLE, PENDULUM = Environment.of("CartPole-v1"), Environment.of("Pendulum-v1"
 # Seeds and demonstrations.
 
 
-def test_seeds_give_a_run_each_that_equals_the_run_alone(cartpole, tmp_path):
+def test_each_seed_trains_a_run_equal_to_the_same_run_alone(cartpole, tmp_path):
     runs = iq.learn(DISCRETE, cartpole, seeds=[3, 1], out=tmp_path / "runs", **SHORT, **TINY)
     assert [run.schedule.seed for run in runs] == [3, 1]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".lock", "manifest.json", "seed-1", "seed-3"]
@@ -60,7 +60,7 @@ def test_each_seed_may_have_its_own_demonstrations(cartpole):
         ([-1], 1, "seed is -1; expected a number of at least 0"),
     ],
 )
-def test_seeds_that_cannot_be_are_refused(cartpole, seeds, n, told):
+def test_invalid_seeds_are_rejected(cartpole, seeds, n, told):
     demos = [cartpole] * n if n > 1 else cartpole
     with pytest.raises(iq.InputError, match=told):
         iq.learn(DISCRETE, demos, seeds=seeds, **TINY)
@@ -85,7 +85,7 @@ def make_short(steps: int = 10) -> gym.Env:
     ],
     ids=["id", "spec", "function", "function with arguments", "partial", "lambda"],
 )
-def test_environments_as_users_have_them(cartpole, tmp_path, env, kwargs, name):
+def test_learn_accepts_environment_ids_specs_and_functions(cartpole, tmp_path, env, kwargs, name):
     run = iq.learn(DISCRETE, cartpole, env=env, env_kwargs=kwargs, out=tmp_path / "run", **TINY)
     assert run.result["mean_return"] == 10.0
     assert run.origin.title.endswith(name)
@@ -102,10 +102,10 @@ def test_the_environment_that_demonstrations_name_is_the_default(cartpole):
     assert run.interaction is None
 
 
-def test_an_environment_that_is_gone_offline_is_a_warning_and_online_an_error(cartpole):
+def test_missing_environment_warns_offline_and_raises_online(cartpole):
     demos = iq.Demos.from_arrays(cartpole.arrays() | {"env": np.array("Gone-v7")}, source="gone.npz")
     with pytest.warns(
-        UserWarning, match=r"gone\.npz names an environment that cannot be made, so nothing is evaluated"
+        UserWarning, match=r"gone\.npz names an environment that cannot be made, so no returns are measured"
     ):
         run = iq.learn(DISCRETE, demos, **TINY)
     assert (run.origin.environment, run.result["mean_return"]) == (None, None)
@@ -123,8 +123,8 @@ def test_demonstrations_of_another_task_are_refused(cartpole):
         iq.learn(CONTINUOUS, cartpole, env="Pendulum-v1", **TINY)
 
 
-def test_without_an_environment_the_task_is_that_of_all_demonstrations(cartpole):
-    """A seed's own part may show fewer actions."""
+def test_without_an_environment_the_task_covers_all_demonstrations(cartpole):
+    """The demonstrations of one seed may contain fewer actions."""
     nameless = replace(cartpole, env=None)
     parts = [replace(nameless, act=np.zeros(len(cartpole), np.int64)), nameless]
     assert [part.task_spec().actions for part in parts] == [1, 2]
@@ -137,7 +137,7 @@ def test_without_an_environment_the_task_is_that_of_all_demonstrations(cartpole)
         iq.learn(DISCRETE, parts, seeds=range(2), **TINY)
 
 
-def test_settings_of_the_other_family_are_refused(cartpole):
+def test_learn_rejects_expert_settings_and_train_expert_rejects_imitators(cartpole):
     with pytest.raises(iq.InputError, match="SoftQLearning, which learns from rewards; expected an algorithm that imi"):
         iq.learn(iq.SoftQLearning(), cartpole, quiet=True)
     with pytest.raises(iq.InputError, match="IQLearn, which learns from demonstrations; expected iq"):
@@ -176,7 +176,7 @@ def test_the_mode_follows_from_algorithm_and_environment(settings, env, mode, ac
     assert mode_of(settings, env, mode, ACTING if acts else None) == expected
 
 
-def test_modes_that_cannot_be_are_refused(cartpole, pendulum):
+def test_impossible_modes_are_rejected(cartpole, pendulum):
     nameless = iq.Demos.from_arrays({k: v for k, v in pendulum.arrays().items() if k != "env"})
     with pytest.raises(iq.InputError, match=r"^Learning online needs an environment.*env=\.\.\.\)\.$"):
         iq.learn(CONTINUOUS, nameless, mode="online")
@@ -190,15 +190,15 @@ def test_modes_that_cannot_be_are_refused(cartpole, pendulum):
         mode_of(iq.SAC(), True, "offline", None)
 
 
-def test_default_steps():
+def test_default_steps_depend_on_action_type_and_mode():
     modes = [(CONTINUOUS, "online"), (CONTINUOUS, "offline"), (DISCRETE, "online"), (DISCRETE, "offline")]
     assert [default_steps(*each) for each in modes] == [100_000, 10_000, 10_000, 10_000]
 
 
-# Settings in are settings out.
+# Settings are passed through unchanged.
 
 
-def test_recommended_says_why_and_the_folder_keeps_it(cartpole, tmp_path, capsys):
+def test_recommended_reports_its_reason_and_the_run_folder_keeps_it(cartpole, tmp_path, capsys):
     settings = iq.recommended(cartpole)
     out, err = capsys.readouterr()
     assert out == ""
@@ -219,7 +219,7 @@ def test_recommended_says_why_and_the_folder_keeps_it(cartpole, tmp_path, capsys
     assert capsys.readouterr().err == ""
 
 
-def test_recommended_settings_are_plain_settings(cartpole, pendulum):
+def test_recommended_returns_algorithm_settings_and_rejects_unknown_names(cartpole, pendulum):
     assert type(iq.recommended(cartpole, quiet=True)) is iq.IQLearn
     assert type(iq.recommended(pendulum, quiet=True)) is iq.IQLearnContinuous
     assert type(iq.recommended(pendulum, algorithm="bc", quiet=True)) is iq.BCContinuous
@@ -264,11 +264,11 @@ OTHER = {
     "next_policy": "live",
     "reason": "mine",
 }
-"""A value of each setting that nobody recommends (of those with two values the one that is not recommended)."""
+"""A value of each setting that is never recommended (of two possible values, the one that is not recommended)."""
 NEEDED = {"target_period": {"target_rate": 0.5}, "next_value_gradient": {"target_rate": 0.0, "form": "inverse"}}
-"""Other settings without which a value of `OTHER` has no effect and is refused."""
+"""Settings that a value of `OTHER` requires: without them it has no effect and is rejected."""
 MORE = {"scaling": "standard", "form": "least_squares", "target_rate": 1.0, "divergence": "tv", "squash": "clip"}
-"""Values as the paper has them, or of other defaults: a default that is named is kept too."""
+"""Values of the paper, or other defaults: a default that the user names is kept too."""
 
 
 def found_to_be(monkeypatch, error: float) -> None:
@@ -281,8 +281,10 @@ def found_to_be(monkeypatch, error: float) -> None:
 @pytest.mark.parametrize("others", [{}, {"state_only": True}], ids=["", "state_only"])
 @pytest.mark.parametrize("error", [0.01, 0.2, 0.5], ids=["easy", "hard", "hopeless"])
 @pytest.mark.parametrize("kind", [iq.IQLearn, iq.IQLearnContinuous])
-def test_recommended_keeps_what_the_user_set(kind, mode, others, error, cartpole, pendulum, monkeypatch):
-    """Each setting, with a value of its own, with the default, and with the other one where there are two."""
+def test_recommended_chooses_extensions_and_keeps_user_settings(
+    kind, mode, others, error, cartpole, pendulum, monkeypatch
+):
+    """Each setting is tried with an unusual value, with its default, and with its value in `MORE`."""
     found_to_be(monkeypatch, error)
     demos, env = (cartpole, CARTPOLE) if kind.discrete else (pendulum, PENDULUM)
     ask = partial(iq.recommended, demos, env, mode=mode, quiet=True)
@@ -325,15 +327,15 @@ def test_recommended_keeps_all_changes_at_once(kind, mode, cartpole, pendulum, m
     assert iq.recommended(demos, env, mode=mode, quiet=True, **plain) == kind()
 
 
-def test_the_output_scale_is_one_where_the_spectral_norm_limits_the_network(cartpole):
+def test_output_scale_is_one_with_spectral_normalisation(cartpole):
     ask = partial(iq.recommended, cartpole, mode="online", env=CARTPOLE, quiet=True)
     assert ask().output_scale == pytest.approx(ask().value_bound)
     assert ask(spectral_norm=True).output_scale == 1.0
 
 
 @pytest.mark.parametrize("steps", [3_000, 9_999, 10_000, 11_000, 100_000])
-def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monkeypatch):
-    """No recommendation is refused afterwards, in any mode, with or without actions, easy or hard."""
+def test_recommended_settings_pass_the_checks_of_learn(cartpole, pendulum, steps, monkeypatch):
+    """In any mode, with or without actions, for easy and hard tasks."""
     for error in (0.01, 0.5):
         found_to_be(monkeypatch, error)
         for demos, env in ((cartpole, CARTPOLE), (pendulum, PENDULUM)):
@@ -344,11 +346,11 @@ def test_what_is_recommended_can_be_learnt_with(cartpole, pendulum, steps, monke
                     check(settings, environment_of(demos, None)[0].task, acting, steps)
 
 
-# Observations that are no vector: dictionaries, tuples and categories, from the environment to the reward.
+# Structured observations: dictionaries, tuples and categories, from the environment to the reward.
 
 
 class Point(gym.Env):
-    """A point on a line walks to a goal. `view` makes an observation of it; actions are discrete or one number."""
+    """A point on a line walks to a goal. `view` is the kind of observation; actions are discrete or one number."""
 
     def __init__(self, view: str = "dict", discrete: bool = True) -> None:
         self.view, self.discrete = view, discrete
@@ -462,14 +464,14 @@ def test_resume_finds_demonstrations_by_path_and_selection(cartpole_file, tmp_pa
         iq.resume(copies.copies[0], quiet=True)
 
 
-def test_resume_finds_demonstrations_that_ship(tmp_path, snapshots):
+def test_resume_finds_builtin_demonstrations(tmp_path, snapshots):
     copies = snapshots(tmp_path / "run")
     demos = iq.Demos.builtin("CartPole-v1").take(1, seed=3).subsample(20)
     iq.learn(DISCRETE, demos, out=tmp_path / "run", callbacks=[copies], **SHORT, **TINY)
     assert iq.resume(copies.copies[0], quiet=True).result["status"] == "completed"
 
 
-def test_resume_of_several_seeds_takes_demonstrations_for_each(cartpole, tmp_path, snapshots, same_run):
+def test_resume_of_several_seeds_takes_one_set_of_demonstrations_per_seed(cartpole, tmp_path, snapshots, same_run):
     parts = [cartpole.take(2, seed=seed) for seed in (0, 1)]
     copies = snapshots(tmp_path / "runs")
     iq.learn(DISCRETE, parts, seeds=[4, 7], out=tmp_path / "runs", callbacks=[copies], **SHORT, **TINY)
@@ -484,7 +486,7 @@ def test_resume_of_several_seeds_takes_demonstrations_for_each(cartpole, tmp_pat
         same_run(stopped / name, tmp_path / "runs" / name)
 
 
-def test_resume_gives_a_function_the_keyword_arguments_of_the_run(cartpole, tmp_path, snapshots):
+def test_resume_passes_env_kwargs_to_an_environment_function(cartpole, tmp_path, snapshots):
     asked = []
 
     def make(**options):
@@ -504,7 +506,7 @@ def test_resume_gives_a_function_the_keyword_arguments_of_the_run(cartpole, tmp_
         iq.resume(copies.copies[0], cartpole, env="Pendulum-v1", quiet=True)
 
 
-def test_a_taken_folder_is_refused_before_anything_is_prepared(cartpole, tmp_path, monkeypatch):
+def test_nonempty_folder_is_rejected_before_preparation(cartpole, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("mine")
     monkeypatch.setattr("iqlearn.api.Learner", lambda *_, **__: pytest.fail("prepared"))
     with pytest.raises(iq.InputError, match="not empty"):
@@ -516,7 +518,7 @@ def test_a_taken_folder_is_refused_before_anything_is_prepared(cartpole, tmp_pat
 # Experts.
 
 
-def test_an_expert_learns_from_a_recovered_reward_and_its_folder_says_which(cartpole, tmp_path):
+def test_expert_trains_on_a_recovered_reward_and_records_its_source(cartpole, tmp_path):
     imitator = iq.learn(DISCRETE, cartpole, out=tmp_path / "imitator", **SHORT, **TINY)
     settings = iq.SoftQLearning(network=SMALL, batch_size=4)
     known = {"env_kwargs": SHORT["env_kwargs"], "interaction": ACTING, **TINY, "steps": 20}
@@ -538,14 +540,14 @@ def test_an_expert_learns_from_a_recovered_reward_and_its_folder_says_which(cart
         iq.resume(tmp_path / "agent", quiet=True)
 
 
-def test_the_default_expert_suits_the_actions():
+def test_default_expert_matches_the_action_type():
     for env, kind in (("CartPole-v1", iq.SoftQLearning), ("Pendulum-v1", iq.SAC)):
         with pytest.raises(iq.InputError, match="steps is 5; expected at least"):
             iq.train_expert(env, steps=5, quiet=True)
         assert iq.algorithms.of("expert", kind.discrete) is kind
 
 
-def test_the_library_is_imported_by_its_names():
+def test_public_names_are_importable_from_the_package():
     assert {"learn", "resume", "recommended", "train_expert", "Demos", "IQLearn", "Callback"} <= set(dir(iq))
     assert all(getattr(iq, name) is not None for name in dir(iq))
     for kind in (*ALGORITHMS.values(), *EXTENSIONS.values()):  # a new one is public without a further line

@@ -1,4 +1,4 @@
-"""The command that installs a missing extra names the place that iqlearn was installed from."""
+"""The error for a missing extra gives the pip command for the source that iqlearn was installed from."""
 
 import json
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from iqlearn.errors import missing
         (None, "'iqlearn[wandb]'"),
     ],
 )
-def test_a_missing_extra_is_installed_from_where_the_package_is(origin, command, monkeypatch):
+def test_missing_extra_error_gives_the_pip_command_for_the_install_source(origin, command, monkeypatch):
     written = None if origin is None else json.dumps(origin)
     monkeypatch.setattr("iqlearn.errors.distribution", lambda _: SimpleNamespace(read_text=lambda _: written))
     assert str(missing("It", "wandb")) == f"It is not installed; install it with: pip install {command}."

@@ -1,4 +1,4 @@
-"""Files: what is written is read again, whole or not at all, and every damage is one sentence."""
+"""Files are written whole or not at all and read back exactly. Damage raises a one-line error."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_tree_is_read_bit_for_bit(tmp_path):
         assert np.asarray(new).tobytes() == np.asarray(old).tobytes()
 
 
-def test_an_array_that_is_not_contiguous_keeps_its_values(tmp_path):
+def test_noncontiguous_array_keeps_its_values(tmp_path):
     written = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3).T}
     files.write_tree(tmp_path / "t.safetensors", written)
     assert files.read_arrays(tmp_path / "t.safetensors").tree(written)["w"].tolist() == [[0, 3], [1, 4], [2, 5]]
@@ -70,12 +70,12 @@ def test_equal_trees_are_equal_files(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_missing_tree(tmp_path):
+def test_missing_tree_file_is_reported(tmp_path):
     assert "No t.safetensors in" in sentence(tmp_path / "t.safetensors", tree())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.999])
-def test_truncated_tree(tmp_path, share):
+def test_truncated_tree_is_reported_as_damaged(tmp_path, share):
     path = tmp_path / "t.safetensors"
     files.write_tree(path, tree())
     content = path.read_bytes()
@@ -88,12 +88,12 @@ def test_truncated_tree(tmp_path, share):
     [b"\xff" * 64, b"\x10" + bytes(7) + b"{'no json at all", b"\x80\x04K\x01."],
     ids=["noise", "bad header", "a pickle"],
 )
-def test_tree_of_noise(tmp_path, content):
+def test_invalid_tree_content_is_reported_as_damaged(tmp_path, content):
     (tmp_path / "t.safetensors").write_bytes(content)
     assert "damaged" in sentence(tmp_path / "t.safetensors", tree())
 
 
-def test_tree_of_another_shape(tmp_path):
+def test_tree_shape_mismatch_error_names_both_shapes(tmp_path):
     path = tmp_path / "t.safetensors"
     files.write_tree(path, {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)})
     text = sentence(path, {"w": jnp.zeros((2, 4)), "b": jnp.zeros(3)})
@@ -102,13 +102,13 @@ def test_tree_of_another_shape(tmp_path):
     assert "(2, 4)" in text
 
 
-def test_tree_with_a_leaf_missing(tmp_path):
+def test_missing_leaf_error_names_the_leaf(tmp_path):
     path = tmp_path / "t.safetensors"
     files.write_tree(path, {"w": jnp.zeros(2)})
     assert "'more'" in sentence(path, {"w": jnp.zeros(2), "more": jnp.zeros(5)})
 
 
-def test_json_is_strict_and_what_is_not_finite_is_null(tmp_path):
+def test_json_is_strict_and_nonfinite_numbers_become_null(tmp_path):
     path = tmp_path / "r.json"
     content = {
         "nan": float("nan"),
@@ -135,14 +135,14 @@ def test_json_is_strict_and_what_is_not_finite_is_null(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1,}', b"[1, 2]", b"3", b"null", b"\xff\xfe\x00", b"\x93NUMPY"])
-def test_damaged_json_is_one_sentence(tmp_path, content):
+def test_damaged_json_raises_a_one_line_error(tmp_path, content):
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(InputError, match=r"r\.json is damaged.*expected") as caught:
         files.read_json(tmp_path / "r.json")
     assert "\n" not in str(caught.value)
 
 
-def test_missing_json_is_one_sentence(tmp_path):
+def test_missing_json_raises_a_clear_error(tmp_path):
     with pytest.raises(InputError, match=r"No r\.json in .*expected a run folder"):
         files.read_json(tmp_path / "r.json")
 
@@ -154,8 +154,8 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     assert (tmp_path / "m.csv").read_text().splitlines()[0] == "step,loss,return_mean"
 
 
-def test_rows_written_again_are_the_same_file(tmp_path):
-    """A resumed run rewrites the rows it read: they must not drift."""
+def test_rewritten_rows_give_an_identical_file(tmp_path):
+    """A resumed run rewrites the rows that it read; they must not drift."""
     rng = np.random.default_rng(0)
     files.write(
         tmp_path / "a.csv", files.rows_bytes([{"step": i, "loss": float(np.float32(rng.normal()))} for i in range(50)])
@@ -164,14 +164,14 @@ def test_rows_written_again_are_the_same_file(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_float32_metrics_survive_the_text(tmp_path):
+def test_float32_metrics_round_trip_through_csv(tmp_path):
     values = np.random.default_rng(0).normal(size=200).astype(np.float32)
     files.write(tmp_path / "m.csv", files.rows_bytes([{"loss": float(value)} for value in values]))
     found = np.array([row["loss"] for row in files.read_rows(tmp_path / "m.csv")], np.float32)
     assert (found == values).all()
 
 
-def test_no_rows_at_all(tmp_path):
+def test_empty_rows_are_read_as_an_empty_list(tmp_path):
     files.write(tmp_path / "m.csv", files.rows_bytes([]))
     assert files.read_rows(tmp_path / "m.csv") == []
 
@@ -181,7 +181,7 @@ def test_no_rows_at_all(tmp_path):
     [None, b"step,loss\n1,abc\n", b"step,loss\n1,2,3\n", b"step,loss\n1\n", b"\xff\xfe\n\xff\n", b"step\n\x00\n"],
     ids=["missing", "no number", "too many", "too few", "no text", "a null"],
 )
-def test_damaged_rows_are_one_sentence(tmp_path, content):
+def test_damaged_or_missing_rows_raise_a_one_line_error(tmp_path, content):
     path = tmp_path / "m.csv"
     if content is not None:
         path.write_bytes(content)
@@ -190,7 +190,7 @@ def test_damaged_rows_are_one_sentence(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path):
+def test_numpy_numbers_are_written_as_json_numbers(tmp_path):
     files.write_json(tmp_path / "r.json", {"seed": np.int64(3), "rate": [np.float32(0.5), np.float32("nan")]})
     assert files.read_json(tmp_path / "r.json") == {"seed": 3, "rate": [0.5, None]}
 
@@ -211,8 +211,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert [left.name for left in tmp_path.iterdir()] == ["r.json"]
 
 
-def test_a_part_of_a_tree_is_read_alone_and_in_any_shape_where_that_is_asked(tmp_path):
-    """A checkpoint holds a replay that is cut to what is filled."""
+def test_part_of_a_tree_is_read_alone_and_optionally_in_any_shape(tmp_path):
+    """A checkpoint holds only the filled part of the replay."""
     path = tmp_path / "t.safetensors"
     files.write_tree(path, {"state": {"w": jnp.ones(3)}, "source": {"rows": jnp.arange(4)}})
     found = files.read_arrays(path)
@@ -225,7 +225,7 @@ def test_a_part_of_a_tree_is_read_alone_and_in_any_shape_where_that_is_asked(tmp
 
 
 @pytest.mark.parametrize("kind", [jnp.float16, jnp.int32, bool])
-def test_tree_of_another_dtype(tmp_path, kind):
+def test_tree_dtype_mismatch_error_names_both_dtypes(tmp_path, kind):
     path = tmp_path / "t.safetensors"
     files.write_tree(path, {"w": jnp.zeros(2, kind)})
     assert f"['w'] is {np.dtype(kind)} of shape (2,); expected float32 of shape (2,)" in sentence(
@@ -234,7 +234,7 @@ def test_tree_of_another_dtype(tmp_path, kind):
 
 
 @pytest.mark.parametrize("number", [jnp.nan, jnp.inf, -jnp.inf])
-def test_weights_that_are_not_finite_are_told_where_asked(tmp_path, number):
+def test_nonfinite_weights_are_rejected_if_finite_is_required(tmp_path, number):
     path, net = tmp_path / "t.safetensors", {"w": jnp.array([1.0, number]), "n": jnp.int32(3)}
     files.write_tree(path, net)
     files.read_arrays(path).tree(net)
@@ -242,7 +242,7 @@ def test_weights_that_are_not_finite_are_told_where_asked(tmp_path, number):
         files.read_arrays(path).tree(net, finite=True)
 
 
-def test_what_is_said_of_a_tree_is_kept_exactly(tmp_path):
+def test_tree_metadata_is_kept_exactly(tmp_path):
     path = tmp_path / "t.safetensors"
     about = {"kind": "state", "rows": [{"loss": 0.1 + 0.2, "best": float("nan"), "step": 3, "none": None}]}
     files.write_tree(path, tree(), about | {"numpy": np.float64(0.5)})
@@ -250,8 +250,8 @@ def test_what_is_said_of_a_tree_is_kept_exactly(tmp_path):
     assert repr(found) == repr(about | {"numpy": 0.5})
 
 
-def test_every_flipped_bit_of_a_tree_is_told(tmp_path):
-    """The header and the arrays carry a digest: the file needs no other one beside it."""
+def test_every_flipped_bit_of_a_tree_is_detected(tmp_path):
+    """The file contains a digest of its header and arrays."""
     path, net = tmp_path / "t.safetensors", {"w": jnp.arange(4.0), "n": jnp.int32(3)}
     files.write_tree(path, net, {"kind": "state"})
     whole = path.read_bytes()
@@ -263,8 +263,8 @@ def test_every_flipped_bit_of_a_tree_is_told(tmp_path):
     files.read_arrays(path, whole).tree(net)
 
 
-def test_what_is_written_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    """First the content, then the name, then the name's folder: a power cut leaves the old file or the new one."""
+def test_content_is_flushed_before_the_file_is_renamed(tmp_path, monkeypatch):
+    """Flush the content, rename, flush the folder: a power cut leaves the old file or the new one."""
     done, replace = [], os.replace
     monkeypatch.setattr(files, "flush", lambda path: done.append(path))
     monkeypatch.setattr(os, "replace", lambda old, new: (done.append(new), replace(old, new)))
@@ -274,7 +274,7 @@ def test_what_is_written_is_on_the_disk_before_it_takes_its_name(tmp_path, monke
     assert partial.name.endswith(files.PARTIAL)
 
 
-def test_files_and_folders_are_flushed(tmp_path):
+def test_flush_accepts_files_and_folders(tmp_path):
     (tmp_path / "r").touch()
     REAL_FLUSH(tmp_path / "r")
     REAL_FLUSH(tmp_path)
@@ -282,11 +282,11 @@ def test_files_and_folders_are_flushed(tmp_path):
         REAL_FLUSH(tmp_path / "none")
 
 
-def test_no_two_writers_share_a_name(tmp_path):
+def test_partial_file_names_are_unique(tmp_path):
     assert len({files.partial_of(tmp_path / "r") for _ in range(100)}) == 100
 
 
-def test_text_is_utf_8_whatever_the_locale(tmp_path):
+def test_text_is_written_and_read_as_utf_8(tmp_path):
     files.write(tmp_path / "r.json", '{"a": "χ²"}'.encode())
     files.write(tmp_path / "m.csv", "χ²\n1\n".encode())
     assert files.read_json(tmp_path / "r.json") == {"a": "χ²"}
@@ -294,7 +294,7 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
     assert files.rows_bytes([{"χ²": 1}]) == "χ²\n1\n".encode()
 
 
-def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):
+def test_unreadable_file_raises_a_clear_error(tmp_path, monkeypatch):
     (tmp_path / "r.json").write_text("{}")
 
     def denied(_: Path) -> bytes:
@@ -305,7 +305,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):
         files.read_json(tmp_path / "r.json")
 
 
-def test_the_fingerprint_of_a_file_follows_its_content(tmp_path):
+def test_sha256_of_a_file_depends_on_its_content(tmp_path):
     for name, content in (("a", "one"), ("b", "one"), ("c", "other")):
         (tmp_path / name).write_text(content)
     first, same, other = (files.sha256(tmp_path / name) for name in "abc")
@@ -314,7 +314,7 @@ def test_the_fingerprint_of_a_file_follows_its_content(tmp_path):
         files.sha256(tmp_path / "none")
 
 
-def test_the_folder_of_a_file_is_made_and_what_no_file_can_be_is_refused(tmp_path):
+def test_write_creates_parent_folders_and_rejects_impossible_paths(tmp_path):
     files.write(tmp_path / "new" / "deep" / "r", b"content")
     assert (tmp_path / "new" / "deep" / "r").read_bytes() == b"content"
     for path, told in (

@@ -1,4 +1,4 @@
-"""Signals are requests that are read at safe points. Code that may block is left at once; the third signal ends all."""
+"""Signals are requests, read at safe points. They interrupt blocking code at once; the third one ends the process."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from iqlearn import interrupts
 
 @pytest.fixture(autouse=True)
 def heard():
-    """Interrupts are heard, also where the tests were started in the background, which ignores them."""
+    """Handle interrupts even if the tests run in the background, where they are ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -27,7 +27,7 @@ def ask(number: int = signal.SIGINT) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_read_at_the_next_safe_point_and_handlers_come_back(number):
+def test_signal_raises_at_the_next_safe_point_and_handlers_are_restored(number):
     before = signal.getsignal(number)
     with interrupts.listening(number):
         interrupts.check()
@@ -42,7 +42,7 @@ def test_a_signal_is_read_at_the_next_safe_point_and_handlers_come_back(number):
     interrupts.check()
 
 
-def test_what_must_be_finished_has_no_safe_points():
+def test_finishing_defers_interrupts_until_its_end():
     with interrupts.listening():
         ask()
         with interrupts.finishing():
@@ -53,14 +53,14 @@ def test_what_must_be_finished_has_no_safe_points():
             interrupts.check()
 
 
-def test_inside_another_one_nothing_changes():
+def test_nested_listening_keeps_the_request():
     with interrupts.listening():
         with interrupts.listening():
             ask()
         assert interrupts.requested()
 
 
-def test_the_handler_of_a_user_stays():
+def test_listening_keeps_a_signal_handler_of_the_user():
     heard = []
     signal.signal(signal.SIGINT, lambda *_: heard.append(1))
     with interrupts.listening():
@@ -69,7 +69,7 @@ def test_the_handler_of_a_user_stays():
     assert heard == [1]
 
 
-def test_what_blocks_is_left_at_once():
+def test_blocking_code_is_interrupted_at_once():
     with interrupts.listening():
         threading.Timer(0.05, ask).start()
         with pytest.raises(KeyboardInterrupt), interrupts.Foreign(), interrupts.Foreign():
@@ -78,7 +78,7 @@ def test_what_blocks_is_left_at_once():
             interrupts.check()
 
 
-def test_a_second_signal_does_not_raise_while_the_region_is_left():
+def test_second_signal_does_not_raise_while_blocking_code_is_left():
     with interrupts.listening():
         with pytest.raises(KeyboardInterrupt), interrupts.Foreign(), closing(SimpleNamespace(close=ask)):
             ask()
@@ -107,7 +107,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(("times", "code", "said"), [(2, 0, ["True"]), (3, 130, [])])
-def test_the_third_signal_ends_the_process_and_its_workers_which_hear_none(tmp_path, times, code, said):
+def test_workers_ignore_signals_and_the_third_signal_ends_all_processes(tmp_path, times, code, said):
     """The worker holds the output open, so `run` returns after both have ended."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
@@ -118,8 +118,8 @@ def test_the_third_signal_ends_the_process_and_its_workers_which_hear_none(tmp_p
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("code", [0, 130])
-def test_a_signal_at_the_end_of_the_interpreter_keeps_the_exit_code(number, code):
-    """What ran is over, and said how it ended."""
+def test_signal_at_interpreter_exit_keeps_the_exit_code(number, code):
+    """The program is over and its exit code is set."""
     program = f"""
 import atexit, os, signal
 from iqlearn import interrupts

@@ -1,4 +1,4 @@
-"""The ways to train: `learn`, `train_expert`, `resume`; and the settings that work best, `recommended`."""
+"""The functions that train: `learn`, `train_expert` and `resume`; and the recommended settings: `recommended`."""
 
 from __future__ import annotations
 
@@ -65,32 +65,34 @@ def learn(
 
     Args:
         settings: an algorithm with its settings, for instance `iq.IQLearn()` (the paper's method for discrete actions),
-            `iq.IQLearnContinuous()` or what `iq.recommended(demos, env)` returns.
-        demos: the demonstrations, or a sequence with those of each seed.
-        env: the environment to act in and to be evaluated in: a Gymnasium id, `MODULE:ID`, an `EnvSpec` or a function
-            that makes one; by default the one that the demonstrations name. Without one, nothing is evaluated.
+            `iq.IQLearnContinuous()` or the result of `iq.recommended(demos, env)`.
+        demos: the demonstrations, or a sequence with one set for each seed.
+        env: the environment for acting and evaluation: a Gymnasium id, `MODULE:ID`, an `EnvSpec` or a function that
+            makes the environment; by default the one that the demonstrations name. Without an environment, no returns
+            are measured.
         env_kwargs: keyword arguments for the environment.
-        mode: `online` acts in the environment while it learns, `offline` reads the demonstrations only. By default
-            online if `interaction` is given, if the algorithm must act (SQIL), or with continuous actions if `env` is
-            given.
+        mode: `online` acts in the environment while learning, `offline` reads the demonstrations only. By default
+            online if `interaction` is given, if the algorithm must act (such as SQIL), or with continuous actions if
+            `env` is given and the algorithm can act.
         steps: environment steps online, updates offline; by default 100,000 online with continuous
             actions, else 10,000.
         evaluations, eval_episodes, sampled, eval_envs, max_episode_steps: see `Schedule`.
         seed: seed of all random numbers.
-        seeds: train several seeds side by side instead.
-        interaction: how to act online.
+        seeds: several seeds to train side by side, instead of `seed`.
+        interaction: how to act online (see `Interaction`).
         callbacks: objects of `iq.Callback`, or functions that are called with the trainer after each evaluation.
-        out: run folder, written at every evaluation; with `seeds` a folder `seed-S` in it for each.
+        out: run folder, written at every evaluation; with `seeds` it holds a folder `seed-S` for each seed.
         overwrite: replace a run in `out`.
         quiet: print no progress.
 
     Returns:
         The run, or with `seeds` a list of runs. Ctrl-C, or a loss that is not finite, ends training early. Then the run
-        is as of its last evaluation, a `RuntimeWarning` says so, and `run.result["status"]` is not "completed".
+        holds the state of its last evaluation, a `RuntimeWarning` is issued, and `run.result["status"]` is not
+        "completed".
 
     Raises:
-        InputError: settings, demonstrations and environment do not go together, a setting has no effect, or `out` is
-            taken.
+        InputError: settings, demonstrations and environment do not fit together, a setting has no effect, or `out` is
+            not empty (unless `overwrite`).
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
@@ -119,7 +121,7 @@ def learn(
         )
         raise error or InputError(wanted)
     if error is not None:
-        told = f"{parts[0].source} names an environment that cannot be made, so nothing is evaluated. {error}"
+        told = f"{parts[0].source} names an environment that cannot be made, so no returns are measured. {error}"
         warnings.warn(told, stacklevel=3)
     environment = environment and environment.capped(max_episode_steps)
     acting = None if mode == "offline" else interaction or Interaction()
@@ -147,10 +149,11 @@ def begin(
     quiet: bool,
     several: bool,
 ) -> Any:
-    """Check, prepare and train new runs, which differ in seed and demonstrations.
+    """Check, prepare and train new runs, which differ in seed and demonstrations. Return the result of `train`.
 
     Raises:
-        InputError: settings or callbacks have no effect or do not fit the task, or the folder is taken.
+        InputError: settings or callbacks have no effect or do not fit the task, or the folder is not empty (unless
+            `overwrite`).
     """
     first = runs[0]
     check_callbacks(callbacks, first)
@@ -171,7 +174,7 @@ def begin(
 
 
 def longer(demos: Demos, run: Run) -> list[str]:
-    """A remark where episodes are longer than the environment lets them be."""
+    """Return a remark if an episode is longer than the time limit of the environment, else an empty list."""
     if (limit := run.exceeded(demos)) is None:
         return []
     told = f"an episode has {demos.longest} steps, more than the time limit of {run.origin.title}, {limit}"
@@ -181,7 +184,7 @@ def longer(demos: Demos, run: Run) -> list[str]:
 def prepare(
     learners: Sequence[Learner], checkpoints: Sequence[Arrays | None], folders: Sequence[Path], quiet: bool
 ) -> None:
-    """Bring each run to its first update, or to its checkpoint, and its folder, if it has one, up to date.
+    """Prepare each run for its first update, or restore its checkpoint. Then write its folder, if it has one.
 
     Raises:
         InputError: a checkpoint is of another run, or a folder cannot be written.
@@ -203,7 +206,7 @@ def prepare(
 def learners_of(
     runs: Sequence[Run], parts: Sequence[Demos | None], rewards: Sequence[RewardFunction | None]
 ) -> list[Learner]:
-    """A learner for each run. Their demonstrations are padded to the size of the largest."""
+    """Return a learner for each run. All demonstrations are padded to the size of the largest."""
     room = max(run.origin.transitions for run in runs), max(run.origin.episodes for run in runs)
     return [
         Learner(run, None if part is None else part.with_placeholders(run.task), reward, room)
@@ -212,7 +215,7 @@ def learners_of(
 
 
 def train(learners: list[Learner], callbacks: Callbacks, folders: list[Path], quiet: bool, several: bool) -> Any:
-    """Train prepared runs, in their folders if they have any."""
+    """Train prepared runs, and write their folders if they have any. Return a list of runs if `several`, else a run."""
     own: list[Callback] = [] if quiet else [Progress(), GuardReport()]
     runs = Trainer(learners, [*([RunFolder(folders)] if folders else []), *own, *callbacks]).run()
     for run in runs:
@@ -246,13 +249,13 @@ def train_expert(
 
     Args:
         env, env_kwargs: the environment, as in `learn`.
-        settings: `iq.SoftQLearning()` or `iq.SAC()`; by default the one for the actions of the environment.
+        settings: `iq.SoftQLearning()` or `iq.SAC()`; by default the one that fits the environment's actions.
         reward: a run folder, or a file of a distilled reward, to learn from instead of the environment's reward.
         steps, evaluations, eval_episodes, sampled, eval_envs, max_episode_steps, seed: as in `learn`.
         interaction, callbacks, out, overwrite, quiet: as in `learn`.
 
     Raises:
-        InputError: settings, environment and reward do not go together, or `out` is taken.
+        InputError: settings, environment and reward do not fit together, or `out` is not empty (unless `overwrite`).
     """
     environment, folder = Environment.of(env, env_kwargs).capped(max_episode_steps), None if out is None else Path(out)
     if folder is not None:
@@ -288,23 +291,24 @@ def resume(
     quiet: bool = False,
     trust: bool = False,
 ) -> Any:
-    """Go on with a run that was stopped, to the same result as if it had never stopped.
+    """Continue a run that was stopped. The result is the same as if it had never stopped.
 
     Args:
-        folder: a run folder, or the folder of several seeds, which go on side by side.
-        demos: the demonstrations, one set for each seed, or the file that holds them now, of which the same part is
-            taken; by default the file that the folder names.
-        reward: the run folder or file that holds the reward now; by default the one that the folder names.
-        max_gib: the size in GiB to which the file of demonstrations may unpack (see `Demos.load`).
-        env: the environment, where it was made by a function.
+        folder: a run folder, or the folder of several seeds, which are continued side by side.
+        demos: the demonstrations (for several seeds a sequence with one set for each), or the file that now holds them,
+            from which the same part is taken; by default the file that the folder names.
+        reward: the run folder or file that now holds the reward; by default the one that the folder names.
+        max_gib: the size in GiB that the demonstrations may take (see `Demos.load`).
+        env: the environment, needed if it was made by a function.
         callbacks, quiet: as in `learn`.
         trust: as in `Run.load`.
 
     Returns:
-        As `learn`: a list of runs for a folder of several seeds.
+        The run, or a list of runs for a folder of several seeds, as in `learn`.
 
     Raises:
-        InputError: there is no run or no checkpoint, or demonstrations or reward are not those it began with.
+        InputError: there is no run or no checkpoint, or the demonstrations or the reward are not those that the run
+            began with.
     """
     folders = run_folder.runs_in(Path(folder))
     several = folders != [Path(folder)]
@@ -332,8 +336,8 @@ def resume(
             runs.append(replace(run, origin=replace(run.origin, **moved)))
         learners = learners_of(runs, parts, rewards)
         prepare(learners, checkpoints, folders, quiet)
-        # Runs that were killed while they wrote their folders may stand at different steps. Each such group goes on
-        # alone.
+        # Runs that were killed while they wrote their folders may be at different steps. Only runs at the same step
+        # are trained together.
         stands: dict[int, dict[Path, Learner]] = {}
         for path, learner in zip(folders, learners, strict=True):
             stands.setdefault(learner.done, {})[path] = learner
@@ -356,17 +360,17 @@ def recommended(
     quiet: bool = False,
     **changes: Any,
 ) -> Any:
-    """The settings that work best for these demonstrations, and one sentence that says why.
+    """Return the settings that work best for these demonstrations, and print one sentence with the reasons.
 
-    Each extension is asked whether it helps: the leave-one-out error of a linear model of the dynamics, or of the
-    expert's actions, decides. The result is plain settings. Change them with `dataclasses.replace`, or name changes
-    here: what you set is kept.
+    Each extension decides by its `suggest` whether it helps, mostly from the leave-one-out error of a linear model of
+    the dynamics or of the expert's actions. The result is plain settings. Change them with `dataclasses.replace`, or
+    pass changes here: a setting that you pass is kept.
 
     Args:
-        demos: the demonstrations that will be learnt from.
+        demos: the demonstrations to learn from.
         env, env_kwargs, mode, steps: as in `learn`.
         algorithm: family of the algorithm: iq, bc, …
-        quiet: do not print the sentence. It is in `settings.reason` and in the run folder too.
+        quiet: do not print the sentence. It is also in `settings.reason` and in the run folder.
         changes: settings that override the recommendation.
 
     Raises:
@@ -381,7 +385,7 @@ def recommended(
     known = {f.name for f in fields(kind)}
     for name, value in changes.items():
         require(name in known, name, value, f"a setting of {kind.__name__}")
-    # What is asked is whether extensions help the method with the changes that they depend on.
+    # Whether an extension helps depends on some of the changes, so these are made before `suggest` is called.
     asked = {name: changes[name] for name in ("divergence", "form", "state_only") if name in changes}
     plain = kind(**({"divergence": "chi2_mixture"} | asked if "divergence" in known else asked))
     mode = mode_of(plain, env is not None, mode, None)
@@ -409,11 +413,13 @@ def recommended(
 
 
 def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Interaction | None) -> Mode:
-    """Whether to act: as asked, else where the algorithm must, where an interaction is given, or with an actor and an
-    environment.
+    """Return `mode` if it is given, else the default mode.
+
+    The default is online if the algorithm must act, if an interaction is given, or with continuous actions if an
+    environment is given and the algorithm can act. Otherwise it is offline.
 
     Raises:
-        InputError: the algorithm cannot do as asked.
+        InputError: the mode is unknown, contradicts `interaction`, or is not possible with the algorithm.
     """
     if mode not in (None, "online", "offline"):
         raise InputError(f"mode is {mode!r}; expected online or offline.")
@@ -430,16 +436,20 @@ def mode_of(settings: Algorithm, env: bool, mode: Mode | None, interaction: Inte
 
 
 def default_steps(settings: Algorithm, mode: Mode) -> int:
-    """Environment steps online, updates offline."""
+    """Return the default `steps`: environment steps online, updates offline."""
     return LONG if mode == "online" and not settings.discrete else SHORT
 
 
 def environment_of(
     demos: Demos, env: EnvSource | Environment | None, kwargs: Mapping[str, Any] | None = None, trust: bool = False
 ) -> tuple[Environment | None, InputError | None]:
-    """The environment that is given, else the one that the demonstrations name. Why the latter cannot be made, if so.
+    """Return the environment that is given, else the one that the demonstrations name.
 
-    With `trust` a module that the demonstrations name is imported.
+    With `trust`, a module that the demonstrations name is imported.
+
+    Returns:
+        The environment or None, and an error or None. There is an error if the demonstrations name an environment that
+        cannot be made.
 
     Raises:
         InputError: keyword arguments are given without an environment.
@@ -461,10 +471,10 @@ def environment_of(
 
 
 def check_callbacks(callbacks: Callbacks, run: Run) -> None:
-    """Refuse callbacks that read the occupancy distance where there is none.
+    """Check that no callback reads the occupancy distance of a run that has none.
 
     Raises:
-        InputError: there is one.
+        InputError: a callback reads it, but the run has no demonstrations, no environment or no evaluations.
     """
     origin, times = run.origin, run.schedule.evaluations
     parts = {"demonstrations": origin.demos, "an environment": origin.environment, "evaluations": times or None}
@@ -476,7 +486,10 @@ def check_callbacks(callbacks: Callbacks, run: Run) -> None:
 
 
 def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
-    """The task that several demonstrations show together; the first one's where their observations differ in kind."""
+    """Return the task that covers several tasks: the most choices and the widest action bounds of any task.
+
+    If the structures of the observations differ, return the first task.
+    """
     first, *others = found = list(tasks)
     if len({jax.tree.structure(task.obs) for task in found}) > 1:
         return first
@@ -488,10 +501,11 @@ def joint(tasks: Iterable[TaskSpec]) -> TaskSpec:
 
 
 def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, steps: int) -> None:
-    """Refuse settings that do not fit the task, have no effect, or take more steps than there are.
+    """Check that the settings fit the task and have an effect, and that the steps suffice for an update.
 
     Raises:
-        InputError: as said.
+        InputError: a setting does not fit the task or has no effect, there are too few steps, or the replay is too
+            small.
     """
     if settings.discrete != task.discrete:
         needed = algorithms.of(settings.family, task.discrete).__name__
@@ -526,17 +540,20 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
 
 
 def visible(settings: Algorithm, demos: Demos) -> Demos:
-    """What the learner may see of demonstrations: with `state_only` no actions.
+    """Return the demonstrations as the learner may see them: with `state_only` without actions.
 
     Raises:
-        InputError: there are no actions, and the learner needs them.
+        InputError: the learner needs the actions, but there are none.
     """
     return demos.without_actions() if settings.state_only else replace(demos, act=demos.actions)
 
 
 def comparable(demos: Demos, task: TaskSpec) -> Demos:
-    """The demonstrations, without held-out episodes that are not of the task, for instance because of an action that
-    no other episode has and no environment tells. A warning says so."""
+    """Return the demonstrations, without their held-out episodes if these do not fit the task.
+
+    A warning is issued in that case. For instance, a held-out episode may have a discrete action that no other episode
+    has, while no environment states the number of actions.
+    """
     held = demos.held_out
     if held is None:
         return demos
@@ -550,10 +567,10 @@ def comparable(demos: Demos, task: TaskSpec) -> Demos:
 
 
 def same_held_out(run: Run, folder: Path, demos: Demos) -> Demos:
-    """The demonstrations, with the held-out episodes that the run began with, or without any if it had none.
+    """Return the demonstrations, with the held-out episodes that the run began with, or without any if it had none.
 
     Raises:
-        InputError: they are others.
+        InputError: the held-out episodes are missing, or are not those that the run began with.
     """
     if not run.origin.held_out_sha256:
         return replace(demos, held_out=None)
@@ -567,12 +584,13 @@ def same_held_out(run: Run, folder: Path, demos: Demos) -> Demos:
 def demos_of(
     run: Run, folder: Path, demos: Demos | str | Path | None = None, max_gib: float | None = None, hint: str = ""
 ) -> Demos:
-    """The demonstrations that a run saw: those given, those of the file given, else read again from where they came.
+    """Return the demonstrations that a run learnt from, as its learner saw them.
 
-    `hint` ends the message where they are gone.
+    `demos` is the demonstrations or their file. By default they are read again from the source that the run names.
+    `hint` is the end of the error message if they cannot be read.
 
     Raises:
-        InputError: they are gone, or they are others.
+        InputError: the demonstrations cannot be read, or are not those that the run began with.
     """
     origin = run.origin
     if not isinstance(demos, Demos):
@@ -595,10 +613,10 @@ def require_same(what: str, folder: Path, expected: str, found: str, remedy: str
 
 
 def load_reward(path: str | Path, task: TaskSpec) -> tuple[RecoveredReward | DistilledReward, str]:
-    """The reward of a run folder, or a distilled one of a file, and the SHA-256 of what holds it.
+    """Return the reward of a run folder, or the distilled reward in a file, and the SHA-256 of the file that holds it.
 
     Raises:
-        InputError: there is neither, or the reward is of another task.
+        InputError: there is no reward at the path, or the reward is of another task.
     """
     path = Path(path)
     if not path.exists():
@@ -614,10 +632,12 @@ def load_reward(path: str | Path, task: TaskSpec) -> tuple[RecoveredReward | Dis
 
 
 def same_reward(run: Run, folder: Path, path: str | Path | None = None) -> RecoveredReward | DistilledReward:
-    """The reward that an expert began with, in the run folder or file where it is now.
+    """Return the reward that an expert began with, at the discount of its settings.
+
+    `path` is the run folder or file that now holds the reward, by default the one that the run names.
 
     Raises:
-        InputError: it is gone, or another one.
+        InputError: the reward is missing, or is not the one that the run began with.
     """
     path = str(run.origin.reward) if path is None else path
     try:

@@ -1,4 +1,4 @@
-"""What the actor-critics share, the expert's critic on a problem solved by hand, and cloning of a known policy."""
+"""Shared parts of the actor-critics, SAC on a problem solved by hand, and cloning of a known policy."""
 
 from dataclasses import replace
 
@@ -51,26 +51,26 @@ def test_the_policy_has_the_newest_critics_and_the_averaged_actor():
     assert same((kept.log_temperature, kept.encoder), (state.model.log_temperature, state.model.encoder))
 
 
-def test_without_an_average_the_policy_is_the_actor_itself():
+def test_policy_without_averaging_is_the_model_itself():
     settings = replace(SETTINGS, average_rate=1.0, target_rate=0.0)
     state = jax.eval_shape(lambda: settings.init(SPEC, ENCODER, jr.key(0)))
     assert state.target == Slow(None, None)
     assert settings.policy(START.__class__(START.model, Slow(None, None), None, START.step, {})) is START.model
 
 
-def test_steps_shrink_as_one_over_the_updates_once_they_decay():
+def test_step_size_decays_as_one_over_the_updates_after_decay_after():
     settings = replace(SETTINGS, target_entropy=None)
     gradient = jax.tree.map(jnp.ones_like, START.model)
     for step, share in ((0, 1.0), (9, 1.0), (19, 0.5), (99, 0.1)):
         state = replace(START, step=jnp.int32(step))
         full, less = (stepped(replace(settings, decay_after=n), state, gradient)[0].model for n in (0, 10))
         moved, whole = ((m.actor.layers[0].weight - START.model.actor.layers[0].weight) for m in (less, full))
-        np.testing.assert_allclose(moved, share * whole, atol=1e-7)  # of 3e-4
+        np.testing.assert_allclose(moved, share * whole, atol=1e-7)  # a full step is near 3e-4
         assert float(jnp.abs(whole).min()) > 1e-4
 
 
 def test_slow_critics_and_actor_follow_at_their_own_rates():
-    """A step down no gradient: only the slow copies move."""
+    """With a gradient of zero only the slow copies move."""
     state = replace(START, target=shifted(START.target, -1.0))
     moved, figures = stepped(SETTINGS, state, jax.tree.map(jnp.zeros_like, START.model))
     assert same((moved.model.critic, moved.model.actor), (START.model.critic, START.model.actor))
@@ -82,7 +82,7 @@ def test_slow_critics_and_actor_follow_at_their_own_rates():
     assert float(figures["critic_gradient_norm"]) == float(figures["actor_gradient_norm"]) == 0.0
 
 
-def test_an_actor_that_is_put_in_is_the_averaged_one_too():
+def test_with_actor_replaces_the_averaged_actor_too():
     other = shifted(START.model.actor, 1.0)
     state = with_actor(START, other)
     assert same((state.model.actor, state.target.actor), (other, other))
@@ -107,7 +107,7 @@ def test_actor_and_temperature_loss_by_hand():
     assert float(slope) < 0.0, "entropy −0.5 is below the target 1: descent raises the temperature"
 
 
-def test_the_experts_critic_learns_the_reward_of_a_problem_of_one_step():
+def test_sac_learns_the_reward_and_best_action_of_a_one_step_problem():
     """One state, every step ends: Q(s, a) is the reward 1 − (a − 2)²/4, and the actor finds its best action, 2."""
     action = jnp.linspace(-1.0, 3.0, 64)[:, None]
     state_rows = jnp.zeros((64, 1))
@@ -146,7 +146,7 @@ def linear_expert(slopes: np.ndarray) -> Transitions:
 
 
 def cloned(slopes: np.ndarray, settings: BCContinuous) -> tuple[np.ndarray, np.ndarray]:
-    """What a clone of a linear policy does, and what it should."""
+    """The actions of a clone of a linear policy, and those of the policy."""
     rows = linear_expert(slopes)
     state = trained(settings, rows)
     assert int(state.step) == 800
@@ -173,7 +173,7 @@ def test_cloning_recovers_a_linear_policy():
     assert (error.mean(axis=0) < [0.03, 0.06]).all()
 
 
-def test_pretraining_recovers_a_linear_policy_too():
+def test_pretraining_recovers_a_linear_policy():
     rows, encoder = linear_expert(SLOPES), encoders.blank(CLONED.obs, "none")
     model = CLONE.init(CLONED, encoder, jr.key(0)).model
     actor, error = clone(model, rows.obs, rows.action, jr.key(1), 800)
@@ -190,8 +190,8 @@ def test_an_expert_at_its_bounds_is_cloned_better_by_clipping_than_by_tanh():
     assert errors["clip"] < 0.7 * errors["tanh"]
 
 
-def test_the_steps_of_a_clone_decay():
-    """After 400 updates, a step that decays after 100 is 100/401 of the one that does not."""
+def test_cloning_step_size_decays():
+    """After 400 updates, a step with decay_after=100 is 100/401 of a step without decay."""
     obs = jnp.linspace(-1.0, 1.0, 8)[:, None]
     rows = Transitions(obs, obs, obs, jnp.zeros(8, bool))
     moved = []
@@ -204,6 +204,6 @@ def test_the_steps_of_a_clone_decay():
     np.testing.assert_allclose(moved[1], moved[0] * (100 / 401), rtol=1e-2, atol=1e-7)
 
 
-def test_a_clone_and_the_recommended_actor_clip_and_the_papers_and_the_experts_do_not():
+def test_bc_and_recommended_iq_clip_actions_but_sac_and_default_iq_use_tanh():
     assert BCContinuous().squash == IQLearnContinuous.recommended(True, False).squash == "clip"
     assert SAC().squash == IQLearnContinuous().squash == "tanh"

@@ -1,4 +1,4 @@
-"""CSIL: it clones, its reward is high near the expert and nothing far away, and it begins from its own clone."""
+"""CSIL: its clone, its reward, which is high near the expert and near zero far away, and its start from the clone."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def cloned():
     return prepared(SMALL)
 
 
-def test_the_policy_begins_as_the_clone_and_the_clone_does_as_the_expert(cloned):
+def test_policy_begins_as_the_clone_and_the_clone_imitates_the_expert(cloned):
     action = cloned.model.act(rows().obs)
     assert float(jnp.mean((action - rows().action) ** 2)) < 0.1 * float(jnp.mean(rows().action ** 2))
     for net in (cloned.beside.net, cloned.beside.first):
@@ -59,7 +59,7 @@ def test_the_policy_begins_as_the_clone_and_the_clone_does_as_the_expert(cloned)
     assert eqx.tree_equal(cloned.model.critic, begun(SMALL).model.critic), "without critic_updates"
 
 
-def test_far_from_the_demonstrations_the_clone_is_the_prior_and_nothing_is_paid(cloned):
+def test_far_from_demonstrations_the_clone_is_the_prior_and_the_reward_is_near_zero(cloned):
     near, far = (cloned.model.policy(rows(d).obs, cloned.beside.net) for d in (0.0, 300.0))
     assert float(jnp.exp(near.log_std).mean()) == pytest.approx(0.05, abs=0.02)
     assert 0.3 < float(jnp.exp(far.log_std).mean()) < 2.0
@@ -70,7 +70,7 @@ def test_far_from_the_demonstrations_the_clone_is_the_prior_and_nothing_is_paid(
     np.testing.assert_array_equal(cloned.model.actor.layers[-1].bias, begun(SMALL).model.actor.layers[-1].bias)
 
 
-def test_without_weights_the_policy_is_the_prior():
+def test_policy_with_zero_output_weights_is_the_prior():
     state = begun(SMALL)
     net = eqx.tree_at(lambda n: n.layers[-1].weight, state.model.actor, jnp.zeros((256, 2)))
     policy = state.model.policy(rows().obs, net)
@@ -78,7 +78,7 @@ def test_without_weights_the_policy_is_the_prior():
     np.testing.assert_allclose(policy.log_std, 0.0, atol=1e-5)
 
 
-def test_other_actions_in_the_experts_states_cost(cloned):
+def test_wrong_actions_in_expert_states_have_a_lower_reward(cloned):
     wrong = rows()._replace(action=-rows().action)
     expert, other = (SMALL.rewards(cloned.model, cloned.beside.net, one).mean() for one in (rows(), wrong))
     assert float(other) < float(expert) - 1.0
@@ -104,7 +104,7 @@ def refined(settings, state, updates=150):
     return state, {name: float(value) for name, value in figures.items()}
 
 
-def test_refinement_raises_the_expert_above_the_learner_and_stays_near(cloned):
+def test_refinement_widens_the_reward_gap_and_regularisation_limits_the_change(cloned):
     start = refined(SMALL, cloned, 1)[1]
     found = {}
     for weight in (0.3, 30.0):
@@ -118,13 +118,13 @@ def test_refinement_raises_the_expert_above_the_learner_and_stays_near(cloned):
     assert found[0.3]["reward_distance"] > 2.0 * found[30.0]["reward_distance"]
 
 
-def test_without_a_learning_rate_the_reward_stays(cloned):
+def test_zero_reward_learning_rate_keeps_the_reward(cloned):
     state, _ = refined(replace(SMALL, reward_learning_rate=0.0), cloned, 2)
     assert eqx.tree_equal(state.beside.net, cloned.beside.net)
 
 
-def test_the_loss_is_the_value_computed_by_hand(cloned):
-    """½·E[(Q − r − γ·(min Q(s',a') − τ·log(π/q)))²], which ends with the reward alone, and E[τ·log(π/q) − min Q]."""
+def test_loss_matches_the_hand_computed_value(cloned):
+    """½·E[(Q − r − γ·(min Q(s',a') − τ·log(π/q)))²], without the γ term at an end, and E[τ·log(π/q) − min Q]."""
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(), rows(0.5, ended=True))
     reward = jnp.linspace(-1.0, 2.0, 128)
     settings = replace(SMALL, temperature=0.3)
@@ -148,8 +148,8 @@ def test_the_loss_is_the_value_computed_by_hand(cloned):
     assert float(figures["actor_loss"]) == pytest.approx(float(actor), rel=1e-4)
 
 
-def test_the_clone_acts_from_the_first_step_and_is_evaluated_first(pendulum, tmp_path, stop_at, same_run):
-    """Also after an interruption: the resumed run is the whole one."""
+def test_first_evaluation_is_of_the_clone_and_a_resumed_run_is_identical(pendulum, tmp_path, stop_at, same_run):
+    """A resumed run equals the uninterrupted one. A CSIL run has no reward to return."""
     settings = iq.CSIL(
         critic=iq.Network((8,)), actor=iq.Network((8,)), batch_size=4, cloning_updates=20, critic_updates=20
     )
@@ -173,7 +173,7 @@ def test_the_clone_acts_from_the_first_step_and_is_evaluated_first(pendulum, tmp
         run.reward(pendulum)
 
 
-def test_it_is_for_continuous_actions_and_learns_online():
+def test_csil_supports_only_continuous_actions_and_online_runs():
     with pytest.raises(InputError, match="No algorithm 'csil' for discrete actions"):
         algorithms.of("csil", True)
     assert algorithms.of("csil", False).acts == "must"
@@ -188,6 +188,6 @@ def test_it_is_for_continuous_actions_and_learns_online():
         ({"action_noise": 0.0}, "action_noise is 0.0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, told):
+def test_invalid_settings_are_refused(changes, told):
     with pytest.raises(InputError, match=told):
         replace(SMALL, **changes)

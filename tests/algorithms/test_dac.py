@@ -48,7 +48,7 @@ def test_the_reward_is_high_where_the_expert_was(penalty):
     assert judged.rows is batch.visited
 
 
-def test_only_the_learners_ends_make_the_absorbing_state_bad_and_only_the_experts_good():
+def test_absorbing_reward_is_low_after_learner_ends_and_high_after_expert_ends():
     settings = iq.DACContinuous(
         critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2, discriminator_penalty=0.0
     )
@@ -60,7 +60,7 @@ def test_only_the_learners_ends_make_the_absorbing_state_bad_and_only_the_expert
 
 
 def test_the_gradient_penalty_covers_the_absorbing_state():
-    """As any other state, so that its logit stays moderate even if one side alone ends."""
+    """Its logit stays moderate, even if only one side has ends."""
     settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2)
     batch = Batch(rows(0.0), rows(0.1, range(8)), rows(0.0).obs)
     state, _ = trained(settings, batch, 600)
@@ -73,7 +73,7 @@ def test_the_gradient_penalty_covers_the_absorbing_state():
     assert bool((drawn[:, -1] == 1.0).all()), "a row of weight 0 is never drawn"
 
 
-def test_the_discriminator_learns_from_both_sides_and_the_actor_from_neither_directly():
+def test_expert_rows_change_the_discriminator_but_not_the_actor():
     settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL)
     batch = Batch(rows(1.0), rows(-1.0), rows(1.0).obs)
     start = begun(settings)

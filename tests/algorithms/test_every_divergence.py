@@ -1,5 +1,5 @@
-"""Every divergence and value term trains, with discrete and continuous actions, with and without a learner's half; what
-W1 needs is there by default."""
+"""Every divergence and value term trains, with discrete and continuous actions, online and offline. W1 has its gradient
+penalty by default."""
 
 from dataclasses import replace
 from functools import cache
@@ -72,8 +72,8 @@ def check(found: dict[str, tuple[Any, Any, Any]]) -> None:
 
 @BOTH
 def test_every_divergence_trains_with_discrete_and_continuous_actions(settings, monkeypatch):
-    """One program for all: the divergence is chosen while it runs. That settings choose it by its name is tested with
-    the numbers of the objective in test_iq_continuous.py, also offline."""
+    """One compiled program runs all divergences and chooses one by its index. test_iq_continuous.py tests that settings
+    choose the divergence by name, also offline."""
     start, (_, batch) = begun(settings), data(settings, True)
 
     @jax.jit
@@ -91,8 +91,8 @@ def test_every_divergence_trains_with_discrete_and_continuous_actions(settings, 
     assert len({float(metrics["loss"]) for _, _, metrics in found.values()}) >= len(NAMES) - 1
 
 
-def test_a_penalty_and_bounded_slopes_and_the_squared_error_train_with_discrete_actions():
-    """Of continuous actions: test_iq_continuous.py, and the next test."""
+def test_w1_and_spectral_norm_and_least_squares_train_with_discrete_actions():
+    """For continuous actions see test_iq_continuous.py and the next test."""
     w1 = replace(DISCRETE, divergence="w1")
     check(trained({"w1": w1}, False))
     spectral, squared = (
@@ -104,11 +104,11 @@ def test_a_penalty_and_bounded_slopes_and_the_squared_error_train_with_discrete_
     assert len({float(metrics["loss"]) for _, _, metrics in found.values()}) == 3
 
 
-def test_critics_of_bounded_slope_train():
+def test_continuous_critics_train_with_spectral_norm():
     check(trained({"spectral": replace(CONTINUOUS, divergence="w1", spectral_norm=True)}, True))
 
 
-def test_every_value_term_and_every_target_trains():
+def test_every_value_term_and_target_network_trains():
     terms = get_args(ValueTerm)
     pairs = [(term, "none") for term in terms] + [("expert", "copy"), ("mixture", "slow")]
     pairs = {f"{term} {target}": {"value_term": term, **TARGETS[target]} for term, target in pairs}
@@ -122,7 +122,7 @@ def test_every_value_term_and_every_target_trains():
 
 
 @BOTH
-def test_w1_has_a_penalty_unless_told_otherwise(settings):
+def test_w1_has_a_gradient_penalty_by_default(settings):
     w1 = replace(settings, divergence="w1")
     assert settings.penalty == 0.0
     assert w1.penalty == 10.0
@@ -133,14 +133,14 @@ def test_w1_has_a_penalty_unless_told_otherwise(settings):
 
 
 @BOTH
-def test_w1_without_a_bound_on_the_slope_is_refused(settings):
+def test_w1_without_gradient_penalty_is_refused(settings):
     with pytest.raises(InputError, match=r"gradient_penalty is 0\.0; expected above 0 with w1"):
         replace(settings, divergence="w1", gradient_penalty=0.0)
     assert replace(settings, divergence="chi2", gradient_penalty=0.0)
 
 
 @BOTH
-def test_layer_norm_and_a_bounded_slope_contradict_each_other(settings):
+def test_layer_norm_with_spectral_norm_is_refused(settings):
     name = "network" if settings.discrete else "critic"
     with pytest.raises(InputError, match=rf"{name}\.layer_norm is True; expected False with spectral_norm"):
         replace(settings, spectral_norm=True, **{name: replace(NETWORK, layer_norm=True)})

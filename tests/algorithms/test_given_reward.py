@@ -1,4 +1,4 @@
-"""A reward that an extension gives: Q follows from it by soft Bellman backups, with discrete and continuous actions."""
+"""A reward from an extension: Q learns it by soft Bellman backups, with discrete and continuous actions."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -58,8 +58,8 @@ def told(settings: Any, state: TrainState, batch: Batch) -> dict:
     return settings.loss(state.model, state, batch, KEY)[1]
 
 
-def test_the_critics_descend_the_squared_bellman_error_of_that_reward():
-    """½·E[(Q(s,a) − r − γV(s'))²] over expert and visited rows, the value of s' fixed, the mean of the critics."""
+def test_critic_loss_is_the_squared_bellman_error_of_the_given_reward():
+    """½·E[(Q(s,a) − r − γV(s'))²] over expert and visited rows, with V(s') fixed, averaged over the critics."""
     model = START.model
     reward = START.aux["reward_regression"]["net"](BOTH.obs, BOTH.action)
     q = model.unit_q(model.encoder(BOTH.obs), model.actions.to_unit(BOTH.action))
@@ -70,7 +70,7 @@ def test_the_critics_descend_the_squared_bellman_error_of_that_reward():
     assert not np.isclose(float(told(PLAIN, START, BATCH)["critic_loss"]), float(error), rtol=1e-2)
 
 
-def test_with_discrete_actions_the_loss_is_that_error_too():
+def test_discrete_loss_is_the_squared_bellman_error_of_the_given_reward():
     spec = TaskSpec(SPEC.obs, 3)
     settings = IQLearn(
         divergence="chi2_mixture", network=NETWORK, target_rate=0.1, gamma=0.9, extensions=(RewardRegression(),)
@@ -84,7 +84,7 @@ def test_with_discrete_actions_the_loss_is_that_error_too():
     assert float(loss) == pytest.approx(float(error), rel=1e-4)
 
 
-def test_the_reward_stays_as_it_is_while_critics_and_actor_learn():
+def test_update_changes_critics_and_actor_but_not_the_reward():
     state, _ = eqx.filter_jit(SETTINGS.update)(START, BATCH, KEY)
     jax.tree.map(np.testing.assert_array_equal, state.aux, START.aux)
     for part in ("critic", "actor"):
@@ -101,7 +101,7 @@ def test_the_reward_stays_as_it_is_while_critics_and_actor_learn():
     ],
     ids=["offline", "form", "divergence"],
 )
-def test_no_reward_is_regressed_without_a_learner_or_beside_another_objective(settings, online, sentence):
+def test_reward_regression_is_refused_offline_and_with_other_objectives(settings, online, sentence):
     RewardRegression().check(SETTINGS, True, 10_000)
     with pytest.raises(InputError, match=sentence):
         RewardRegression().check(settings, online, 10_000)
@@ -109,7 +109,7 @@ def test_no_reward_is_regressed_without_a_learner_or_beside_another_objective(se
 
 @dataclass(frozen=True)
 class Probe(Extension):
-    """Gives one reward for every row, and tells the trust that the actor's loss is given."""
+    """Gives the same reward to every row, and reports the trust that its actor loss receives."""
 
     name: ClassVar[str] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("reward", "actor_loss")
@@ -123,7 +123,7 @@ class Probe(Extension):
 
 
 @pytest.mark.parametrize(("reward", "trust"), [(1.0, 1.0), (0.0, 1.0), (-0.25, 0.75), (-1.0, 0.0), (-3.0, 0.0)])
-def test_the_actor_is_held_to_its_clone_as_far_as_the_reward_says_that_it_does_well(reward, trust):
+def test_regularisation_to_the_clone_is_scaled_by_the_trust_from_the_reward(reward, trust):
     state = replace(START, aux={"probe": jnp.float32(reward)})
     metrics = told(replace(PLAIN, extensions=(Probe(),)), state, BATCH)
     assert float(metrics["trust"]) == pytest.approx(trust)
@@ -136,10 +136,10 @@ def test_the_actor_is_held_to_its_clone_as_far_as_the_reward_says_that_it_does_w
     clone = eqx.tree_at(lambda a: a.layers[-1].bias, model.actor, bias.at[: len(bias) // 2].add(-0.25))
     of_actor = Rows(model.policy(inputs), inputs, unit, 4, jnp.full(8, trust))
     held, _ = Cloning(updates=1, weight=0.0, regularisation=3.0).actor_loss({"clone": clone}, of_actor)
-    assert float(held) == pytest.approx(3.0 * trust * 2 * 0.25**2, rel=1e-4)  # two actions, 0.25 off each
+    assert float(held) == pytest.approx(3.0 * trust * 2 * 0.25**2, rel=1e-4)  # two actions, each 0.25 off
 
 
-def test_the_first_extension_that_gives_a_reward_is_asked():
+def test_reward_extension_returns_the_first_extension_that_gives_a_reward():
     assert reward_extension(()) is None
     assert reward_extension((Cloning(),)) is None
     assert reward_extension((Cloning(), Probe(), RewardRegression())) == Probe()

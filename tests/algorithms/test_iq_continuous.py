@@ -1,4 +1,4 @@
-"""The continuous objective: what its gradients reach, what ends are worth, and the numbers it gives."""
+"""The objective for continuous actions: its gradients, the values of ends, and numbers computed by hand."""
 
 from dataclasses import replace
 from typing import get_args
@@ -31,7 +31,7 @@ KEY = jr.key(7)
 
 
 def rows(seed: int, terminal: bool | None = None) -> Transitions:
-    """Four transitions; every other one ends unless `terminal` says of all whether they do."""
+    """Four transitions. Every other one ends, unless `terminal` is given for all."""
     rng = np.random.default_rng(seed)
     obs, next_obs = (jnp.asarray(rng.normal(size=(4, 3)), jnp.float32) for _ in range(2))
     action = jnp.asarray(rng.uniform(SPEC.bounds.low, SPEC.bounds.high, (4, 2)), jnp.float32)
@@ -47,7 +47,7 @@ START = eqx.filter_jit(lambda: SETTINGS.init(SPEC, ENCODER, jr.key(0)))()
 
 
 def grown(factor: float) -> TrainState:
-    """A state whose critics' last layers are `factor` times what they begin with."""
+    """The first state with the critics' last layers multiplied by `factor`."""
     layer = jax.tree.map(lambda w: factor * w, START.model.critic.members.layers[-1])
     return replace(START, model=eqx.tree_at(lambda m: m.critic.members.layers[-1], START.model, layer))
 
@@ -72,7 +72,7 @@ def zero(tree) -> bool:
 
 
 @pytest.mark.parametrize("form", ["inverse", "least_squares"])
-def test_the_critic_loss_reaches_the_critic_only(form):
+def test_critic_loss_has_gradients_only_in_the_critic(form):
     settings = replace(SETTINGS, form=form, gradient_penalty=10.0 if form == "inverse" else None)
     gradient = evaluated(settings, STATE, batch())[1]["critic_loss"]
     assert not zero(gradient.critic)
@@ -81,7 +81,7 @@ def test_the_critic_loss_reaches_the_critic_only(form):
     assert zero(gradient.log_temperature), "else the objective pulls a learnt temperature off its target entropy"
 
 
-def test_the_actor_loss_reaches_the_actor_only():
+def test_actor_loss_has_gradients_only_in_the_actor():
     gradient = evaluated(SETTINGS, STATE, batch())[1]["actor_loss"]
     assert not zero(gradient.actor)
     assert zero((gradient.critic, gradient.log_temperature, gradient.encoder, gradient.actions))
@@ -91,21 +91,21 @@ value_of_policy = eqx.filter_jit(next_value)
 
 
 def value_after(settings: IQLearnContinuous, state: TrainState, rows: Transitions):
-    """γV(s') of four rows of the expert, and of the learner's after these."""
+    """γV(s'), where the first four rows are the expert's and the others are the learner's."""
     actor = state.target.actor if settings.next_policy == "averaged" else None
     value = value_of_policy(state.model, state.target.critic, actor, rows, KEY)
     ends = jnp.where(jnp.arange(len(rows.terminal)) < 4, 1.0, -1.0)
     return next_values(settings, value, rows.terminal, ends)
 
 
-def test_an_end_of_the_expert_is_worth_the_most_and_one_of_the_learner_the_least():
+def test_expert_ends_have_the_highest_value_and_learner_ends_the_lowest():
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, True))
     ends = 0.9 * BOUND * np.repeat([[1, -1]] * 2, 4, axis=1)  # a row a critic
     np.testing.assert_allclose(value_after(SETTINGS, STATE, both), ends, rtol=1e-5)
     np.testing.assert_allclose(value_after(replace(SETTINGS, chi2_alpha=2.0), STATE, both), 4 * ends, rtol=1e-5)
 
 
-def test_without_absorbing_states_an_end_is_worth_nothing():
+def test_ends_without_absorbing_states_have_value_zero():
     settings = replace(SETTINGS, absorbing=False)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), rows(0, True), rows(1, None))
     value = value_after(settings, STATE, both)
@@ -114,8 +114,8 @@ def test_without_absorbing_states_an_end_is_worth_nothing():
         np.testing.assert_array_equal(member == 0.0, both.terminal[4:])
 
 
-def test_a_time_limit_is_no_end():
-    """A row that is not terminal keeps the value of s', whatever absorbing states are worth."""
+def test_time_limits_keep_the_next_value():
+    """A row that is not terminal keeps the value of s', with and without absorbing states."""
     both = rows(0, False)
     values = [value_after(replace(SETTINGS, absorbing=flag), STATE, both) for flag in (True, False)]
     np.testing.assert_array_equal(*values)
@@ -129,14 +129,14 @@ def test_the_next_value_is_clipped_to_the_bound(factor):
     assert np.abs(value_after(replace(SETTINGS, clip_value=False), state, four)).max() > 10 * BOUND
 
 
-def test_no_bound_is_asked_of_a_divergence_without_one():
+def test_clip_value_is_refused_with_unbounded_divergences():
     for divergence in ("w1", "unbiased_kl"):
         with pytest.raises(InputError, match="clip_value is True; expected False with divergence"):
             replace(SETTINGS, divergence=divergence)
 
 
 @pytest.mark.parametrize(("divergence", "bounded"), [("tv", True), ("w1", False), ("unbiased_kl", False)])
-def test_the_bound_is_that_of_the_divergence(divergence, bounded):
+def test_next_value_bound_follows_the_divergence(divergence, bounded):
     """A divergence that bounds no reward leaves V(s') as it is."""
     settings = replace(SETTINGS, divergence=divergence, chi2_alpha=2.5, clip_value=bounded)
     value = np.asarray(value_after(settings, grown(1e4), rows(0, False)))
@@ -154,7 +154,7 @@ def critics_of(rows: Transitions) -> np.ndarray:
     return np.asarray(model.unit_q(model.encoder(rows.obs), model.actions.to_unit(rows.action)), np.float64)
 
 
-def test_least_squares_is_the_value_computed_by_hand():
+def test_least_squares_loss_matches_the_hand_computed_value():
     """Where every row ends, γV(s') is known: +γ·r_max/(1−γ) for the expert, −γ·r_max/(1−γ) for the learner."""
     settings, b = replace(SETTINGS, form="least_squares"), batch(True)
     end = 0.9 * BOUND
@@ -163,8 +163,8 @@ def test_least_squares_is_the_value_computed_by_hand():
     assert float(evaluated(settings, STATE, b)[0]["critic_loss"]) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_inverse_form_is_the_value_computed_by_hand():
-    """χ² on the expert, and (1−γ)·V of initial states that are the expert's: J = E[r − r²/2] − (1−γ)·E[V(s)]."""
+def test_inverse_form_loss_matches_the_hand_computed_value():
+    """χ² on the expert, and the expert's states as initial states: J = E[r − r²/2] − (1−γ)·E[V(s)]."""
     settings, b = replace(SETTINGS, divergence="chi2", value_term="expert_states", clip_value=False), batch(True)
     metrics = evaluated(settings, STATE, b)[0]
     reward = critics_of(b.expert) - 0.9 * BOUND
@@ -173,9 +173,9 @@ def test_the_inverse_form_is_the_value_computed_by_hand():
     assert float(metrics["expert_reward"]) == pytest.approx(reward.mean(), rel=1e-4)
 
 
-def test_every_divergence_with_every_value_term_is_finite_with_finite_gradients():
-    """Of ordinary values and of huge ones: the objective and what flows back into the networks' outputs. With `mixture`
-    also offline, where every row is the expert's."""
+def test_every_divergence_and_value_term_has_finite_loss_and_gradients():
+    """The loss and its gradients in the networks' outputs, for ordinary and for huge values. `mixture` is also tested
+    offline, where every row is the expert's."""
     pairs = [(d, t) for d in get_args(DivergenceName) for t in get_args(ValueTerm)]
     draw = np.random.default_rng(3).normal
 
@@ -213,7 +213,7 @@ def test_every_value_term_gives_finite_gradients_of_critic_and_actor(term):
 
 
 @pytest.mark.parametrize("acts", [True, False])
-def test_the_gradient_penalty_is_finite_and_not_negative(acts):
+def test_gradient_penalty_is_finite_and_positive_only_for_steep_critics(acts):
     b = batch()
     points = jax.tree.map(lambda *x: jnp.concatenate(x), *([b.expert, b.visited] if acts else [b.expert]))
 
@@ -239,7 +239,7 @@ def test_the_gradient_penalty_is_added_to_the_critic_loss():
     assert float(with_it["actor_loss"]) == pytest.approx(float(without["actor_loss"]))
 
 
-def test_offline_the_learners_rows_are_the_experts_and_the_actor_clones():
+def test_offline_update_adds_the_cloning_error_to_the_actor_loss():
     alone, expert = replace(SETTINGS, value_term="expert"), rows(0)
     settings = replace(alone, extensions=(Cloning(weight=7.0, regularisation=0.0),))
     offline = Batch(expert, None, rows(2).obs)
@@ -260,7 +260,7 @@ def test_offline_the_learners_rows_are_the_experts_and_the_actor_clones():
     assert float(metrics["actor_loss"]) == pytest.approx(cloned, rel=1e-4)
 
 
-def test_offline_there_are_no_rows_for_the_squared_bellman_error():
+def test_least_squares_form_is_refused_offline():
     settings = replace(SETTINGS, form="least_squares")
     settings.check(True)
     with pytest.raises(InputError, match=r"form is 'least_squares'; expected inverse offline"):
@@ -268,14 +268,14 @@ def test_offline_there_are_no_rows_for_the_squared_bellman_error():
 
 
 def moved(actor, by: float):
-    """An actor whose means are `by` from where they were; its spread stays."""
+    """The actor with its means shifted by `by` and the same deviations."""
     bias = actor.layers[-1].bias
     return eqx.tree_at(lambda a: a.layers[-1].bias, actor, bias.at[: len(bias) // 2].add(by))
 
 
-def test_policy_regularisation_holds_the_actor_to_its_clone_where_the_learner_was():
-    """The weight times the squared distance of the modes in visited rows, wherever the expert was, as far as the
-    critics' reward there says that all is well."""
+def test_policy_regularisation_pulls_the_actor_to_its_clone_in_visited_states():
+    """The term is the weight times the squared distance of the modes in visited rows, times the trust from the critics'
+    reward there. The expert's rows do not matter."""
     part = Cloning(updates=1, weight=0.0, regularisation=3.0)
     settings = replace(SETTINGS, extensions=(part,))
     clone = moved(STATE.model.actor, -0.25)  # two actions, 0.25 off each
@@ -307,7 +307,7 @@ def test_policy_regularisation_holds_the_actor_to_its_clone_where_the_learner_wa
     assert float(both(STATE, elsewhere)[0][0]["clone_distance"]) == pytest.approx(2 * 0.25**2, rel=1e-4)
 
 
-def test_offline_the_learner_has_no_states_to_be_held_in():
+def test_policy_regularisation_is_refused_offline():
     part = Cloning(updates=1, regularisation=2.0)
     settings = replace(SETTINGS, extensions=(part,))
     part.check(settings, True, 100)
@@ -315,7 +315,7 @@ def test_offline_the_learner_has_no_states_to_be_held_in():
         part.check(settings, False, 100)
 
 
-def test_updates_leave_the_clone_and_a_fixed_temperature_as_they_are():
+def test_updates_change_neither_the_clone_nor_a_fixed_temperature():
     part = Cloning(updates=1, regularisation=1.0)
     start = replace(START, aux={"cloning": {"clone": START.model.actor}})
     state = updated(replace(SETTINGS, extensions=(part,)), start)
@@ -334,8 +334,8 @@ TARGETS = replace(STATE, target=Slow(STATE.model.critic, STATE.target.actor))
 
 
 @pytest.mark.parametrize(("rate", "share"), [(0.0, 1.0 - 0.9), (0.005, 1.0)])
-def test_raising_every_value_telescopes_without_target_critics(rate, share):
-    """Q + k raises r and V(s) − γV(s') by (1−γ)·k, so ∂(−J)/∂k = (1−γ)·E[r] for c = ½; by k where V(s') is fixed."""
+def test_constant_shift_of_q_telescopes_without_target_critics(rate, share):
+    """Q + k raises r and V(s) − γV(s') by (1−γ)·k, so ∂(−J)/∂k = (1−γ)·E[r] for c = ½, or E[r] with a fixed V(s')."""
     settings, b, state = replace(SETTINGS, target_rate=rate), batch(False), TARGETS if rate else STATE
     metrics, gradients = evaluated(settings, state, b)
     reward = 0.5 * float(metrics["expert_reward"] + metrics["visited_reward"])
@@ -344,18 +344,18 @@ def test_raising_every_value_telescopes_without_target_critics(rate, share):
     assert float(gradient.sum()) == pytest.approx(share * reward, rel=1e-3)
 
 
-def test_target_critics_give_every_critic_the_least_of_their_values():
+def test_every_critic_uses_the_minimum_of_the_target_critics():
     both, live = rows(0, False), grown(3.0)
     state = replace(live, target=TARGETS.target)
     slow = value_after(SETTINGS, state, both)
-    least = value_after(SETTINGS, STATE, both).min(axis=0)  # there, the newest critics are those
+    least = value_after(SETTINGS, STATE, both).min(axis=0)  # the target critics are STATE's newest critics
     np.testing.assert_allclose(slow, np.stack([least, least]), rtol=1e-5)
     assert not np.allclose(slow, value_after(SETTINGS, live, both)), "without them it follows the newest critics"
     np.testing.assert_array_equal(value_after(replace(SETTINGS, form="least_squares"), state, both), slow)
 
 
-def test_the_next_value_is_that_of_the_averaged_or_of_the_live_actor():
-    """Moving the one changes it, moving the other does not."""
+def test_next_policy_selects_the_averaged_or_the_live_actor_for_the_next_value():
+    """Moving the selected actor changes the next value. Moving the other one does not."""
     both = rows(0, False)
     averaged = replace(STATE, target=STATE.target._replace(actor=moved(STATE.target.actor, 0.5)))
     live = eqx.tree_at(lambda s: s.model.actor, STATE, moved(STATE.model.actor, -0.5))
@@ -378,7 +378,7 @@ def updated(settings: IQLearnContinuous, start: TrainState) -> TrainState:
 
 @pytest.mark.parametrize(("spread", "direction"), [(-10.0, 1), (0.0, -1)])
 def test_a_learnt_temperature_moves_towards_the_target_entropy(spread, direction):
-    """The entropy of the first actor is near −0.1 a dimension, and with the least deviation −3.6."""
+    """The entropy per dimension is near −0.1 for the first actor, and near −3.6 with the smallest deviation."""
     settings = replace(SETTINGS, target_entropy=-1.5, actor_learning_rate=1e-2)
     start = eqx.tree_at(lambda s: s.model.actor.layers[-1].bias, START, jnp.array([0.0, 0.0, spread, spread]))
     state = updated(settings, start)

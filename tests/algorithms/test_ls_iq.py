@@ -17,7 +17,7 @@ FIXED = iq.IQLearnContinuous.ls_iq(gamma=0.9)
 
 
 @KINDS
-def test_it_is_the_papers_iq_learn_with_what_ls_iq_changes(kind):
+def test_ls_iq_changes_only_its_own_settings_of_iq_learn(kind):
     ours = asdict(kind.ls_iq())
     changed = {name: value for name, value in ours.items() if value != asdict(kind())[name]}
     wanted = {
@@ -37,7 +37,7 @@ def test_it_is_the_papers_iq_learn_with_what_ls_iq_changes(kind):
     assert kind.ls_iq(gamma=0.5).gamma == 0.5
 
 
-def test_a_scale_of_the_output_that_is_given_is_kept():
+def test_explicit_output_scale_is_kept():
     assert iq.IQLearn.ls_iq(output_scale=3.0).output_scale == 3.0
     assert iq.IQLearn.ls_iq(gamma=0.5).output_scale == 4.0
 
@@ -48,7 +48,7 @@ def values():
     return SoftValues(*(jnp.asarray(draw(size=(2, 5)), jnp.float32) for _ in range(3)))
 
 
-def test_the_fixed_target_is_the_value_computed_by_hand():
+def test_fixed_target_loss_matches_the_hand_computed_value():
     """Expert: (Q − r_max/(1−γ))². Learner: (Q − γV(s') + r_max)². Half of each mean."""
     found = values()
     loss, figures = critic_loss(FIXED, found, 3, None, None)
@@ -61,7 +61,7 @@ def test_the_fixed_target_is_the_value_computed_by_hand():
     )
 
 
-def test_the_fixed_target_is_that_of_least_squares_where_the_expert_has_the_highest_value():
+def test_fixed_target_equals_least_squares_where_next_values_are_at_the_bound():
     found = values()
     found = found._replace(discounted_next_v=found.discounted_next_v.at[:, :3].set(0.9 * 20.0))
     fixed, bootstrapped = (critic_loss(replace(FIXED, form=form), found, 3, None, None)[0] for form in FORMS)
@@ -73,7 +73,7 @@ FORMS = ("least_squares_fixed", "least_squares")
 
 @KINDS
 @pytest.mark.parametrize("form", FORMS)
-def test_squared_forms_are_for_the_mixture_and_for_learner_transitions(kind, form):
+def test_squared_forms_refuse_other_divergences_and_offline_runs(kind, form):
     with pytest.raises(InputError, match=f"form is '{form}'; expected inverse with divergence tv"):
         kind.ls_iq(form=form, divergence="tv")
     with pytest.raises(InputError, match=f"form is '{form}'; expected inverse offline"):

@@ -28,7 +28,7 @@ def test_the_defaults_for_discrete_actions_are_the_papers():
     expected = {
         "divergence": "chi2",
         "chi2_alpha": 0.5,
-        "value_term": "mixture",  # offline that of the expert alone: see below
+        "value_term": "mixture",  # offline only the expert's half: see below
         "form": "inverse",
         "gradient_penalty": None,
         "spectral_norm": False,
@@ -91,7 +91,7 @@ def test_the_defaults_for_continuous_actions_are_the_papers():
 
 
 def test_there_are_at_most_30_settings():
-    """Over all levels; what an optional part needs belongs to its extension."""
+    """Nested settings count. Settings of an optional part belong to its extension."""
 
     def count(kind: type) -> int:
         own = [f for f in fields(kind) if f.name not in ("extensions", "reason")]
@@ -139,7 +139,7 @@ def seen(settings: Any, state: TrainState, batch: Batch) -> tuple[dict, jax.Arra
 
 
 def difference(settings: Any, base: Any, factor: float = 30.0) -> set[str]:
-    """What differs between two settings: figures by their names, and `act`."""
+    """The names of the figures that differ between two settings, and `act` if the actions differ."""
     (figures, act), (others, other) = (seen(s, begun(s, factor), batch(s)[1]) for s in (settings, base))
     found = {name for name in figures if name not in others or not np.allclose(figures[name], others[name], rtol=1e-5)}
     return found | (set() if np.allclose(act, other, atol=1e-5) else {"act"})
@@ -174,7 +174,7 @@ def test_the_default_loss_for_discrete_actions_offline_is_the_papers():
     assert float(figures["loss"]) == pytest.approx(float(wanted), rel=1e-4)
 
 
-def test_the_default_loss_for_discrete_actions_online_has_half_of_its_value_term_from_the_replay():
+def test_default_discrete_online_loss_takes_half_of_the_value_term_from_the_replay():
     state, (_, both) = begun(DISCRETE, 30.0), batch(DISCRETE)
     model = state.model
 
@@ -188,7 +188,7 @@ def test_the_default_loss_for_discrete_actions_online_has_half_of_its_value_term
     assert float(figures["loss"]) == pytest.approx(float(wanted), rel=1e-4)
 
 
-def test_the_policy_that_acts_is_the_one_that_is_evaluated():
+def test_default_policy_is_the_live_model():
     for settings in (DISCRETE, CONTINUOUS):
         state = begun(settings, 1.0)
         assert settings.policy(state) is state.model
@@ -231,13 +231,13 @@ def test_each_deviation_changes_the_loss_for_continuous_actions(name):
 
 
 @pytest.mark.parametrize("settings", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
-def test_clipping_of_the_value_changes_the_loss_where_values_are_beyond_their_bound(settings):
+def test_clip_value_changes_the_loss_only_where_values_exceed_their_bound(settings):
     base = replace(settings, divergence="chi2_mixture", target_rate=0.0)
     assert "loss" not in difference(replace(base, clip_value=True), base)
     assert "loss" in difference(replace(base, clip_value=True), base, factor=1e5)
 
 
-def test_an_averaged_policy_acts_and_is_asked_for_the_next_value_only_where_settings_say_so():
+def test_average_rate_changes_only_the_acting_policy_and_next_policy_only_the_critic_loss():
     averaged = replace(CONTINUOUS, average_rate=0.005)
     assert difference(averaged, CONTINUOUS) == {"act"}
     found = difference(replace(averaged, next_policy="averaged"), averaged)

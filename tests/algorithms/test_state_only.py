@@ -40,7 +40,7 @@ def learnt(settings: Any, demos: Demos, online: bool) -> iq.Run:
     ids=["discrete offline", "discrete online", "continuous offline", "inferred online"],
 )
 def test_a_run_does_not_depend_on_the_experts_actions(settings, online, cartpole, pendulum):
-    """With the actions in another order or without any: the same run, bit for bit."""
+    """Shuffled actions and missing actions give the same run, bit for bit."""
     demos = cartpole if settings.discrete else pendulum
     scrambled = replace(demos, act=np.random.default_rng(0).permutation(demos.actions))
     assert not np.array_equal(scrambled.act, demos.act)
@@ -53,14 +53,14 @@ def test_a_run_does_not_depend_on_the_experts_actions(settings, online, cartpole
     assert not {"log_likelihood", "squared_error"} & set(first.rows[-1]), "metrics do not speak of unknown actions"
 
 
-def test_with_actions_the_run_does_depend_on_them(cartpole):
-    """What the law above would miss if nothing was learnt."""
+def test_run_without_state_only_depends_on_the_expert_actions(cartpole):
+    """Without this the test above would also pass if nothing was learnt."""
     scrambled = replace(cartpole, act=1 - cartpole.actions)
     a, b = (learnt(replace(DISCRETE, state_only=False), part, False) for part in (cartpole, scrambled))
     assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(a.model), jax.tree.leaves(b.model), strict=True))
 
 
-def test_the_learners_own_choice_stands_for_the_experts_discrete_action(monkeypatch):
+def test_expert_discrete_actions_are_replaced_by_samples_of_the_policy(monkeypatch):
     task = TaskSpec(ArraySpec((2,)), 3)
     settings = replace(DISCRETE, temperature=1.0)
     state = settings.init(task, encoders.blank(task.obs, "none"), jr.key(0))
@@ -86,8 +86,8 @@ def test_the_learners_own_choice_stands_for_the_experts_discrete_action(monkeypa
     assert (known.expert.action == 2).all()
 
 
-def test_the_learners_own_choice_stands_for_the_experts_continuous_action():
-    """The expert's recorded action has no effect on the loss, unless it was inferred; the learner's has one."""
+def test_expert_continuous_actions_do_not_affect_the_loss_unless_inferred():
+    """The expert's action only changes the loss if it was inferred. The learner's action always changes the loss."""
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0), (1.0, 4.0)))
     state = CONTINUOUS.init(task, encoders.blank(task.obs, "none"), jr.key(0))
     obs = jr.normal(jr.key(1), (8, 3))
@@ -111,7 +111,7 @@ def test_no_model_of_the_dynamics_is_recommended_without_actions(cartpole):
 
 
 @pytest.mark.parametrize("online", [True, False])
-def test_actions_that_are_not_there_cannot_be_cloned(online):
+def test_cloning_with_state_only_is_refused_without_action_inference(online):
     part = Cloning(updates=7, regularisation=0.0)
     part.check(replace(CONTINUOUS, state_only=False, extensions=(part,)), online, 100)
     with pytest.raises(InputError, match=r"expected no cloning with state_only, or action_inference before it"):
@@ -120,19 +120,19 @@ def test_actions_that_are_not_there_cannot_be_cloned(online):
 
 
 @pytest.mark.parametrize("settings", [replace(DISCRETE, state_only=False), iq.BC()], ids=["iq", "bc"])
-def test_other_learners_need_actions(settings, cartpole):
+def test_algorithms_without_state_only_refuse_demonstrations_without_actions(settings, cartpole):
     with pytest.raises(InputError, match=r"random\.npz: field 'act' is missing; expected .*--state-only"):
         learnt(settings, cartpole.without_actions(), False)
     with pytest.raises(InputError, match=r"'act' is missing"):
         iq.learn(settings, [cartpole.without_actions()], seeds=[0])
 
 
-def test_without_an_environment_the_tasks_actions_are_unknown(cartpole):
+def test_demonstrations_without_actions_are_refused_without_an_environment(cartpole):
     with pytest.raises(InputError, match=r"random\.npz: the actions of the task are unknown.*--env"):
         learnt(DISCRETE, replace(cartpole, env=None), False)
 
 
-def test_seeds_side_by_side(cartpole):
+def test_seeds_side_by_side_train_without_actions(cartpole):
     once = {"steps": 5, "evaluations": 1, "eval_episodes": 1, "quiet": True}
     runs = iq.learn(DISCRETE, [cartpole.without_actions()] * 2, seeds=[0, 1], **once)
     assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)

@@ -1,4 +1,4 @@
-"""Updates of discrete actions: what they change, what they leave, and that many seeds are many single ones."""
+"""Updates with discrete actions: gradients, members, target networks, seeds side by side, and compiled programs."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ def begun(settings: Any, demos: Demos) -> tuple[Any, Demonstrations]:
     return settings.init(TASK, encoder, jr.key(0)), Demonstrations.of(demos)
 
 
-def test_the_gradient_through_the_next_value_is_a_setting(cartpole):
+def test_next_value_gradient_setting_changes_the_gradient(cartpole):
     norms = []
     for flag in (True, False):
         settings = IQLearn(next_value_gradient=flag, network=SMALL)
@@ -36,7 +36,7 @@ def test_the_gradient_through_the_next_value_is_a_setting(cartpole):
     assert norms[0] != norms[1]
 
 
-def test_members_have_weights_of_their_own_and_their_mean_acts(cartpole):
+def test_members_have_separate_weights_and_the_policy_uses_their_mean(cartpole):
     state, _ = begun(IQLearn(network=SMALL, members=2), cartpole)
     weight = state.model.net.members.layers[0].weight
     assert weight.shape == (2, 4, 16)
@@ -47,13 +47,13 @@ def test_members_have_weights_of_their_own_and_their_mean_acts(cartpole):
 
 @pytest.mark.parametrize("settings", [IQLearn.recommended(False, False), BC()], ids=["iq", "bc"])
 def test_the_policy_learns_the_experts_actions(settings):
-    """On one whole demonstration of the built-in expert, before training about one action in two is right."""
+    """The data are one whole demonstration. Before training about half of the actions are right."""
     demos = replace(Demos.builtin("CartPole-v1").take(1), env=None)
     run = iq.learn(settings, demos, steps=1500, evaluations=1, quiet=True)
     assert np.mean(run.policy(demos.obs) == demos.act) > 0.9
 
 
-def test_seeds_side_by_side_are_the_seeds_alone(cartpole):
+def test_seeds_trained_side_by_side_equal_seeds_trained_alone(cartpole):
     once = {"steps": 50, "evaluations": 1, "eval_episodes": 1, "quiet": True}
     together = iq.learn(BC(network=SMALL), [cartpole] * 2, seeds=[3, 4], **once)
     alone = iq.learn(BC(network=SMALL), cartpole, seed=4, **once)
@@ -65,7 +65,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(cartpole):
     )
 
 
-def test_demonstrations_of_unequal_length_go_side_by_side_each_measured_by_its_own_expert(cartpole):
+def test_seeds_side_by_side_accept_unequal_demonstrations_with_their_own_expert_return(cartpole):
     parts = [replace(cartpole.take(n), expert_return=expert) for n, expert in ((1, 100.0), (3, 500.0))]
     runs = iq.learn(IQLearn(network=SMALL), parts, seeds=[0, 1], steps=20, evaluations=1, eval_episodes=1, quiet=True)
     assert [run.origin.transitions for run in runs] == [len(part) for part in parts]
@@ -77,8 +77,8 @@ def test_demonstrations_of_unequal_length_go_side_by_side_each_measured_by_its_o
         assert run.result["normalised_return"] == pytest.approx(normalised)
 
 
-def test_one_program_does_chunks_of_any_length_and_data_of_one_shape(cartpole):
-    """It is made once, whoever asks for it; other shapes and settings have their own."""
+def test_one_program_serves_chunks_of_any_length_and_data_of_one_shape(cartpole):
+    """The program is made once. Other shapes and settings have their own programs."""
     descent._program.cache_clear()
     settings, key = BC(network=SMALL), jr.key(0)
     state, data = begun(settings, cartpole)
@@ -93,7 +93,7 @@ def test_one_program_does_chunks_of_any_length_and_data_of_one_shape(cartpole):
     descent._program.cache_clear()
 
 
-def test_a_target_network_is_a_copy_every_so_often_or_follows_slowly(cartpole):
+def test_target_network_is_copied_periodically_or_follows_slowly(cartpole):
     rows = Demonstrations.of(cartpole).expert()
     batch = Batch(rows, None, rows.obs[:1])
     for settings in (
@@ -113,7 +113,7 @@ def test_a_target_network_is_a_copy_every_so_often_or_follows_slowly(cartpole):
 
 
 def test_soft_q_learning_finds_the_soft_values_of_a_two_state_problem():
-    """From state 0 action 1 ends with reward 1, action 0 stays for nothing: Q(0, 1) = 1, Q(0, 0) = γV(0)."""
+    """In state 0, action 1 ends with reward 1 and action 0 stays with reward 0: Q(0, 1) = 1, Q(0, 0) = γV(0)."""
     spec = TaskSpec(ArraySpec((2,)), 2)
     states = jnp.array([[1.0, 0.0], [1.0, 0.0]])
     batch = Rewarded(Transitions(states, jnp.array([0, 1]), states, jnp.array([False, True])), jnp.array([0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""ValueDICE: its objective by hand, who minimises and who maximises it, and the weights of its terms."""
+"""ValueDICE: its objective, which ν minimises and the actor maximises, and its orthogonality penalty."""
 
 import equinox as eqx
 import jax
@@ -39,7 +39,7 @@ def constant(model, value):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_constant_changes_nothing(share, ended):
+def test_constant_nu_has_objective_zero(share, ended):
     """log E[exp(c − γc)] − (1−γ)c = 0, also where the absorbing state has the same ν."""
     method = settings(replay_share=share)
     batch = Batch(rows(0.5, ended), rows(-1.0, ended), rows(0.5).obs)
@@ -47,7 +47,7 @@ def test_a_constant_changes_nothing(share, ended):
     assert float(figures["objective"]) == pytest.approx(0.0, abs=1e-5)
 
 
-def test_offline_the_replay_counts_nothing():
+def test_offline_objective_equals_the_online_one_with_zero_replay_share():
     method = settings(replay_share=0.3)
     state, batch = begun(method), Batch(rows(0.5), None, rows(0.5).obs)
     alone = method.loss(state.model, state.beside, batch, jr.key(1))[1]
@@ -78,7 +78,7 @@ def test_nu_descends_and_the_actor_ascends(monkeypatch):
         np.testing.assert_allclose(a, -b, atol=1e-7)
 
 
-def test_orthogonality_counts_products_of_different_columns():
+def test_orthogonality_penalty_sums_squared_products_of_different_columns():
     model = begun(settings()).model
     weight = jnp.array([[1.0, 2.0], [0.0, 1.0]])
     layer = eqx.tree_at(lambda one: one.weight, model.actor.layers[0], weight)

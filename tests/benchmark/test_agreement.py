@@ -1,4 +1,4 @@
-"""How far figures agree with the true return, on small tables by hand."""
+"""The agreement of figures with the true return, on small tables made by hand."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_evaluations_before_the_first_update_do_not_count():
     assert [row["step"] for row in trained(found)] == [20]
 
 
-def test_a_figure_that_orders_evaluations_as_the_return_has_correlation_one():
+def test_correlation_is_one_if_a_figure_orders_evaluations_as_the_return_does():
     assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[3.0, 2.0, 1.0]), DISTANCE) == pytest.approx(1.0)
     assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[1.0, 2.0, 3.0]), DISTANCE) == pytest.approx(-1.0)
     likely = rows([0.1, 0.5, 0.9], held_out_log_likelihood=[-3.0, -2.0, -1.0])
@@ -52,7 +52,7 @@ def test_a_figure_that_orders_evaluations_as_the_return_has_correlation_one():
     assert within(rows([1.0, 2.0, 3.0, 4.0], occupancy_distance=[3.0, 4.0, 1.0, 2.0]), DISTANCE) == pytest.approx(0.6)
 
 
-def test_where_nothing_can_be_said_nothing_is():
+def test_too_few_missing_or_constant_values_give_no_correlation():
     assert within(rows([0.1, 0.5], occupancy_distance=[3.0, 2.0]), DISTANCE) is None
     assert within(rows([0.1, 0.5, 0.9], occupancy_distance=[2.0, None, float("nan")]), DISTANCE) is None
     assert within(rows([0.5, 0.5, 0.5], occupancy_distance=[3.0, 2.0, 1.0]), DISTANCE) is None
@@ -60,7 +60,7 @@ def test_where_nothing_can_be_said_nothing_is():
     assert picked(rows([0.1, 0.2, 0.3]), DISTANCE) is None
 
 
-def test_the_evaluation_that_a_figure_picks():
+def test_picked_evaluation_is_the_one_with_the_best_figure():
     found = rows([0.2, 0.9, 0.8, 0.4], occupancy_distance=[3.0, 1.5, 1.0, 2.0])
     assert picked(found, DISTANCE) == (0.8, 0.9, 0.4)
     assert picked(found, lambda row: 0.0) == (0.4, 0.9, 0.4), "the last of equals"
@@ -68,14 +68,14 @@ def test_the_evaluation_that_a_figure_picks():
     assert picked(hidden, DISTANCE) == (0.8, 0.8, 0.4), "evaluations without the figure are not there"
 
 
-def test_the_gap_of_the_replay_is_a_difference_of_two_columns():
+def test_replay_gap_is_visited_reward_minus_expert_reward():
     assert replay_gap({"expert_reward": 0.75, "visited_reward": -0.5}) == -1.25
     assert replay_gap({"expert_reward": 0.75}) == -np.inf
     assert replay_gap({"expert_reward": 0.75, "visited_reward": None}) == -np.inf
 
 
-def test_across_runs_tasks_are_ranked_by_themselves():
-    """Together their figures would have another order: tasks have scales of their own."""
+def test_correlation_across_runs_ranks_each_task_separately():
+    """Tasks have different scales, so ranks over all tasks together would be different."""
     pairs = {"a": [(1.0, 0.1), (2.0, 0.2), (3.0, 0.3)], "b": [(100.0, 0.0), (200.0, 0.1), (300.0, 0.2)]}
     assert across(pairs).mean == pytest.approx(1.0)
     half = {"a": pairs["a"], "b": [(3.0, 0.0), (2.0, 0.1), (1.0, 0.2)], "few": [(0.0, 0.0), (1.0, 1.0)]}
@@ -85,7 +85,7 @@ def test_across_runs_tasks_are_ranked_by_themselves():
     assert across({"few": [(0.0, 0.0), (1.0, 1.0)], "same": [(1.0, 0.0), (1.0, 1.0), (1.0, 2.0)]}) is None
 
 
-def test_its_interval_is_that_of_a_bootstrap():
+def test_interval_of_the_correlation_across_runs_matches_fishers_formula():
     rng = np.random.default_rng(3)
     x = rng.normal(size=200)
     pairs = np.stack([x, x + rng.normal(size=200)], axis=1)
@@ -97,13 +97,13 @@ def test_its_interval_is_that_of_a_bootstrap():
     assert (low, high) == pytest.approx(wanted, abs=0.04)
 
 
-def test_ties_share_their_rank():
+def test_rank_correlation_with_ties_matches_scipy():
     pairs = np.random.default_rng(0).integers(0, 4, size=(20, 7, 2)).astype(float)
     wanted = [spearmanr(*each.T).statistic for each in pairs]
     np.testing.assert_allclose(rank_correlation(pairs), wanted)
 
 
-def test_what_a_figure_is_worth_over_tasks_and_runs():
+def test_judge_averages_each_figure_over_tasks():
     a = rows([0.2, 0.8, 0.4], occupancy_distance=[3.0, 1.0, 2.0])  # picks the best
     b = rows([0.6, 0.2, 0.4], occupancy_distance=[3.0, 1.0, 2.0])  # picks the worst
     cells = [cell("x", 0, a), cell("x", 1, a), cell("y", 0, b)]
@@ -116,7 +116,7 @@ def test_what_a_figure_is_worth_over_tasks_and_runs():
     assert found.across is None, "no task has three runs"
 
 
-def test_figures_that_no_run_has_are_left_out_and_the_last_evaluation_is_the_measure():
+def test_judged_omits_missing_figures_and_adds_the_last_evaluation():
     cells = [cell("x", seed, rows([0.2, 0.8, 0.4], occupancy_distance=[3.0, 1.0, 2.0])) for seed in range(3)]
     assert [one.name for one in judged(cells)] == ["occupancy_distance", LAST]
     last = judged(cells)[-1]

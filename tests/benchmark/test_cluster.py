@@ -39,8 +39,8 @@ def address(tmp_path_factory):
     subprocess.run([SCRIPTS / "ray", "stop", "--force"], check=True, capture_output=True)
 
 
-def test_a_lost_worker_is_replaced_and_its_cell_goes_on(address, cartpole_file, tmp_path):
-    """Demonstrations are sent; what was learnt comes back while the run goes on; the process of a task is killed."""
+def test_killed_worker_is_replaced_and_its_cell_resumes(address, cartpole_file, tmp_path):
+    """Demonstrations are sent, results come back during the run, and the process of a task is killed."""
     tasks = [LONG | {"demos": cartpole_file.name}]
     plan = grid.grid_of({"tasks": tasks, "methods": [{"name": "iq"}]}, "g")
     (place,) = benchmark.places(plan.cells, tmp_path / "out")
@@ -62,7 +62,7 @@ def test_a_lost_worker_is_replaced_and_its_cell_goes_on(address, cartpole_file, 
     assert (tmp_path / "out" / "index.html").is_file()
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path):
+def test_missing_cluster_is_reported_with_the_command_to_start_one(tmp_path):
     found = grid.grid_of({"tasks": [LONG], "methods": [{"name": "iq"}]}, "g")
     with pytest.raises(InputError, match=r"No Ray cluster at '127\.0\.0\.1:9'.*begin one with: ray start --head"):
         cluster.run(benchmark.places(found.cells, tmp_path), None, "127.0.0.1:9", 1.0, lambda now: None)

@@ -1,4 +1,4 @@
-"""The grid of a benchmark: what a file says, and the commands that it stands for."""
+"""The grid of a benchmark: its file, its cells, and their commands."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SMALL = {
 }
 
 
-def test_a_cell_for_each_seed_task_number_of_demonstrations_and_method():
+def test_grid_has_a_cell_per_seed_task_demonstrations_and_method():
     cells = grid.grid_of(SMALL, "small").cells
     assert len(cells) == 2 * (2 + 1) * 2
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6, "the first seed of everything comes first"
@@ -31,7 +31,7 @@ def test_a_cell_for_each_seed_task_number_of_demonstrations_and_method():
     assert len({cell.name for cell in cells}) == len(cells)
 
 
-def test_the_command_of_a_cell():
+def test_cell_command_has_the_flags_of_its_task_and_method():
     cells = grid.grid_of(SMALL, "small").cells
     assert cells[2].words(Path("out"), Path("data")) == [
         *("train", "--steps", "70", "--env", "CartPole-v1", "--demos", "data/a.npz", "--algorithm", "iq"),
@@ -43,7 +43,7 @@ def test_the_command_of_a_cell():
     ]
 
 
-def test_a_grid_extends_a_preset_by_its_own_keys():
+def test_grid_overrides_keys_of_the_preset_that_it_extends():
     own = {"extends": "online", "seeds": [7], "eval-episodes": 3}
     found, online = grid.grid_of(own, "mine"), grid.read("online")
     assert found.methods == online.methods
@@ -52,7 +52,7 @@ def test_a_grid_extends_a_preset_by_its_own_keys():
 
 
 @pytest.mark.parametrize("name", grid.PRESETS)
-def test_presets_are_grids(name):
+def test_presets_are_valid_grids(name):
     found = grid.read(name)
     assert found.name == name
     assert found.about
@@ -78,12 +78,12 @@ def test_presets_are_grids(name):
         ),
     ],
 )
-def test_faults_of_a_grid_are_told(change, told):
+def test_invalid_grid_is_rejected(change, told):
     with pytest.raises(InputError, match=f"Grid small.*{told}"):
         grid.grid_of(SMALL | change, "small")
 
 
-def test_a_grid_that_is_not_there_or_no_toml_is_told(tmp_path):
+def test_missing_grid_and_invalid_toml_are_rejected(tmp_path):
     with pytest.raises(InputError, match=r"No grid 'nowhere'; expected a TOML file, or one of quick, offline"):
         grid.read("nowhere")
     (tmp_path / "g.toml").write_text("[[tasks]\n")

@@ -1,4 +1,4 @@
-"""Cells in real processes: what stops goes on, nothing finished is run again, and what fails is told."""
+"""Cells in real processes: stopped cells resume, finished cells are not run again, and failed cells are reported."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def places(tmp_path, tasks, methods, seeds=(0,)):
 
 
 def finish(place):
-    """Write what a run leaves that has completed."""
+    """Write the files of a completed run."""
     place.folder.mkdir(parents=True)
     result = {"status": "completed", "expert_return": 500.0, "random_return": 0.0, "normalised_return": 0.2}
     (place.folder / "result.json").write_text(json.dumps(result))
@@ -52,7 +52,7 @@ def wait_for(what, seconds=90.0):
         time.sleep(0.05)
 
 
-def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys):
+def test_finished_cells_are_not_run_again_and_failed_ones_are_reported(tmp_path, monkeypatch, capsys):
     (tmp_path / "g.toml").write_text(GRID + '[[methods]]\nname = "wrong"\nalgorithm = "bc"\ngamma = 0.5\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -77,8 +77,8 @@ def test_a_grid_is_run_once_and_what_fails_is_told(tmp_path, monkeypatch, capsys
     assert result.stat().st_mtime_ns == before, "a finished cell is not run again"
 
 
-def test_results_of_other_flags_are_refused_and_those_of_a_deleted_folder_count(tmp_path):
-    """None is lost, whatever the grid has become."""
+def test_results_of_other_flags_are_refused_and_results_of_deleted_folders_kept(tmp_path):
+    """No result is lost, even if the grid has changed."""
     out = tmp_path / "out"
 
     seen = []
@@ -107,7 +107,7 @@ def test_results_of_other_flags_are_refused_and_those_of_a_deleted_folder_count(
     assert {name: (out / name).read_bytes() for name in tables} == tables
 
 
-def test_a_finished_run_without_an_evaluation_is_told(tmp_path):
+def test_finished_run_without_an_evaluation_is_reported_on_the_page(tmp_path):
     tasks = [QUICK, QUICK | {"name": "other"}]
     found, (place, other) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])
     finish(other)
@@ -119,7 +119,24 @@ def test_a_finished_run_without_an_evaluation_is_told(tmp_path):
     assert "ended without an evaluation" in page
 
 
-def test_a_begun_run_goes_on_with_the_demonstrations_that_are_given(tmp_path):
+def test_failed_cells_are_on_the_page_also_after_an_interrupt(tmp_path):
+    tasks = [QUICK, QUICK | {"name": "other"}]
+    found, (place, other) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])
+    finish(other)
+
+    def show(now):
+        if now.failed:
+            raise KeyboardInterrupt
+
+    place.folder.mkdir(parents=True)
+    (place.folder / "result.json").write_text("{}")
+    (place.folder / CHECKPOINT).write_bytes(b"damaged")
+    with pytest.raises(KeyboardInterrupt, match="Run the same command again to continue"):
+        benchmark.run(found, tmp_path / "out", None, 1, show)
+    assert f"{place.cell.name}" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_resume_command_of_a_begun_run_has_the_given_demonstrations(tmp_path):
     _, (place,) = places(tmp_path, [QUICK | {"demos": "a.npz"}], [{"name": "clone", "algorithm": "bc"}])
     place.folder.mkdir(parents=True)
     (place.folder / CHECKPOINT).write_bytes(b"")
@@ -129,7 +146,7 @@ def test_a_begun_run_goes_on_with_the_demonstrations_that_are_given(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
+def test_killed_worker_resumes_from_its_checkpoint(tmp_path):
     _, (place,) = places(tmp_path, [LONG | {"steps": 3_000, "evaluations": 60}], [{"name": "iq"}])
     killed = []
 
@@ -149,7 +166,7 @@ def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
+def test_cell_that_keeps_dying_fails_after_all_retries(tmp_path):
     _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     now = local.run([place], None, 1, lambda now: [process.kill() for process in now.running.values()])
     assert list(now.failed) == [place]
@@ -157,7 +174,7 @@ def test_a_cell_that_dies_again_and_again_is_given_up(tmp_path):
 
 
 @pytest.mark.slow
-def test_when_the_driver_is_killed_its_workers_end_and_the_next_one_goes_on(tmp_path):
+def test_workers_of_a_killed_driver_end_and_the_next_driver_resumes(tmp_path):
     _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
     (tmp_path / "g.toml").write_text(
         "\n".join(["[[tasks]]", *(f"{k} = {json.dumps(v)}" for k, v in LONG.items()), "[[methods]]", 'name = "iq"'])

@@ -1,4 +1,4 @@
-"""The page of a benchmark, with the figures that need no reward: what it holds, and what a browser makes of it."""
+"""The page of a benchmark, with the figures that need no reward: its content, and its display in a browser."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def out(tmp_path_factory):
     return root
 
 
-def test_the_page_can_be_made_again_from_the_two_tables(out, tmp_path):
+def test_page_is_rebuilt_identically_from_the_csv_tables(out, tmp_path):
     methods = [{"name": name} for name in RETURNS]
     grid = grid_of({"seeds": [0, 1], "tasks": [{"env": "CartPole-v1"}], "methods": methods}, "small")
     write(grid, results.read_csv(grid.cells, out), tmp_path)
@@ -60,15 +60,15 @@ def test_the_page_can_be_made_again_from_the_two_tables(out, tmp_path):
         b"method,task,demonstrations,seed,status\na,CartPole-v1\n",
     ],
 )
-def test_a_damaged_table_is_told(out, tmp_path, table):
+def test_damaged_table_is_rejected(out, tmp_path, table):
     shutil.copy(out / "results.csv", tmp_path)
     (tmp_path / "runs.csv").write_bytes(table)
     with pytest.raises(InputError, match=r"runs\.csv is damaged; expected a table written by iqlearn benchmark"):
         results.read_csv([], tmp_path)
 
 
-def test_a_table_with_runs_of_two_kinds_reads_back_the_same(tmp_path):
-    """Offline runs have no updates column of their own; a method may lack a figure that another has."""
+def test_tables_of_offline_and_online_runs_read_back_unchanged(tmp_path):
+    """Offline runs have no updates column, and a method may lack a figure of another one."""
     offline = Evaluated(Cell("clone", "T", 1, 0, {}), [{"step": 5.0, "normalised": 0.4, "return_mean": 1.0}], {})
     row = {"step": 9.0, "updates": 3.0, "normalised": None, "return_mean": 2.0, "reward_gap": 0.1}
     online = Evaluated(Cell("ours", "T", None, 0, {}), [row], {"normalised_return": 0.3, "env_steps": 9.0})
@@ -80,7 +80,7 @@ def test_a_table_with_runs_of_two_kinds_reads_back_the_same(tmp_path):
     assert trained(first.rows), "its evaluation is one after the first update"
 
 
-def test_the_tables_say_what_each_figure_is_worth(out):
+def test_diagnostics_table_reports_agreement_of_each_figure_with_the_return(out):
     text = (out / "table.md").read_text(encoding="utf-8")
     table = text.partition("## Diagnostics\n")[2].partition("\n## ")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if "|" in line]

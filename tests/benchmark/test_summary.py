@@ -1,4 +1,4 @@
-"""What a benchmark says of its runs: groups of methods, steps to the goal, and methods that do not act."""
+"""The summary of a benchmark: groups of methods, steps to the goal, and offline methods."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_method_without_a_group_is_in_every_group():
     assert (whole.name, whole.suffix) == ("", "")
 
 
-def test_steps_to_the_goal_in_each_group():
+def test_efficiency_reports_steps_to_the_goal_in_each_group():
     first, second = (summary.efficiency(compared) for compared in summary.groups_of(CELLS))
     assert first.title == "Steps to 90 % of the expert · A"
     assert first.columns == ("task, demonstrations", "ours", "theirs", "slow", "best other method")
@@ -41,14 +41,14 @@ def test_steps_to_the_goal_in_each_group():
 
 
 def test_a_median_that_depends_on_a_bound_is_a_bound():
-    """Also where it is the mean of an exact number and a bound, as with two seeds of which one reaches the goal."""
+    """Also if it is the mean of an exact number and a bound, for example if one of two seeds reaches the goal."""
     assert summary.median_of([(100.0, False), (500.0, True)]) == (300.0, True)
     assert summary.median_of([(100.0, False), (200.0, False), (500.0, True)]) == (200.0, False)
     assert summary.median_of([(2.0, False), (3.0, False), (4.0, True), (5.0, True)]) == (3.5, True)
     assert summary.median_of([(2.0, False), (4.0, False)]) == (3.0, False)
 
 
-def test_a_run_that_ended_early_hides_no_other_and_is_told():
+def test_run_that_ended_early_is_reported_and_hides_no_other_run():
     short = run_of("short", "", [0.1])
     short.result["status"] = "diverged"
     cells = [run_of("ours", "", [0.1, 0.1, 0.9]), run_of("theirs", "", [0.1, 0.9]), short]
@@ -59,7 +59,7 @@ def test_a_run_that_ended_early_hides_no_other_and_is_told():
 
 
 @pytest.mark.parametrize(("third", "told"), [([0.9], "2.0 ×"), ([0.1] * 5, "3.0 ×"), ([0.1] * 2, "> 2.0 ×")])
-def test_the_ratio_of_the_median_task(third, told):
+def test_efficiency_reports_the_ratio_of_the_median_task(third, told):
     cells = [run_of("ours", "", [0.9], task) for task in "TUV"]
     cells += [run_of("theirs", "", [0.1, 0.9], "T"), run_of("theirs", "", [0.1] * 2 + [0.9], "U")]
     cells.append(run_of("theirs", "", third, "V"))
@@ -67,8 +67,8 @@ def test_the_ratio_of_the_median_task(third, told):
     assert summary.efficiency(compared).rows[-1] == ("median task", None, None, told)
 
 
-def test_one_run_a_task_has_no_interval():
-    """Nothing is known of the spread: an interval of no width would claim that there is none."""
+def test_single_run_per_task_has_no_interval():
+    """The spread is unknown. An interval of zero width would claim that there is none."""
     cells = [run_of(name, "", [score], task) for name, score in (("ours", 0.914), ("theirs", 0.5)) for task in "TU"]
     (compared,) = summary.groups_of(cells)
     assert summary.aggregates(compared, "returned").rows[0] == ("ours", 2, 0.91, 0.91, 0.91, 0.09)
@@ -79,7 +79,7 @@ def test_one_run_a_task_has_no_interval():
     assert isinstance(summary.aggregates(compared, "returned").rows[0][2], Interval)
 
 
-def test_updates_are_not_steps_of_an_environment():
+def test_efficiency_of_offline_methods_counts_updates():
     offline = [run_of("ours", "", [0.9], acts=False), run_of("clone", "", [0.5, 0.9], acts=False)]
     (compared,) = summary.groups_of(offline)
     assert summary.efficiency(compared).title == "Updates to 90 % of the expert"

@@ -40,7 +40,7 @@ def iqlearn(*arguments: object) -> None:
 
 @pytest.fixture
 def printed(capsys):
-    """`printed(*arguments)` runs a command with --json and gives the one strict JSON object that it printed."""
+    """`printed(*arguments)` runs a command with --json and returns the strict JSON object that it prints."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -99,15 +99,15 @@ def test_evaluate_prints_json(trained, printed):
 
 
 def test_the_result_holds_the_returns_of_the_last_evaluation(trained):
-    """They are those of the most likely actions in the episodes of that purpose."""
+    """The most likely actions, with the reset seed of evaluations in training, earn the same returns."""
     run, evaluator = iq.Run.load(trained), Evaluator("CartPole-v1")
     returns = evaluator.returns(run.player(), 2, reset_seed("in_training", 0))
     evaluator.close()
     assert returns.tolist() == files.read_json(trained / "result.json")["returns"]
 
 
-def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(trained, tmp_path, monkeypatch):
-    """Each with its own default seed, and with the same one."""
+def test_evaluate_collect_reward_and_training_share_no_reset_seed(trained, tmp_path, monkeypatch):
+    """Every command runs with its default seed."""
     play, begun = Evaluator.play, []
 
     def watched(self, act, episodes, seed, *more):
@@ -123,7 +123,7 @@ def test_evaluate_and_collect_share_no_reset_seed_with_training_or_each_other(tr
     assert len({seed for seeds in begun for seed in seeds}) == 8
 
 
-def test_evaluate_refuses_an_environment_that_does_not_do(trained, sentence):
+def test_evaluate_rejects_unsuitable_environments_and_episode_limits(trained, sentence):
     assert "'Nonsense-v0'" in sentence("evaluate", trained, "--env", "Nonsense-v0")
     assert "as the run was trained on" in sentence("evaluate", trained, "--env", "Acrobot-v1")
     assert "--max-episode-steps is 0; expected" in sentence("evaluate", trained, "--max-episode-steps", 0)
@@ -180,7 +180,9 @@ def test_behavioural_cloning_trains_and_has_no_reward(cartpole_file, tmp_path, p
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", cartpole_file)
 
 
-def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path, stop_at, capsys, same_run):
+def test_stopped_run_resumes_to_the_result_of_an_uninterrupted_run(
+    cartpole_file, trained, tmp_path, stop_at, capsys, same_run
+):
     calls = stop_at(2)
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
@@ -193,8 +195,10 @@ def test_a_stopped_run_resumes_to_the_whole_run(cartpole_file, trained, tmp_path
     same_run(out, trained)
 
 
-def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path, stop_at, capsys, same_run):
-    """Also where a seed that has gone on alone is ahead."""
+def test_stopped_seeds_resume_together_to_the_results_of_uninterrupted_seeds(
+    cartpole_file, tmp_path, stop_at, capsys, same_run
+):
+    """This also holds if one seed was resumed alone before."""
     train = ("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, *SHORT, "--out")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     iqlearn(*train, whole)
@@ -213,7 +217,7 @@ def test_stopped_seeds_resume_together_to_the_whole_runs(cartpole_file, tmp_path
             same_run(parts / seed, whole / seed)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(cartpole_file, tmp_path, capsys):
+def test_nonfinite_loss_ends_training_with_an_error(cartpole_file, tmp_path, capsys):
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
         iqlearn("train", "--demos", cartpole_file, "--out", out, "--learning-rate", "1e30", *SHORT)
@@ -224,10 +228,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(cartpole_file, tmp_path, capsys)
     assert [line.partition(" ")[0] for line in err.splitlines()] == [
         "iqlearn:",
         "iqlearn:",
-    ]  # the preset's reason first
+    ]  # the preset's reason comes first
 
 
-def test_a_loss_that_is_not_finite_at_once_is_told_in_the_folder(cartpole_file, tmp_path):
+def test_nonfinite_loss_records_status_diverged_in_the_folder(cartpole_file, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(SystemExit):
         iqlearn("train", "--demos", cartpole_file, "--out", out, "--learning-rate", "1e30", *SHORT)
@@ -256,7 +260,7 @@ MAIN = "import sys; from iqlearn.cli import main; main()"
 
 
 def test_process_asked_to_terminate_keeps_the_run(cartpole_file, tmp_path):
-    """As after Ctrl-C; services and queues end programs so."""
+    """SIGTERM, which services and queues send, acts like Ctrl-C."""
     out = tmp_path / "run"
     arguments = (
         "train",
@@ -286,7 +290,7 @@ def process(program: str, *arguments: object) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_process_help_does_not_load_what_is_heavy():
+def test_process_help_does_not_import_heavy_packages():
     program = MAIN.replace("main()", "import atexit; atexit.register(lambda: print(sorted(sys.modules))); main()")
     done = process(program, "train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -310,8 +314,8 @@ def test_process_prints_nothing_but_json(cartpole_file):
 
 
 @pytest.mark.parametrize("more", [(), ("--env", "CartPole-v1"), ("--env", "Pendulum-v1"), ("--algorithm", "bc")])
-def test_the_short_help_is_short(more, pendulum_file, monkeypatch, capsys):
-    """At most 90 lines of 100 columns and 30 flags; every flag takes part in the long one."""
+def test_short_help_stays_within_its_size_limits(more, pendulum_file, monkeypatch, capsys):
+    """At most 90 lines, 100 columns and 30 flags, all of which are in the long help too."""
     monkeypatch.setenv("COLUMNS", "100")
     demos = ("--demos", str(pendulum_file)) if "Pendulum-v1" in more else ()
     texts = []
@@ -330,7 +334,7 @@ def test_the_short_help_is_short(more, pendulum_file, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_the_long_help_has_every_setting_of_every_registered_part(env, pendulum_file, capsys):
+def test_long_help_lists_every_setting_of_algorithms_and_extensions(env, pendulum_file, capsys):
     demos = ("--demos", pendulum_file) if env == "Pendulum-v1" else ()
     for kind in (kind for kind in algorithms.ALGORITHMS.values() if kind.discrete == (env == "CartPole-v1")):
         family = kind.family
@@ -346,11 +350,11 @@ def test_the_long_help_has_every_setting_of_every_registered_part(env, pendulum_
             assert [flag in out for flag in flags] == [bool(kind.extensions == () and kind.hooks)] * len(flags)
 
 
-def test_the_help_knows_the_families_without_their_import():
+def test_families_in_help_match_the_registered_imitators():
     assert sorted(algorithms.imitators()) == families()
 
 
-def test_whole_numbers_may_be_written_in_other_ways(cartpole_file, tmp_path):
+def test_whole_numbers_accept_scientific_notation_and_underscores(cartpole_file, tmp_path):
     steps = ("--steps", "0.6e1", "--batch_size=1_0", "--evaluations", "2e0", "--eval-episodes", "1")
     iqlearn("train", "--demos", cartpole_file, "--out", tmp_path / "run", *steps, "--network.hidden", "8", "1e1")
     config = files.read_json(tmp_path / "run" / "config.json")
@@ -358,7 +362,7 @@ def test_whole_numbers_may_be_written_in_other_ways(cartpole_file, tmp_path):
     assert config["settings"]["network"]["hidden"] == [8, 10]
 
 
-def test_evaluate_several_seeds(cartpole_file, tmp_path, printed, capsys):
+def test_evaluate_reports_mean_and_interval_over_seeds(cartpole_file, tmp_path, printed, capsys):
     out = tmp_path / "runs"
     iqlearn("train", "--demos", cartpole_file, "--trajectories", 2, "--seeds", 2, "--out", out, *SHORT)
     facts = printed("evaluate", out, "--episodes", 2)
@@ -371,8 +375,8 @@ def test_evaluate_several_seeds(cartpole_file, tmp_path, printed, capsys):
     assert "seed-1" in capsys.readouterr().out
 
 
-def test_a_run_is_evaluated_as_it_was_trained_or_as_is_asked_for(cartpole_file, tmp_path, printed, sentence):
-    """Without a clear best action, samples and modes of a policy earn differently."""
+def test_evaluate_samples_actions_as_in_training_unless_a_flag_overrides(cartpole_file, tmp_path, printed, sentence):
+    """At a high temperature, samples and modes of the policy earn different returns."""
     found = {}
     for name, more in (("modes", ()), ("samples", ("--sampled",))):
         out = tmp_path / name
@@ -384,8 +388,8 @@ def test_a_run_is_evaluated_as_it_was_trained_or_as_is_asked_for(cartpole_file, 
     assert "--deterministic" in sentence("evaluate", out, "--sampled", "--deterministic")
 
 
-def test_arguments_of_the_environment(tmp_path, printed, capsys):
-    """They are kept, and the run is evaluated in the same environment. An id alone would name another one."""
+def test_environment_arguments_are_stored_and_used_by_evaluate(tmp_path, printed, capsys):
+    """Collected demonstrations name no environment, because the id without the arguments would name another one."""
     env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", 'render_mode="ansi"')
     assert [parse_assignment(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
         ("a", 1),
@@ -403,7 +407,9 @@ def test_arguments_of_the_environment(tmp_path, printed, capsys):
     assert Demos.load(tmp_path / "grid.npz").env is None
 
 
-def test_early_stopping(cartpole_file, cartpole_arrays, tmp_path, capsys, monkeypatch, sentence):
+def test_early_stopping_flag_ends_training_and_needs_an_environment(
+    cartpole_file, cartpole_arrays, tmp_path, capsys, monkeypatch, sentence
+):
     monkeypatch.setattr(iq.EarlyStopping, "_settled", lambda self, distances: len(distances) > self.patience)
     start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT, "--evaluations", 3)
     iqlearn(*start, "--early-stopping", 1)

@@ -1,4 +1,4 @@
-"""Data on the command line: moved files, held-out episodes, choices, and files that training would refuse."""
+"""Data on the command line: moved files, held-out episodes, numbers of actions, and files that are refused."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ SHORT = ("--steps", "6", "--evaluations", "2", "--network.hidden", "8", "--batch
 
 @pytest.fixture(scope="module")
 def plain_file(cartpole_arrays, tmp_path_factory):
-    """The demonstrations of `cartpole_file`, but no environment is named."""
+    """The demonstrations of `cartpole_file` without the name of the environment."""
     path = tmp_path_factory.mktemp("data") / "plain.npz"
     iq.Demos.from_arrays({name: array for name, array in cartpole_arrays.items() if name != "env"}).save(path)
     return path
@@ -39,14 +39,14 @@ def edit(folder, part, **changes):
     manifest.update(folder, contents | {manifest.CONFIG: files.json_bytes(kept.about["config"])})
 
 
-def test_the_number_of_choices_is_stated(seeds, plain_file, tmp_path, sentence):
+def test_actions_flag_sets_and_checks_the_number_of_actions(seeds, plain_file, tmp_path, sentence):
     assert iq.Run.load(seeds / "seed-0").task.actions == 3
     assert "expected 0 to 0, as --actions says" in sentence("train", "--demos", plain_file, "--actions", 1)
     told = sentence("train", "--demos", plain_file, "--env", "CartPole-v1", "--actions", 3, "--out", tmp_path / "run")
     assert "--actions is 3; expected 2 as CartPole-v1 has" in told
 
 
-def test_policies_are_evaluated_on_episodes_that_are_held_out(seeds, plain_file, capsys):
+def test_evaluate_with_demos_uses_the_held_out_episodes(seeds, plain_file, capsys):
     capsys.readouterr()
     cli.main(["evaluate", str(seeds), "--demos", str(plain_file), "--json"])
     facts = json.loads(capsys.readouterr().out)
@@ -62,7 +62,7 @@ def test_policies_are_evaluated_on_episodes_that_are_held_out(seeds, plain_file,
     assert facts["agreement"] == pytest.approx(mean)
 
 
-def test_episodes_that_are_not_held_out_are_told(seeds, plain_file, tmp_path, capsys):
+def test_evaluate_warns_if_no_episode_is_held_out(seeds, plain_file, tmp_path, capsys):
     iq.Demos.load(plain_file).take(2, 0).save(tmp_path / "same.npz")
     shutil.copytree(seeds / "seed-0", tmp_path / "run")
     edit(tmp_path / "run", "origin", selection=[])
@@ -75,7 +75,7 @@ def test_episodes_that_are_not_held_out_are_told(seeds, plain_file, tmp_path, ca
     assert (json.loads(out)["held_out"], json.loads(out)["episodes"]) == (False, 1)
 
 
-def test_the_error_of_continuous_actions_is_in_their_units_and_beside_their_spread(pendulum):
+def test_action_error_is_reported_absolute_and_relative_to_the_spread_of_actions(pendulum):
     run = iq.learn(iq.BCContinuous(), replace(pendulum.take(1), env=None), steps=2, evaluations=1, quiet=True)
     facts = run.imitation(pendulum)
     error = run.policy(pendulum.obs) - pendulum.act
@@ -100,8 +100,8 @@ def test_flags_without_effect_on_an_evaluation_are_refused(seeds, plain_file, se
     assert "has no effect with" in sentence("evaluate", seeds, *words)
 
 
-def test_a_moved_file_is_named_on_resume(seeds, plain_file, tmp_path, sentence):
-    """The same data go on, and the folder knows the new place; others are refused."""
+def test_resume_accepts_moved_demonstrations_with_the_demos_flag(seeds, plain_file, tmp_path, sentence):
+    """Only a file with the same data is accepted; the run stores its new path."""
     shutil.copytree(seeds, tmp_path / "runs")
     for i in (0, 1):
         edit(tmp_path / "runs" / f"seed-{i}", "origin", path=str(tmp_path / "gone.npz"))
@@ -118,7 +118,7 @@ def test_a_moved_file_is_named_on_resume(seeds, plain_file, tmp_path, sentence):
         assert (run.origin.path, run.result["status"], run.rows[-1]["step"]) == (str(moved), "completed", 12)
 
 
-def test_a_moved_reward_is_named_on_resume(cartpole_file, tmp_path, sentence):
+def test_resume_accepts_a_moved_reward_with_the_reward_flag(cartpole_file, tmp_path, sentence):
     flags = ("--steps", "70", "--evaluations", "2", "--eval-episodes", "1", "--random-steps", "10")
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(tmp_path / "run"), "--eval-episodes", "1", *SHORT])
     flags = ("--env", "CartPole-v1", "--reward", str(tmp_path / "run"), "--out", str(tmp_path / "agent"), *flags)
@@ -129,8 +129,8 @@ def test_a_moved_reward_is_named_on_resume(cartpole_file, tmp_path, sentence):
     cli.main(["resume", str(tmp_path / "agent"), "--reward", str(tmp_path / "moved")])
 
 
-def test_inspect_refuses_what_train_refuses(cartpole_arrays, tmp_path, sentence, capsys):
-    """Actions that the environment of the file lacks, numbers of choices that cannot be, a file that is too large."""
+def test_inspect_and_train_refuse_the_same_files(cartpole_arrays, tmp_path, sentence, capsys):
+    """Actions that the environment lacks, an impossible number of actions, and a file that is too large."""
     files = {name: tmp_path / f"{name}.npz" for name in ("more", "huge", "large")}
     act = cartpole_arrays["act"] + np.where(np.arange(len(cartpole_arrays["act"])) == 4, 2, 0)
     np.savez(files["more"], **{**cartpole_arrays, "act": act})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import cli
+from iqlearn.cli import recording
 from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import EnvironmentFault, InputError
@@ -23,7 +25,7 @@ SHORT = ("--steps", "4", "--evaluations", "1", "--network.hidden", "8", "--batch
 
 @pytest.fixture
 def table(cartpole, tmp_path):
-    """A table whose columns have names of their own."""
+    """A CSV table whose columns have other names than the fields."""
     columns = {f"x{i}": cartpole.obs[:, i] for i in range(4)} | {f"y{i}": cartpole.next_obs[:, i] for i in range(4)}
     columns |= {"u": cartpole.act, "trial": cartpole.ep, "fell": cartpole.term, "r": cartpole.rew}
     lines = [",".join(columns), *(",".join(str(v) for v in row) for row in zip(*columns.values(), strict=True))]
@@ -34,7 +36,7 @@ def table(cartpole, tmp_path):
 FLAGS = ("--columns", "obs=x0,x1,x2,x3", "next_obs=y0,y1,y2,y3", "act=u", "ep=trial", "term=fell", "rew=r")
 
 
-def test_a_table_is_trained_on_resumed_and_evaluated(table, tmp_path, capsys):
+def test_train_resume_and_evaluate_accept_a_csv_table(table, tmp_path, capsys):
     run = tmp_path / "run"
     cli.main(["train", "--demos", str(table), *FLAGS, "--out", str(run), *SHORT])
     model = (run / "model.safetensors").read_bytes()
@@ -55,7 +57,7 @@ def test_a_table_is_trained_on_resumed_and_evaluated(table, tmp_path, capsys):
         (("--columns", "obs=z"), "has no column 'z'"),
     ],
 )
-def test_column_maps_that_do_not_fit_are_told(table, sentence, words, part):
+def test_invalid_column_maps_are_rejected(table, sentence, words, part):
     assert part in sentence("train", "--demos", table, *words)
     assert part in sentence("demos", "inspect", table, *words)
 
@@ -65,7 +67,7 @@ def test_columns_without_effect_are_refused(cartpole_file, sentence):
     assert "--columns has no effect on" in sentence("train", "--demos", cartpole_file, "--columns", "obs=x")
 
 
-def test_convert_split_and_merge(table, cartpole, tmp_path, sentence, capsys):
+def test_convert_split_and_merge_keep_the_data(table, cartpole, tmp_path, sentence, capsys):
     whole, some, rest, again = (tmp_path / name for name in ("whole.npz", "a.parquet", "b.arrow", "again.csv"))
     convert = ["demos", "convert", str(table), str(whole), *FLAGS, "--env", "CartPole-v1"]
     cli.main(convert)
@@ -98,7 +100,7 @@ def test_convert_split_and_merge(table, cartpole, tmp_path, sentence, capsys):
         ("merge", "--sources", "whole.npz", "a.npz", "--out", "./a.npz"),
     ],
 )
-def test_no_part_is_written_over_another(cartpole_file, tmp_path, monkeypatch, sentence, words):
+def test_split_and_merge_refuse_a_file_given_twice(cartpole_file, tmp_path, monkeypatch, sentence, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     for name in ("whole.npz", "a.npz"):
@@ -110,7 +112,7 @@ def test_no_part_is_written_over_another(cartpole_file, tmp_path, monkeypatch, s
     assert not (tmp_path / "b.npz").exists()
 
 
-def test_both_targets_of_a_split_are_judged_before_one_is_written(cartpole_file, tmp_path, sentence):
+def test_split_checks_both_outputs_before_writing(cartpole_file, tmp_path, sentence):
     words = ("demos", "split", cartpole_file, tmp_path / "a.npz", "--trajectories", 2, "--rest")
     (tmp_path / "there.npz").write_text("mine")
     assert "has the suffix '.foo'" in sentence(*words, tmp_path / "b.foo")
@@ -119,14 +121,14 @@ def test_both_targets_of_a_split_are_judged_before_one_is_written(cartpole_file,
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".csv", ".arrow", ".parquet"])
-def test_what_is_converted_in_place_was_read_whole(cartpole, tmp_path, suffix):
+def test_convert_in_place_keeps_the_data(cartpole, tmp_path, suffix):
     file = str(tmp_path / f"a{suffix}")
     cartpole.save(file)
     cli.main(["demos", "convert", file, file, "--env", "Other-v0", "--overwrite"])
     np.testing.assert_array_equal(Demos.load(file).obs, cartpole.obs)
 
 
-def test_what_cannot_be_merged_is_told(cartpole, pendulum, cartpole_file, tmp_path, sentence):
+def test_merge_rejects_files_with_different_fields(cartpole, pendulum, cartpole_file, tmp_path, sentence):
     pendulum.save(tmp_path / "p.npz")
     told = sentence("demos", "merge", "--sources", cartpole_file, tmp_path / "p.npz", "--out", tmp_path / "m.npz")
     assert "field 'act' has rows of shape" in told
@@ -136,7 +138,7 @@ def test_what_cannot_be_merged_is_told(cartpole, pendulum, cartpole_file, tmp_pa
     assert not (tmp_path / "m.npz").exists()
 
 
-def test_inspect_tells_of_each_episode_and_of_coordinates(cartpole_arrays, tmp_path, capsys):
+def test_inspect_reports_each_episode_and_repeated_coordinates(cartpole_arrays, tmp_path, capsys):
     doubled = {name: np.concatenate([cartpole_arrays[name]] * 2, axis=1) for name in ("obs", "next_obs")}
     np.savez(tmp_path / "d.npz", **cartpole_arrays | doubled)
     facts = Demos.load(tmp_path / "d.npz").summary()
@@ -153,13 +155,13 @@ def test_inspect_tells_of_each_episode_and_of_coordinates(cartpole_arrays, tmp_p
     assert "steps" in capsys.readouterr().out
 
 
-def test_the_share_of_actions_at_their_bounds(pendulum):
+def test_summary_reports_the_share_of_actions_at_their_bounds(pendulum):
     clipped = iq.Demos.from_arrays(pendulum.arrays() | {"act": np.clip(pendulum.act, -1.0, 1.0)})
     assert clipped.summary()["actions_at_bounds"] == pytest.approx(np.mean(np.abs(pendulum.act) >= 1.0))
     assert pendulum.summary()["actions_at_bounds"] == 0.0
 
 
-def test_a_picture_is_drawn(table, tmp_path, sentence):
+def test_plot_writes_a_png_and_rejects_invalid_outputs(table, tmp_path, sentence):
     out = tmp_path / "demos.png"
     cli.main(["demos", "plot", str(table), "--out", str(out), *FLAGS])
     assert out.read_bytes().startswith(b"\x89PNG")
@@ -175,7 +177,7 @@ def run(cartpole_file, tmp_path):
     return tmp_path / "run"
 
 
-def test_a_policy_is_recorded_episode_by_episode(run, tmp_path, sentence, capsys):
+def test_record_with_append_equals_one_longer_recording(run, tmp_path, sentence, capsys):
     out = tmp_path / "mine.npz"
     cli.main(["demos", "record", "--run", str(run), "--out", str(out), "--episodes", "2", "--hidden"])
     first = Demos.load(out)
@@ -198,8 +200,8 @@ def test_a_policy_is_recorded_episode_by_episode(run, tmp_path, sentence, capsys
     capsys.readouterr()
 
 
-def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monkeypatch, sentence):
-    """The window of pygame, without a screen. Right is held down, then left; then Escape."""
+def test_keyboard_recording_keeps_an_episode_ended_by_escape(tmp_path, monkeypatch, sentence):
+    """pygame runs without a screen. Right is held down, then left; then Escape is pressed."""
     pygame = pytest.importorskip("pygame", reason="needs gymnasium[classic-control]")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
@@ -237,7 +239,7 @@ def test_a_person_plays_and_an_episode_that_is_broken_off_is_kept(tmp_path, monk
 
 
 @pytest.mark.parametrize("keys", [(), ("--keys", "left=0"), ("--keys", "a=0")])
-def test_without_pygame_nobody_begins_to_play(tmp_path, sentence, monkeypatch, keys):
+def test_keyboard_recording_without_pygame_says_how_to_install_pygame(tmp_path, sentence, monkeypatch, keys):
     monkeypatch.setitem(sys.modules, "pygame", None)
     monkeypatch.delitem(sys.modules, "gymnasium.utils.play", raising=False)
     told = sentence("demos", "record", "--env", "CartPole-v1", "--out", tmp_path / "r.npz", *keys)
@@ -245,7 +247,15 @@ def test_without_pygame_nobody_begins_to_play(tmp_path, sentence, monkeypatch, k
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sentence, capsys):
+def test_record_leaves_no_temporary_folder_if_nothing_is_recorded(run, tmp_path, told, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(recording, "watch", lambda recorder, *_: recorder.close())
+    words = ("demos", "record", "--run", run, "--hidden", "--out", tmp_path / "mine.csv")
+    assert "No step was played, so nothing is written" in told(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_record_writes_csv_at_the_end_and_rejects_invalid_flags(run, tmp_path, sentence, capsys):
     out = tmp_path / "mine.csv"
     words = ["demos", "record", "--run", str(run), "--hidden"]
     cli.main([*words, "--out", str(out), "--episodes", "2"])
@@ -267,8 +277,8 @@ def test_a_recording_in_another_format_is_written_at_the_end(run, tmp_path, sent
     )
 
 
-def test_a_fault_of_the_environment_is_not_one_of_the_keys(monkeypatch):
-    """What a person plays in may raise whatever wrong keys raise. The steps before it are kept."""
+def test_environment_error_while_playing_is_distinguished_from_invalid_keys(monkeypatch):
+    """The environment may raise the same exceptions as wrong keys. The steps before the error are kept."""
     pytest.importorskip("pygame", reason="needs gymnasium[classic-control]")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
@@ -294,7 +304,7 @@ def test_a_fault_of_the_environment_is_not_one_of_the_keys(monkeypatch):
         play_by_hand(recorder, {"a": 5}, 1, 500, 0)
 
 
-def test_collect_writes_every_format_and_tells_first_what_it_cannot_write(run, tmp_path, sentence, capsys):
+def test_collect_writes_npz_and_csv_and_rejects_invalid_outputs(run, tmp_path, sentence, capsys):
     for name in ("a.npz", "a.csv"):
         cli.main(["demos", "collect", str(run), "--out", str(tmp_path / name), "--episodes", "2"])
     capsys.readouterr()
@@ -321,7 +331,7 @@ def test_collect_writes_every_format_and_tells_first_what_it_cannot_write(run, t
         (("runs", "--vecnormalize", "v.pkl"), "--vecnormalize has no effect without --sb3"),
     ],
 )
-def test_words_of_collect_that_do_not_go_together_are_told(tmp_path, sentence, words, part):
+def test_collect_rejects_conflicting_arguments(tmp_path, sentence, words, part):
     assert part in sentence("demos", "collect", *words, "--out", tmp_path / "x.npz")
 
 
@@ -342,13 +352,13 @@ def test_collect_says_how_to_install_stable_baselines3(tmp_path, sentence, monke
         (("ppo.v2.zip",), "ppo.v2", "ppo.v2.zip"),
     ],
 )
-def test_the_name_of_a_zip_may_lack_its_suffix(tmp_path, there, given, taken):
+def test_sb3_path_may_omit_the_zip_suffix(tmp_path, there, given, taken):
     for name in there:
         (tmp_path / name).touch()
     assert zip_of(tmp_path / given) == tmp_path / taken
 
 
-def test_nothing_is_added_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):
+def test_record_refuses_to_append_to_a_file_of_another_environment(run, cartpole, tmp_path, sentence):
     replace(cartpole, env="Other-v0").save(tmp_path / "other.npz")
     words = ("demos", "record", "--run", run, "--hidden", "--out", tmp_path / "other.npz", "--append")
     assert "is of environment Other-v0; expected CartPole-v1" in sentence(*words)

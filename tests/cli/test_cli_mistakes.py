@@ -1,4 +1,4 @@
-"""Mistakes on the command line are told on the error stream in a sentence, with exit code 2; nothing is written."""
+"""Mistakes on the command line give one sentence on the error stream and exit code 2; nothing is written."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ SHORT = ("--steps", "6", "--evaluations", "2", "--eval-episodes", "2", "--networ
 
 @pytest.fixture(scope="module")
 def cartpole_run(cartpole_file, tmp_path_factory):
-    """The run folder of a moment's training; tests read it only."""
+    """The run folder of a very short training; tests read it only."""
     folder = tmp_path_factory.mktemp("mistakes") / "run"
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(folder), *SHORT])
     return folder
 
 
-def test_settings_out_of_range_are_one_sentence(cartpole_file, tmp_path, sentence):
+def test_settings_out_of_range_are_rejected(cartpole_file, tmp_path, sentence):
     start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run")
     assert "gamma is 1.5; expected a number in [0, 1)" in sentence(*start, "--gamma", 1.5)
     assert "gamma is nan" in sentence(*start, "--gamma", "nan")
@@ -33,12 +33,12 @@ def test_settings_out_of_range_are_one_sentence(cartpole_file, tmp_path, sentenc
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 @pytest.mark.parametrize("flag", ["--learning-rate", "--temperature", "--weight-decay", "--chi2-alpha"])
-def test_settings_that_are_no_finite_number_are_one_sentence(cartpole_file, tmp_path, sentence, flag, value):
+def test_nonfinite_settings_are_rejected(cartpole_file, tmp_path, sentence, flag, value):
     text = sentence("train", "--demos", cartpole_file, "--out", tmp_path / "run", flag, value, *SHORT)
     assert flag.strip("-").replace("-", "_") in text
 
 
-def test_demonstrations_that_do_not_do_are_one_sentence(cartpole_file, cartpole_arrays, tmp_path, sentence):
+def test_missing_or_insufficient_demonstrations_are_rejected(cartpole_file, cartpole_arrays, tmp_path, sentence):
     start = ("train", "--out", tmp_path / "run", "--demos")
     assert "none.npz" in sentence(*start, tmp_path / "none.npz")
     empty = {name: array[:0] if array.shape else array for name, array in cartpole_arrays.items()}
@@ -50,25 +50,25 @@ def test_demonstrations_that_do_not_do_are_one_sentence(cartpole_file, cartpole_
     assert not (tmp_path / "run").exists()
 
 
-def test_environments_that_do_not_do_are_one_sentence(cartpole_file, tmp_path, sentence):
+def test_unknown_or_mismatched_environments_are_rejected(cartpole_file, tmp_path, sentence):
     start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run", "--env")
     assert "'Nonsense-v0'" in sentence(*start, "Nonsense-v0")
     assert "'Cart Pole'" in sentence(*start, "Cart Pole")
     assert "expected (6,) as Acrobot-v1 has" in sentence(*start, "Acrobot-v1")
     assert "Pendulum-v1" in sentence(*start, "Pendulum-v1")
     assert "'Nonsense-v0'" in sentence("demos", "inspect", cartpole_file, "--env", "Nonsense-v0")
-    assert "'Acrobot-v1'" in sentence("train", "--env", "Acrobot-v1")  # nothing ships for it
+    assert "'Acrobot-v1'" in sentence("train", "--env", "Acrobot-v1")  # iqlearn has no built-in demonstrations for it
     assert not (tmp_path / "run").exists()
 
 
-def test_flags_that_contradict_each_other_are_one_sentence(cartpole_file, tmp_path, sentence):
+def test_online_behavioural_cloning_is_rejected(cartpole_file, tmp_path, sentence):
     start = ("train", "--demos", cartpole_file, "--out", tmp_path / "run")
     assert "expected mode offline" in sentence(*start, "--mode", "online", "--algorithm", "bc")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_name_is_told_before_flags_that_are_of_other_actions(tmp_path, sentence):
-    """Which flags there are depends on the environment or the file, also for the help."""
+def test_wrong_environment_or_file_is_reported_before_other_flags(tmp_path, sentence):
+    """The environment or the file decides which flags exist, also for --help."""
     for more in (("--decay-after", 100), ("--help",), ("--help-all",)):
         assert "'Hoper-v5'" in sentence("train", "--env", "Hoper-v5", *more)
         assert "none.npz" in sentence("train", "--demos", tmp_path / "none.npz", *more)
@@ -80,7 +80,7 @@ def test_a_wrong_name_is_told_before_flags_that_are_of_other_actions(tmp_path, s
     [
         ("--num-envs", 2),
         ("--random-steps", 5),
-        ("--mode", "online", "--value-term", "expert"),  # recommended online is the squared Bellman error
+        ("--mode", "online", "--value-term", "expert"),  # the recommended online form is the squared Bellman error
         ("--cloning.updates", 5),
         ("--action-inference.steps", 5),
         ("--extensions", "none", "--model-rollouts.particles", 4),
@@ -98,11 +98,13 @@ def test_a_wrong_name_is_told_before_flags_that_are_of_other_actions(tmp_path, s
     ],
 )
 def test_flags_without_effect_are_refused(cartpole_file, tmp_path, sentence, flags):
-    sentence("train", "--demos", cartpole_file, "--out", tmp_path / "run", *flags)
+    told = sentence("train", "--demos", cartpole_file, "--out", tmp_path / "run", *flags)
+    named = [part for flag in map(str, flags) for part in (flag, flag.strip("-").replace("-", "_"))]
+    assert any(part in told for part in [*named, "mode online"]), "the message names a flag, or the remedy"
     assert not (tmp_path / "run").exists()
 
 
-def test_overwrite_names_no_folder(cartpole_file, sentence):
+def test_overwrite_without_out_is_refused(cartpole_file, sentence):
     assert "--out" in sentence("train", "--demos", cartpole_file, "--overwrite")
 
 
@@ -119,62 +121,62 @@ def test_overwrite_names_no_folder(cartpole_file, sentence):
         (("demos", "inspct"), "demos inspect"),
     ],
 )
-def test_a_misspelt_word_names_the_nearest_one(sentence, wrong, right):
+def test_misspelt_word_is_rejected_with_the_nearest_known_word(sentence, wrong, right):
     assert f"the nearest is {right};" in sentence(*wrong)
 
 
 @pytest.mark.parametrize("words", ["--steps 1.5", "--steps many", "--network.hidden 8.5", "--seeds inf", "--gamma x"])
-def test_what_is_no_number_is_refused(sentence, words):
+def test_invalid_numbers_are_rejected(sentence, words):
     assert words.split()[0] in sentence("train", *words.split())
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_a_folder_that_is_taken_is_left_alone(cartpole_file, tmp_path, sentence, seeds):
+def test_train_refuses_a_nonempty_folder(cartpole_file, tmp_path, sentence, seeds):
     (tmp_path / "notes.txt").write_text("mine")
     text = sentence("train", "--demos", cartpole_file, "--out", tmp_path, "--seeds", seeds, *SHORT)
     assert "--overwrite" in text
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_folders_that_hold_no_run_are_one_sentence(tmp_path, sentence, cartpole_file):
+def test_folders_without_a_run_are_rejected(tmp_path, sentence, cartpole_file):
     for command in (("evaluate",), ("resume",), ("reward", "--demos", cartpole_file)):
         assert "config.json" in sentence(command[0], tmp_path / "none", *command[1:])
     assert "config.json" in sentence("demos", "collect", tmp_path, "--out", tmp_path / "x.npz")
 
 
-def test_files_in_the_way_of_folders_are_one_sentence(cartpole_run, tmp_path, sentence):
+def test_output_folder_that_is_a_file_is_rejected(cartpole_run, tmp_path, sentence):
     (tmp_path / "taken").write_text("mine")
     assert "taken" in sentence("demos", "collect", cartpole_run, "--episodes", 1, "--out", tmp_path / "taken" / "x.npz")
     assert "taken cannot be made" in sentence("reward", cartpole_run, "--out", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_an_environment_of_another_task_is_one_sentence(cartpole_run, sentence):
+def test_evaluate_rejects_an_environment_of_another_task(cartpole_run, sentence):
     text = sentence("evaluate", cartpole_run, "--env", "Acrobot-v1")
     assert "Acrobot-v1 has" in text
     assert "as the run was trained on" in text
 
 
-def test_metrics_without_steps_are_one_sentence(cartpole_run, tmp_path, sentence):
+def test_metrics_without_steps_are_reported_as_damaged(cartpole_run, tmp_path, sentence):
     copy = tmp_path / "run"
     shutil.copytree(cartpole_run, copy)
     (copy / "metrics.csv").write_text("loss\n1.0\n")
     assert "metrics.csv is damaged" in sentence("evaluate", copy)
 
 
-def test_one_transition_is_described(cartpole_arrays, tmp_path, capsys):
+def test_inspect_accepts_a_single_transition(cartpole_arrays, tmp_path, capsys):
     one = {name: array[:1] if array.shape else array for name, array in cartpole_arrays.items()}
     np.savez(tmp_path / "one.npz", **one | {"trunc": np.ones(1, bool), "term": np.zeros(1, bool)})
     cli.main(["demos", "inspect", str(tmp_path / "one.npz"), "--json"])
     assert json.loads(capsys.readouterr().out)["transitions"] == 1
 
 
-def test_the_version(capsys):
+def test_version_flag_prints_the_version(capsys):
     cli.main(["--version"])
     assert capsys.readouterr().out == f"iqlearn {iq.__version__}\n"
 
 
-def test_wrong_words_are_told_with_what_is_right(told):
+def test_error_message_names_the_invalid_argument(told):
     assert "'nope'" in told("train", "--algorithm", "nope")
     assert "'nope'" in told("train", "--algorithm=nope")
     assert "--gamma" in told("train", "--algorithm", "bc", "--gamma", 0.5)
@@ -184,34 +186,33 @@ def test_wrong_words_are_told_with_what_is_right(told):
     assert "nonsense" in told("nonsense")
 
 
-def test_an_environment_of_the_file_that_is_not_installed_leaves_training_without_evaluation(
-    cartpole_arrays, tmp_path, capsys
-):
-    """The demonstrations may come from a machine that has more."""
+def test_train_without_the_environment_of_the_file_skips_evaluation(cartpole_arrays, tmp_path, capsys):
+    """The demonstrations may come from a machine with more environments."""
     np.savez(tmp_path / "far.npz", **{**cartpole_arrays, "env": np.array("Elsewhere-v0")})
     cli.main(["train", "--demos", str(tmp_path / "far.npz"), "--out", str(tmp_path / "run"), *SHORT])
     out, err = capsys.readouterr()
     assert "not evaluated" in out
-    assert "far.npz names an environment that cannot be made, so nothing is evaluated. No environment 'Elsewhere" in err
+    told = "far.npz names an environment that cannot be made, so no returns are measured. No environment 'Elsewhere"
+    assert told in err
     with pytest.warns(UserWarning, match="Elsewhere-v0"):
         run = iq.learn(iq.BC(), iq.Demos.load(tmp_path / "far.npz"), steps=1, quiet=True)
     assert run.result["mean_return"] is None
 
 
-def test_a_reward_of_a_seed_below_zero_is_one_sentence(cartpole_run, sentence):
+def test_reward_rejects_a_negative_seed_and_episodes_without_rollouts(cartpole_run, sentence):
     assert "--seed is -1" in sentence("reward", cartpole_run, "--rollouts", "random", "--seed", -1)
     assert "--episodes has no effect without --rollouts" in sentence("reward", cartpole_run, "--episodes", 3)
 
 
-def test_a_folder_of_several_seeds_is_not_one_run(cartpole_run, tmp_path, sentence):
-    """Only evaluate and resume read one."""
+def test_reward_and_collect_reject_a_folder_of_several_seeds(cartpole_run, tmp_path, sentence):
+    """The error names the folder of one seed."""
     for seed in range(2):
         shutil.copytree(cartpole_run, tmp_path / f"seed-{seed}")
     for command in (["reward"], ["demos", "collect", "--out", tmp_path / "d.npz"]):
         assert f"holds the runs of 2 seeds; expected one, such as {tmp_path}/seed-0" in sentence(*command, tmp_path)
 
 
-def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
+def test_run_on_demonstrations_from_python_resumes_only_in_python(tmp_path, sentence):
     arrays = iq.Demos.builtin("CartPole-v1").take(1).subsample(20).arrays()
     demos = iq.Demos.from_arrays(arrays)
     iq.learn(iq.IQLearn(network=iq.Network(hidden=(4,))), demos, steps=1, eval_episodes=1, out=tmp_path, quiet=True)
@@ -219,19 +220,19 @@ def test_what_was_put_together_in_python_goes_on_there(tmp_path, sentence):
     assert iq.resume(tmp_path, demos, quiet=True).result["status"] == "completed"
 
 
-def test_a_run_that_cannot_be_written_is_one_sentence(cartpole_run, tmp_path, sentence):
+def test_reward_rejects_an_output_file_that_is_a_folder(cartpole_run, tmp_path, sentence):
     (tmp_path / "reward.json").mkdir()
     text = sentence("reward", cartpole_run, "--rollouts", "random", "--episodes", 1, "--out", tmp_path)
     assert "reward.json is a folder; expected the name of a file" in text
 
 
-def test_a_folder_or_foreign_fields_for_demonstrations_are_named(tmp_path, cartpole_arrays, sentence):
+def test_inspect_rejects_a_folder_without_dataset_and_unknown_fields(tmp_path, cartpole_arrays, sentence):
     assert f"{tmp_path} is a folder without a dataset; expected one of" in sentence("demos", "inspect", tmp_path)
     np.savez(tmp_path / "d4rl.npz", observations=cartpole_arrays["obs"], terminals=cartpole_arrays["term"])
     assert "it has observations, terminals; expected" in sentence("demos", "inspect", tmp_path / "d4rl.npz")
 
 
-def test_remarks_on_demonstrations_are_told_where_they_are_used(tmp_path, cartpole_arrays, capsys):
+def test_train_and_inspect_report_remarks_on_demonstrations(tmp_path, cartpole_arrays, capsys):
     np.savez(
         tmp_path / "cut.npz",
         **{
@@ -247,7 +248,7 @@ def test_remarks_on_demonstrations_are_told_where_they_are_used(tmp_path, cartpo
 
 
 def writers(run, demos):
-    """Every command that writes one file, without its name and the name's flag, and the suffix of the name."""
+    """Every command that writes one file, up to the name of that file, and the suffix of the name."""
     return {
         "export onnx": (("export", run, "--format", "onnx", "--out"), ".onnx"),
         "export stablehlo": (("export", run, "--format", "stablehlo", "--out"), ".stablehlo"),
@@ -270,7 +271,7 @@ def test_an_export_is_not_written_over_a_file_of_the_run(cartpole_run, sentence,
 
 
 @pytest.mark.parametrize("name", writers("", ""))
-def test_a_file_that_cannot_be_written_is_told_first_and_its_folder_is_made(
+def test_unwritable_output_is_rejected_before_reading_and_missing_folders_are_made(
     name, cartpole_run, cartpole_file, tmp_path, monkeypatch, sentence
 ):
     monkeypatch.chdir(tmp_path)

@@ -39,7 +39,7 @@ def trained(pendulum_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory):
-    """The run folder of an expert that learnt for a moment; tests read it only."""
+    """The run folder of a very short training of an expert; tests read it only."""
     folder = tmp_path_factory.mktemp("cli") / "expert"
     iqlearn("expert", "--env", "Pendulum-v1", "--out", folder, *SHORT, *ACTING, *NETWORKS)
     return folder
@@ -51,7 +51,7 @@ def helped(capsys, *arguments: str) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_with_an_environment_continuous_actions_are_learnt_online(trained):
+def test_train_with_env_learns_continuous_actions_online(trained):
     config, result = (files.read_json(trained / name) for name in ("config.json", "result.json"))
     assert config["settings"]["name"] == "iq-continuous"
     assert config["settings"]["temperature"] == 0.002
@@ -66,7 +66,7 @@ def test_with_an_environment_continuous_actions_are_learnt_online(trained):
 
 
 @pytest.mark.parametrize("arguments", [("--env", "Pendulum-v1", "--mode", "offline"), ()])
-def test_offline_is_what_is_asked_for_or_what_is_left_without_env(pendulum_file, tmp_path, arguments):
+def test_train_is_offline_on_request_or_without_env(pendulum_file, tmp_path, arguments):
     out = tmp_path / "run"
     iqlearn("train", *arguments, "--demos", pendulum_file, "--out", out, *SHORT, *NETWORKS, *COLD)
     config, result = (files.read_json(out / name) for name in ("config.json", "result.json"))
@@ -76,7 +76,7 @@ def test_offline_is_what_is_asked_for_or_what_is_left_without_env(pendulum_file,
     assert result["mean_return"] < 0.0
 
 
-def test_cloning_is_offline_and_refuses_to_act(pendulum_file, tmp_path, sentence):
+def test_behavioural_cloning_trains_only_offline(pendulum_file, tmp_path, sentence):
     start = ("train", "--algorithm", "bc", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "bc")
     assert "expected mode offline" in sentence(*start, "--mode", "online")
     assert not (tmp_path / "bc").exists()
@@ -85,8 +85,8 @@ def test_cloning_is_offline_and_refuses_to_act(pendulum_file, tmp_path, sentence
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", pendulum_file)
 
 
-def test_demonstrations_of_the_other_kind_of_actions_are_one_sentence(pendulum_arrays, tmp_path, sentence):
-    """Observations fit, actions do not, either way round."""
+def test_demonstrations_with_the_wrong_kind_of_actions_are_rejected(pendulum_arrays, tmp_path, sentence):
+    """The observations fit. Discrete actions are given for continuous ones, and the other way round."""
     numbers = {**pendulum_arrays, "act": np.zeros(len(pendulum_arrays["act"]), np.int64)}
     Demos.from_arrays(numbers).save(tmp_path / "numbers.npz")
     text = sentence("train", "--env", "Pendulum-v1", "--demos", tmp_path / "numbers.npz", "--out", tmp_path / "run")
@@ -99,7 +99,7 @@ def test_demonstrations_of_the_other_kind_of_actions_are_one_sentence(pendulum_a
     assert not (tmp_path / "run").exists()
 
 
-def test_an_action_out_of_bounds_is_told_with_its_index(pendulum_arrays, tmp_path, sentence):
+def test_action_out_of_bounds_is_reported_with_its_index(pendulum_arrays, tmp_path, sentence):
     arrays = {**pendulum_arrays, "act": pendulum_arrays["act"].copy()}
     arrays["act"][17] = 2.5
     Demos.from_arrays(arrays).save(tmp_path / "far.npz")
@@ -110,13 +110,13 @@ def test_an_action_out_of_bounds_is_told_with_its_index(pendulum_arrays, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_actions_of_another_size_are_one_sentence(pendulum_arrays, tmp_path, sentence):
+def test_actions_of_the_wrong_size_are_rejected(pendulum_arrays, tmp_path, sentence):
     Demos.from_arrays({**pendulum_arrays, "act": np.zeros((len(pendulum_arrays["act"]), 2))}).save(tmp_path / "two.npz")
     text = sentence("train", "--env", "Pendulum-v1", "--demos", tmp_path / "two.npz", "--out", tmp_path / "run")
     assert "vectors of 2 numbers; expected 1" in text
 
 
-def test_ways_of_acting_that_do_not_do_are_one_sentence(pendulum_file, tmp_path, sentence):
+def test_invalid_online_settings_and_environments_are_rejected(pendulum_file, tmp_path, sentence):
     start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "run")
     assert "update_ratio is 0.0" in sentence(*start, "--update-ratio", 0)
     assert "random_steps is -1" in sentence(*start, "--random-steps", -1)
@@ -125,7 +125,7 @@ def test_ways_of_acting_that_do_not_do_are_one_sentence(pendulum_file, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
+def test_diverged_run_reports_the_steps_and_keeps_its_last_state(pendulum_file, tmp_path, capsys):
     out = tmp_path / "run"
     start = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", out, "--learning-rate", "1e30")
     with pytest.raises(SystemExit) as caught:
@@ -139,7 +139,7 @@ def test_a_run_that_diverges_names_the_steps(pendulum_file, tmp_path, capsys):
     iqlearn("evaluate", out, "--episodes", 1)
 
 
-def test_evaluate_the_last_policy_or_the_best(trained, capsys):
+def test_evaluate_plays_the_best_policy_or_the_last_one(trained, capsys):
     found = []
     for more in ((), ("--last",)):
         capsys.readouterr()
@@ -151,8 +151,8 @@ def test_evaluate_the_last_policy_or_the_best(trained, capsys):
 
 
 @pytest.mark.parametrize(("last", "told"), [(0.3, True), (0.15, False), (0.1, False)])
-def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last, told):
-    """Where the kept policy's states were twice as close to the expert's or closer, the way to it is named."""
+def test_resume_warns_if_the_last_policy_drifted_from_the_expert(trained, tmp_path, capsys, last, told):
+    """The hint appears if the last states are more than twice as far from the expert's as those of the kept policy."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     path = folder / "checkpoint.safetensors"
@@ -167,7 +167,7 @@ def test_a_last_policy_that_drifted_away_is_told(trained, tmp_path, capsys, last
     assert (f"3.0 times {hint}" in capsys.readouterr().err) == told
 
 
-def test_the_reward_of_continuous_actions(trained, pendulum_file, capsys):
+def test_reward_of_continuous_actions_prints_json(trained, pendulum_file, capsys):
     capsys.readouterr()
     iqlearn("reward", trained, "--demos", pendulum_file, "--json")
     facts = json.loads(capsys.readouterr().out)
@@ -175,7 +175,7 @@ def test_the_reward_of_continuous_actions(trained, pendulum_file, capsys):
     assert facts["min"] < facts["mean"] < facts["max"]
 
 
-def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, tmp_path, sentence):
+def test_expert_learns_from_the_environment_and_collects_demonstrations(expert, tmp_path, sentence):
     config = files.read_json(expert / "config.json")
     assert config["settings"]["name"] == "sac"
     assert config["origin"]["demos"] is None
@@ -190,7 +190,7 @@ def test_an_expert_learns_from_the_environment_and_plays_demonstrations(expert, 
     assert "learns no reward" in sentence("reward", expert, "--demos", path)
 
 
-def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, stop_at, capsys, same_run):
+def test_stopped_expert_resumes_to_the_result_of_an_uninterrupted_run(expert, tmp_path, stop_at, capsys, same_run):
     out = tmp_path / "expert"
     calls = stop_at(2)
     with pytest.raises(SystemExit) as caught:
@@ -202,7 +202,7 @@ def test_an_expert_that_was_stopped_resumes_to_the_whole_run(expert, tmp_path, s
     same_run(out, expert)
 
 
-def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):
+def test_train_help_shows_the_settings_for_the_kind_of_actions(pendulum_file, capsys):
     weight = "Weight of the entropy in the soft value. (default: {})"
     continuous = helped(capsys, "train", "--env", "Pendulum-v1", "--demos", str(pendulum_file))
     assert weight.format(0.002) in continuous
@@ -218,13 +218,13 @@ def test_help_shows_the_settings_of_the_actions_at_hand(pendulum_file, capsys):
     ("env", "flag", "other"),
     [("Pendulum-v1", "--target-entropy", "--divergence"), ("CartPole-v1", "--network.hidden", "--actor")],
 )
-def test_help_of_experts_shows_the_settings_of_the_actions_at_hand(capsys, env, flag, other):
+def test_expert_help_shows_the_settings_for_the_kind_of_actions(capsys, env, flag, other):
     text = helped(capsys, "expert", "--env", env)
     assert flag in text
     assert other not in text
 
 
-def test_steps_that_leave_nothing_to_learn_in_are_one_sentence(pendulum_file, tmp_path, sentence):
+def test_too_few_steps_for_an_update_are_rejected(pendulum_file, tmp_path, sentence):
     out = ("--steps", 30, "--out", tmp_path / "run", "--random-steps", 30)
     train = ("train", "--env", "Pendulum-v1", "--demos", pendulum_file, *out)
     expected = "steps is 30; expected at least 81: there is no update in the first 30 (random_steps)"
@@ -262,7 +262,7 @@ PRESETS = [(), ("--preset", "paper"), ("--preset", "ls-iq"), ("--extensions", "r
 
 @pytest.mark.parametrize("flag", GIVEN)
 @pytest.mark.parametrize("more", PRESETS)
-def test_what_is_given_survives_every_preset(pendulum, more, flag):
+def test_given_flag_overrides_every_preset(pendulum, more, flag):
     settings = settled(pendulum, flag, GIVEN[flag], *more)
     name = flag.strip("-").replace("-", "_")
     assert getattr(settings, name) == GIVEN[flag]
@@ -272,8 +272,8 @@ def test_what_is_given_survives_every_preset(pendulum, more, flag):
 
 
 @pytest.mark.parametrize("more", PRESETS)
-def test_what_is_given_of_a_part_survives_every_preset(pendulum, more):
-    """The rest of the part is the preset's."""
+def test_given_network_and_extension_flags_override_every_preset(pendulum, more):
+    """All other settings keep the preset's values."""
     plain = settled(pendulum, *more)
     layers = settled(pendulum, "--critic.hidden", 3, 4, "--no-actor.layer-norm", *more)
     assert layers == replace(plain, critic=replace(plain.critic, hidden=(3, 4)))
@@ -283,8 +283,8 @@ def test_what_is_given_of_a_part_survives_every_preset(pendulum, more):
         assert changed == replace(plain, extensions=tuple(expected))
 
 
-def test_switches_of_the_recommended_settings_can_be_switched_off(pendulum):
-    """A reward that is regressed has a longer horizon, unless another one is given."""
+def test_recommended_switches_can_be_turned_off(pendulum):
+    """Reward regression has its own discount factor, target rate and target entropy."""
     for flag in ("absorbing", "clip-value", "critic.layer-norm"):
         settings = settled(pendulum, f"--no-{flag}")
         part = settings.critic if "." in flag else settings

@@ -1,4 +1,4 @@
-"""The command line of the recovered reward: judged, distilled, and trained on."""
+"""The recovered reward on the command line: it is judged, distilled, and used to train experts."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def trained(pendulum_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judged(trained, pendulum_file, tmp_path_factory):
-    """What `iqlearn reward` writes about it, with a state reward distilled."""
+    """The folder that `iqlearn reward` writes for `trained`, with a distilled state reward."""
     out = tmp_path_factory.mktemp("judged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RecoveredReward, "distil", partialmethod(RecoveredReward.distil, updates=50))
@@ -47,7 +47,7 @@ def judged(trained, pendulum_file, tmp_path_factory):
     return out
 
 
-def test_the_figures_and_the_picture_are_written(trained, pendulum_file, judged, capsys) -> None:
+def test_reward_writes_the_figures_and_the_picture(trained, pendulum_file, judged, capsys) -> None:
     iqlearn("reward", trained, "--demos", pendulum_file, *KINDS, "--out", judged, "--json")
     facts = json.loads(capsys.readouterr().out)
     assert list(facts["kinds"]) == ["demos", "policy", "random", "noisy"]
@@ -60,7 +60,7 @@ def test_the_figures_and_the_picture_are_written(trained, pendulum_file, judged,
     assert (judged / "reward.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_rollouts_are_the_same_again_and_others_with_another_seed(trained, tmp_path, capsys) -> None:
+def test_rollouts_repeat_with_the_same_seed_and_differ_with_another(trained, tmp_path, capsys) -> None:
     said = []
     for seed in (0, 0, 1):
         iqlearn(
@@ -70,14 +70,14 @@ def test_rollouts_are_the_same_again_and_others_with_another_seed(trained, tmp_p
     assert said[0] == said[1] != said[2]
 
 
-def test_without_json_there_is_a_line_a_kind(trained, tmp_path, capsys) -> None:
+def test_reward_without_json_prints_a_line_per_kind(trained, tmp_path, capsys) -> None:
     iqlearn("reward", trained, "--rollouts", "random,noisy", "--episodes", "1", "--out", tmp_path)
     out = capsys.readouterr().out
     assert "pearson episode" in out
     assert "noisy" in out
 
 
-def test_a_refit_is_written_judged_and_beside_the_recovered_reward(
+def test_refit_writes_the_refitted_reward_with_its_own_figures_and_picture(
     trained, judged, tmp_path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setattr(RecoveredReward, "refit", partialmethod(RecoveredReward.refit, updates=20))
@@ -109,7 +109,7 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
     iqlearn("expert", "--env", "Pendulum-v1", "--reward", path, "--out", out, *SHORT, *NETWORKS)
     run = Run.load(out)
     assert run.origin.reward == str(path)
-    assert run.result["mean_return"] < -100.0  # what is reported is the environment's own
+    assert run.result["mean_return"] < -100.0  # the reported return is the environment's own
     batch, paid = remembered(out)
     assert len(paid) == 40
     np.testing.assert_allclose(
@@ -118,7 +118,7 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
 
 
 def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
-    """The transitions in the replay of an expert's run, and what each was paid."""
+    """The transitions in the replay of an expert's run, and the reward of each."""
     run = Run.load(folder)
     learner = Learner(run, None)
     learner.restore(files.read_arrays(folder / "checkpoint.safetensors"))
@@ -128,7 +128,7 @@ def remembered(folder: Path) -> tuple[Transitions, np.ndarray]:
 
 
 class Falling(gym.Wrapper):
-    """Pendulum that truly ends at every seventh step."""
+    """Pendulum that terminates at every seventh step."""
 
     def __init__(self) -> None:
         super().__init__(PendulumEnv())
@@ -143,8 +143,8 @@ class Falling(gym.Wrapper):
         return obs, reward, self.at == 7, False, info
 
 
-def test_an_expert_is_paid_for_what_follows_an_end_at_its_own_discount(trained, tmp_path) -> None:
-    """No episode of Pendulum's demonstrations ends, so every end is a failure: −r_max for ever."""
+def test_terminal_reward_of_an_expert_uses_its_own_discount(trained, tmp_path) -> None:
+    """No demonstration of Pendulum terminates, so a termination is a failure: every later step has reward −r_max."""
     gym.register("IqlearnFalling-v0", entry_point=Falling, max_episode_steps=200)
     out, words = tmp_path / "expert", (*SHORT, *NETWORKS, "--gamma", "0.8")
     try:
@@ -170,7 +170,7 @@ def test_an_interrupted_expert_goes_on_with_its_reward(trained, tmp_path, stop_a
 
 
 @pytest.mark.parametrize("source", ["run", "distilled"])
-def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_path, sentence) -> None:
+def test_resume_refuses_a_changed_or_missing_reward(source, trained, judged, tmp_path, sentence) -> None:
     path, out = tmp_path / "reward", tmp_path / "expert"
     if source == "run":
         shutil.copytree(trained, path)
@@ -190,12 +190,12 @@ def test_a_run_does_not_go_on_with_another_reward(source, trained, judged, tmp_p
     assert "No reward at" in sentence("resume", out)
 
 
-def test_a_task_without_built_in_demonstrations_is_told(sentence, trained, monkeypatch) -> None:
+def test_reward_without_builtin_demonstrations_asks_for_rollouts(sentence, trained, monkeypatch) -> None:
     monkeypatch.setattr("iqlearn.data.demos.BUILTIN", ())
     assert "--rollouts" in sentence("reward", trained)
 
 
-def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cartpole_file) -> None:
+def test_invalid_reward_arguments_are_rejected(sentence, trained, judged, tmp_path, cartpole_file) -> None:
     assert "clever" in sentence("reward", trained, "--rollouts", "policy,clever")
     assert "at least 1" in sentence("reward", trained, "--rollouts", "random", "--episodes", "0")
     both = ("--distil", "state", "--refit", "state")
@@ -206,7 +206,7 @@ def test_faults_are_told_in_a_sentence(sentence, trained, judged, tmp_path, cart
     assert "is of a task" in sentence(*start, judged / "reward-state.safetensors")
     assert "No reward at" in sentence(*start, tmp_path / "nothing")
     assert "no distilled reward" in sentence(*start, trained / "model.safetensors")
-    for reward in (trained, judged / "reward-state.safetensors"):  # to replace the folder would destroy the reward
+    for reward in (trained, judged / "reward-state.safetensors"):  # replacing the folder would destroy the reward
         out = trained if reward == trained else judged
         start = ("expert", "--env", "Pendulum-v1", "--reward", reward, *SHORT, *NETWORKS)
         assert "holds the reward" in sentence(*start, "--out", out, "--overwrite")

@@ -28,7 +28,7 @@ def watched(cartpole_arrays, pendulum_arrays, tmp_path_factory) -> dict[str, Pat
     return files
 
 
-def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_path, stop_at, same_run):
+def test_discrete_file_without_actions_trains_and_resumes(watched, tmp_path, stop_at, same_run):
     start = ("train", "--state-only", "--demos", watched["CartPole-v1"], "--trajectories", 2, "--subsample", 2, *SHORT)
     iqlearn(*start, "--out", tmp_path / "whole")
     assert files.read_json(tmp_path / "whole" / "config.json")["settings"]["state_only"] is True
@@ -39,7 +39,7 @@ def test_a_discrete_file_without_actions_trains_stops_and_resumes(watched, tmp_p
     same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
-def test_the_file_names_the_task_whose_actions_are_continuous(watched, tmp_path):
+def test_environment_named_by_the_file_determines_continuous_actions(watched, tmp_path):
     file = watched["Pendulum-v1"]
     layers = ("--critic.hidden", 8, "--actor.hidden", 8, *SHORT[-2:])
     iqlearn("train", "--state-only", "--demos", file, "--out", tmp_path / "run", *layers, *SHORT[:-4])
@@ -48,7 +48,7 @@ def test_the_file_names_the_task_whose_actions_are_continuous(watched, tmp_path)
     assert settings["extensions"] == []
 
 
-def test_elsewhere_it_is_refused(watched, tmp_path, sentence):
+def test_file_without_actions_is_refused_without_state_only(watched, tmp_path, sentence):
     file, out = watched["CartPole-v1"], ("--out", tmp_path / "run")
     for words in ((), ("--algorithm", "bc")):
         text = sentence("train", "--demos", file, *words, *out)
@@ -57,31 +57,31 @@ def test_elsewhere_it_is_refused(watched, tmp_path, sentence):
     assert not (tmp_path / "run").exists()
 
 
-def test_without_actions_and_environment_it_asks_for_one(watched, tmp_path, sentence):
+def test_file_without_actions_and_environment_is_refused_with_a_hint_to_env(watched, tmp_path, sentence):
     text = sentence("train", "--state-only", "--demos", watched["nameless"], "--out", tmp_path / "run")
     assert "nameless.npz: the actions of the task are unknown" in text
     assert "--env" in text
 
 
-def test_the_reward_of_transitions_needs_actions(watched, cartpole_file, tmp_path, sentence):
+def test_reward_refuses_demonstrations_without_actions(watched, cartpole_file, tmp_path, sentence):
     iqlearn("train", "--state-only", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
     text = sentence("reward", tmp_path / "run", "--demos", watched["CartPole-v1"])
     assert "CartPole-v1.npz: field 'act' is missing" in text
 
 
-def test_cloning_and_state_only_contradict_each_other(watched, tmp_path, sentence):
+def test_cloning_with_state_only_is_refused(watched, tmp_path, sentence):
     start = ("train", "--state-only", "--demos", watched["Pendulum-v1"], "--out", tmp_path / "run")
     assert "expected no cloning with state_only" in sentence(
         *start, "--extensions", "cloning", "--cloning.regularisation", 0
     )
 
 
-def test_inspect_tells_that_there_are_no_actions(watched, capsys):
+def test_inspect_reports_missing_actions(watched, capsys):
     iqlearn("demos", "inspect", watched["CartPole-v1"], "--env", "CartPole-v1", "--json")
     assert json.loads(capsys.readouterr().out)["actions"] == "none"
 
 
-def test_w1_works_without_further_flags(cartpole_file, tmp_path):
+def test_w1_divergence_trains_without_further_flags(cartpole_file, tmp_path):
     iqlearn("train", "--divergence", "w1", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
     settings = files.read_json(tmp_path / "run" / "config.json")["settings"]
     assert (settings["divergence"], settings["gradient_penalty"]) == ("w1", None)

@@ -1,4 +1,4 @@
-"""Ctrl-C: training stops soon, what was evaluated last is kept whole, and nothing is torn down under a live thread."""
+"""Ctrl-C: training stops soon, keeps the last evaluation complete, and closes no environment under a live thread."""
 
 import os
 import signal
@@ -24,15 +24,15 @@ SETTINGS = iq.IQLearnContinuous(critic=SMALL, actor=SMALL, batch_size=4)
 
 @pytest.fixture(autouse=True)
 def heard():
-    """Interrupts are heard, also where the tests were started in the background, which ignores them."""
+    """Interrupts arrive, even if the tests were started in the background, where they are ignored by default."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("seeds", [None, range(2)])
-def test_it_stops_within_a_round_and_waits_for_the_environments(pendulum, monkeypatch, seeds):
-    """Two interrupts amid 2,000 rounds: few more are played, and none is when the environments are closed."""
+def test_interrupt_stops_training_soon_and_waits_for_the_environments(pendulum, monkeypatch, seeds):
+    """Two interrupts amid 2,000 rounds. Few more rounds are played, and none is running when the environments close."""
     rounds, alive, playing = [], [], []
     act, close = Learner.act, Learner.close
 
@@ -63,8 +63,8 @@ def test_it_stops_within_a_round_and_waits_for_the_environments(pendulum, monkey
     assert seeds is None or alive == []
 
 
-def test_all_of_several_seeds_that_are_stopped_go_on_together(cartpole_file, tmp_path, stop_at, capsys):
-    """All are in their folders from the start."""
+def test_stopped_seeds_resume_together(cartpole_file, tmp_path, stop_at, capsys):
+    """Every seed has its folder from the start."""
     demos, out = iq.Demos.load(cartpole_file), tmp_path / "runs"
     stop_at(2)
     with pytest.warns(RuntimeWarning, match="interrupted"):
@@ -86,8 +86,8 @@ def test_all_of_several_seeds_that_are_stopped_go_on_together(cartpole_file, tmp
     assert [run.result["seeds_together"] for run in resumed] == [2, 2]
 
 
-def test_an_interrupted_evaluation_leaves_every_seed_as_it_was(cartpole, tmp_path, monkeypatch):
-    """Two seeds, stopped in the second evaluation of the second one: result, metrics and model are of the first."""
+def test_interrupted_evaluation_keeps_every_seed_at_its_previous_evaluation(cartpole, tmp_path, monkeypatch):
+    """The second evaluation of the second seed is interrupted. Both seeds keep the state of their first evaluation."""
     play, played = Evaluator.play, []
 
     def stopping(self, *arguments, **more):
@@ -136,8 +136,8 @@ class Signals(iq.Callback):
         ("on_end", 1, 2, "completed"),
     ],
 )
-def test_only_what_is_left_to_do_can_be_interrupted(cartpole, recwarn, hook, at, rows, status):
-    """A run of two evaluations, with a round before each. After the second one nothing is left."""
+def test_interrupt_after_the_last_evaluation_leaves_the_run_completed(cartpole, recwarn, hook, at, rows, status):
+    """The run has two evaluations with a round before each. After the second one nothing is left to interrupt."""
     settings = iq.IQLearn(network=SMALL, batch_size=4)
     more = {"steps": 4, "evaluations": 2, "eval_episodes": 1, "quiet": True, "callbacks": [Signals(hook, at)]}
     run = iq.learn(settings, cartpole, env="CartPole-v1", **more)
@@ -146,7 +146,7 @@ def test_only_what_is_left_to_do_can_be_interrupted(cartpole, recwarn, hook, at,
 
 
 class Hanging(CartPoleEnv):
-    """Hangs in the first step, and asks to stop."""
+    """Sends an interrupt and hangs after a few steps."""
 
     def __init__(self, freed):
         super().__init__()
@@ -154,15 +154,15 @@ class Hanging(CartPoleEnv):
 
     def step(self, action):
         self.steps += 1
-        if self.steps > 5 and not self.freed.is_set():  # not in the first look
+        if self.steps > 5 and not self.freed.is_set():  # not while the environment is first examined
             os.kill(os.getpid(), signal.SIGINT)
             self.freed.wait(600)
         return super().step(action)
 
 
 @pytest.mark.parametrize("seeds", [None, range(2)])
-def test_an_environment_that_hangs_does_not_keep_a_run_from_stopping(cartpole, monkeypatch, seeds):
-    """Side by side each hangs in a thread of its own, which is left behind."""
+def test_hanging_environment_does_not_prevent_stopping(cartpole, monkeypatch, seeds):
+    """With several seeds each environment hangs in its own thread, which is abandoned."""
     monkeypatch.setattr(trainer, "GRACE", 0.1)
     freed = threading.Event()
     settings, acting = iq.IQLearn(network=SMALL, batch_size=4), iq.Interaction(random_steps=10, round_steps=10)
@@ -174,8 +174,8 @@ def test_an_environment_that_hangs_does_not_keep_a_run_from_stopping(cartpole, m
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_at_any_moment_ends_in_order(cartpole_file, tmp_path, number):
-    """Exit code 0 where the run is completed, else 130; what is in the folder can be resumed."""
+def test_signal_at_any_moment_leaves_a_completed_or_resumable_run(cartpole_file, tmp_path, number):
+    """The exit code is 0 if the run is completed, else 130. A run in the folder can be resumed."""
     words = "--mode online --steps 90 --evaluations 3 --eval-episodes 1 --random-steps 10 --network.hidden 4"
     for i, moment in enumerate(np.random.default_rng(int(number)).uniform(0.0, 1.0, 4)):
         out, alarm = tmp_path / str(i), threading.Timer(moment, os.kill, (os.getpid(), number))
@@ -200,7 +200,7 @@ def exit_code(*words):
 
 @pytest.fixture(scope="module")
 def short_run(cartpole_file, tmp_path_factory):
-    """The run folder of a moment's training; tests read it only."""
+    """The run folder of a very short training; tests read it only."""
     folder = tmp_path_factory.mktemp("short") / "run"
     words = "--steps 2 --evaluations 1 --eval-episodes 1 --network.hidden 4 --preset paper"
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(folder), *words.split()])
@@ -222,10 +222,10 @@ WRITERS = (
 
 @pytest.mark.parametrize("words", WRITERS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_command_that_is_stopped_writes_nothing_and_says_so(
+def test_stopped_command_writes_nothing_and_reports_it(
     words, number, short_run, cartpole_file, tmp_path, monkeypatch, capsys
 ):
-    """The signal comes when the first file is begun."""
+    """The signal arrives when the first file is begun."""
     if words.startswith("push"):
         pytest.importorskip("huggingface_hub", reason="needs the extra hub")
     monkeypatch.chdir(tmp_path)
@@ -244,16 +244,14 @@ def test_a_command_that_is_stopped_writes_nothing_and_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_and_picture_of_a_reward_are_both_written_or_neither(short_run, cartpole_file, tmp_path, monkeypatch):
+def test_stopped_reward_command_writes_neither_figures_nor_picture(short_run, cartpole_file, tmp_path, monkeypatch):
     judge, words = compare.judge, ("reward", short_run, "--demos", cartpole_file, "--out", tmp_path)
     monkeypatch.setattr(compare, "judge", lambda *given: (os.kill(os.getpid(), signal.SIGINT), judge(*given))[1])
     assert exit_code(*words) == 130
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_that_is_stopped_between_two_files_says_which_it_has_written(
-    cartpole_file, tmp_path, monkeypatch, capsys
-):
+def test_split_stopped_between_two_files_reports_the_written_one(cartpole_file, tmp_path, monkeypatch, capsys):
     save = Demos.save
     monkeypatch.setattr(Demos, "save", lambda self, path: (save(self, path), os.kill(os.getpid(), signal.SIGINT)))
     one, two = tmp_path / "one.npz", tmp_path / "two.npz"
@@ -263,7 +261,7 @@ def test_a_command_that_is_stopped_between_two_files_says_which_it_has_written(
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.csv"])
-def test_a_recording_that_is_stopped_keeps_what_was_played(short_run, tmp_path, monkeypatch, capsys, name):
+def test_stopped_recording_keeps_the_played_episodes(short_run, tmp_path, monkeypatch, capsys, name):
     if name.endswith("csv"):
         pytest.importorskip("pyarrow", reason="needs the extra tables")
     save, out = Demos.save, tmp_path / name
@@ -273,8 +271,8 @@ def test_a_recording_that_is_stopped_keeps_what_was_played(short_run, tmp_path, 
     assert 1 <= iq.Demos.load(out).episodes <= 2
 
 
-def test_what_a_callback_writes_after_a_request_to_stop_is_whole(cartpole, tmp_path):
-    """The request comes in the same hook, before the file is written."""
+def test_callback_finishes_writing_after_a_stop_request(cartpole, tmp_path):
+    """The signal arrives in the same hook, before the file is written."""
 
     def write(training):
         os.kill(os.getpid(), signal.SIGINT)

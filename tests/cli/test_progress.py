@@ -1,4 +1,4 @@
-"""What a run tells of itself where nobody can watch a bar."""
+"""Progress messages where no progress bar can be shown."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +7,7 @@ import iqlearn as iq
 from iqlearn.training.callbacks import Progress, working
 
 
-def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
+def test_log_gets_a_line_per_evaluation_on_the_error_stream(capsys):
     run = SimpleNamespace(settings=iq.IQLearn(), origin=SimpleNamespace(title="CartPole-v1"), rows=[])
     training: Any = SimpleNamespace(runs=[run], steps=100, done=0, rate=0.0, checkpoints=list)
     progress = Progress()
@@ -27,7 +27,7 @@ def test_a_log_gets_a_line_each_time_on_the_error_stream(capsys):
     ]
 
 
-def test_quiet_is_quiet(cartpole, capsys):
+def test_quiet_prints_nothing(cartpole, capsys):
     more = {"steps": 2, "evaluations": 1, "eval_episodes": 1, "quiet": True}
     iq.learn(iq.IQLearn(network=iq.Network(hidden=(4,))), cartpole, env="CartPole-v1", **more)
     with working("judging …", quiet=True) as tell:
@@ -35,7 +35,7 @@ def test_quiet_is_quiet(cartpole, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
+def test_log_gets_the_later_messages_of_working_but_not_the_first(capsys):
     with working("judging …") as tell:
         assert capsys.readouterr() == ("", "")
         tell("fitting a reward …")

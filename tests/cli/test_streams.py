@@ -1,4 +1,4 @@
-"""Where the output goes does not matter: its reader may be gone, it may be closed or of a narrow encoding."""
+"""The output may be closed, full or of a narrow encoding, and its reader may be gone."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ def command(*words, stdout=subprocess.PIPE, **more):
 
 @pytest.mark.parametrize("more", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_help_is_printed_in_every_encoding(more):
-    """Its Greek letters are replaced where there are none."""
+    """Greek letters are replaced in encodings that lack them."""
     done = command("train", "--help", PYTHONCOERCECLOCALE="0", **more)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"(1-?)" in done.stdout
 
 
-def test_a_reader_that_is_gone_is_no_error():
+def test_output_to_a_closed_pipe_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
     done = command("train", "--help", stdout=writer)
@@ -39,15 +39,15 @@ def test_a_closed_output_is_no_error():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
-def test_a_full_output_is_told():
+def test_full_output_device_is_reported():
     with open("/dev/full", "wb") as full:
         done = command("--version", stdout=full)
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"The output cannot be written" in done.stderr
 
 
-def test_a_broken_pipe_of_something_else_is_an_error(monkeypatch):
-    """As that of a process of the environment."""
+def test_broken_pipe_inside_a_command_raises(monkeypatch):
+    """For example, the pipe to a process of the environment."""
 
     def broken(_):
         raise BrokenPipeError
@@ -58,7 +58,7 @@ def test_a_broken_pipe_of_something_else_is_an_error(monkeypatch):
         cli.main(["evaluate"])
 
 
-def test_an_absent_device_is_told():
+def test_unknown_jax_platform_is_reported():
     done = command("demos", "inspect", "x.npz", JAX_PLATFORMS="nosuch")
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"JAX has no device for JAX_PLATFORMS='nosuch'" in done.stderr

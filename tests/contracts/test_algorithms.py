@@ -1,4 +1,4 @@
-"""One contract for every algorithm in the registry. What a family needs is read from its class."""
+"""One contract for every algorithm in the registry. What an algorithm needs is read from its class."""
 
 import ast
 import inspect
@@ -29,7 +29,7 @@ EVERY = pytest.mark.parametrize("name", ALGORITHMS)
 BOUNDS = Bounds((-1.0, 0.0), (1.0, 4.0))
 VECTOR = ArraySpec((3,))
 TREE = {"goal": ArraySpec((2,)), "state": {"cell": ArraySpec((), "int32", 4), "image": ArraySpec((2, 2), "uint8")}}
-"""A nested dictionary; what is trained with it passes through every kind of input."""
+"""A nested dictionary with every kind of input."""
 N = 8
 
 
@@ -116,7 +116,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @EVERY
-def test_it_has_what_an_algorithm_has(name):
+def test_algorithm_is_registered_with_its_name_and_docstring(name):
     kind = ALGORITHMS[name]
     assert kind.name == name
     assert algorithms.of(kind.family, kind.discrete) is kind
@@ -127,20 +127,20 @@ def test_it_has_what_an_algorithm_has(name):
 
 
 @EVERY
-def test_the_defaults_are_those_of_the_nearest_class(name):
-    """With two bases, the fields of the first one hide those of the second, also fields that it only inherits."""
+def test_field_defaults_match_the_class_attributes(name):
+    """With two bases, the fields of the first one hide those of the second, including inherited fields."""
     kind = ALGORITHMS[name]
     for f in fields(kind):
         assert f.default == getattr(kind, f.name), f.name
 
 
-def test_a_family_that_there_is_not_is_refused_with_those_that_there_are():
+def test_unknown_algorithm_is_rejected_with_the_known_names():
     with pytest.raises(InputError, match=r"No algorithm 'gail' for discrete actions; expected one of iq, bc"):
         algorithms.of("gail", True)
 
 
 @EVERY
-def test_the_first_state_has_done_nothing(name):
+def test_initial_state_is_finite_at_step_0_and_depends_on_the_key(name):
     state = next(iter(learnt(name).values()))[0]
     assert state.step.dtype == jnp.int32
     assert int(state.step) == 0
@@ -150,7 +150,7 @@ def test_the_first_state_has_done_nothing(name):
 
 
 @EVERY
-def test_an_update_counts_learns_and_tells_finite_figures(name):
+def test_update_counts_a_step_changes_the_model_and_reports_finite_metrics(name):
     for start, state, metrics in learnt(name).values():
         assert int(state.step) == 1
         assert not same(start.model, state.model)
@@ -175,13 +175,13 @@ def test_an_update_is_pure(name):
 
 
 @EVERY
-def test_one_program_does_chunks_of_any_length_and_runs_side_by_side_are_the_runs_alone(name):
+def test_one_program_runs_any_chunk_length_and_stacked_runs_match_single_runs(name):
     settings, task = small(name), task_of(name)
     kind, batch = next(iter(batches(name).items()))
     keys, starts = [jr.key(3), jr.key(4)], [learnt(name)[kind][0], begun(settings, task, jr.key(5))]
     states, sources = join(starts), join([Fixed(batch), Fixed(jax.tree.map(lambda x: x[::-1], batch))])
     misses = descent._program.cache_info().misses
-    for updates in (1, 2):  # for each length the loop is asked for anew
+    for updates in (1, 2):  # the loop is requested again for each length
         loop = program(settings, states, sources, join(keys), 2)
         states, sources, metrics = loop(states, sources, join(keys), updates)
         assert metrics["loss"].shape == (2,)
@@ -196,7 +196,7 @@ def test_one_program_does_chunks_of_any_length_and_runs_side_by_side_are_the_run
 
 
 @EVERY
-def test_the_policy_acts_and_judges(name):
+def test_policy_returns_valid_actions_and_finite_values(name):
     task = task_of(name)
     _, state, _ = next(iter(learnt(name).values()))
     rows = transitions(task, 7)
@@ -224,7 +224,7 @@ def test_the_policy_acts_and_judges(name):
 
 
 @EVERY
-def test_the_reward_is_that_of_the_model_or_there_is_none(name):
+def test_reward_is_implied_by_the_model_or_none(name):
     settings, model = small(name), small(name).policy(next(iter(learnt(name).values()))[1])
     reward = settings.reward(model)
     if reward is not None:
@@ -235,7 +235,7 @@ def test_the_reward_is_that_of_the_model_or_there_is_none(name):
 
 
 @EVERY
-def test_it_takes_vectors_too(name):
+def test_algorithm_accepts_vector_observations(name):
     """Only the encoder sees the difference, so shapes suffice."""
     settings, task = small(name), task_of(name, VECTOR)
     rows = transitions(task, 0)
@@ -276,7 +276,7 @@ def test_settings_survive_json_and_are_equal_and_hashable(name):
 
 
 @EVERY
-def test_what_is_recommended_is_valid_and_keeps_changes(name):
+def test_recommended_settings_are_valid_and_keep_changes(name):
     kind = ALGORITHMS[name]
     kind().check(True)
     for visits, told in product((True, False), repeat=2):
@@ -294,7 +294,7 @@ def settings_classes() -> list[type]:
 
 @pytest.mark.parametrize("kind", settings_classes(), ids=lambda kind: kind.__name__)
 def test_every_setting_has_a_docstring(kind):
-    """Its own, or where a class only has another default that of the class that declares it."""
+    """A setting whose default a class only changes has the docstring of the declaring class."""
     told = set()
     for base in filter(is_dataclass, kind.__mro__):
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
@@ -309,7 +309,7 @@ def test_every_setting_has_a_docstring(kind):
 
 
 def unchecked(settings: Any, setting: str, value: Any) -> None:
-    """Make the settings with this value as where no test checks types."""
+    """Make the settings with this value, without the type checks of the tests."""
     made = object.__new__(type(settings))
     for f in fields(settings):
         object.__setattr__(made, f.name, value if f.name == setting else getattr(settings, f.name))
@@ -329,7 +329,7 @@ def wrong_values(kind: type, f: Field) -> list[Any]:
 
 
 @EVERY
-def test_values_that_cannot_be_are_refused_by_the_name_of_their_setting(name):
+def test_invalid_values_are_rejected_with_the_name_of_the_setting(name):
     kind = ALGORITHMS[name]
     tried = [(f.name, value) for f in fields(kind) for value in wrong_values(kind, f)]
     assert len(tried) > 8
@@ -339,7 +339,7 @@ def test_values_that_cannot_be_are_refused_by_the_name_of_their_setting(name):
 
 
 @EVERY
-def test_zero_is_refused_where_nothing_could_be_learnt(name):
+def test_zero_is_rejected_for_settings_that_must_be_positive(name):
     kind = ALGORITHMS[name]
     positive = {"batch_size", "learning_rate", "actor_learning_rate", "average_rate", "temperature"}
     for setting in (positive | {"critics", "members", "target_period"}) & {f.name for f in fields(kind)}:

@@ -1,4 +1,4 @@
-"""Rules of the house that the type checker and the linter do not check."""
+"""Rules for the code that the type checker and the linter do not check."""
 
 import ast
 import subprocess
@@ -25,7 +25,7 @@ MAY_IMPORT_LATE = {
     "report/page.py",
     *(f"training/{name}.py" for name in ("callbacks", "notebook")),
 }
-"""Optional packages; the command line, which starts fast, is the other exception."""
+"""These import optional packages. The command line may import late too, so that it starts fast."""
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
@@ -45,7 +45,7 @@ def kinds() -> set[str]:
     return {c.__name__ for c in classes if c.__module__.startswith("iqlearn.")} | MODELS | {"Algorithm", "Network"}
 
 
-def test_code_asks_settings_and_models_what_they_can_do_not_what_they_are():
+def test_isinstance_checks_of_settings_and_models_are_rare():
     asked = []
     for path, tree in trees():
         for node in ast.walk(tree):
@@ -69,16 +69,16 @@ def test_imports_stand_at_the_top_of_a_file():
     assert late == []
 
 
-def test_what_loads_slowly_is_left_until_it_is_used():
-    """Statistics, pictures and loggers: `iqlearn train` begins without them."""
+def test_import_does_not_load_slow_packages():
+    """Statistics, plots and loggers: `iqlearn train` starts without them."""
     slow = ("scipy.stats", "matplotlib", "tensorboard")
     script = f"import sys, iqlearn; iqlearn.learn; print(*(m for m in {slow} if m in sys.modules))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.strip() == ""
 
 
-def test_text_is_read_and_written_in_one_encoding():
-    """UTF-8, whatever the locale: every file of text is opened with a named encoding."""
+def test_text_files_are_opened_with_a_named_encoding():
+    """Then text is UTF-8 whatever the locale."""
     unnamed = []
     for path, tree in trees():
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.py"))
 
 
-def test_every_notebook_is_on_a_page_of_the_documentation():
+def test_every_notebook_is_linked_in_the_documentation_and_readme():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     toctree = [line for line in index.splitlines() if line.startswith("notebooks/")]
     assert sorted(toctree) == [f"notebooks/{path.stem}" for path in NOTEBOOKS]
@@ -20,8 +20,8 @@ def test_every_notebook_is_on_a_page_of_the_documentation():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_a_script_of_cells(path):
-    """It begins with a title and how to open it, its cells are in the percent format."""
+def test_notebook_is_a_script_in_percent_format(path):
+    """It begins with a title and a link to open it; its cells are in the percent format."""
     text = path.read_text(encoding="utf-8")
     ast.parse(text)
     header, title, *cells = text.split("\n# %%")

@@ -1,4 +1,4 @@
-"""Demonstrations that are not of the task they are used for are told in one sentence."""
+"""Demonstrations that do not fit the task are rejected in one sentence."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ DISAGREEMENTS = {
 
 
 @pytest.mark.parametrize("case", DISAGREEMENTS)
-def test_disagreement_with_the_task_is_one_sentence(counting, case):
+def test_task_mismatch_error_names_the_field_and_the_expected_value(counting, case):
     spec, facts = DISAGREEMENTS[case]
     with pytest.raises(InputError) as caught:
         counting.check_task(spec, "Toy-v0")
@@ -25,7 +25,7 @@ def test_disagreement_with_the_task_is_one_sentence(counting, case):
         assert fact in text
 
 
-def test_continuous_actions_for_a_discrete_task(counting_arrays):
+def test_continuous_actions_are_rejected_for_a_discrete_task(counting_arrays):
     demos = Demos.from_arrays({**counting_arrays, "act": np.zeros((15, 1))}, source="floats.npz")
     with pytest.raises(
         InputError, match=r"floats\.npz: field 'act' holds vectors; expected integers, Toy-v0 has discrete actions"
@@ -33,6 +33,6 @@ def test_continuous_actions_for_a_discrete_task(counting_arrays):
         demos.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
 
 
-def test_agreement_with_the_task_is_silent(counting):
+def test_matching_task_is_accepted(counting):
     counting.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
     counting.check_task(TaskSpec(ArraySpec((2,)), 10), "Toy-v0")

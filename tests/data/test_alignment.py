@@ -1,4 +1,4 @@
-"""Actions that were recorded some steps early or late are told; those that were recorded in time are not."""
+"""Actions that were recorded some steps early or late are reported; correctly recorded ones are not."""
 
 import re
 from dataclasses import replace
@@ -13,7 +13,7 @@ from iqlearn.data.demos import Demos
 
 @pytest.fixture(scope="module")
 def driven():
-    """A linear system that a feedback controller with noise drives."""
+    """A linear system under feedback control with noise."""
     rng = np.random.default_rng(0)
     a, b = np.array([[1.0, 0.1], [-0.1, 0.95]]), np.array([[0.0, 0.02], [0.3, 0.0]])
     state, rows = np.zeros(2), []
@@ -29,7 +29,7 @@ def driven():
 
 
 def moved(demos, by):
-    """The same with each action `by` rows later."""
+    """The demonstrations with each action moved `by` rows later."""
     return replace(demos, act=np.roll(demos.act, by, axis=0))
 
 
@@ -43,14 +43,14 @@ def moved(demos, by):
         (-2, "2 s"),
     ],
 )
-def test_the_shift_of_a_driven_system_is_told(driven, by, told):
+def test_action_shift_of_a_linear_system_is_reported(driven, by, told):
     found = shifted(moved(driven, by))
     assert (found == "") == (told == "")
     assert re.search(told, found)
 
 
 @pytest.mark.parametrize(("by", "told"), [(0, ""), (1, "1 step late"), (-1, "1 step early")])
-def test_the_shift_of_discrete_actions_is_told(by, told):
+def test_shift_of_discrete_actions_is_reported(by, told):
     found = shifted(moved(iq.Demos.builtin("CartPole-v1"), by))
     assert told in found
     assert bool(found) == bool(told)
@@ -60,13 +60,13 @@ def test_the_shift_of_discrete_actions_is_told(by, told):
     "task", ["Ant-v5", "HalfCheetah-v5", "HalfCheetah-v5-hard", "Hopper-v5", "InvertedPendulum-v5", "LunarLander-v3",
              "Walker2d-v5", "Walker2d-v5-hard"]
 )  # fmt: skip
-def test_no_remark_on_experts_that_were_recorded_in_time(task, expert_demos):
+def test_no_shift_is_reported_for_correctly_recorded_experts(task, expert_demos):
     demos = expert_demos(task)
     assert shifted(demos) == ""
     assert shifted(demos.take(1)) == ""
 
 
-def test_nothing_is_said_where_too_little_is_known(driven):
+def test_no_shift_is_reported_for_insufficient_data(driven):
     assert effects(driven.take(1).subsample(2)) == {}
     assert effects(driven.without_actions()) == {}
     still = replace(driven, obs=np.zeros_like(driven.obs), next_obs=np.zeros_like(driven.obs))
@@ -74,7 +74,7 @@ def test_nothing_is_said_where_too_little_is_known(driven):
     assert shifted(still) == ""
 
 
-def test_the_remark_is_among_those_of_the_demonstrations(driven):
+def test_shift_appears_in_remarks_and_summary(driven):
     assert any("recorded 1 step late" in remark for remark in moved(driven, 1).remarks())
     assert any("recorded 1 step late" in remark for remark in moved(driven, 1).summary()["remarks"])
     assert not any("recorded" in remark for remark in driven.remarks())

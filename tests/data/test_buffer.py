@@ -1,4 +1,4 @@
-"""The buffer: what is written where, and that only what was written is drawn."""
+"""The buffer holds the rows it is filled with, and draws only these."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from iqlearn.data.replay import Buffer, filled
 
 
 def row(i: int) -> dict[str, jax.Array]:
-    """A row that tells its number twice, from 1 up: 0 is padding."""
+    """A row that holds its number twice. Numbers start at 1, because 0 is padding."""
     return {"a": jnp.int32(i), "b": jnp.full(2, i, jnp.float32)}
 
 
@@ -18,7 +18,7 @@ def rows(*numbers: int) -> dict[str, jax.Array]:
 
 
 def drawn(buffer: Buffer, n: int = 400) -> set[int]:
-    """The numbers of n rows drawn, each of which holds together."""
+    """The numbers of n drawn rows. The arrays of each row must agree."""
     sample = buffer.sample(jr.key(1), n)
     assert sample["a"].shape == (n,)
     assert sample["b"].shape == (n, 2)
@@ -26,7 +26,7 @@ def drawn(buffer: Buffer, n: int = 400) -> set[int]:
     return set(sample["a"].tolist())
 
 
-def test_filled_holds_the_rows_and_room_for_more():
+def test_filled_pads_the_rows_to_the_capacity():
     buffer = filled(rows(1, 2), capacity=4)
     assert buffer.rows["a"].tolist() == [1, 2, 0, 0]
     assert int(buffer.size) == 2
@@ -36,7 +36,7 @@ def test_filled_holds_the_rows_and_room_for_more():
     }
 
 
-def test_filled_without_room_holds_the_rows_alone():
+def test_filled_without_capacity_holds_only_the_rows():
     buffer = filled(rows(1, 2, 3))
     assert buffer.rows["a"].tolist() == [1, 2, 3]
     assert int(buffer.size) == 3
@@ -63,13 +63,13 @@ def test_sample_depends_on_the_key_alone():
     assert first != other
 
 
-def test_padding_does_not_change_what_is_drawn():
-    """A seed trained beside others, its demonstrations padded to theirs, sees the batches it sees alone."""
+def test_padding_does_not_change_the_sample():
+    """A seed that is trained beside others, with padded demonstrations, sees the same batches as alone."""
     alone, padded = filled(rows(1, 2, 3)), filled(rows(1, 2, 3), capacity=50)
     assert alone.sample(jr.key(3), 64)["a"].tolist() == padded.sample(jr.key(3), 64)["a"].tolist()
 
 
-def test_buffers_of_unequal_fill_stack_for_vmap():
+def test_stacked_buffers_of_unequal_size_sample_under_vmap():
     buffers = [filled(rows(*range(1, n + 1)), capacity=6) for n in (1, 4, 6)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *buffers)
     keys = jr.split(jr.key(5), 3)

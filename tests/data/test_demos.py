@@ -1,4 +1,4 @@
-"""`Demos`: what is taken, what is kept, and what a learner never sees."""
+"""`Demos`: selection of episodes and rows, files, summaries, and the arrays that a learner sees."""
 
 import json
 from importlib import resources
@@ -23,19 +23,19 @@ def test_take_keeps_the_first_episodes_whole(counting):
     assert column(taken.initial_obs, 0) == [2, 3]
 
 
-def test_take_all_is_the_same_demonstrations(counting):
+def test_take_all_returns_the_same_demonstrations(counting):
     assert counting.take(3).sha256() == counting.sha256()
     assert counting.take(3, seed=4).sha256() == counting.sha256()
 
 
-def test_take_by_seed_repeats_and_varies(counting):
+def test_take_is_reproducible_by_seed_and_varies_across_seeds(counting):
     choices = {seed: tuple(np.unique(counting.take(1, seed=seed).ep)) for seed in range(20)}
     assert set(choices.values()) == {(2,), (3,), (9,)}
     assert choices == {seed: tuple(np.unique(counting.take(1, seed=seed).ep)) for seed in range(20)}
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_take_by_seed_keeps_order_and_what_belongs_to_the_episodes(counting, seed):
+def test_take_by_seed_keeps_episode_order_initial_states_and_returns(counting, seed):
     taken = counting.take(2, seed=seed)
     numbers = np.unique(taken.ep)
     assert len(numbers) == 2
@@ -46,14 +46,14 @@ def test_take_by_seed_keeps_order_and_what_belongs_to_the_episodes(counting, see
         assert value == counting.rew[counting.ep == number].sum()
 
 
-def test_take_nests_in_the_number_for_one_seed(counting):
-    """More trajectories of the same seed are the fewer and others, so that curves over K compare like with like."""
+def test_take_of_more_episodes_includes_those_of_fewer_for_one_seed(counting):
+    """Curves over the number of trajectories thus compare like with like."""
     one, two = (set(counting.take(n, seed=7).ep.tolist()) for n in (1, 2))
     assert one < two
 
 
 @pytest.mark.parametrize("n", [0, -1, 4, 1000])
-def test_take_says_how_many_there_are(counting, n):
+def test_take_of_an_invalid_number_is_rejected_with_the_valid_range(counting, n):
     with pytest.raises(InputError, match=rf"^{n} trajectories asked for, but counting.npz holds 3; expected .*1 to 3"):
         counting.take(n)
 
@@ -64,6 +64,16 @@ def test_subsample_counts_from_the_start_of_every_episode(counting, every):
     times = {number: sorted({*range(0, n, every), *ends}) for number, n, ends in ((2, 5, [4]), (3, 3, []), (9, 7, []))}
     wanted = [(number, t) for number in times for t in times[number]]
     assert list(zip(column(part.obs, 0), column(part.obs, 1), strict=True)) == wanted
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 5, 20])
+def test_longest_never_exceeds_the_steps_of_the_longest_episode(counting_arrays, every):
+    """A terminal row is kept wherever it is, so it may follow the row before it after a single step."""
+    assert Demos.from_arrays(counting_arrays).subsample(every).longest <= 7
+    terminal = counting_arrays["ep"] == 2
+    one = Demos.from_arrays({name: array[terminal] for name, array in counting_arrays.items()})
+    assert one.longest == 5
+    assert one.subsample(every).longest <= 5
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2])
@@ -82,7 +92,7 @@ def test_subsample_keeps_the_true_next_state(counting, every):
     assert (part.obs[:, 0] == part.ep).all()
 
 
-def test_subsample_keeps_rows_together(counting):
+def test_subsample_keeps_the_fields_of_each_row_aligned(counting):
     part = counting.subsample(2)
     time = part.obs[:, 1].astype(int)
     assert part.act.tolist() == (time % 3).tolist()
@@ -91,7 +101,7 @@ def test_subsample_keeps_rows_together(counting):
     assert part.trunc.tolist() == (((part.ep == 3) & (time == 2)) | ((part.ep == 9) & (time == 6))).tolist()
 
 
-def test_subsample_keeps_initial_states_whose_row_it_drops(counting):
+def test_subsample_keeps_initial_states_of_dropped_rows(counting):
     part = counting.subsample(3, offset=2)
     assert 0 not in column(part.obs, 1)
     assert part.initial_obs.tolist() == counting.initial_obs.tolist() == [[2, 0], [3, 0], [9, 0]]
@@ -99,20 +109,20 @@ def test_subsample_keeps_initial_states_whose_row_it_drops(counting):
 
 
 @pytest.mark.parametrize("every", [3, 20])
-def test_subsample_keeps_true_ends_and_drops_time_limits(counting, every):
-    """Else the expert would seem never to end an episode, and every end to be a failure."""
+def test_subsample_keeps_terminations_and_drops_time_limits(counting, every):
+    """A terminal row is kept whatever the step. The last row before a time limit is dropped like any other."""
     part = counting.subsample(every, offset=1)
     assert part.obs[part.term].tolist() == [[2, 4]]
     assert not part.trunc.any()
 
 
-def test_subsample_refuses_to_lose_an_episode(counting):
+def test_subsample_rejects_an_offset_beyond_the_shortest_episode(counting):
     with pytest.raises(InputError, match=r"counting\.npz from offset 4 .*shortest has 3, expected an offset below"):
         counting.subsample(5, offset=4)
 
 
 @pytest.mark.parametrize(("every", "offset"), [(0, 0), (-2, 0), (3, 3), (3, -1)])
-def test_subsample_refuses_nonsense(counting, every, offset):
+def test_subsample_rejects_invalid_step_and_offset(counting, every, offset):
     with pytest.raises(InputError, match=r"expected every \(--subsample\) ≥ 1 and 0 ≤ offset < every"):
         counting.subsample(every, offset)
 
@@ -126,14 +136,14 @@ def test_returns_survive_take_and_subsample(counting):
     assert taken.expert_return == part.expert_return == pytest.approx(sum(whole) / 3)
 
 
-def test_without_rewards_returns_are_unknown(counting_arrays):
+def test_returns_are_none_without_rewards(counting_arrays):
     del counting_arrays["rew"]
     demos = Demos.from_arrays(counting_arrays).take(2).subsample(2)
     assert (demos.rew, demos.episode_return, demos.expert_return) == (None, None, None)
     assert demos.summary()["returns"] is None
 
 
-def test_fields_that_are_not_of_the_format_are_left_out_and_whole_rewards_do(counting_arrays):
+def test_unknown_fields_are_ignored_and_integer_rewards_are_accepted(counting_arrays):
     extra = {
         "rew": counting_arrays["rew"].astype(np.int64),
         "timeouts": counting_arrays["trunc"],
@@ -144,15 +154,15 @@ def test_fields_that_are_not_of_the_format_are_left_out_and_whole_rewards_do(cou
     assert demos.rew.tolist() == counting_arrays["rew"].tolist()
 
 
-def test_returns_that_the_file_names_win(counting_arrays):
+def test_stored_episode_returns_take_precedence_over_rewards(counting_arrays):
     counting_arrays["episode_return"] = np.array([1.0, 2.0, 6.0], np.float32)
     demos = Demos.from_arrays(counting_arrays)
     assert demos.episode_return.tolist() == [1, 2, 6]
     assert demos.expert_return == 3.0
 
 
-def test_transitions_leave_rewards_and_time_limits_out(counting, counting_arrays):
-    """The learner's arrays are the same whatever the rewards, and only a true end is terminal."""
+def test_transitions_exclude_rewards_and_time_limits(counting, counting_arrays):
+    """The learner's arrays are the same whatever the rewards, and only a termination is terminal."""
     seen = counting.transitions
     assert seen._fields == ("obs", "action", "next_obs", "terminal")
     assert np.flatnonzero(seen.terminal).tolist() == [4]
@@ -162,7 +172,7 @@ def test_transitions_leave_rewards_and_time_limits_out(counting, counting_arrays
         assert not np.array_equal(mine, counting.rew)
 
 
-def test_transitions_have_the_types_of_the_device(counting_arrays):
+def test_transitions_have_int32_or_float32_actions(counting_arrays):
     discrete = Demos.from_arrays(counting_arrays)
     assert (discrete.discrete, str(discrete.transitions.action.dtype)) == (True, "int32")
     arrays = {**counting_arrays, "act": np.linspace(-1, 1, 30).reshape(15, 2)}
@@ -171,14 +181,14 @@ def test_transitions_have_the_types_of_the_device(counting_arrays):
     assert continuous.transitions.action.shape == (15, 2)
 
 
-def test_images_stay_bytes(counting_arrays):
+def test_images_stay_uint8(counting_arrays):
     images = np.arange(15 * 4, dtype=np.uint8).reshape(15, 2, 2, 1)
     demos = Demos.from_arrays({**counting_arrays, "obs": images, "next_obs": images})
     assert demos.transitions.obs.dtype == np.uint8
     assert demos.obs_spec == ArraySpec((2, 2, 1), "uint8")
 
 
-def test_save_then_load_is_the_same(counting_arrays, tmp_path):
+def test_saved_demonstrations_load_unchanged(counting_arrays, tmp_path):
     demos = Demos.from_arrays({**counting_arrays, "env": np.array("CartPole-v1")}).subsample(2, offset=1)
     demos.save(tmp_path / "new" / "part.npz")
     loaded = Demos.load(tmp_path / "new" / "part.npz")
@@ -191,7 +201,7 @@ def test_save_then_load_is_the_same(counting_arrays, tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["part.npz"]
 
 
-def test_save_and_load_without_what_is_optional(counting_arrays, tmp_path):
+def test_demonstrations_without_optional_fields_save_and_load(counting_arrays, tmp_path):
     del counting_arrays["rew"]
     Demos.from_arrays(counting_arrays).save(tmp_path / "bare.npz")
     loaded = Demos.load(str(tmp_path / "bare.npz"))
@@ -210,7 +220,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-def test_sha256_sees_every_array_of_the_learner(counting, field):
+def test_sha256_depends_on_every_array_of_the_learner(counting, field):
     arrays = counting.arrays()
     changed = Demos.from_arrays({**arrays, field: CHANGES[field](arrays[field])})
     assert changed.sha256() != counting.sha256()
@@ -224,12 +234,12 @@ def test_sha256_does_not_depend_on_rewards_or_names(counting_arrays):
     assert Demos.from_arrays(other).sha256() == fingerprint
 
 
-def test_sha256_tells_parts_apart(counting):
+def test_sha256_differs_between_parts_of_the_demonstrations(counting):
     parts = [counting, counting.take(1), counting.take(2), counting.subsample(2), counting.subsample(2, 1)]
     assert len({part.sha256() for part in parts}) == len(parts)
 
 
-def test_summary_tells_the_facts(counting):
+def test_summary_reports_counts_shapes_actions_and_returns(counting):
     facts = counting.summary()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert (facts["source"], facts["env"]) == ("counting.npz", None)
@@ -241,14 +251,14 @@ def test_summary_tells_the_facts(counting):
     assert facts["returns"] == {"mean": pytest.approx(8234 / 3), "min": 903.0, "max": 6321.0}
 
 
-def test_summary_says_whether_rows_follow_one_another(counting):
+def test_summary_reports_whether_rows_are_contiguous(counting):
     assert counting.summary()["contiguous"]
     assert not counting.subsample(2).summary()["contiguous"]
 
 
-def test_summary_remarks_on_what_a_loop_that_records_seldom_means(counting):
+def test_summary_remarks_on_likely_recording_mistakes(counting):
     assert counting.summary()["remarks"] == []
-    assert counting.subsample(2).summary()["remarks"] == []  # it is known to be sub-sampled
+    assert counting.subsample(2).summary()["remarks"] == []  # known to be sub-sampled
     sampled, *_ = Demos.from_arrays(counting.subsample(2).arrays()).summary()["remarks"]
     assert "sub-sampled, or next_obs is not the observation that followed" in sampled
     off = counting.arrays()
@@ -266,13 +276,13 @@ def test_builtin_demonstrations_ship_and_are_small():
         assert path.stat().st_size < 100_000
 
 
-def test_builtin_of_another_task_names_those_that_ship():
+def test_unknown_builtin_task_is_rejected_with_the_available_tasks():
     with pytest.raises(InputError, match=r"'Pong-v5'; expected one of CartPole-v1.*--demos"):
         Demos.builtin("Pong-v5")
 
 
 @pytest.mark.parametrize(("task", "episodes", "mean"), [("CartPole-v1", 40, 500.0), ("Hopper-v5", 10, 3728.0)])
-def test_expert_files_read_as_they_are_described(expert_demos, task, episodes, mean):
+def test_expert_files_match_their_description(expert_demos, task, episodes, mean):
     demos = expert_demos(task)
     assert demos.episodes == episodes
     assert demos.expert_return == pytest.approx(mean, abs=0.6)

@@ -1,4 +1,4 @@
-"""Observations that are dictionaries, categories or bytes: read, checked, taken apart and put together again."""
+"""Observations that are dictionaries, categories or bytes: reading, checking, selecting and saving."""
 
 import json
 
@@ -18,7 +18,7 @@ NESTED = {
 
 @pytest.fixture
 def nested_arrays(counting_arrays) -> dict[str, np.ndarray]:
-    """`counting_arrays`, observed by several arrays that each tell the time."""
+    """`counting_arrays` with observations of several arrays, each of which encodes the time."""
     arrays = {name: array for name, array in counting_arrays.items() if name not in ("obs", "next_obs")}
     for field in ("obs", "next_obs"):
         seen = counting_arrays[field]
@@ -42,13 +42,13 @@ def same(a: object, b: object) -> bool:
     )
 
 
-def test_dtypes_become_the_ones_of_a_task(nested):
+def test_dtypes_are_converted_to_those_of_a_task(nested):
     dtypes = jax.tree.map(lambda x: str(x.dtype), nested.obs)
     assert dtypes == {"goal": "float32", "arm": {"camera": "uint8", "cell": "int32", "flags": "int32"}}
     assert nested.obs_spec == {**NESTED, "arm": {**NESTED["arm"], "cell": ArraySpec((), "int32", 8)}}
 
 
-def test_saved_and_loaded_is_the_same(nested, tmp_path):
+def test_saved_dictionary_observations_load_unchanged(nested, tmp_path):
     nested.subsample(2, 1).save(tmp_path / "nested.npz")
     with np.load(tmp_path / "nested.npz") as file:
         assert {"obs/goal", "next_obs/arm/cell", "initial_obs/arm/camera"} <= set(file)
@@ -58,7 +58,7 @@ def test_saved_and_loaded_is_the_same(nested, tmp_path):
     assert loaded.sha256() == nested.subsample(2, 1).sha256()
 
 
-def test_dictionaries_may_be_given_as_such(nested, nested_arrays):
+def test_from_arrays_accepts_nested_dictionaries(nested, nested_arrays):
     arrays = {name: array for name, array in nested_arrays.items() if "/" not in name}
     given = Demos.from_arrays({**arrays, "next_obs": nested.next_obs, "obs": nested.obs}, source="python")
     assert given.sha256() == nested.sha256()
@@ -72,14 +72,14 @@ def test_take_and_subsample_keep_every_array(nested, counting):
     assert (len(part), part.episodes, part.lengths.tolist()) == (len(plain), 2, plain.lengths.tolist())
 
 
-def test_transitions_are_trees_on_the_device(nested):
+def test_transitions_are_trees_of_jax_arrays(nested):
     seen = nested.transitions
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(seen))
     assert same(jax.device_get(seen.obs), nested.obs)
     assert same(jax.device_get(seen.next_obs), nested.next_obs)
 
 
-def test_sha256_sees_every_array_and_its_name(nested_arrays):
+def test_sha256_depends_on_every_array_and_its_name(nested_arrays):
     known = {Demos.from_arrays(nested_arrays).sha256()}
     for name in (name for name in nested_arrays if "/" in name):
         changed = nested_arrays[name].copy()
@@ -89,11 +89,11 @@ def test_sha256_sees_every_array_and_its_name(nested_arrays):
     assert len(known | {Demos.from_arrays(renamed).sha256()}) == 10
 
 
-def test_sha256_does_not_depend_on_the_order(nested, nested_arrays):
+def test_sha256_does_not_depend_on_the_order_of_arrays(nested, nested_arrays):
     assert Demos.from_arrays(dict(reversed(nested_arrays.items()))).sha256() == nested.sha256()
 
 
-def test_the_summary_tells_each_array(nested):
+def test_summary_reports_shape_and_dtype_of_each_array(nested):
     facts = nested.summary()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert facts["observation_shape"] == {"goal": [2], "arm": {"camera": [2, 2], "cell": [], "flags": [3]}}
@@ -147,7 +147,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_one_sentence(nested_arrays, tmp_path, fault):
+def test_fault_message_names_the_file_and_the_field(nested_arrays, tmp_path, fault):
     change, words = FAULTS[fault]
     np.savez(tmp_path / "bad.npz", **change(nested_arrays))
     with pytest.raises(InputError) as caught:
@@ -159,7 +159,7 @@ def test_every_fault_is_one_sentence(nested_arrays, tmp_path, fault):
     assert text.endswith(".")
 
 
-def test_agreement_with_the_task_is_silent(nested):
+def test_matching_task_is_accepted(nested):
     nested.check_task(TaskSpec(NESTED, 3), "Toy-v0")
     nested.check_task(nested.task_spec(), "Toy-v0")
 
@@ -184,7 +184,7 @@ DISAGREEMENTS = {
 
 
 @pytest.mark.parametrize("case", DISAGREEMENTS)
-def test_disagreement_with_the_task_is_one_sentence(nested, case):
+def test_task_mismatch_error_names_the_field_and_the_expected_value(nested, case):
     spec, words = DISAGREEMENTS[case]
     with pytest.raises(InputError) as caught:
         nested.check_task(TaskSpec(spec, 3), "Toy-v0")
@@ -194,7 +194,7 @@ def test_disagreement_with_the_task_is_one_sentence(nested, case):
     assert "\n" not in text
 
 
-def test_an_integer_kind_of_another_width_agrees(nested):
+def test_task_with_integers_of_another_width_is_accepted(nested):
     nested.check_task(TaskSpec(with_part("camera", ArraySpec((2, 2), "int32")), 3), "Toy-v0")
 
 
@@ -212,7 +212,7 @@ def test_integers_of_one_dimension_are_categories(counting_arrays, dtype):
         demos.check_task(TaskSpec(ArraySpec((1,)), 3), "Toy-v0")
 
 
-def test_truth_values_are_categories_and_numbers(counting_arrays):
+def test_boolean_observations_become_categories_or_int32_vectors(counting_arrays):
     flags = counting_arrays["obs"] > 3
     one = Demos.from_arrays({**counting_arrays, "obs": flags[:, 0], "next_obs": flags[:, 0]})
     assert one.obs_spec == ArraySpec((), "int32", 2)
@@ -220,7 +220,7 @@ def test_truth_values_are_categories_and_numbers(counting_arrays):
     assert several.obs_spec == ArraySpec((2,), "int32")
 
 
-def test_wide_integers_stay_integers(counting_arrays):
+def test_uint16_observations_become_int32(counting_arrays):
     obs = counting_arrays["obs"].astype(np.uint16)
     demos = Demos.from_arrays({**counting_arrays, "obs": obs, "next_obs": obs}, source="whole.npz")
     assert demos.obs_spec == ArraySpec((2,), "int32")

@@ -19,7 +19,7 @@ from PIL import Image
 import iqlearn as iq
 from iqlearn.data.demos import Demos
 from iqlearn.data.fields import flat
-from iqlearn.data.formats.base import NO_LAST, NO_LAST_ENDED
+from iqlearn.data.formats.base import NO_LAST, NO_LAST_ENDED, Episode, size_of
 from iqlearn.errors import InputError
 
 h5py = pytest.importorskip("h5py", reason="needs the extra hdf5")
@@ -263,7 +263,7 @@ def test_every_format_holds_the_same_demonstrations(write, which, request, tmp_p
 
 
 def without_last(demos):
-    """What is left of each episode where s' is the observation of the next row: all transitions but the last."""
+    """The demonstrations without the last transition of each episode, whose s' is in no other row."""
     arrays = demos.arrays()
     kept = np.flatnonzero(np.append(demos.ep[1:] == demos.ep[:-1], False))
     last = np.append(np.diff(demos.ep[kept]) > 0, True)
@@ -373,7 +373,7 @@ NESTED = (to_npz, to_minari, to_minari_file, to_nested_robomimic, to_nested_hugg
 
 
 @pytest.mark.parametrize("write", NESTED)
-def test_dictionaries_and_images_come_through_bit_for_bit(write, camera, tmp_path):
+def test_dictionaries_and_images_load_bit_for_bit(write, camera, tmp_path):
     source, _ = write(camera, tmp_path)
     read = Demos.load(source)
     assert read.obs["image"].dtype == np.uint8
@@ -381,7 +381,7 @@ def test_dictionaries_and_images_come_through_bit_for_bit(write, camera, tmp_pat
 
 
 @pytest.mark.parametrize("write", NESTED[1:])
-def test_keys_of_dictionaries_are_chosen_by_name(write, camera, tmp_path):
+def test_columns_select_dictionary_keys_by_name(write, camera, tmp_path):
     source, _ = write(camera, tmp_path)
     read = Demos.load(source, columns={"obs": ["arm/pos", "image"]})
     assert flat("obs", read.obs).keys() == {"obs/arm/pos", "obs/image"}
@@ -398,7 +398,7 @@ def test_keys_of_dictionaries_are_chosen_by_name(write, camera, tmp_path):
             Demos.load(source, columns={"obs": keys})
 
 
-def test_parts_of_tuples_have_the_same_names_in_each_way_to_read_minari():
+def test_minari_tuple_parts_have_the_same_names_from_id_and_file():
     env = gym.spaces.Tuple((gym.spaces.Box(-1, 1, (2,), np.float32), gym.spaces.Box(0, 9, (3,), np.float32)))
     rng = np.random.default_rng(0)
     seen = tuple(rng.uniform(0, 1, (5, n)).astype(np.float32) for n in (2, 3))
@@ -435,8 +435,8 @@ def test_a_filter_key_of_robomimic_chooses_episodes(cartpole, tmp_path):
             Demos.load(source, columns=columns | {"ep": key})
 
 
-def test_what_an_episode_lacks_at_its_end_is_told(reaching, tmp_path):
-    """Rows of s alone: of an episode that ended, s' repeats s; of another, the last transition is left out."""
+def test_missing_last_observations_are_reported(reaching, tmp_path):
+    """In a table of s alone, the last s' repeats s if the episode terminated; else the last transition is left out."""
     columns = {"obs": reaching.obs, "act": reaching.act, "ep": reaching.ep, "term": reaching.term}
     table = pa.table({name: pa.array(list(v) if v.ndim > 1 else v) for name, v in columns.items()})
     parquet.write_table(table, tmp_path / "own.parquet")
@@ -453,17 +453,17 @@ def test_what_an_episode_lacks_at_its_end_is_told(reaching, tmp_path):
 
 
 @pytest.mark.parametrize("gib", [5e-5, 2e-5])
-def test_what_takes_more_than_it_may_is_thinned_out_and_told(cartpole, tmp_path, gib):
+def test_source_above_the_size_limit_is_subsampled_and_reported(cartpole, tmp_path, gib):
     source, _ = to_d4rl(cartpole, tmp_path)
     whole, read = Demos.load(source), Demos.load(source, gib)
     every = round(len(whole) / len(read))
     assert every > 1
     assert read.sha256() == whole.subsample(every).sha256()
     assert read.expert_return == whole.expert_return
-    assert f"every {every}th transition is kept" in read.notes[-1]
+    assert f"one of every {every} transitions is kept" in read.notes[-1]
 
 
-def test_blocks_of_a_file_are_put_together(cartpole, tmp_path, monkeypatch):
+def test_file_read_in_blocks_gives_the_same_demonstrations(cartpole, tmp_path, monkeypatch):
     source, _ = to_d4rl(cartpole, tmp_path)
     whole = Demos.load(source)
     monkeypatch.setattr("iqlearn.data.formats.base.BLOCK", 28)
@@ -471,7 +471,7 @@ def test_blocks_of_a_file_are_put_together(cartpole, tmp_path, monkeypatch):
     assert Demos.load(source, 1e-6).notes
 
 
-def test_a_table_without_episodes_and_ends_is_one_episode(tmp_path):
+def test_table_without_episode_and_end_columns_is_one_episode(tmp_path):
     (tmp_path / "log.csv").write_text("x,v,u\n" + "\n".join(f"{i},{i + 0.5},{-i}.0" for i in range(6)))
     read = Demos.load(tmp_path / "log.csv", columns={"obs": ["x", "v"], "act": "u"})
     assert read.obs.tolist() == [[i, i + 0.5] for i in range(5)]
@@ -494,20 +494,20 @@ def test_a_table_without_episodes_and_ends_is_one_episode(tmp_path):
         ("x,u\n1,2,3\n", {"obs": ["x"]}, "is damaged, or no .csv table"),
     ],
 )
-def test_faults_of_tables_are_told(tmp_path, text, columns, told):
+def test_faulty_tables_are_rejected(tmp_path, text, columns, told):
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(InputError, match=told):
         Demos.load(tmp_path / "log.csv", columns=columns)
 
 
 @pytest.mark.parametrize("name", ["demos.pkl", "demos.pickle", "policy.pt"])
-def test_pickles_are_refused_with_a_way_out(tmp_path, name):
+def test_pickles_are_refused_with_a_remedy(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x04.")
     with pytest.raises(InputError, match=r"is a pickle\. Pickles are never read, .*: numpy.savez\("):
         Demos.load(tmp_path / name)
 
 
-def test_what_is_of_no_format_is_told(tmp_path):
+def test_source_of_unknown_format_is_rejected(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match=r"notes.txt is of no known format; expected one of: Minari dataset, .*"):
         Demos.load(tmp_path / "notes.txt")
@@ -518,8 +518,8 @@ def test_what_is_of_no_format_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("write", [to_minari, to_robomimic, to_d4rl, to_huggingface, to_parquet, to_lerobot])
-def test_damage_is_one_sentence(write, reaching, tmp_path):
-    """Every file of the source is cut, and has bytes flipped."""
+def test_damaged_files_only_raise_input_error(write, reaching, tmp_path):
+    """Every file of the source is truncated, emptied, and has bytes flipped."""
     source, columns = write(reaching, tmp_path)
     root = tmp_path / "minari" if str(source).startswith("minari:") else source
     files = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else [root]
@@ -537,7 +537,7 @@ def test_damage_is_one_sentence(write, reaching, tmp_path):
     Demos.load(source, columns=columns)
 
 
-def test_a_dataset_that_states_no_spaces_imports_nothing(reaching, tmp_path):
+def test_minari_dataset_without_spaces_is_rejected_without_imports(reaching, tmp_path):
     """Minari would make the environment that the file names."""
     to_minari(reaching, tmp_path)
     path = next((tmp_path / "minari").rglob("metadata.json"))
@@ -558,7 +558,7 @@ def test_a_dataset_that_states_no_spaces_imports_nothing(reaching, tmp_path):
         ("datasets", "trajectories", "huggingface"),
     ],
 )
-def test_a_missing_package_is_told_with_its_extra(package, source, extra, reaching, tmp_path, monkeypatch):
+def test_missing_package_error_names_the_extra(package, source, extra, reaching, tmp_path, monkeypatch):
     for write in (to_robomimic, to_parquet, to_huggingface):
         write(reaching, tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
@@ -566,7 +566,7 @@ def test_a_missing_package_is_told_with_its_extra(package, source, extra, reachi
         Demos.load(source if ":" in source else tmp_path / source)
 
 
-def test_episodes_of_lerobot_stay_apart_under_a_column_map(reaching, tmp_path):
+def test_lerobot_episodes_stay_separate_with_a_column_map(reaching, tmp_path):
     source, _ = to_lerobot(reaching, tmp_path)
     read = Demos.load(source, columns={"obs": "observation.state", "act": "action"})
     assert read.episodes == 2
@@ -582,13 +582,13 @@ def test_episodes_of_lerobot_stay_apart_under_a_column_map(reaching, tmp_path):
         ("x,u,e\n1,2,0\n2,2,\n", {"obs": "x", "ep": "e"}, r"column 'e' has no value at row 1"),
     ],
 )
-def test_flags_and_episodes_of_tables_are_checked(tmp_path, rows, columns, told):
+def test_invalid_flags_and_episodes_of_tables_are_rejected(tmp_path, rows, columns, told):
     (tmp_path / "log.csv").write_text(rows)
     with pytest.raises(InputError, match=told):
         Demos.load(tmp_path / "log.csv", columns=columns)
 
 
-def test_two_columns_of_one_name_are_told(tmp_path):
+def test_duplicate_column_names_are_rejected(tmp_path):
     table = pa.table([pa.array([1.0]), pa.array([2.0])], names=["x", "x"])
     feather.write_feather(table, str(tmp_path / "t.arrow"))
     csv.write_csv(table, tmp_path / "t.csv")
@@ -597,14 +597,14 @@ def test_two_columns_of_one_name_are_told(tmp_path):
             Demos.load(tmp_path / name, columns={"obs": ["x"]})
 
 
-def test_a_column_may_be_of_two_fields_and_others_may_have_gaps(tmp_path):
+def test_column_may_serve_two_fields_and_unused_columns_may_have_gaps(tmp_path):
     (tmp_path / "t.csv").write_text("note,x,u\n,1,0\n,2,1\nend,3,0\n")
     read = Demos.load(tmp_path / "t.csv", columns={"obs": ["x", "u"], "act": "u"})
     assert read.obs.tolist() == [[1, 0], [2, 1]]
 
 
-def test_rows_of_several_shapes_and_types_are_told(tmp_path, monkeypatch):
-    """Also where they are in different batches, which are never rounded to the type of the first."""
+def test_rows_of_mixed_shapes_or_types_are_rejected(tmp_path, monkeypatch):
+    """Also if they are in different batches: no batch is rounded to the type of the first."""
     monkeypatch.setattr("iqlearn.data.formats.tables.BYTES", 1)
     parquet.write_table(pa.table({"obs": [[1.0], [2.0], [1.0, 2.0]], "act": [0, 1, 0]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"obs has rows of \(1,\) and of \(2,\) \(columns 'obs'\); expected one shape"):
@@ -622,7 +622,7 @@ def test_rows_of_several_shapes_and_types_are_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("act", [[[0.0], [1.0], [1.0]], [[-1.0], [1.0], [1.0]]])
-def test_csv_keeps_whole_numbers_that_are_floats(act, tmp_path):
+def test_csv_keeps_whole_valued_floats_as_floats(act, tmp_path):
     obs = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.25]], np.float32)
     ends = {"term": np.zeros(3, bool), "trunc": [False, False, True], "ep": np.zeros(3, int)}
     demos = Demos.from_arrays({"obs": obs[:-1], "next_obs": obs[1:], "act": np.array(act, np.float32), **ends})
@@ -631,7 +631,7 @@ def test_csv_keeps_whole_numbers_that_are_floats(act, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hello world", "a/x-v0", "../../out/x-v0", "x"])
-def test_an_id_that_minari_does_not_take_leaves_nothing(name, cartpole, tmp_path):
+def test_invalid_minari_id_is_rejected_and_leaves_no_files(name, cartpole, tmp_path):
     with pytest.raises(InputError, match="is no id of a Minari dataset"):
         cartpole.save(f"minari:{name}")
     cartpole.save("minari:test/good-v0")
@@ -640,7 +640,7 @@ def test_an_id_that_minari_does_not_take_leaves_nothing(name, cartpole, tmp_path
         cartpole.save("minari:test/good-v0")
 
 
-def test_a_dataset_of_an_environment_that_cannot_be_made_is_written_without_it(cartpole):
+def test_minari_dataset_is_saved_without_an_environment_that_cannot_be_made(cartpole):
     with pytest.warns(UserWarning, match=r"names no environment, because 'Gone/Robot-v0' cannot be made here"):
         replace(cartpole, env="Gone/Robot-v0").save("minari:test/robot-v0")
     assert Demos.load("minari:test/robot-v0").env is None
@@ -651,7 +651,7 @@ def test_a_dataset_of_an_environment_that_cannot_be_made_is_written_without_it(c
         cartpole.without_actions().save("minari:test/none-v0")
 
 
-def test_an_environment_with_keyword_arguments_is_told(pendulum):
+def test_minari_environment_with_keyword_arguments_is_reported(pendulum):
     env = gym.make("Pendulum-v1", g=9.81)
     part = pendulum.take(1)
     buffer = EpisodeBuffer(
@@ -668,6 +668,27 @@ def test_an_environment_with_keyword_arguments_is_told(pendulum):
     assert any("Pendulum-v1 with keyword arguments" in note for note in read.notes)
 
 
+@pytest.mark.parametrize("target", ["own.csv", "own.parquet", "own.arrow", "minari:test/part-v0"])
+@pytest.mark.parametrize("every", [4, 100])
+def test_formats_without_returns_refuse_subsampled_demonstrations(target, every, pendulum, tmp_path):
+    """The returns of the whole episodes would be lost, also where each episode keeps its first row."""
+    part = pendulum.subsample(every)
+    told = "rows do not follow one another|cannot hold sub-sampled demonstrations"
+    with pytest.raises(InputError, match=told):
+        part.save(target if ":" in target else tmp_path / target)
+    assert [*tmp_path.glob("own*")] == []
+    part.save(tmp_path / "own.npz")
+    np.testing.assert_array_equal(Demos.load(tmp_path / "own.npz").episode_return, pendulum.episode_return)
+
+
+@pytest.mark.parametrize("which", ["cartpole", "reaching"])
+def test_estimated_size_is_that_of_the_loaded_rows(which, request):
+    demos = request.getfixturevalue(which)
+    rows = [demos.obs, demos.next_obs, demos.act, demos.term, demos.trunc, demos.ep, demos.rew]
+    episodes = [Episode(int(r.stop - r.start), demos.obs[r], demos.act[r]) for r in episodes_of(demos)]
+    assert size_of(episodes) == sum(array.nbytes for array in rows)
+
+
 @pytest.mark.parametrize("write", [to_minari, to_d4rl, to_huggingface, to_npz])
 def test_a_column_map_without_effect_is_refused(write, cartpole, tmp_path):
     source, _ = write(cartpole, tmp_path)
@@ -678,7 +699,7 @@ def test_a_column_map_without_effect_is_refused(write, cartpole, tmp_path):
         Demos.load(source, columns={"obs": "object", "act": "x"})
 
 
-def test_runs_go_on_from_thinned_sources_datasets_and_folders(cartpole, tmp_path):
+def test_runs_resume_from_subsampled_sources_datasets_and_folders(cartpole, tmp_path):
     thinned = to_d4rl(cartpole, tmp_path)[0]
     for i, (source, limit) in enumerate(
         ((thinned, 5e-5), (to_minari(cartpole, tmp_path)[0], None), (to_folder(cartpole, tmp_path)[0], None))
@@ -691,7 +712,7 @@ def test_runs_go_on_from_thinned_sources_datasets_and_folders(cartpole, tmp_path
         assert iq.resume(out, quiet=True).rows == run.rows
 
 
-def test_data_of_other_files_are_refused(cartpole, tmp_path):
+def test_hdf5_links_to_other_files_are_refused(cartpole, tmp_path):
     to_d4rl(cartpole, tmp_path)
     with h5py.File(tmp_path / "link.hdf5", "w") as file:
         for name in ("observations", "actions"):
@@ -704,7 +725,7 @@ def test_data_of_other_files_are_refused(cartpole, tmp_path):
             Demos.load(tmp_path / f"{name}.hdf5")
 
 
-def test_an_episode_without_a_step_is_left_out(cartpole, tmp_path):
+def test_episode_without_steps_is_left_out(cartpole, tmp_path):
     source, columns = to_robomimic(cartpole, tmp_path)
     with h5py.File(source, "a") as file:
         group = file.create_group("data/demo_9")
@@ -712,7 +733,7 @@ def test_an_episode_without_a_step_is_left_out(cartpole, tmp_path):
     assert Demos.load(source, columns=columns).episodes == cartpole.episodes
 
 
-def test_leftovers_in_a_folder_are_no_data(cartpole, tmp_path):
+def test_leftover_files_in_a_folder_are_ignored(cartpole, tmp_path):
     source, _ = to_folder(cartpole, tmp_path)
     whole = Demos.load(source)
     for name in ("a.npz.0f3a.partial", ".hidden.npz", "notes.zip"):
@@ -722,7 +743,7 @@ def test_leftovers_in_a_folder_are_no_data(cartpole, tmp_path):
     assert Demos.load(source).sha256() == whole.sha256()
 
 
-def test_what_a_later_block_of_a_csv_file_holds_makes_its_columns_wider(tmp_path, monkeypatch):
+def test_later_csv_blocks_widen_the_column_types(tmp_path, monkeypatch):
     """The first block shows whole numbers and numbered episodes; floating-point numbers and names come later."""
     rows = [(i, i, "1", "") for i in range(20)] + [
         (i + 0.5, i, "last", "yes" if i == 29 else "no") for i in range(20, 30)
@@ -761,8 +782,8 @@ def test_tables_are_read_and_thinned_in_batches(write, every, reaching, tmp_path
     assert not any("begin where the row before them ended" in remark for remark in read.remarks())
 
 
-def test_a_folder_is_judged_as_a_whole(cartpole, tmp_path):
-    """Each file alone would fit; together they are thinned by one step, also an `.npz` file."""
+def test_size_limit_applies_to_a_folder_as_a_whole(cartpole, tmp_path):
+    """Each file alone would fit. Together all are subsampled by the same step, also the `.npz` file."""
     source, _ = to_folder(cartpole, tmp_path)
     whole = Demos.load(source)
     size = len(cartpole) * (2 * 16 + 4 + 14)
@@ -770,7 +791,7 @@ def test_a_folder_is_judged_as_a_whole(cartpole, tmp_path):
     assert read.sha256() == whole.subsample(2).sha256()
     assert read.every == 2
     assert read.longest >= whole.longest - 1
-    assert [note for note in read.notes if "transition is kept" in note] == [read.notes[-1]]
+    assert [note for note in read.notes if "transitions is kept" in note] == [read.notes[-1]]
     assert not any("begin where the row before them ended" in remark for remark in read.remarks())
     assert read.subsample(2).every == 4
 
@@ -788,7 +809,7 @@ def filmed():
 
 
 def write_video(path, frames, fps=FPS):
-    """A video without losses."""
+    """Write a lossless video."""
     av = pytest.importorskip("av", reason="needs the extra lerobot")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
@@ -845,8 +866,8 @@ WITH_IMAGES = {"obs": ["observation.state", "observation.images.top"]}
 
 
 @pytest.mark.parametrize(("version", "images"), [("v3.0", False), ("v2.1", False), ("v3.0", True)])
-def test_frames_of_lerobot_stand_beside_their_states(version, images, filmed, tmp_path, monkeypatch):
-    """Of videos and of images in the table, bit for bit, also in small batches and where rows are left out."""
+def test_lerobot_frames_match_their_states(version, images, filmed, tmp_path, monkeypatch):
+    """Frames of videos, and images in the table, are equal bit for bit, also in small batches and subsampled."""
     to_filmed_lerobot(filmed, tmp_path / "set", version, images)
     read = Demos.load(tmp_path / "set", columns=WITH_IMAGES)
     at = np.array([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11])
@@ -861,8 +882,8 @@ def test_frames_of_lerobot_stand_beside_their_states(version, images, filmed, tm
     assert Demos.load(tmp_path / "set", size / 3 / 2**30, WITH_IMAGES).sha256() == read.subsample(3).sha256()
 
 
-def test_the_nearest_frame_is_taken_and_none_of_another_episode(filmed, tmp_path):
-    """Of a video with three frames for each row, and of one that is shorter than an episode."""
+def test_nearest_frame_of_the_same_episode_is_taken(filmed, tmp_path):
+    """One video has three frames for each row; the frames of an episode end before its rows in the other."""
     to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
     whole = Demos.load(tmp_path / "set", columns=WITH_IMAGES)
     video, frames = next((tmp_path / "set").rglob("*.mp4")), filmed["frames"]
@@ -876,7 +897,7 @@ def test_the_nearest_frame_is_taken_and_none_of_another_episode(filmed, tmp_path
         Demos.load(tmp_path / "set", columns=WITH_IMAGES)
 
 
-def test_images_of_lerobot_are_left_out_until_they_are_asked_for(filmed, tmp_path, monkeypatch):
+def test_lerobot_images_are_left_out_unless_requested(filmed, tmp_path, monkeypatch):
     to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
     read = Demos.load(tmp_path / "set")
     np.testing.assert_array_equal(read.obs[:4], filmed["state"][:4])
@@ -888,7 +909,7 @@ def test_images_of_lerobot_are_left_out_until_they_are_asked_for(filmed, tmp_pat
         Demos.load(tmp_path / "set", columns=WITH_IMAGES)
 
 
-def test_a_frame_that_is_not_there_is_told(filmed, tmp_path):
+def test_missing_frames_and_damaged_videos_are_reported(filmed, tmp_path):
     to_filmed_lerobot(filmed, tmp_path / "set", "v3.0")
     video = next((tmp_path / "set").rglob("*.mp4"))
     write_video(video, filmed["frames"][:9])

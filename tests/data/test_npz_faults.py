@@ -1,4 +1,4 @@
-"""Every fault in a file of demonstrations is one sentence that names the file, the field, the place and the remedy."""
+"""A fault in a file of demonstrations raises an error of one sentence: file, field, place and remedy."""
 
 import io
 import os
@@ -25,7 +25,7 @@ SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 
 def sentence(path: Path) -> str:
-    """What loading the file complains of: one sentence that names the file, ends in a stop and says what to expect."""
+    """The error message of loading the file: one sentence that names the file and says what is expected."""
     with pytest.raises(InputError) as caught:
         Demos.load(path)
     text = str(caught.value)
@@ -124,7 +124,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_one_sentence(counting_arrays, tmp_path, fault):
+def test_fault_message_names_file_field_and_place(counting_arrays, tmp_path, fault):
     change, field, place = FAULTS[fault]
     np.savez(tmp_path / "bad.npz", **change(counting_arrays))
     text = sentence(tmp_path / "bad.npz")
@@ -132,19 +132,19 @@ def test_every_fault_is_one_sentence(counting_arrays, tmp_path, fault):
     assert place in text
 
 
-def test_without_any_fault_the_file_loads(counting_arrays, tmp_path):
-    """What the faults above change is a file that is otherwise good."""
+def test_file_without_faults_loads(counting_arrays, tmp_path):
+    """The file that the faults above change is valid."""
     np.savez(tmp_path / "good.npz", **counting_arrays)
     assert len(Demos.load(tmp_path / "good.npz")) == 15
 
 
-def test_other_fields_are_ignored_even_if_they_hold_objects(counting_arrays, tmp_path):
+def test_unknown_fields_are_ignored_even_if_they_hold_objects(counting_arrays, tmp_path):
     np.savez(tmp_path / "more.npz", **counting_arrays, infos=np.array([{}, None], object))
     assert len(Demos.load(tmp_path / "more.npz")) == 15
 
 
 class Trap:
-    """Pickled, it makes a folder when it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -171,28 +171,28 @@ def test_a_bare_pickle_is_never_unpickled(tmp_path):
     assert not sprung.exists()
 
 
-def test_missing_file(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     sentence(tmp_path / "none.npz")
 
 
-def test_folder_instead_of_a_file(tmp_path):
+def test_folder_instead_of_a_file_is_rejected(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     sentence(tmp_path / "folder.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"obs,act\n1,2\n", b"\x93NUMPY\x01\x00", bytes(1000)])
-def test_file_that_is_no_archive(tmp_path, content):
+def test_file_that_is_not_an_archive_is_rejected(tmp_path, content):
     (tmp_path / "other.npz").write_bytes(content)
     sentence(tmp_path / "other.npz")
 
 
-def test_bare_array_instead_of_an_archive(tmp_path):
+def test_bare_array_instead_of_an_archive_is_rejected(tmp_path):
     with (tmp_path / "array.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     sentence(tmp_path / "array.npz")
 
 
-def test_unreadable_file(cartpole_file, tmp_path, monkeypatch):
+def test_unreadable_file_is_reported(cartpole_file, tmp_path, monkeypatch):
     def refuse(*_args: object, **_settings: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -203,14 +203,14 @@ def test_unreadable_file(cartpole_file, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
-def test_truncated_file(cartpole_file, tmp_path, share):
+def test_truncated_file_is_rejected(cartpole_file, tmp_path, share):
     content = cartpole_file.read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: int(share * len(content))])
     sentence(tmp_path / "cut.npz")
 
 
 def npy(header: bytes, data: bytes = b"") -> bytes:
-    """An .npy file with that header, right or wrong."""
+    """An .npy file with the given header, valid or not."""
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
 
 
@@ -230,7 +230,7 @@ MEMBERS = {
 
 
 @pytest.mark.parametrize("member", MEMBERS)
-def test_damaged_member_of_a_sound_archive(counting_arrays, tmp_path, member):
+def test_damaged_archive_member_is_named_in_the_error(counting_arrays, tmp_path, member):
     path = tmp_path / "bad.npz"
     np.savez(path, **without("obs")(counting_arrays))
     with zipfile.ZipFile(path, "a") as archive:
@@ -238,8 +238,8 @@ def test_damaged_member_of_a_sound_archive(counting_arrays, tmp_path, member):
     assert "obs" in sentence(path)
 
 
-def test_member_whose_compressed_data_are_damaged(counting_arrays, tmp_path):
-    """Damage that the decompressor meets before any checksum."""
+def test_damaged_compressed_member_is_named_in_the_error(counting_arrays, tmp_path):
+    """The decompressor meets the damage before any checksum."""
     path = tmp_path / "bad.npz"
     np.savez_compressed(path, **counting_arrays)
     with zipfile.ZipFile(path) as archive:
@@ -251,7 +251,7 @@ def test_member_whose_compressed_data_are_damaged(counting_arrays, tmp_path):
         + len(member.filename)
         + int.from_bytes(content[member.header_offset + 28 : member.header_offset + 30], "little")
     )
-    content[start] = 0xFF  # no such kind of block in DEFLATE
+    content[start] = 0xFF  # DEFLATE has no such kind of block
     path.write_bytes(content)
     with pytest.raises(zlib.error), np.load(path) as archive:
         archive["obs"]
@@ -259,7 +259,7 @@ def test_member_whose_compressed_data_are_damaged(counting_arrays, tmp_path):
 
 
 @pytest.mark.parametrize(("place", "value"), [(8, 99), (6, 1)], ids=["unknown compression", "encrypted"])
-def test_archive_that_zipfile_cannot_open(counting_arrays, tmp_path, place, value):
+def test_archive_unsupported_by_zipfile_is_rejected(counting_arrays, tmp_path, place, value):
     """Compression method and flags stand in each member's local header and, two bytes further, in the directory."""
     path = tmp_path / "odd.npz"
     np.savez(path, **counting_arrays)
@@ -299,7 +299,7 @@ def loads_or_complains(path: Path, content: bytes) -> None:
 
 @SETTINGS
 @given(data=st.data())
-def test_corrupted_bytes_never_end_in_another_error(good, tmp_path, data):
+def test_corrupted_bytes_only_raise_input_error(good, tmp_path, data):
     content = bytearray(good)
     places = st.integers(0, len(content) - 1)
     for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
@@ -309,7 +309,7 @@ def test_corrupted_bytes_never_end_in_another_error(good, tmp_path, data):
 
 @SETTINGS
 @given(data=st.data())
-def test_missing_bytes_never_end_in_another_error(good, tmp_path, data):
+def test_missing_bytes_only_raise_input_error(good, tmp_path, data):
     start = data.draw(st.integers(0, len(good)))
     stop = data.draw(st.integers(start, len(good)))
     loads_or_complains(tmp_path / "hole.npz", good[:start] + good[stop:])
@@ -317,7 +317,7 @@ def test_missing_bytes_never_end_in_another_error(good, tmp_path, data):
 
 @SETTINGS
 @given(header=st.binary(max_size=80) | st.text("{}()':, <f48descrshapefortran_orderTrue", max_size=90).map(str.encode))
-def test_noise_in_a_header_never_ends_in_another_error(tmp_path, good, header):
+def test_corrupted_header_only_raises_input_error(tmp_path, good, header):
     path = tmp_path / "header.npz"
     with zipfile.ZipFile(io.BytesIO(good)) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
@@ -325,7 +325,7 @@ def test_noise_in_a_header_never_ends_in_another_error(tmp_path, good, header):
     loads_or_complains(path, path.read_bytes())
 
 
-def test_damaged_and_hostile_files_are_refused_in_a_sentence_and_never_executed(tmp_path):
+def test_damaged_and_hostile_files_are_read_or_refused_and_never_executed(tmp_path):
     """The short version of benchmarks/damage_demos.py."""
     trap = tmp_path / "sprung"
     damage_demos.write(tmp_path, 90, 0, trap, 0.005)
@@ -338,8 +338,8 @@ def test_damaged_and_hostile_files_are_refused_in_a_sentence_and_never_executed(
 
 
 @pytest.mark.parametrize("kind", ["bomb", "bomb whose directory lies", "long string", "long header", "many members"])
-def test_a_small_file_takes_no_large_memory(kind, tmp_path):
-    """20 MiB of zeros, which the sizes of an archive allow, or pretend to."""
+def test_small_hostile_file_is_rejected_with_little_memory(kind, tmp_path):
+    """The bombs unpack to 20 MiB of zeros or less; the directory of one of them states a smaller size."""
     good = damage_demos.sound(True)
     for content in (content for name, content in damage_demos.large(good, tmp_path, 0.02) if name == kind):
         (tmp_path / "small.npz").write_bytes(content)
@@ -350,7 +350,7 @@ def test_a_small_file_takes_no_large_memory(kind, tmp_path):
         assert peak < 8 * damage_demos.MIB
 
 
-def test_what_a_file_unpacks_to_is_limited_and_the_limit_can_be_raised(counting_arrays, tmp_path, monkeypatch):
+def test_unpacked_size_is_limited_and_the_limit_can_be_raised(counting_arrays, tmp_path, monkeypatch):
     path, wide = tmp_path / "wide.npz", np.zeros((15, 30_000), np.float32)
     np.savez_compressed(path, **{**counting_arrays, "obs": wide, "next_obs": wide})
     Demos.load(path)

@@ -1,4 +1,4 @@
-"""The replay returns what was experienced, each observation stored once, nothing across an episode's border."""
+"""The replay stores each observation once, and returns the transitions it was given, none across two episodes."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ TASK = TaskSpec(ArraySpec((3,)), Bounds((-1e3,), (1e3,)))
 
 
 class Step(NamedTuple):
-    """What a replay needs to know of a step of several environments, one row each."""
+    """The parts of a step of several environments that a replay needs, one row each."""
 
     obs: Any
     action: np.ndarray
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 def walk(copies: int, steps: int, ends_every: int, first: int = 0) -> list[Step]:
-    """Steps whose observation tells copy, episode and time: s' is s + 1 in the last coordinate."""
+    """Steps whose observation is (copy, episode, time in it): s' is s + 1 in the last coordinate."""
     taken = []
     for i in range(first, first + steps):
         t = np.full(copies, i)
@@ -67,7 +67,7 @@ def expected(steps: list[Step]) -> set[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_every_transition_comes_back_as_it_was(copies):
+def test_replay_returns_every_transition_unchanged(copies):
     replay, all_steps = new(1000), []
     for part in range(4):
         steps = walk(copies, 20, ends_every=7, first=20 * part)
@@ -77,7 +77,7 @@ def test_every_transition_comes_back_as_it_was(copies):
     assert int(replay.size) == 80 * copies
 
 
-def test_a_full_replay_keeps_the_newest():
+def test_full_replay_keeps_the_newest_transitions():
     replay, all_steps = new(60), []
     for part in range(10):
         steps = walk(1, 20, ends_every=9, first=20 * part)
@@ -88,7 +88,7 @@ def test_a_full_replay_keeps_the_newest():
     assert 50 <= int(replay.size) <= 60  # episodes of 9 steps need more spare frames than there are
 
 
-def test_short_episodes_cost_room_but_never_mix():
+def test_transitions_of_short_episodes_never_mix():
     replay, all_steps = new(40), []
     for part in range(12):
         steps = walk(2, 10, ends_every=1, first=10 * part)
@@ -98,7 +98,7 @@ def test_short_episodes_cost_room_but_never_mix():
     assert int(replay.size) > 0
 
 
-def test_packed_and_unpacked_is_the_same_replay():
+def test_unpacked_replay_equals_the_packed_one():
     replay = remember(new(100), NewTransitions.of(walk(1, 30, ends_every=7)))
     again = replay.packed().unpacked(new(100))
     for before, after in zip(jax.tree.leaves(replay), jax.tree.leaves(again), strict=True):
@@ -117,7 +117,7 @@ PARTS = TaskSpec({"camera": ArraySpec((2, 2), "uint8"), "at": {"cell": ArraySpec
 
 
 def parts_of(step: Step) -> Step:
-    """The same step where a camera, whose pixels are at most 255, and a cell show what the observation did."""
+    """The same step with a dictionary observation: pixels of a camera encode episode and time, a cell the time."""
 
     def seen(obs: np.ndarray) -> dict[str, Any]:
         camera = np.repeat(250 + obs[:, 1:].astype(np.uint8) % 6, 2, axis=1).reshape(-1, 2, 2)
@@ -127,7 +127,7 @@ def parts_of(step: Step) -> Step:
     return step._replace(obs=seen(step.obs), next_obs=seen(step.next_obs), action=action)
 
 
-def test_dictionaries_keep_their_parts_and_dtypes():
+def test_dictionary_observations_keep_their_parts_and_dtypes():
     steps = [parts_of(step) for step in walk(2, 30, ends_every=7)]
     replay = empty_replay(PARTS, 100).extend(NewTransitions.of(steps))
     transitions, reward = replay.rewarded(jr.key(0), 500)
@@ -135,13 +135,13 @@ def test_dictionaries_keep_their_parts_and_dtypes():
     assert kinds == {"camera": ((2, 2), "uint8"), "at": {"cell": ((), "int32")}}
     assert transitions.action.dtype == jnp.int32
     cell, after = transitions.obs["at"]["cell"], transitions.next_obs["at"]["cell"]
-    assert (after == cell + 1).all()  # s' of the same episode
-    assert (2 * cell == reward).all()  # and every array of one row is of the same transition
+    assert (after == cell + 1).all()  # s' is of the same episode
+    assert (2 * cell == reward).all()  # all arrays of a row are of the same transition
     assert (transitions.obs["camera"][:, 1, 1] == 250 + cell % 6).all()
     assert (transitions.next_obs["camera"][:, 1, 1] == 250 + after % 6).all()
 
 
-def test_newest_comes_newest_first():
+def test_newest_returns_transitions_newest_first():
     steps = walk(1, 12, ends_every=20)
     replay = remember(new(100), NewTransitions.of(steps))
     assert replay.newest(3).obs[:, 2].tolist() == [11, 10, 9]
@@ -161,5 +161,5 @@ OTHERS = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_a_packed_replay_of_another_task_is_refused(case):
     replay = empty_replay(PARTS, 20).extend(NewTransitions.of([parts_of(step) for step in walk(1, 5, ends_every=7)]))
-    with pytest.raises(ValueError):  # noqa: PT011  JAX tells of other parts
+    with pytest.raises(ValueError):  # noqa: PT011  JAX raises it for other parts
         replay.packed().unpacked(empty_replay(OTHERS[case], 20))

@@ -1,4 +1,4 @@
-"""Which part of which file demonstrations are, so that a run finds the same ones again."""
+"""Demonstrations record their file and the part of it, so that a run can load the same ones again."""
 
 import json
 import os
@@ -15,14 +15,14 @@ def file(counting, tmp_path):
     return tmp_path / "counting.npz"
 
 
-def test_what_was_taken_is_recorded(counting):
+def test_selection_records_take_and_subsample(counting):
     part = counting.take(2, seed=4).subsample(3, offset=1)
     assert counting.selection == ()
     assert part.selection == (("take", 2, 4), ("subsample", 3, 1, None))
     assert part.without_actions().selection == part.selection
 
 
-def test_a_selection_gives_the_same_part_again(counting):
+def test_select_reproduces_the_same_part(counting):
     part = counting.take(2, seed=4).subsample(3, seed=5).take(1)
     written = json.loads(json.dumps(part.selection))
     again = counting.select(written)
@@ -31,47 +31,47 @@ def test_a_selection_gives_the_same_part_again(counting):
     assert counting.select(()).sha256() == counting.sha256()
 
 
-def test_a_selection_that_does_not_fit_is_told(counting):
+def test_selection_of_too_many_episodes_is_rejected(counting):
     with pytest.raises(InputError, match=r"^7 trajectories asked for, but counting\.npz holds 3"):
         counting.select([["take", 7, None]])
     with pytest.raises(InputError, match=r"^7 trajectories asked for, but 2 of counting\.npz are left"):
         counting.leave_out(3).take(7)
 
 
-def test_a_loaded_file_knows_its_absolute_path(file, monkeypatch):
+def test_loaded_demonstrations_keep_their_absolute_path(file, monkeypatch):
     monkeypatch.chdir(file.parent)
     demos = Demos.load("counting.npz")
     assert (demos.path, demos.source) == (os.path.realpath(file), "counting.npz")
     assert demos.take(1).path == demos.path
 
 
-def test_a_part_of_a_file_is_found_again(file):
+def test_find_reloads_a_part_of_a_file(file):
     part = Demos.load(file).take(2, seed=1).subsample(2)
     found = Demos.find(part.source, part.path, part.selection)
     assert found.sha256() == part.sha256()
     assert (found.source, found.path, found.selection) == (part.source, part.path, part.selection)
 
 
-def test_a_part_of_the_builtin_ones_is_found_again():
+def test_find_reloads_a_part_of_builtin_demonstrations():
     part = Demos.builtin("CartPole-v1").take(1, seed=0).subsample(20)
     assert part.path is None
     found = Demos.find(part.source, part.path, part.selection)
     assert (found.source, found.sha256()) == ("builtin:CartPole-v1", part.sha256())
 
 
-def test_what_was_put_together_in_python_is_not_found(counting):
+def test_find_rejects_demonstrations_made_in_python(counting):
     with pytest.raises(InputError, match=r"^The demonstrations 'counting\.npz' were put together in Python.*expected"):
         Demos.find(counting.source, counting.path, counting.selection)
 
 
-def test_a_file_that_is_gone_is_told(file):
+def test_find_reports_a_missing_file(file):
     demos = Demos.load(file)
     file.unlink()
     with pytest.raises(InputError, match=r"^No demonstrations at .*counting\.npz"):
         Demos.find(demos.source, demos.path, demos.selection)
 
 
-def test_episodes_that_are_not_taken_are_held_out(counting):
+def test_episodes_not_taken_are_held_out(counting):
     assert counting.held_out is None
     part = counting.take(2)
     assert part.held_out is not None
@@ -88,14 +88,14 @@ def test_episodes_that_are_not_taken_are_held_out(counting):
         assert {*drawn.ep.tolist()} | {*drawn.held_out.ep.tolist()} == {2, 3, 9}
 
 
-def test_what_is_left_out_by_its_number_is_not_held_out(counting):
-    """It may be wrong."""
+def test_episodes_left_out_by_number_are_not_held_out(counting):
+    """An episode that the user leaves out may be wrong."""
     assert counting.leave_out(3).held_out is None
     assert {*counting.leave_out(3).take(1).held_out.ep.tolist()} == {9}
     assert {*counting.take(2).leave_out(3).held_out.ep.tolist()} == {9}
 
 
-def test_at_most_ten_episodes_are_held_out_and_found_again(cartpole_arrays, tmp_path):
+def test_at_most_ten_episodes_are_held_out_and_find_reloads_them(cartpole_arrays, tmp_path):
     many = Demos.merged([Demos.from_arrays(cartpole_arrays)] * 4)
     part = many.take(1)
     assert part.held_out.episodes == 10

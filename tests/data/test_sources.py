@@ -1,4 +1,4 @@
-"""Sources: every one draws whole rows, by the key alone, and comes back from what a checkpoint holds."""
+"""Every source draws whole rows that depend on the key alone, and is restored from what a checkpoint holds."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def demos(counting_arrays) -> Demos:
 
 
 def visits(n: int) -> NewTransitions:
-    """n steps of one episode, whose place tells −1 and the time."""
+    """n steps of one episode, whose array `at` holds −1 and the time."""
 
     def seen(time: np.ndarray) -> dict[str, np.ndarray]:
         return {"at": np.stack([-np.ones_like(time), time], axis=1).astype(np.float32), "cell": time.astype(np.int32)}
@@ -52,7 +52,7 @@ def equal(a: object, b: object) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_source_keeps_the_contract(demos, name):
+def test_source_draws_by_key_alone_and_restores_its_saved_state(demos, name):
     source = sources(demos)[name]
     assert isinstance(source, Source)
     batch, after = source.draw(None, jr.key(0), 9)
@@ -65,7 +65,7 @@ def test_a_source_keeps_the_contract(demos, name):
     assert equal(empty.restored(source.saved()), source)
 
 
-def test_demonstrations_give_the_experts_half_alone(demos):
+def test_demonstrations_draw_only_expert_rows(demos):
     batch, _ = Demonstrations.of(demos).draw(None, jr.key(0), 400)
     assert isinstance(batch, Batch)
     assert batch.visited is None
@@ -76,21 +76,21 @@ def test_demonstrations_give_the_experts_half_alone(demos):
     assert not batch.initial_obs["cell"].any()
 
 
-def test_padding_is_neither_drawn_nor_among_the_experts(demos):
+def test_padding_is_neither_drawn_nor_returned_as_expert_data(demos):
     plain, padded = Demonstrations.of(demos), Demonstrations.of(demos, rows=40, episodes=10)
     assert equal(plain.draw(None, jr.key(2), 64)[0], padded.draw(None, jr.key(2), 64)[0])
     assert equal(plain.expert(), padded.expert())
     assert equal(plain.expert(), demos.transitions)
 
 
-def test_experience_adds_what_the_learner_did(demos):
+def test_experience_adds_visited_transitions(demos):
     batch, _ = sources(demos)["experience"].draw(None, jr.key(0), 50)
     assert isinstance(batch, Batch)
     assert (batch.visited.obs["at"][:, 0] == -1).all()
     assert (batch.expert.obs["at"][:, 0] > 0).all()
 
 
-def test_rewards_come_with_their_transitions(demos):
+def test_rewarded_replay_pairs_rewards_with_their_transitions(demos):
     drawn, _ = sources(demos)["rewards"].draw(None, jr.key(0), 50)
     assert isinstance(drawn, Rewarded)
     assert (drawn.reward == drawn.transitions.obs["cell"]).all()

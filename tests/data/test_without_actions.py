@@ -1,4 +1,4 @@
-"""Demonstrations without actions: everything but what needs actions works."""
+"""Demonstrations without actions support everything that does not need actions."""
 
 import json
 
@@ -25,20 +25,20 @@ def test_a_file_without_actions_is_read_and_written(watched, counting, tmp_path)
     assert watched.sha256() != counting.sha256()
 
 
-def test_parts_are_taken_as_ever(watched, counting):
+def test_take_and_subsample_work_without_actions(watched, counting):
     part, whole = (demos.take(2, seed=1).subsample(2, seed=1) for demos in (watched, counting))
     assert part.act is None
     np.testing.assert_array_equal(part.obs, whole.obs)
     assert part.sha256() == whole.without_actions().sha256()
 
 
-def test_the_summary_says_so(watched):
+def test_summary_reports_no_actions(watched):
     facts = watched.summary()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert (facts["actions"], facts["action_range"]) == ("none", None)
 
 
-def test_observations_are_compared_with_the_task(watched):
+def test_observations_are_checked_against_the_task(watched):
     watched.check_task(TaskSpec(ArraySpec((2,)), 3), "Toy-v0")
     watched.check_task(TaskSpec(ArraySpec((2,)), Bounds((-1.0,), (1.0,))), "Toy-v0")
     with pytest.raises(InputError, match=r"watched\.npz: field 'obs'"):
@@ -46,12 +46,12 @@ def test_observations_are_compared_with_the_task(watched):
 
 
 @pytest.mark.parametrize("name", ["transitions", "discrete", "actions"])
-def test_what_needs_actions_says_what_is_missing(watched, name):
+def test_reading_actions_raises_an_error_that_names_the_missing_field(watched, name):
     with pytest.raises(InputError, match=r"^watched\.npz: field 'act' is missing; expected .*--state-only"):
         getattr(watched, name)
 
 
-def test_the_task_cannot_be_told_from_observations(watched):
+def test_task_spec_without_actions_asks_for_the_environment(watched):
     with pytest.raises(
         InputError, match=r"watched\.npz: the actions of the task are unknown.*--env \(in Python env=\.\.\.\)\.$"
     ):
@@ -61,7 +61,7 @@ def test_the_task_cannot_be_told_from_observations(watched):
 @pytest.mark.parametrize(
     ("actions", "shape", "dtype"), [(3, (15,), np.int64), (Bounds((-1.0, 0.0), (1.0, 2.0)), (15, 2), np.float32)]
 )
-def test_placeholders_are_zeros_of_the_tasks_kind(watched, counting, actions, shape, dtype):
+def test_placeholder_actions_are_zeros_of_the_task_action_type(watched, counting, actions, shape, dtype):
     task = TaskSpec(ArraySpec((2,)), actions)
     filled = watched.with_placeholders(task)
     assert (filled.actions.shape, filled.actions.dtype) == (shape, dtype)

@@ -1,4 +1,4 @@
-"""What an environment is to a learner: how it is named, its spaces, and each fault in one sentence."""
+"""`Environment`: its name, its spaces, and faults that are reported in one sentence."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PAIR = ArraySpec((2,))
 
 
 class Bare(gym.Env):
-    """Draws what it shows from its space, and keeps the actions that it is given."""
+    """Samples observations from its space, and keeps the actions that it is given."""
 
     def __init__(self, observations: gym.Space, actions: gym.Space) -> None:
         self.observation_space, self.action_space = observations, actions
@@ -69,7 +69,7 @@ def sentence(caught) -> str:
     return told
 
 
-def test_continuous_and_discrete_actions():
+def test_task_describes_continuous_and_discrete_environments():
     pendulum, cartpole = Environment.of("Pendulum-v1"), Environment.of("CartPole-v1")
     assert pendulum.task == TaskSpec(ArraySpec((3,)), Bounds((-2.0,), (2.0,)))
     assert cartpole.task == TaskSpec(ArraySpec((4,)), 2)
@@ -78,13 +78,13 @@ def test_continuous_and_discrete_actions():
     assert cartpole.true_reward is None
 
 
-def test_each_coordinate_has_its_own_bounds(spec_of):
+def test_each_action_coordinate_has_its_own_bounds(spec_of):
     actions = Box(np.array([-2.0, 0.0], np.float32), np.array([1.0, 5.0], np.float32))
     assert spec_of(SMALL, actions) == TaskSpec(PAIR, Bounds((-2.0, 0.0), (1.0, 5.0)))
 
 
 def wrapped(env: gym.Env, message: str) -> gym.Env:
-    """The environment, wrapped as a message says. As users do, the name is bound anew."""
+    """The environment, wrapped as the message says. As in users' code, the name `env` is rebound."""
     code = re.search(r"wrap it as (gymnasium\.wrappers\.\w+\(.*\))", message)
     names = {"gymnasium": gym, "numpy": np, "env": env}
     exec(f"env = {code[1]}", names)
@@ -108,7 +108,7 @@ def wrapped(env: gym.Env, message: str) -> gym.Env:
     ],
     ids=str,
 )
-def test_the_remedy_for_actions_works(spec_of, actions, first):
+def test_suggested_action_wrapper_works(spec_of, actions, first):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)
     env = wrapped(Bare(SMALL, actions), sentence(caught))
@@ -120,28 +120,31 @@ def test_the_remedy_for_actions_works(spec_of, actions, first):
 @pytest.mark.parametrize(
     ("observations", "spec"), [(Discrete(3, start=1), ArraySpec((), "int32", 3)), (Box(0.0, 1.0, ()), ArraySpec((1,)))]
 )
-def test_the_remedy_for_observations_works(spec_of, observations, spec):
+def test_suggested_observation_wrapper_works(spec_of, observations, spec):
     with pytest.raises(InputError) as caught:
         spec_of(observations, SMALL)
     assert Environment.of(lambda: wrapped(Bare(observations, SMALL), sentence(caught))).task.obs == spec
 
 
 @pytest.mark.parametrize("actions", [MultiDiscrete([11] * 7), MultiBinary(40)], ids=str)
-def test_more_combinations_than_actions_may_have_are_told_at_once(spec_of, actions):
+def test_too_many_action_combinations_are_rejected(spec_of, actions):
     with pytest.raises(InputError, match=r" combinations; expected at most 100,000, or a flat Box with bounds\.$"):
         spec_of(SMALL, actions)
 
 
 @pytest.mark.parametrize("what", ["action_space", "observation_space"])
 @pytest.mark.parametrize("missing", [True, False])
-def test_an_environment_without_a_space_is_told(what, missing):
+def test_environment_without_a_space_is_rejected(what, missing):
     def make():
         env = Bare(SMALL, SMALL)
         env.__dict__.pop(what) if missing else setattr(env, what, None)
+        env.close = lambda: closed.append(env)
         return env
 
+    closed = []
     with pytest.raises(InputError, match=rf"has None as {what}; expected a space"):
         _ = Environment.of(make).task
+    assert closed
 
 
 @pytest.mark.parametrize(
@@ -149,13 +152,13 @@ def test_an_environment_without_a_space_is_told(what, missing):
     [Tuple([Discrete(2), SMALL]), Dict({"a": SMALL}), Box(1.0, 1.0, (2,)), Box(-1.0, 1.0, (0,))],
     ids=str,
 )
-def test_actions_without_a_remedy_are_one_sentence(spec_of, actions):
+def test_unsupported_actions_are_rejected_in_one_sentence(spec_of, actions):
     with pytest.raises(InputError, match=r"^Actions of 'IqlearnBare-v0' are .*; expected .*\.$") as caught:
         spec_of(SMALL, actions)
     sentence(caught)
 
 
-def test_a_fixed_coordinate_and_whole_numbers_are_actions(spec_of):
+def test_fixed_coordinates_and_integer_actions_are_supported(spec_of):
     actions = Box(np.array([-1.0, 2.0], np.float32), np.array([1.0, 2.0], np.float32))
     assert spec_of(SMALL, actions).actions == Bounds((-1.0, 2.0), (1.0, 2.0))
     assert spec_of(SMALL, Box(-2, 9, (1,), np.int16)).actions == Bounds((-2,), (9,), whole=True)
@@ -176,18 +179,18 @@ def test_a_fixed_coordinate_and_whole_numbers_are_actions(spec_of):
     ],
     ids=str,
 )
-def test_observations_become_trees_of_arrays(spec_of, space, spec):
+def test_observation_spaces_become_trees_of_array_specs(spec_of, space, spec):
     told = spec_of(space, SMALL)
     assert told.obs == spec
     assert spec_from_dict(json.loads(json.dumps(spec_to_dict(told)))) == told
 
 
-def test_equal_spaces_have_equal_hashes_whatever_the_order():
+def test_task_spec_hash_does_not_depend_on_key_order():
     first, second = (obs_spec(Dict([(name, SMALL) for name in names]), "it") for names in ("ab", "ba"))
     assert hash(TaskSpec(first, 2)) == hash(TaskSpec(second, 2))
 
 
-def test_what_an_environment_returns_is_copied_and_brought_to_the_types_of_its_specification():
+def test_canonical_copies_observations_and_converts_their_dtypes():
     space = Dict({"a": Tuple([Box(-1.0, 1.0, (2,), np.float64), Discrete(3)]), "b": Box(0, 255, (2, 2), np.uint8)})
     spec = obs_spec(space, "it")
     shown = space.sample()
@@ -204,14 +207,14 @@ def test_what_an_environment_returns_is_copied_and_brought_to_the_types_of_its_s
 @pytest.mark.parametrize(
     "space", [Text(5), Discrete(3, start=1), Box(0.0, 1.0, ()), OneOf([SMALL]), Dict({"a": Tuple([Text(5)])})], ids=str
 )
-def test_observations_that_are_not_supported_are_one_sentence(spec_of, space):
+def test_unsupported_observations_are_rejected_in_one_sentence(spec_of, space):
     wanted = r"^Observations of 'IqlearnBare-v0' are .*; expected a Box with an axis, a Discrete .*wrapper.*\.$"
     with pytest.raises(InputError, match=wanted) as caught:
         spec_of(space, SMALL)
     sentence(caught)
 
 
-def test_an_unknown_environment_is_one_sentence():
+def test_unknown_environment_is_rejected_in_one_sentence():
     for name in ("Nonsense-v0", "no_such_module:CartPole-v1"):
         with pytest.raises(InputError, match=rf"'{name}'.*expected a Gymnasium id") as caught:
             _ = Environment.of(name).task
@@ -226,7 +229,7 @@ def test_an_unknown_environment_is_one_sentence():
         ("dmc", ModuleNotFoundError("No module named 'dm_control'")),
     ],
 )
-def test_a_missing_package_names_the_extra(extra, error):
+def test_missing_package_error_names_the_extra(extra, error):
     def needs_more():
         raise error
 
@@ -247,13 +250,13 @@ def test_keyword_arguments_reach_the_environment():
 
 
 @pytest.mark.parametrize("kwargs", [{"colour": "red"}, {"size": 1}])
-def test_wrong_keyword_arguments_are_one_sentence(kwargs):
+def test_wrong_keyword_arguments_are_rejected_in_one_sentence(kwargs):
     with pytest.raises(InputError, match=r"GridWorld-v0' cannot be made with .*; expected") as caught:
         Environment.of("iqlearn/GridWorld-v0", kwargs).make()
     sentence(caught)
 
 
-def test_a_function_is_an_environment(counted):
+def test_environment_can_be_given_as_a_function(counted):
     world, made = counted
     environment = Environment.of(world, {"size": 3})
     assert environment.name.endswith(".world")
@@ -264,7 +267,7 @@ def test_a_function_is_an_environment(counted):
     assert environment.make() is made[1]
 
 
-def test_functions_of_all_sorts_have_names_and_time_limits():
+def test_lambdas_classes_and_partials_have_names_and_time_limits():
     limited = Environment.of(lambda: RecordEpisodeStatistics(TimeLimit(PointMaze(), 7)))
     assert limited.time_limit == 7
     assert "<lambda>" in limited.name
@@ -272,7 +275,7 @@ def test_functions_of_all_sorts_have_names_and_time_limits():
         assert Environment.of(of).name == "iqlearn.envs.worlds.grid.GridWorld"
 
 
-def test_a_specification_is_an_environment():
+def test_environment_can_be_given_as_a_specification():
     environment = Environment.of(gym.spec("CartPole-v1"))
     assert (environment.name, environment.task) == ("CartPole-v1", Environment.of("CartPole-v1").task)
     shorter = gym.make("CartPole-v1", max_episode_steps=9).spec
@@ -280,18 +283,18 @@ def test_a_specification_is_an_environment():
 
 
 @pytest.mark.parametrize("wrong", [3, None, PointMaze()])
-def test_what_is_no_environment_is_one_sentence(wrong):
+def test_invalid_environment_argument_is_rejected_in_one_sentence(wrong):
     with pytest.raises(InputError, match=r"^env is a .*; expected a Gymnasium id, .* copies") as caught:
         Environment.of(wrong)
     sentence(caught)
 
 
-def test_a_function_that_makes_something_else_is_told():
+def test_function_that_returns_no_environment_is_rejected():
     with pytest.raises(InputError, match=r"returned a int; expected a gymnasium.Env\.$"):
         _ = Environment.of(lambda: 3).task
 
 
-def test_an_environment_comes_back_from_json(counted):
+def test_environment_round_trips_through_json(counted):
     made = gym.make("CartPole-v1", max_episode_steps=9).spec
     for given in (Environment.of("iqlearn/GridWorld-v0", {"size": 6}), Environment.of(made)):
         again = Environment.from_dict(json.loads(json.dumps(given.to_dict())))

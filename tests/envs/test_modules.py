@@ -1,4 +1,4 @@
-"""Modules of environments: what a file names is not imported, unless it lies there or the user says so."""
+"""Modules of environments: one that a file names is imported only if it lies beside the file or is trusted."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ gym.register("{name}-v0", entry_point=CartPoleEnv, max_episode_steps=20)
 
 @pytest.fixture
 def module(tmp_path, monkeypatch, request):
-    """A module that can be imported, and writes a file when it is. Its name is that of the test."""
+    """An importable module that writes a file when it is imported. Its name is that of the test."""
     name = "".join(c for c in request.node.name if c.isalnum())
     path = tmp_path / "library" / f"{name}.py"
     path.parent.mkdir()
@@ -59,7 +59,7 @@ def sent(module, cartpole_arrays, tmp_path):
     return tmp_path / "sent"
 
 
-def test_no_command_imports_what_a_file_names(module, sent, tmp_path, told, capsys):
+def test_commands_import_no_untrusted_module(module, sent, tmp_path, told, capsys):
     run, demos, out = sent / "run", sent / "demos.npz", tmp_path / "out"
     cli.main(["train", "--demos", str(demos), "--help"])
     cli.main(["demos", "inspect", str(demos)])
@@ -82,7 +82,7 @@ def test_no_command_imports_what_a_file_names(module, sent, tmp_path, told, caps
 
 
 @pytest.mark.parametrize("how", ["trusted", "named", "imported"])
-def test_what_the_user_trusts_names_or_imports_is_imported(module, sent, how):
+def test_module_is_imported_if_trusted_named_or_loaded(module, sent, how):
     env = f"{module.stem}:{module.stem}-v0"
     if how == "imported":
         __import__(module.stem)
@@ -91,7 +91,7 @@ def test_what_the_user_trusts_names_or_imports_is_imported(module, sent, how):
     assert imported(module)
 
 
-def test_what_lies_beside_is_imported_and_told(module, sent, monkeypatch):
+def test_module_beside_a_run_warns_on_import(module, sent, monkeypatch):
     run = iq.Run.load(sent / "run")
     module.rename(sent / module.name)
     monkeypatch.syspath_prepend(sent)
@@ -113,8 +113,8 @@ def test_a_module_in_the_current_folder_is_found(module, sent, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["entry_point", "wrapper"])
-def test_a_specification_calls_nothing_but_environments_and_wrappers(tmp_path, where):
-    """Also where the module was imported before: `os.system` is a function of one."""
+def test_specification_calls_only_environments_and_wrappers(tmp_path, where):
+    """Also if the module was imported before, as `os` was."""
     spec = json.loads(gym.spec("CartPole-v1").to_json())
     call = {"entry_point": "os:system", "kwargs": {"command": f"touch {tmp_path / 'called'}"}}
     spec |= call | {"id": "Other-v0"} if where == "entry_point" else {"additional_wrappers": [call | {"name": "x"}]}
@@ -141,13 +141,13 @@ def test_a_specification_of_a_known_environment_needs_no_trust(tmp_path):
         ("import nosuchpackage", "line 2, raised ModuleNotFoundError: No module named 'nosuchpackage'"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_with_the_line(module, line, words):
+def test_module_import_error_names_the_line(module, line, words):
     module.write_text(f"x = 1\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError, match=words):
         _ = Environment.of(f"{module.stem}:X").task
 
 
 @pytest.mark.parametrize("name", [":", "nosuch:X", "CartPole-v1:", ":CartPole-v1", "", "a:b:c"])
-def test_an_id_without_a_module_or_a_name_is_told(name):
+def test_invalid_environment_id_is_rejected(name):
     with pytest.raises(InputError, match="expected a Gymnasium id such as CartPole-v1, or MODULE:ID"):
         _ = Environment.of(name).task

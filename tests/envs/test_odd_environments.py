@@ -1,4 +1,4 @@
-"""The same policy through an odd environment and through a plain one: the same returns, and the same record."""
+"""The same policy has the same returns and the same record in an odd environment as in a plain one."""
 
 import sys
 from collections import OrderedDict, UserDict
@@ -42,14 +42,14 @@ class Plain(gym.Env):
 
 
 def act(obs):
-    """Beyond the bounds for some observations, and never a whole number for all."""
+    """A policy: some actions exceed the bounds, and some are no whole numbers."""
     while isinstance(obs, dict):
         obs = obs[min(obs)]
     return np.float32(-0.6) * obs.reshape(len(obs), 2) + np.float32(0.1)
 
 
 class Odd(gym.Wrapper):
-    """Changes what `reset` and `step` take and give by one function each."""
+    """Changes observations, results and actions of an environment by one function each."""
 
     def __init__(self, env, shown=None, result=None, taken=None, space=None):
         super().__init__(env)
@@ -69,7 +69,7 @@ class Odd(gym.Wrapper):
 
 
 class Reuser(gym.Wrapper):
-    """Shows one array for ever, and writes over it."""
+    """Returns the same array every time, and overwrites it."""
 
     def __init__(self, env):
         super().__init__(env)
@@ -91,7 +91,7 @@ class Reuser(gym.Wrapper):
 
 
 class Keeper(gym.Wrapper):
-    """Keeps every action, and writes over all of them."""
+    """Keeps every action, and overwrites all of them after each step."""
 
     def __init__(self, env):
         super().__init__(env)
@@ -169,7 +169,7 @@ ODD = OBSERVATIONS | REST
 
 
 def stepped(stepper):
-    """What a learner sees in 40 steps, numbers only."""
+    """The numbers that a learner sees in 40 steps."""
     stepper.reset(7)
     steps = [stepper.step(act(stepper.obs)) for _ in range(40)]
     seen = [(act(s.obs), act(s.next_obs), s.action, s.reward[:, None], s.terminal[:, None]) for s in steps]
@@ -177,7 +177,7 @@ def stepped(stepper):
 
 
 def record(make):
-    """What an evaluator sees in five episodes, and a learner in two copies."""
+    """The returns of five episodes, and all numbers that a learner and an evaluator see."""
     environment = Environment.of(make)
     evaluator, stepper = Evaluator(environment, 2), Stepper(environment, 2)
     seen, episodes = stepped(stepper), evaluator.play(act, 5, seed=3)
@@ -197,7 +197,7 @@ def check(found, plain):
     jax.tree.map(np.testing.assert_array_equal, found[1], plain[1])
 
 
-def test_the_plain_record_is_what_happened():
+def test_plain_record_matches_steps_of_the_environment():
     returns, (seen, played) = record(Plain)
     assert len(set(returns)) == 5
     assert {bool(e[4]) for e in played} == {True, False}
@@ -212,14 +212,14 @@ def test_the_plain_record_is_what_happened():
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_an_odd_environment_is_as_good_as_a_plain_one(odd, plain):
+def test_odd_environment_gives_the_same_record_as_the_plain_one(odd, plain):
     check(record(lambda: ODD[odd](Plain())), plain)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(OBSERVATIONS)), st.lists(st.sampled_from(sorted(REST)), max_size=4, unique=True))
-def test_so_is_one_that_is_odd_in_several_ways(plain, seen, rest):
-    for refused in ({"statistics", "rewards in lists"}, {"a checker", "a list of results"}):  # by Gymnasium's wrapper
+def test_environment_with_several_oddities_gives_the_same_record(plain, seen, rest):
+    for refused in ({"statistics", "rewards in lists"}, {"a checker", "a list of results"}):  # by Gymnasium's wrappers
         assume(not refused <= {*rest})
 
     def make():
@@ -228,7 +228,7 @@ def test_so_is_one_that_is_odd_in_several_ways(plain, seen, rest):
     check(record(make), plain)
 
 
-def test_so_are_odd_environments_in_processes_of_their_own(plain):
+def test_odd_environments_in_subprocesses_give_the_same_steps(plain):
     def make():
         return Reuser(ODD["halves its action"](ODD["rewards of shape (1,)"](Plain())))
 
@@ -240,15 +240,15 @@ def test_so_are_odd_environments_in_processes_of_their_own(plain):
 
 
 class Bounded(Plain):
-    """Takes actions strictly within the bounds of its space."""
+    """Accepts only actions within the bounds of its space."""
 
     def __init__(self, low, high, dtype):
         self.action_space = Box(np.array(low, dtype), np.array(high, dtype), dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.int64])
-def test_actions_at_the_edge_of_uneven_bounds(dtype):
-    """Through a policy's float32 numbers, one rounding outside of float64 bounds; whole numbers are rounded."""
+def test_actions_are_clipped_to_uneven_bounds_and_rounded_for_integer_spaces(dtype):
+    """A float32 action may lie outside of float64 bounds by one rounding error. Integer actions are rounded."""
     low, high = ([-1.2, -2.0], [0.7, 0.1]) if np.issubdtype(dtype, np.floating) else ([-1, -2], [1, 0])
     played = []
     for chosen in (lambda obs: 100 * act(obs), lambda obs: np.clip(100 * act(obs), low, high), act):
@@ -264,7 +264,7 @@ def test_actions_at_the_edge_of_uneven_bounds(dtype):
         assert (actions == np.rint(actions)).all() == whole
 
 
-def test_a_single_number_is_an_array_of_one():
+def test_scalar_observation_equals_an_array_of_one():
     class Single(Odd):
         def __init__(self, form):
             super().__init__(Plain(), lambda obs, first: form(obs[0]), space=Box(-64.0, 64.0, (1,), np.float32))

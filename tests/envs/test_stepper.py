@@ -1,4 +1,4 @@
-"""Copies side by side: the same seeds give the same experience, and no transition crosses two episodes."""
+"""Copies of an environment: the same seeds give the same experience, and no transition crosses two episodes."""
 
 from itertools import pairwise
 
@@ -16,8 +16,7 @@ LIMIT = 4
 
 
 class Counter(gym.Env):
-    """Shows (reset number, time), writing over one array and over its actions; ends truly at time 3 in every third
-    episode."""
+    """Observes (reset number, time). Overwrites its array and its actions. Every third episode terminates at time 3."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gym.spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 2.0], np.float32))
@@ -38,7 +37,7 @@ class Counter(gym.Env):
 
 
 def nested() -> Environment:
-    """Shows a tree: (reset seed or −1, time) in several forms. The class is a local one: it travels to a process."""
+    """Observes a tree of (reset seed or −1, time) in several forms. The class is local, yet works in a subprocess."""
 
     class Nested(gym.Env):
         observation_space = gym.spaces.Dict(
@@ -84,7 +83,7 @@ def same(a: list[Step], b: list[Step]) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_a_reset_begins_the_same_again():
+def test_reset_with_the_same_seed_repeats_the_experience():
     env = stepper("Pendulum-v1", 2, seed=5)
     first = played(env, 6)
     env.reset([6, 7])
@@ -96,7 +95,7 @@ def test_a_reset_begins_the_same_again():
     env.close()
 
 
-def test_copies_begin_from_seeds_that_count_up():
+def test_copies_start_from_consecutive_seeds():
     env, single = stepper("Pendulum-v1", 3, seed=10), gym.make("Pendulum-v1")
     for i in range(3):
         np.testing.assert_array_equal(env.obs[i], single.reset(seed=10 + i)[0])
@@ -104,8 +103,8 @@ def test_copies_begin_from_seeds_that_count_up():
     single.close()
 
 
-def test_processes_of_their_own_give_the_same_transitions():
-    """Also of an id that only this process knows; episodes end on the way."""
+def test_subprocesses_give_the_same_transitions():
+    """Also for an id that only this process registers; episodes end on the way."""
     gym.register("IqlearnLocal-v0", entry_point="iqlearn.envs.worlds.maze:PointMaze", max_episode_steps=3)
     try:
         envs = [stepper("IqlearnLocal-v0", 2, seed=3, vectorization=kind) for kind in ("sync", "async")]
@@ -130,7 +129,7 @@ def test_actions_are_clipped_to_the_bounds_and_recorded_as_executed():
     env.close()
 
 
-def test_an_environment_that_writes_over_its_action_changes_neither_the_record_nor_the_policy():
+def test_environment_that_overwrites_its_action_changes_neither_record_nor_policy():
     env = stepper(counter(), 2)
     action = np.array([[0.5, 1.0], [-1.0, 2.0]], np.float32)
     step = env.step(action)
@@ -139,7 +138,7 @@ def test_an_environment_that_writes_over_its_action_changes_neither_the_record_n
     env.close()
 
 
-def test_no_transition_crosses_the_border_of_an_episode():
+def test_no_transition_crosses_an_episode_boundary():
     env = stepper(counter(), 2)
     steps = played(env, 30)
     env.close()
@@ -152,7 +151,7 @@ def test_no_transition_crosses_the_border_of_an_episode():
                 assert after.obs[i].tolist() == before.next_obs[i].tolist()
 
 
-def test_a_time_limit_is_no_end():
+def test_time_limit_is_not_terminal():
     env = stepper(counter(), 1)
     steps = played(env, 30)
     env.close()
@@ -163,7 +162,7 @@ def test_a_time_limit_is_no_end():
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_trees_of_observations(vectorization):
+def test_tree_observations_keep_their_parts_and_dtypes(vectorization):
     env = stepper(nested(), 2, seed=4, vectorization=vectorization)
     try:
         steps = played(env, 4)
@@ -178,7 +177,7 @@ def test_trees_of_observations(vectorization):
     assert steps[2].next_obs["pixels"].tolist() == [[[3, 3], [3, 3]]] * 2
 
 
-def test_a_copy_begins_again_from_the_seed_that_it_is_given():
+def test_copy_restarts_from_the_given_seed():
     env = stepper(nested(), 2)
     seeds = iter([30, None, None, 50])
     asked = []
@@ -191,18 +190,18 @@ def test_a_copy_begins_again_from_the_seed_that_it_is_given():
     assert begun == [[0, 1]] * 3 + [[30, -1]] * 3 + [[-1, 50]]
 
 
-def test_discrete_actions():
+def test_discrete_actions_lead_to_true_terminal_observations():
     env = stepper("CartPole-v1", 3)
     steps = played(env, 60)
     env.close()
     assert steps[0].action.shape == (3,)
     assert {int(a) for s in steps for a in s.action} == {0, 1}
     assert any(s.terminal.any() for s in steps)
-    for s in steps:  # s' of an end is the state that ended it: the pole is down
+    for s in steps:  # s' of a terminal step is the state that ended it: the pole is down
         assert ((np.abs(s.next_obs[:, 2]) > 0.2095) == s.terminal).all()
 
 
-def test_what_a_random_policy_sees_repeats_by_seed():
+def test_random_observations_are_reproducible_by_seed():
     a, b, other = (random_observations(Environment.of("Pendulum-v1"), 5, seed) for seed in (1, 1, 2))
     assert a.shape == (5, 3)
     np.testing.assert_array_equal(a, b)
@@ -210,6 +209,6 @@ def test_what_a_random_policy_sees_repeats_by_seed():
     assert random_observations(nested(), 5, 0)["pixels"].shape == (5, 2, 2)
 
 
-def test_an_unknown_environment_is_told_before_anything_starts():
+def test_unknown_environment_is_rejected_with_async_vectorization():
     with pytest.raises(InputError, match="Nonsense-v0"):
         stepper("Nonsense-v0", 2, vectorization="async")

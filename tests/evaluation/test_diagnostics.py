@@ -1,4 +1,4 @@
-"""Which way the figures of an evaluation point."""
+"""Whether a higher or a lower value of an evaluation figure is better."""
 
 import math
 
@@ -8,12 +8,12 @@ from iqlearn.evaluation.diagnostics import BETTER, CHOSEN_BY, misfit
 
 
 @pytest.mark.parametrize("name", BETTER)
-def test_less_misfit_is_better(name):
+def test_better_figures_have_a_smaller_misfit(name):
     better, worse = sorted(({name: 0.2}, {name: 0.7}), key=lambda row: -BETTER[name] * row[name])
     assert misfit(better, name) < misfit(worse, name)
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
-def test_what_is_unknown_or_not_finite_is_never_chosen(value):
+def test_missing_or_nonfinite_figures_have_infinite_misfit(value):
     assert misfit({CHOSEN_BY: value}) == math.inf
     assert misfit({}) == math.inf

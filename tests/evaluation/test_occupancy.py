@@ -1,4 +1,4 @@
-"""The distance of what a policy visits to what the expert visited; no reward is read."""
+"""The distance between the states of a policy and those of the expert. No reward is read."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def states(n: int = 400, seed: int = 0) -> np.ndarray:
 
 
 class Familiar:
-    """Distances to an expert's states, no episode of which ended."""
+    """Distances to the states of an expert whose episodes never terminate."""
 
     def __init__(self, expert, spec=SPEC) -> None:
         self._states = ExpertStates(alone(expert), spec, 10_000)
@@ -26,11 +26,11 @@ class Familiar:
 familiar_with = Familiar
 
 
-def test_the_same_states_are_no_distance_apart():
+def test_distance_of_equal_states_is_zero():
     assert familiar_with(states()).distance(states()) == pytest.approx(0.0, abs=1e-3)
 
 
-def test_other_states_of_the_same_distribution_are_hardly_any_distance_apart():
+def test_distance_of_two_samples_of_one_distribution_is_small():
     assert familiar_with(states()).distance(states(seed=1)) < 0.06
 
 
@@ -42,19 +42,19 @@ def test_the_distance_grows_with_a_shift_in_any_coordinate():
         assert distances[-1] > 10 * distances[0]
 
 
-def test_narrower_and_wider_states_are_apart_too():
+def test_distance_is_positive_for_narrower_and_wider_states():
     familiar, obs = familiar_with(states()), states(seed=1)
     assert familiar.distance(0.3 * obs) > 0.1
     assert familiar.distance(3.0 * obs) > 0.1
 
 
-def test_it_repeats_and_is_never_negative():
+def test_distance_is_deterministic_and_not_negative():
     familiar, obs = familiar_with(states()), states(50, seed=2)
     assert familiar.distance(obs) == familiar.distance(obs) == familiar_with(states()).distance(obs)
     assert familiar.distance(obs) >= 0.0
 
 
-def test_many_steps_are_thinned_evenly():
+def test_timeline_subsamples_many_steps_evenly():
     few, absorbed = timeline(np.array([6 * SAMPLE, 4 * SAMPLE]), np.array([0, 0]))
     assert not absorbed.any()
     assert len(few) == SAMPLE
@@ -63,7 +63,7 @@ def test_many_steps_are_thinned_evenly():
     assert timeline(np.array([2, 3]), np.array([0, 0]))[0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_steps_past_a_true_end_are_in_the_absorbing_state():
+def test_timeline_adds_absorbing_steps_after_termination():
     row, absorbed = timeline(np.array([2, 3, 1]), np.array([2, 0, 1]))
     assert row.tolist() == [0, 1, 1, 1, 2, 3, 4, 5, 5]
     assert np.flatnonzero(absorbed).tolist() == [2, 3, 8]
@@ -71,7 +71,7 @@ def test_steps_past_a_true_end_are_in_the_absorbing_state():
 
 @pytest.mark.parametrize("expert_ends", [False, True])
 def test_episodes_that_end_too_early_or_too_late_are_far_from_the_expert(expert_ends):
-    """The states are the same, so that only the ends tell them apart."""
+    """The states are the same; only the ends of the episodes differ."""
     obs = np.tile(states(50), (8, 1))
 
     def played(length: int, ended: bool) -> Visited:
@@ -85,7 +85,7 @@ def test_episodes_that_end_too_early_or_too_late_are_far_from_the_expert(expert_
     assert sorted(distances)[1] > 0.2
 
 
-def test_rows_of_subsampled_episodes_stand_for_more_steps():
+def test_each_row_of_subsampled_episodes_counts_for_several_steps():
     whole = Visited(states(100), np.array([100]), np.array([True]))
     few = Visited(states(100)[::10], np.array([10]), np.array([True]), 10)
     assert (
@@ -95,13 +95,13 @@ def test_rows_of_subsampled_episodes_stand_for_more_steps():
     )
 
 
-def test_mean_distance_by_hand():
+def test_mean_distance_matches_values_by_hand():
     a, b = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 0.0]])
     assert mean_distance(a, b) == pytest.approx(2.5)
     assert mean_distance(a, a) == pytest.approx(2.5)
 
 
-def test_trees_and_categories_are_measured_too():
+def test_distance_covers_nested_and_categorical_observations():
     spec = {"cell": ArraySpec((), "int32", 4), "place": SPEC}
     obs = {"cell": np.arange(400, dtype=np.int32) % 2, "place": states()}
     familiar = Familiar(obs, spec)
@@ -110,7 +110,7 @@ def test_trees_and_categories_are_measured_too():
     assert familiar.distance({**obs, "cell": obs["cell"] + 2}) > 0.1
 
 
-def test_one_outlier_does_not_decide():
+def test_one_outlier_hardly_changes_the_distance():
     obs = states()
     far = obs.copy()
     far[0] = 1e9

@@ -1,4 +1,4 @@
-"""Playing episodes: seeds, lanes, ends, and what is written down."""
+"""Playing episodes: seeds, lanes, ends, and recorded data."""
 
 from itertools import pairwise
 
@@ -13,9 +13,9 @@ LIMIT = 6
 
 
 class Toy(gym.Env):
-    """Shows (reset seed or −1, time); ends truly after 3, 4, … 8 steps by the seed; pays 10·time + action.
+    """Observes (reset seed or −1, time); terminates after 3, 4, … 8 steps by the seed; rewards 10·time + action.
 
-    Like some simulators it shows the same array in every step and writes over it.
+    Like some simulators, it returns the same array in every step and overwrites it.
     """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -89,12 +89,12 @@ def test_episode_i_begins_from_reset_seed_plus_i(toy):
     env.close()
 
 
-def test_more_episodes_begin_with_the_fewer(toy):
+def test_first_episodes_do_not_depend_on_the_number_of_episodes(toy):
     for mine, reference in zip(play(toy, 3, seed=4), play(toy, 8, seed=4), strict=False):
         assert same(mine, reference)
 
 
-def test_an_evaluator_used_again_gives_the_same(toy):
+def test_reused_evaluator_returns_the_same_results(toy):
     evaluator = Evaluator(toy, lanes=3)
     first = evaluator.returns(by_state, 5, seed=2)
     evaluator.returns(by_state, 8, seed=77)
@@ -103,7 +103,7 @@ def test_an_evaluator_used_again_gives_the_same(toy):
 
 
 def test_the_policy_sees_batches_of_one_size(toy):
-    """So that a compiled policy is compiled once, however unequal the episodes."""
+    """Then a policy is compiled only once, however different the lengths of the episodes."""
     sizes = set()
 
     def act(obs: np.ndarray) -> np.ndarray:
@@ -114,11 +114,11 @@ def test_the_policy_sees_batches_of_one_size(toy):
     assert sizes == {(4, 2)}
 
 
-def test_fewer_episodes_than_lanes(toy):
+def test_fewer_episodes_than_lanes_are_played(toy):
     assert len(play(toy, 1, lanes=50)) == 1
 
 
-def test_an_episode_is_what_happened_step_by_step(toy):
+def test_episode_records_every_step(toy):
     for i, episode in enumerate(play(toy, 8, seed=30, lanes=3)):
         n = min(lifetime(30 + i), LIMIT)
         assert episode.obs.tolist() == [[30 + i, t] for t in range(n)]
@@ -127,7 +127,7 @@ def test_an_episode_is_what_happened_step_by_step(toy):
         assert episode.rew.tolist() == [10 * t + (30 + i + t) % 3 for t in range(n)]
 
 
-def test_a_time_limit_is_no_end(toy):
+def test_time_limit_is_not_a_termination(toy):
     ends = {lifetime(i): episode.terminated for i, episode in enumerate(play(toy, 6))}
     assert ends == {3: True, 4: True, 5: True, 6: True, 7: False, 8: False}
 
@@ -141,7 +141,7 @@ def test_cartpole_at_its_time_limit_is_truncated():
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_an_environment_that_writes_over_its_action_does_not_change_what_is_recorded(lanes):
+def test_recorded_actions_survive_an_environment_that_overwrites_actions(lanes):
     class Rude(gym.Env):
         observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
         action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -161,7 +161,7 @@ def test_an_environment_that_writes_over_its_action_does_not_change_what_is_reco
     assert (given == 0.5).all()
 
 
-def test_trees_of_observations_are_played_and_become_named_arrays():
+def test_nested_observations_are_played_and_become_named_arrays():
     class Nested(Toy):
         observation_space = gym.spaces.Dict(
             {"both": Toy.observation_space, "of": gym.spaces.Tuple([gym.spaces.Discrete(9)])}
@@ -187,7 +187,7 @@ def test_trees_of_observations_are_played_and_become_named_arrays():
     assert arrays["next_obs/of/0"].dtype == np.int32
 
 
-def test_copies_are_made_when_they_are_needed_and_closed():
+def test_environment_copies_are_made_on_demand_and_closed():
     made, closed = [], []
 
     class Noted(Toy):
@@ -242,14 +242,14 @@ def test_recorded_time_limits_are_not_terminal_for_the_learner(toy):
     assert int(demos.transitions.terminal.sum()) == 4
 
 
-def test_cartpole_recorded_by_a_policy_passes_the_checks(cartpole):
+def test_recorded_cartpole_episodes_pass_the_checks_of_demonstrations(cartpole):
     assert cartpole.episodes == 6
     assert cartpole.episode_return.tolist() == cartpole.lengths.tolist()
     assert (int(cartpole.term.sum()), int(cartpole.trunc.sum())) == (6, 0)
     assert cartpole.summary()["contiguous"]
 
 
-def test_normalised_returns():
+def test_normalised_return_is_0_for_random_and_1_for_expert():
     assert normalised(500.0, 500.0, 20.0) == 1.0
     assert normalised(20.0, 500.0, 20.0) == 0.0
     assert normalised(-76.0, -76.0, -500.0) == 1.0
@@ -257,12 +257,12 @@ def test_normalised_returns():
 
 
 @pytest.mark.parametrize("values", [(None, 1.0, 0.0), (1.0, None, 0.0), (1.0, 1.0, None), (1.0, 3.0, 3.0)])
-def test_normalised_return_of_what_is_unknown_is_unknown(values):
+def test_normalised_return_is_none_where_undefined(values):
     assert normalised(*values) is None
 
 
 def test_no_two_purposes_share_reset_seeds():
-    """Seeds up to 1,000 with 1,000 episodes each. Training resets with its seed as it is; rollouts have three kinds."""
+    """Seeds up to 1,000 with 1,000 episodes each. Training resets below 1,000,000; rollouts have three kinds."""
     first = {purpose: [reset_seed(purpose, seed) for seed in range(1_001)] for purpose in RESET_SEEDS}
     first["rollouts"] = sorted(seed + kind for seed in first["rollouts"] for kind in (0, 10_000, 20_000))
     blocks = [range(1_000_000), *(range(begin, begin + 1_000) for begins in first.values() for begin in begins)]
@@ -272,13 +272,13 @@ def test_no_two_purposes_share_reset_seeds():
 
 
 @pytest.mark.parametrize("purpose", RESET_SEEDS)
-def test_great_seeds_stay_within_their_purpose(purpose):
+def test_large_seeds_stay_within_the_range_of_their_purpose(purpose):
     ends = [*RESET_SEEDS.values(), 2**31]
     end = ends[ends.index(RESET_SEEDS[purpose]) + 1]
     for seed in (0, 5_999, 6_000, 100_000, 12_345_678, 2**31 - 1):
         assert RESET_SEEDS[purpose] <= reset_seed(purpose, seed) <= end - 1_000
 
 
-def test_reset_seeds_are_those_of_earlier_results():
+def test_reset_seeds_match_those_of_earlier_results():
     assert reset_seed("in_training", 7) == 1_007_000
     assert reset_seed("rollouts", 3) == 7_300_000

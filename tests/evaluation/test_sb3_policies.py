@@ -1,4 +1,4 @@
-"""Policies of Stable-Baselines3 are read without their pickles, and act as they do there."""
+"""Policies of Stable-Baselines3 are loaded without unpickling and act as in Stable-Baselines3."""
 
 import base64
 import io
@@ -31,7 +31,7 @@ OFF = {"learning_starts": 4, "buffer_size": 50, "batch_size": 4, "device": "cpu"
 
 
 class Reach(gym.Env):
-    """An observation of a vector, a category and a picture with its channels last; actions with bounds of their own."""
+    """Observations of a vector, a category and a channels-last image; actions with unequal bounds."""
 
     observation_space = spaces.Dict(
         {
@@ -99,7 +99,7 @@ def saved(tmp_path_factory):
 
 
 def observations(env: Environment, n: int = 20):
-    """What the environment shows, as its own arrays and as ours."""
+    """Observations of the environment, as its own arrays and as ours."""
     made = env.make()
     made.action_space.seed(0)
     shown = [made.reset(seed=0)[0]]
@@ -115,7 +115,7 @@ def observations(env: Environment, n: int = 20):
 
 @pytest.mark.parametrize("trust", [False, True])
 @pytest.mark.parametrize("name", TRAINED)
-def test_actions_are_those_of_the_model(saved, name, trust):
+def test_actions_match_those_of_the_sb3_model(saved, name, trust):
     path, model, env = saved(name)
     own, ours = observations(env)
     acted = policy(path, env, trust)(ours)
@@ -124,7 +124,7 @@ def test_actions_are_those_of_the_model(saved, name, trust):
         assert len(np.unique(acted)) > 1
 
 
-def test_episodes_are_those_that_the_model_plays(saved):
+def test_episodes_match_those_of_the_sb3_model(saved):
     path, model, env = saved("ppo")
     evaluator = Evaluator(env)
     played = evaluator.play(policy(path, env), 3, 5)
@@ -140,7 +140,7 @@ def test_episodes_are_those_that_the_model_plays(saved):
         assert over
 
 
-def test_the_command_plays_the_policy_and_writes_its_episodes(saved, tmp_path, capsys, sentence):
+def test_demos_collect_plays_an_sb3_policy_and_writes_its_episodes(saved, tmp_path, capsys, sentence):
     path, model, env = saved("sac")
     words = ("demos", "collect", "--sb3", path, "--env", env.name, "--episodes", 2, "--max-episode-steps", 9)
     cli.main([*map(str, words), "--out", str(tmp_path / "d.npz")])
@@ -156,7 +156,7 @@ def test_the_command_plays_the_policy_and_writes_its_episodes(saved, tmp_path, c
 
 
 def rewritten(path: Path, target: Path, **members: bytes) -> Path:
-    """A copy of a zip with other members; those that are empty are left out."""
+    """A copy of a zip with some members replaced; those with empty content are left out."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             content = members.get(name.partition(".")[0], old.read(name))
@@ -172,7 +172,7 @@ def described(path: Path, **changes: object) -> bytes:
 
 
 class Bomb:
-    """It writes a file when it is unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -210,7 +210,7 @@ class Swish(torch.nn.SiLU):
     """An activation that the library does not have."""
 
 
-def test_what_only_pickles_tell_needs_trust(tmp_path):
+def test_pickled_settings_require_trust(tmp_path):
     env, path = Environment.of("CartPole-v1"), tmp_path / "own.zip"
     model = sb3.PPO("MlpPolicy", "CartPole-v1", batch_size=8, policy_kwargs={"activation_fn": Swish}, **ON)
     model.save(path)
@@ -256,7 +256,7 @@ def saved_cartpole(folder: Path) -> Path:
 
 
 class Wider(gym.ObservationWrapper):
-    """CartPole that shows one number more."""
+    """CartPole with one more number in its observation."""
 
     def __init__(self):
         super().__init__(gym.make("CartPole-v1"))
@@ -266,7 +266,7 @@ class Wider(gym.ObservationWrapper):
         return np.append(observation, np.float32(0.0))
 
 
-def test_an_environment_of_other_spaces_is_told(saved):
+def test_environment_with_other_spaces_is_rejected(saved):
     with pytest.raises(InputError, match=r"with 2 discrete actions; expected actions from \[-2\.\] to \[2\.\], as Pen"):
         policy(saved("ppo")[0], Environment.of("Pendulum-v1"))
     told = r"does not fit .*Wider, .*tensor mlp_extractor\.policy_net\.0\.weight is \(64, 4\); expected \(64, 5\)"
@@ -292,13 +292,13 @@ def test_an_environment_of_other_spaces_is_told(saved):
         ({"policy_kwargs": 3}, "is damaged, or no zip of Stable-Baselines3"),
     ],
 )  # fmt: skip
-def test_settings_that_do_not_fit_the_weights_are_told(saved, tmp_path, changes, part):
+def test_invalid_or_mismatched_settings_are_rejected(saved, tmp_path, changes, part):
     path, _, env = saved("ppo")
     with pytest.raises(InputError, match=part):
         policy(rewritten(path, tmp_path / "x.zip", data=described(path, **changes)), env)
 
 
-def test_files_that_are_none_are_told(saved, tmp_path):
+def test_missing_damaged_and_oversized_files_are_rejected(saved, tmp_path):
     path, _, env = saved("ppo")
     whole = path.read_bytes()
     not_finite, repeated, zeros = io.BytesIO(), io.BytesIO(), io.BytesIO()
@@ -352,7 +352,7 @@ def test_a_recurrent_policy_is_refused(tmp_path):
         policy(tmp_path / "r.zip", Environment.of("CartPole-v1"))
 
 
-def test_policies_of_sb3_contrib_act_as_there(tmp_path):
+def test_sb3_contrib_policies_match_their_original_actions(tmp_path):
     contrib = pytest.importorskip("sb3_contrib", reason="needs sb3-contrib")
     for model, env in (
         (contrib.TQC("MlpPolicy", "Pendulum-v1", **OFF), "Pendulum-v1"),

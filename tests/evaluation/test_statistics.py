@@ -15,7 +15,7 @@ from iqlearn.evaluation.statistics import (
 )
 
 
-def test_the_interval_is_about_two_standard_errors_of_a_large_sample():
+def test_interval_of_a_large_sample_is_mean_plus_minus_1_96_standard_errors():
     values = np.random.default_rng(0).normal(3.0, 2.0, 400)
     mean, low, high = mean_interval(values)
     error = 1.96 * values.std() / 20
@@ -23,18 +23,18 @@ def test_the_interval_is_about_two_standard_errors_of_a_large_sample():
     assert (low, high) == pytest.approx((mean - error, mean + error), abs=0.02)
 
 
-def test_one_value_and_equal_values_have_no_width():
+def test_interval_of_one_or_equal_values_has_zero_width():
     assert mean_interval([4.0]) == (4.0, 4.0, 4.0)
     assert mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
 
 
-def test_it_repeats_and_stays_within_the_values():
+def test_interval_is_deterministic_and_within_the_values():
     found = mean_interval([1.0, 2.0, 10.0])
     assert found == mean_interval(np.array([1.0, 2.0, 10.0]))
     assert 1.0 <= found.low < found.mean < found.high <= 10.0
 
 
-def test_it_holds_the_mean_nearly_as_often_as_it_says():
+def test_interval_covers_the_mean_at_about_its_nominal_rate():
     rng = np.random.default_rng(1)
     found = [mean_interval(rng.normal(size=20)) for _ in range(200)]
     assert 0.88 < np.mean([one.low <= 0.0 <= one.high for one in found]) < 0.99
@@ -43,7 +43,7 @@ def test_it_holds_the_mean_nearly_as_often_as_it_says():
 SMALL = {"a": [0.1, 0.9, 0.5, 1.3], "b": [0.0, 1.0, 2.0, 0.6], "c": [0.7, 0.7, 0.8, 0.2]}
 
 
-def test_aggregates_of_a_small_table_by_hand_and_by_scipy():
+def test_aggregates_match_values_by_hand_and_scipy():
     """A quarter of 12 runs is 3: of the sorted scores 0 .1 .2 | .5 .6 .7 .7 .8 .9 | 1 1.3 2 the middle ones count."""
     runs = np.concatenate([*SMALL.values()])
     found = {name: interval(SMALL, aggregate).mean for name, aggregate in AGGREGATES.items()}
@@ -56,28 +56,28 @@ def test_aggregates_of_a_small_table_by_hand_and_by_scipy():
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
-def test_iqm_is_that_of_scipy(tasks, seeds, seed):
+def test_iqm_matches_scipy_trim_mean(tasks, seeds, seed):
     scores = {str(i): np.random.default_rng(seed + i).normal(size=seeds) for i in range(tasks)}
     wanted = trim_mean(np.concatenate([*scores.values()]), 0.25)
     assert interval(scores, AGGREGATES["iqm"]).mean == pytest.approx(wanted)
 
 
-def test_seeds_are_drawn_within_tasks():
-    """Tasks that differ, whose seeds agree, have an interval of no width."""
+def test_bootstrap_resamples_seeds_within_tasks():
+    """Different tasks with equal seeds have an interval of zero width."""
     apart = {"easy": [1.0, 1.0, 1.0], "hard": [0.0, 0.0, 0.0]}
     for aggregate in AGGREGATES.values():
         estimate, low, high = interval(apart, aggregate)
         assert low == estimate == high
 
 
-def test_a_profile_is_the_share_of_runs_above():
+def test_performance_profile_is_the_share_of_runs_above_each_score():
     profile = performance_profile(SMALL, np.array([-1.0, 0.65, 2.0]))
     assert profile.share.tolist() == pytest.approx([1.0, 7 / 12, 0.0])
     assert (profile.low <= profile.share).all()
     assert (profile.share <= profile.high).all()
 
 
-def test_the_probability_of_improvement_is_that_of_mann_and_whitney():
+def test_probability_of_improvement_matches_mann_whitney():
     ours, theirs = {"a": [0.2, 0.9, 0.9], "b": [1.0, 2.0], "ours": [9.0]}, {"a": [0.1, 0.9], "b": [3.0, 1.0, 0.0]}
     estimate, low, high = probability_of_improvement(ours, theirs)
     by_task = [mannwhitneyu(ours[task], theirs[task]).statistic / 6 for task in ("a", "b")]

@@ -1,4 +1,4 @@
-"""Episodes as a video: every moment is a frame, and the words under it are those of the moment."""
+"""Episodes as a video: one frame per observation, each with a caption."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def frames(path):
     return about, [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
 
 
-def test_each_moment_of_each_episode_is_a_frame(tmp_path):
+def test_video_has_one_frame_per_observation(tmp_path):
     said = []
     environment = Environment.of("CartPole-v1")
     video(environment, left, None, tmp_path / "v.mp4", 2, 5, said.append)
@@ -50,7 +50,7 @@ def test_each_moment_of_each_episode_is_a_frame(tmp_path):
     assert seen[0][-STRIP:].max() > 128, "words under the picture"
 
 
-def test_the_learnt_reward_is_that_of_each_transition():
+def test_moments_carry_the_learnt_reward_of_each_transition():
     environment = Environment.of("CartPole-v1")
     given = []
 
@@ -71,14 +71,14 @@ def test_the_learnt_reward_is_that_of_each_transition():
 
 
 @pytest.mark.parametrize("size", [(31, 57), (400, 600), (64, 64)])
-def test_a_picture_of_any_size_has_even_sides(size):
+def test_captioned_frames_of_any_size_have_even_sides(size):
     found = captioned(np.full((*size, 3), 200, np.uint8), str(Moment(0, 1234, -1234.5, -0.5, -1234.5)))
     assert found.shape[0] % 2 == found.shape[1] % 2 == 0
     assert (found[: size[0] // 2 * 2] == 200).all()
 
 
 class Blind(gym.Env):
-    """It takes `render_mode` and shows nothing."""
+    """Takes `render_mode` but renders nothing."""
 
     observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -93,14 +93,14 @@ class Blind(gym.Env):
         return np.zeros(1, np.float32), 0.0, False, True, {}
 
 
-def test_an_environment_without_pictures_is_told(tmp_path):
+def test_environment_that_renders_nothing_is_rejected(tmp_path):
     with pytest.raises(InputError, match="gives no pictures with render_mode rgb_array"):
         video(Environment.of(Blind), lambda obs: obs, None, tmp_path / "v.mp4", 1, 0, print)
     assert list(tmp_path.iterdir()) == []
 
 
 class Odd(gym.Env):
-    """Three steps. Its pictures are as a function of the step says."""
+    """Episodes of three steps; a function of the step draws the frames."""
 
     metadata: ClassVar = {"render_modes": ["rgb_array"]}
     observation_space, action_space = gym.spaces.Box(-1.0, 1.0, (1,)), gym.spaces.Discrete(2)
@@ -136,20 +136,20 @@ def broken(step):
         (broken, r"cannot draw: SystemExit: no screen; expected pictures, .*MUJOCO_GL"),
     ],
 )
-def test_pictures_that_are_none_are_told_and_leave_nothing(picture, told, tmp_path):
+def test_invalid_frames_are_rejected_and_leave_no_file(picture, told, tmp_path):
     environment = Environment.of(Odd, {"picture": picture})
     with pytest.raises(InputError, match=told):
         video(environment, left, None, tmp_path / "v.mp4", 1, 0, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_environment_without_render_mode_draws_no_pictures(tmp_path):
+def test_environment_without_render_mode_is_rejected(tmp_path):
     environment = Environment.of("iqlearn.envs:iqlearn/GridWorld-v0")
     with pytest.raises(InputError, match=r"GridWorld-v0' draws no pictures: it takes no render_mode; leave the video"):
         video(environment, left, None, tmp_path / "v.mp4", 1, 0, lambda _: None)
 
 
-def test_an_environment_that_fails_while_it_is_filmed_is_told(tmp_path):
+def test_environment_failure_while_recording_raises_environment_fault(tmp_path):
     class Failing(Odd):
         def step(self, action):
             raise RuntimeError("motor")
@@ -161,7 +161,7 @@ def test_an_environment_that_fails_while_it_is_filmed_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsys, sentence, monkeypatch):
+def test_evaluate_writes_a_video_and_rejects_invalid_options(cartpole_file, tmp_path, capsys, sentence, monkeypatch):
     run, out = tmp_path / "run", tmp_path / "v.mp4"
     short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper", "--seeds", "2")
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
@@ -194,7 +194,7 @@ def test_the_command_writes_a_video_and_evaluates(cartpole_file, tmp_path, capsy
     assert "--video has no effect with --demos" in sentence("evaluate", one, "--demos", cartpole_file, "--video", out)
 
 
-def test_the_returns_are_printed_where_the_video_fails(cartpole_file, tmp_path, capsys, monkeypatch):
+def test_evaluate_prints_the_returns_if_the_video_fails(cartpole_file, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper")
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])

@@ -1,4 +1,4 @@
-"""Exported policies and rewards give the numbers of the run, for one row and many, near the data and far away."""
+"""Exported policies and rewards return the numbers of the run, for one row or many, near the data and far away."""
 
 import json
 import pickle
@@ -58,7 +58,7 @@ def continuous(spec=VECTOR, actions=BOUNDS, squash="clip", network=SILU, span=No
         task, iq.Network((8,), layer_norm=True), 2, network, encoder, jr.key(0), squash=squash, **more
     )
     last = model.actor.layers[-1]
-    louder = jax.tree.map(lambda x: 200.0 * x + 0.3, last)  # else every action is in the middle
+    louder = jax.tree.map(lambda x: 200.0 * x + 0.3, last)  # otherwise every action is in the middle
     return eqx.tree_at(lambda m: m.actor.layers[-1], model, louder), TaskSpec(spec, actions)
 
 
@@ -89,7 +89,7 @@ MODELS = {
 
 @pytest.mark.parametrize("form", exports.FORMATS)
 @pytest.mark.parametrize("name", MODELS)
-def test_a_policy_gives_the_same_actions(name, form, tmp_path):
+def test_exported_policy_returns_the_same_actions(name, form, tmp_path):
     model, task = MODELS[name]()
     exported = exports.policy(model, task)
     path = tmp_path / f"policy.{form}"
@@ -113,13 +113,14 @@ RARE = ("discrete, dictionaries", "continuous, a span", "continuous, bounded wei
 @pytest.mark.parametrize(
     ("name", "ends"), [*product(USUAL, ENDS), *((name, ENDS[i]) for i, name in enumerate(RARE))], ids=str
 )
-def test_a_reward_gives_the_same_rewards(name, form, ends, tmp_path):
+def test_exported_reward_returns_the_same_rewards(name, form, ends, tmp_path):
     model, task = MODELS[name]()
     reward = RecoveredReward(model, ends, task)
     path = tmp_path / f"reward.{form}"
     exported = exports.reward(reward)
     assert exports.export(exported, form, path, {})["random"] <= 1e-5
     batch = exports.random_inputs(exported)
+    assert not task.discrete or set(batch[-2 - len(jax.tree.leaves(task.obs))]) == {*range(task.choices)}
     n = len(jax.tree.leaves(task.obs))
     structure = jax.tree.structure(task.obs)
     parts = jax.tree.unflatten(structure, batch[:n]), batch[n], jax.tree.unflatten(structure, batch[n + 1 : -1])
@@ -139,7 +140,7 @@ def test_a_distilled_reward_is_exported_without_the_next_state(kind, cartpole, t
     np.testing.assert_allclose(found, distilled(cartpole), rtol=1e-5, atol=1e-5)
 
 
-def test_a_reward_has_no_npz_and_an_unknown_format_is_told(tmp_path):
+def test_npz_for_rewards_and_unknown_formats_are_rejected(tmp_path):
     model, task = discrete()
     with pytest.raises(InputError, match="Format npz is for policies; expected format onnx or stablehlo"):
         exports.export(exports.reward(RecoveredReward(model, Ends(0.9, False), task)), "npz", tmp_path / "r.npz", {})
@@ -147,7 +148,7 @@ def test_a_reward_has_no_npz_and_an_unknown_format_is_told(tmp_path):
         exports.export(exports.policy(model, task), "pt", tmp_path / "p.pt", {})
 
 
-def test_a_file_that_gives_other_numbers_is_refused(tmp_path, monkeypatch):
+def test_export_with_other_numbers_than_the_run_is_refused(tmp_path, monkeypatch):
     model, task = continuous()
     act = portable.Policy.act
     monkeypatch.setattr(portable.Policy, "act", lambda *given: act(*given) + np.float32(0.01))
@@ -155,7 +156,7 @@ def test_a_file_that_gives_other_numbers_is_refused(tmp_path, monkeypatch):
         exports.export(exports.policy(model, task), "npz", tmp_path / "p.npz", {})
 
 
-def test_samples_of_the_portable_policy_are_those_of_the_policy(tmp_path):
+def test_portable_policy_samples_the_same_distribution(tmp_path):
     for model, task in (discrete(), continuous()):
         Policy(model).save(tmp_path / "p.npz")
         obs = jnp.repeat(seen(task.obs, 1), 20_000, axis=0)
@@ -218,7 +219,7 @@ def test_policies_can_be_pickled_and_shared_by_threads_and_processes(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nonsense"])
-def test_a_file_that_is_no_policy_is_told(tmp_path, content):
+def test_file_without_a_policy_is_rejected(tmp_path, content):
     (tmp_path / "p.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"p\.npz is no policy"):
         Policy.load(tmp_path / "p.npz")
@@ -228,7 +229,7 @@ def test_a_file_that_is_no_policy_is_told(tmp_path, content):
 
 
 @pytest.mark.parametrize("make", [discrete, continuous])
-def test_a_file_that_lacks_something_of_a_policy_is_told_when_it_is_loaded(make, tmp_path):
+def test_incomplete_policy_file_is_rejected_on_load(make, tmp_path):
     Policy(make()[0]).save(tmp_path / "p.npz")
     with np.load(tmp_path / "p.npz") as file:
         whole = dict(file)
@@ -262,14 +263,14 @@ def test_a_file_that_lacks_something_of_a_policy_is_told_when_it_is_loaded(make,
         (([1.0], [2.0]), "the observation has the parts 0, 1; expected a single array"),
     ],
 )
-def test_the_portable_policy_refuses_what_it_cannot_see(obs, told, tmp_path):
+def test_portable_policy_rejects_invalid_observations(obs, told, tmp_path):
     Policy(continuous()[0]).save(tmp_path / "p.npz")
     with pytest.raises(ValueError, match=told):
         Policy.load(tmp_path / "p.npz")(obs)
 
 
-def test_the_portable_policy_refuses_what_the_policy_refuses(tmp_path):
-    """Values that a type cannot hold, choices that there are not, parts that lack or are too many."""
+def test_portable_policy_rejects_the_same_observations_as_the_policy(tmp_path):
+    """Values that the type cannot hold, invalid choices, and missing or extra parts."""
     spec = {"cell": ArraySpec((), "int32", 4), "image": ArraySpec((2, 2), "uint8")}
     policy = Policy(discrete(spec)[0])
     policy.save(tmp_path / "p.npz")
@@ -286,7 +287,7 @@ def test_the_portable_policy_refuses_what_the_policy_refuses(tmp_path):
             loaded(obs)
 
 
-def test_every_damage_of_a_policys_file_is_told(tmp_path):
+def test_damaged_policy_file_is_rejected(tmp_path):
     Policy(continuous()[0]).save(tmp_path / "p.npz")
     with np.load(tmp_path / "p.npz") as file:
         whole = dict(file)
@@ -306,10 +307,10 @@ def test_every_damage_of_a_policys_file_is_told(tmp_path):
 
 
 NEEDED = ("format", "obs", "layers", "activation", "layer_norm", "limited", "discrete", "squash", "whole")
-"""What a file says of a policy of continuous actions."""
+"""Facts that the file of a policy with continuous actions must hold."""
 
 
-def test_the_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, sentence):
+def test_export_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, sentence):
     run, out = tmp_path / "run", tmp_path / "policy.onnx"
     short = ("--steps", "2", "--evaluations", "1", "--network.hidden", "8", "--preset", "paper")
     cli.main(["train", "--demos", str(cartpole_file), "--out", str(run), *short])
@@ -324,7 +325,7 @@ def test_the_command_prints_the_largest_error(cartpole_file, tmp_path, capsys, s
     assert "invalid choice: 'pt'" in sentence("export", run, "--format", "pt", "--out", out, "--overwrite")
 
 
-def test_a_tie_is_no_error_and_a_number_that_is_not_finite_is():
+def test_largest_error_ignores_ties_and_is_infinite_for_nonfinite_numbers():
     ours = np.array([0, 1]), np.array([[1.0, 1.0 - 1e-6], [0.0, 2.0]])
     assert exports.base.largest_error(ours, (np.array([1, 1]), ours[1])) <= 1e-6
     assert exports.base.largest_error(ours, (np.array([0, 0]), ours[1])) == 1.0
@@ -332,7 +333,7 @@ def test_a_tie_is_no_error_and_a_number_that_is_not_finite_is():
     assert exports.base.largest_error([np.ones(1)], [np.ones(2)]) == float("inf")
 
 
-def test_what_is_told_of_a_policy_changes_nothing_of_it(tmp_path):
+def test_metadata_of_a_saved_policy_does_not_change_its_actions(tmp_path):
     model, task = continuous()
     Policy(model).save(tmp_path / "p.npz", {"format": "hopper", "obs": "x", "run": "r"})
     loaded = Policy.load(tmp_path / "p.npz")

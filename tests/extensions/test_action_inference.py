@@ -27,7 +27,7 @@ SHORT = {"env": "Pendulum-v1", "env_kwargs": {"max_episode_steps": 10}, "eval_ep
 
 
 class Look(iq.Callback):
-    """After each round: updates, the size of the replay, the newest and the best guess, and the actions learnt from."""
+    """Records after each round: updates, the replay, the newest and the best guess, actions in use, and actors."""
 
     def __init__(self) -> None:
         self.seen = []
@@ -43,7 +43,7 @@ class Look(iq.Callback):
 
 @pytest.fixture(scope="module")
 def looked(pendulum):
-    """A run whose three clones are judged, 3, 1 and 2 away; what was seen after each round, and its metrics."""
+    """A run whose three clones have the distances 3, 1 and 2, and the records after each round."""
     distances, look = iter([3.0, 1.0, 2.0]), Look()
     original = ExpertStates.distance
 
@@ -80,7 +80,7 @@ def test_the_guess_that_led_closest_to_the_expert_is_kept(looked):
     assert run.rows[1]["guess_distance"] == 2.0
 
 
-def test_the_clone_is_what_acts_and_is_evaluated(looked):
+def test_the_clone_acts_and_is_evaluated(looked):
     run, _, _, acted, newest, _, _, actors, slow = looked
     for actor in (actors[1], slow[1]):
         jax.tree.map(np.testing.assert_array_equal, actor, newest[1].actor)
@@ -92,7 +92,7 @@ def test_the_clone_is_what_acts_and_is_evaluated(looked):
 
 
 @pytest.mark.slow
-def test_actions_are_inferred_from_what_random_ones_led_to(pendulum):
+def test_actions_are_inferred_from_random_transitions(pendulum):
     """Pendulum's torque is a smooth function of two states."""
     found = {}
 
@@ -117,7 +117,7 @@ def test_actions_are_inferred_from_what_random_ones_led_to(pendulum):
     assert np.sqrt(np.mean((inferred - true) ** 2)) < 0.4 * true.std()
 
 
-def test_fitting_the_inverse_model_moves_its_network_alone(pendulum):
+def test_fitting_the_inverse_model_changes_its_predictions(pendulum):
     task, expert = pendulum.task_spec(), pendulum.transitions
     encoder = encoders.fit(task.obs, pendulum.obs, "standard")
     state = SETTINGS.init(task, encoder, jr.key(0))
@@ -132,14 +132,14 @@ def test_fitting_the_inverse_model_moves_its_network_alone(pendulum):
     np.testing.assert_allclose(jnp.std(encoder(expert.next_obs) - encoder(expert.obs), axis=0), model.change, rtol=1e-5)
 
 
-def test_what_the_expert_did_is_not_read(pendulum):
-    """Files with and without actions give the same run: its learner sees the same."""
+def test_expert_actions_are_hidden_from_the_learner(pendulum):
+    """Demonstrations with and without actions look the same to the learner."""
     seen = [visible(SETTINGS, demos) for demos in (pendulum, pendulum.without_actions())]
     assert seen[0].act is None
     assert seen[0].sha256() == seen[1].sha256()
 
 
-def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
+def test_round_replay_and_inference_sizes_that_do_not_fit_are_refused(pendulum):
     with pytest.raises(
         iq.InputError, match="round_steps is 50; expected at most 10, the steps of a round of action_inf"
     ):
@@ -155,12 +155,12 @@ def test_parts_that_are_over_before_a_round_of_steps_are_refused(pendulum):
     ("settings", "online"),
     [(SETTINGS, False), (replace(SETTINGS, state_only=False), True), (iq.IQLearn(state_only=True), True)],
 )
-def test_runs_in_which_it_has_no_effect_are_refused(settings, online):
+def test_action_inference_is_refused_in_unsupported_runs(settings, online):
     with pytest.raises(iq.InputError, match="action_inference infers continuous actions online, with state_only"):
         INFERENCE.check(settings, online, 10_000)
 
 
-def test_it_is_recommended_with_state_only_online(pendulum):
+def test_action_inference_is_recommended_online_with_state_only(pendulum):
     task = pendulum.task_spec()
 
     def suggested(settings, online: bool):

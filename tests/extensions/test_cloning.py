@@ -26,7 +26,7 @@ SETTINGS = iq.IQLearnContinuous(critic=SMALL, critics=2, actor=SMALL, squash="cl
 
 
 def wanted(obs: np.ndarray) -> np.ndarray:
-    """What the expert does, in units of the environment."""
+    """The expert's actions, in units of the environment."""
     return np.stack([2.0 * np.tanh(obs[:, 0] / 5.0), 1.0 + obs[:, 1]], axis=1).astype(np.float32)
 
 
@@ -67,7 +67,7 @@ def made(demos: iq.Demos, state, reach: float = 0.3):
     return Cloning(reach=reach).with_neighbours(state.model, *rows, process, np.random.default_rng(1))
 
 
-def test_half_are_the_experts_own_and_half_are_close_to_one_of_them(demos, state):
+def test_half_of_the_cloned_states_are_the_experts_and_half_are_neighbours(demos, state):
     obs, action = made(demos, state)
     half = cloning.NEIGHBOURS
     assert len(obs) == len(action) == 2 * half
@@ -78,10 +78,10 @@ def test_half_are_the_experts_own_and_half_are_close_to_one_of_them(demos, state
     nearest = np.sqrt((scaled**2).sum(axis=2).min(axis=1))
     assert nearest.min() > 0.0
     assert nearest.max() < 5 * 0.3  # standard deviations of a normal
-    np.testing.assert_array_equal(obs[half:, 2], 7.0)  # what never varies stays
+    np.testing.assert_array_equal(obs[half:, 2], 7.0)  # a constant coordinate stays
 
 
-def test_their_actions_are_what_the_expert_would_do_in_units_of_the_environment(demos, state):
+def test_neighbour_actions_match_the_expert_in_environment_units(demos, state):
     obs, action = (x[cloning.NEIGHBOURS :] for x in made(demos, state))
     true = np.clip(wanted(obs), [-2.0, -1.0], [2.0, 3.0])
     assert np.sqrt(np.mean((action - true) ** 2)) < 0.03
@@ -89,7 +89,7 @@ def test_their_actions_are_what_the_expert_would_do_in_units_of_the_environment(
     assert np.all(action <= [2.0, 3.0])
 
 
-def test_categories_and_pixels_are_not_moved(demos):
+def test_neighbours_move_vectors_but_not_pixels(demos):
     whole = np.random.default_rng(2).integers(0, 12, size=demos.obs.shape).astype(np.uint8)
     task = replace(TASK, obs={"place": ArraySpec((3,)), "pixels": ArraySpec((3,), "uint8")})
     fields = {
@@ -103,15 +103,15 @@ def test_categories_and_pixels_are_not_moved(demos):
     assert len(np.unique(obs["place"][cloning.NEIGHBOURS :, 0])) > len(demos)
 
 
-def test_padding_is_no_demonstration(demos, state):
-    """Two seeds' demonstrations are padded to one size; the padding is not cloned."""
+def test_padding_is_not_cloned(demos, state):
+    """The demonstrations of two seeds are padded to one size."""
     few, extension = demos.subsample(2), Cloning(updates=5)
     padded = Demonstrations.of(few, rows=len(demos))
     clones = [prepared(extension, state, known).model.actor for known in (Demonstrations.of(few), padded)]
     jax.tree.map(np.testing.assert_array_equal, *clones)
 
 
-def test_where_there_is_plenty_nothing_is_made_up(demos, state, monkeypatch):
+def test_no_neighbours_are_made_with_many_transitions_or_zero_reach(demos, state, monkeypatch):
     monkeypatch.setattr(cloning, "expert_process", lambda *_: pytest.fail("a process is fitted"))
     known = Demonstrations.of(demos)
     monkeypatch.setattr(cloning, "ENOUGH", 59)
@@ -122,8 +122,8 @@ def test_where_there_is_plenty_nothing_is_made_up(demos, state, monkeypatch):
         prepared(Cloning(updates=5), state, known)
 
 
-def test_the_clone_learns_them(demos, state):
-    """It is nearer to what the process says around the path than a clone of the path alone."""
+def test_clone_with_neighbours_fits_them_better_than_one_without(demos, state):
+    """The error is measured against the Gaussian process's actions around the demonstrated states."""
     obs, action = (jnp.asarray(x[cloning.NEIGHBOURS :]) for x in made(demos, state, 1.0))
 
     def error(reach: float) -> float:
@@ -133,7 +133,7 @@ def test_the_clone_learns_them(demos, state):
     assert error(1.0) < 0.8 * error(0.0)
 
 
-def test_the_clone_is_the_actor_the_averaged_actor_and_what_regularisation_refers_to(demos):
+def test_clone_becomes_the_actor_the_averaged_actor_and_the_regularisation_reference(demos):
     known = Demonstrations.of(demos)
     for regularisation, settings in ((1.0, replace(SETTINGS, average_rate=0.1)), (0.0, SETTINGS)):
         extension = Cloning(updates=5, regularisation=regularisation)
@@ -149,7 +149,7 @@ def test_the_clone_is_the_actor_the_averaged_actor_and_what_regularisation_refer
             jax.tree.map(np.testing.assert_array_equal, other, after.model.actor)
 
 
-def test_unknown_actions_are_not_cloned(demos):
+def test_unknown_actions_or_zero_updates_leave_the_state_unchanged(demos):
     extension = Cloning(updates=5)
     state = state_of(demos, extension=extension)
     assert prepared(extension, state, Demonstrations.of(demos), labelled=False) is state
@@ -157,8 +157,8 @@ def test_unknown_actions_are_not_cloned(demos):
     assert prepared(none, state, Demonstrations.of(demos)) is state
 
 
-def test_the_terms_of_the_actors_loss():
-    """By hand: one expert row off by 0.5 and 0.1, one learner row off the clone by 0.2 and 0, trusted by a half."""
+def test_actor_loss_terms_match_hand_computed_values():
+    """One expert row is off by 0.5 and 0.1. One learner row is off the clone by 0.2 and 0, with trust 0.5."""
     constant = MLP(3, 4, iq.Network(()), jr.key(0))
     parts = jnp.zeros((3, 4)), jnp.array([0.3, 0.0, 0.0, 0.0])
     clone = eqx.tree_at(lambda m: (m.layers[0].weight, m.layers[0].bias), constant, parts)
@@ -177,7 +177,7 @@ def test_the_terms_of_the_actors_loss():
 
 
 def test_the_learner_acts_with_the_clone_from_the_first_step_on(state):
-    """Without a clone others decide: the first steps are random."""
+    """Without a clone `behaviour` returns None, so the first steps are random."""
     assert Cloning(updates=5).behaviour({}, state.model, 0) == Behaviour(state.model, random=0.0)
     assert Cloning(updates=0, regularisation=0.0).behaviour({}, state.model, 0) is None
 
@@ -195,7 +195,7 @@ def test_the_learner_acts_with_the_clone_from_the_first_step_on(state):
         ),
     ],
 )
-def test_runs_in_which_it_has_no_effect_are_refused(extension, settings, online, told):
+def test_cloning_is_refused_in_unsupported_runs(extension, settings, online, told):
     with pytest.raises(iq.InputError, match=told):
         extension.check(settings, online, 1_000)
 
@@ -213,7 +213,7 @@ def test_settings_out_of_range_are_refused(change, told):
         Cloning(**change)
 
 
-def test_it_is_recommended_wherever_actions_are_known_or_can_be_inferred(demos):
+def test_cloning_is_recommended_if_actions_are_known_or_can_be_inferred(demos):
     plain, hidden = iq.IQLearnContinuous(), iq.IQLearnContinuous(state_only=True)
 
     def suggested(settings, online: bool):
@@ -225,8 +225,8 @@ def test_it_is_recommended_wherever_actions_are_known_or_can_be_inferred(demos):
     assert suggested(iq.IQLearn(), True) is None
 
 
-def test_actions_are_scaled_before_they_are_compared():
-    """A clone of an expert that acts at its bounds acts at its bounds."""
+def test_action_bounds_scale_to_plus_and_minus_one():
+    """Cloning compares actions in these units."""
     unit = ActionScale(TASK).to_unit(jnp.array([[2.0, 3.0], [-2.0, -1.0]]))
     np.testing.assert_allclose(unit, [[1.0, 1.0], [-1.0, -1.0]])
 

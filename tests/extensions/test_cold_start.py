@@ -1,4 +1,4 @@
-"""The start from random weights: critics begin at the least value, and a run is guarded from its first good policy."""
+"""A start from random weights: critics begin at the lowest value, and the guard begins at the first good policy."""
 
 from dataclasses import replace
 
@@ -23,8 +23,8 @@ def learn(pendulum, settings=SETTINGS, **more):
 
 
 @pytest.mark.parametrize("target_rate", [0.0, 0.5])
-def test_every_action_begins_with_the_least_value(pendulum, target_rate):
-    """−r_max/(1−γ) = −20, in critics and target critics, where they began near 0."""
+def test_critics_begin_at_the_lowest_value(pendulum, target_rate):
+    """Critics and target critics are shifted by −r_max/(1−γ) = −20."""
     settings = replace(SETTINGS, target_rate=target_rate)
     run = learn(pendulum, replace(settings, learning_rate=1e-12), steps=20, evaluations=1)
     plain = learn(pendulum, replace(settings, learning_rate=1e-12, extensions=()), steps=20, evaluations=1)
@@ -42,8 +42,8 @@ def distances(monkeypatch, *values):
     monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.noise", 0.1)
 
 
-def test_it_is_guarded_once_its_states_were_alike_the_experts(pendulum, monkeypatch):
-    """Alike at step 40 (0.05 of a tolerance of 0.1); away at 60 (more than 2 · 0.05 + 0.1)."""
+def test_guard_acts_once_the_policy_was_close_to_the_expert_and_drifts_away(pendulum, monkeypatch):
+    """Close at step 40: 0.05 is below the tolerance 0.1. Away at step 60: 0.21 is above 2 · 0.05 + 0.1."""
     distances(monkeypatch, 5.0, 0.5, 3.0, 0.05, 0.19, 0.21, 0.04, 0.06)
     run = learn(pendulum)
     (back,) = run.result["guard"]
@@ -63,12 +63,12 @@ def test_it_is_guarded_once_its_states_were_alike_the_experts(pendulum, monkeypa
     ],
     ids=["never alike", "as set", "steep critics of a good policy"],
 )
-def test_else_it_is_left_alone(settings, values, pendulum, monkeypatch):
+def test_guard_does_not_act_if_never_close_or_switched_off_or_still_close(settings, values, pendulum, monkeypatch):
     distances(monkeypatch, *values)
     assert "guard" not in learn(pendulum, settings).result
 
 
-def test_recommended_settings_fit_it(pendulum):
+def test_recommended_settings_suit_cold_start(pendulum):
     settings = iq.recommended(pendulum, "Pendulum-v1", extensions=(ColdStart(),), quiet=True)
     assert (settings.gamma, settings.target_rate, settings.next_policy) == (0.99, 0.005, "live")
     assert not settings.clip_value

@@ -1,4 +1,4 @@
-"""Every extension alone, in pairs, all, and none: each trains, and stopped and resumed is the whole run."""
+"""Extensions alone, in combinations, and none: each run trains, and a resumed run equals the whole run."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ COMBINATIONS = [
     ("offline", ("model_rollouts",)),
 ]
 THERE = [(mode, names) for mode, names in COMBINATIONS if set(names) <= EXTENSIONS.keys()]
-"""Deleting an extension leaves those without it."""
+"""If an extension is deleted, the combinations without it remain."""
 
 
 def first_random_actions(n: int) -> np.ndarray:
@@ -72,13 +72,13 @@ def first_random_actions(n: int) -> np.ndarray:
 
 
 def cases(combinations: list[tuple[str, tuple[str, ...]]]) -> list[Any]:
-    """Pairs of extensions online are slow tests: each extension alone, and the most of them together, are fast."""
+    """Online pairs of extensions are slow tests. Single extensions and the largest combination are not."""
     slow = {case: [pytest.mark.slow] if case[0] == "online" and len(case[1]) == 2 else [] for case in combinations}
     return [pytest.param(*case, marks=marks, id=f"{case[0]}: {', '.join(case[1])}") for case, marks in slow.items()]
 
 
 @pytest.mark.parametrize(("mode", "names"), cases(THERE))
-def test_a_combination_trains_and_goes_on_where_it_was_stopped(
+def test_combination_trains_and_a_resumed_run_is_identical(
     mode, names, pendulum, cartpole, tmp_path, snapshots, same_run
 ):
     online, base = mode == "online", DISCRETE if names == ("model_rollouts",) else CONTINUOUS
@@ -114,7 +114,7 @@ def test_a_combination_trains_and_goes_on_where_it_was_stopped(
     for copy in copies.copies[: 2 if len(names) == 3 else 1]:
         assert iq.resume(copy, demos, quiet=True).result["status"] == "completed"
         same_run(copy, tmp_path / "run")
-    # What each extension is for.
+    # The effect of each extension.
     first, second, last = [row for row in run.rows if row["step"]][:2] + run.rows[-1:]
     if online:
         random = np.array_equal(acted[0][::-1], first_random_actions(10))
@@ -131,7 +131,7 @@ def test_a_combination_trains_and_goes_on_where_it_was_stopped(
 @pytest.mark.parametrize(
     ("mode", "names"), [case for case in THERE if len(case[1]) == 3 or "model_rollouts" in case[1]]
 )
-def test_padding_of_other_seeds_is_no_demonstration(mode, names, pendulum, cartpole):
+def test_padding_for_other_seeds_does_not_change_a_run(mode, names, pendulum, cartpole):
     """Demonstrations of several seeds are padded to one size. Each seed learns as it does alone."""
     settings = of(DISCRETE if names == ("model_rollouts",) else CONTINUOUS, *names)
     demos = cartpole if settings.discrete else pendulum
@@ -179,7 +179,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("base", "mode", "names", "changes", "told"), [w for w in WRONG if set(w[2]) <= EXTENSIONS.keys()]
 )
-def test_wrong_combinations_are_refused_with_a_sentence(base, mode, names, changes, told, pendulum, cartpole):
+def test_wrong_combinations_are_refused_with_a_one_line_message(base, mode, names, changes, told, pendulum, cartpole):
     task = (cartpole if base.discrete else pendulum).task_spec()
     with pytest.raises(iq.InputError, match=told) as caught:
         check(replace(of(base, *names), **changes), task, iq.Interaction() if mode == "online" else None, 100_000)
@@ -202,7 +202,7 @@ def test_the_longest_phase_decides_when_updates_begin():
 
 
 @pytest.mark.parametrize("kind", EXTENSIONS.values())
-def test_the_registry_holds_settings_with_defaults_that_print_and_compare(kind):
+def test_registered_extensions_have_comparable_defaults_and_a_docstring(kind):
     assert kind() == kind()
     assert hash(kind()) == hash(kind())
     assert EXTENSIONS[kind.name] is kind

@@ -28,7 +28,7 @@ def of(extension: EnergyReward) -> iq.IQLearnContinuous:
 
 
 class Look(iq.Callback):
-    """After each round: the reward's points, and the updates. At the end: the newest transitions."""
+    """Records the reward's points and the updates after each round, and the newest transitions at the end."""
 
     def __init__(self) -> None:
         self.points, self.updates = [], []
@@ -56,13 +56,13 @@ def test_the_reward_is_found_before_the_first_update_and_renewed(pendulum):
 
 
 def witness_of(expert: np.ndarray, visited: np.ndarray, limit: float = 1.0) -> Witness:
-    """Of states that need no scaling."""
+    """The witness of states that need no scaling."""
     encoder, zero = encoders.blank(ArraySpec(expert.shape[1:]), "none"), jnp.zeros(())
     points = jnp.asarray(expert, jnp.float32)
     return Witness(encoder, points, points, zero, zero, zero, jnp.float32(limit)).renewed(np.float32(visited))
 
 
-def test_the_witness_is_the_difference_of_mean_distances_and_its_means_differ_by_the_energy_distance():
+def test_witness_is_the_difference_of_mean_distances_and_gives_the_energy_distance():
     """Székely & Rizzo, 2013: 2·E|X − Y| − E|X − X'| − E|Y − Y'|."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(POINTS, 3)), rng.normal(1.0, 2.0, size=(POINTS, 3))
@@ -74,7 +74,7 @@ def test_the_witness_is_the_difference_of_mean_distances_and_its_means_differ_by
     assert 2.0 * float(witness.half) == pytest.approx(energy, rel=1e-2)
 
 
-def test_the_reward_is_the_limit_where_the_expert_is_on_average_and_its_negative_where_the_learner_is():
+def test_mean_reward_is_the_limit_for_the_expert_and_minus_the_limit_for_the_learner():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(POINTS, 2)), rng.normal(8.0, 1.0, size=(POINTS, 2))
     witness = witness_of(x, y, limit=2.0)
@@ -82,13 +82,13 @@ def test_the_reward_is_the_limit_where_the_expert_is_on_average_and_its_negative
     assert means == pytest.approx([2.0, -2.0, 0.0], abs=0.2)
 
 
-def test_a_learner_in_the_expert_s_states_from_the_start_has_a_finite_reward():
+def test_reward_is_finite_if_the_learner_starts_in_the_expert_states():
     x = np.random.default_rng(0).normal(size=(POINTS, 2))
     assert np.isfinite(witness_of(x, x)(jnp.asarray(x, jnp.float32))).all()
 
 
-def test_a_learner_that_comes_close_keeps_rewards_in_proportion():
-    """The reward of small differences would be noise: half of the first energy distance counts at least."""
+def test_rewards_stay_small_when_the_learner_comes_close_to_the_expert():
+    """The scale is at least half of the first one. Otherwise small differences would give large, noisy rewards."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(POINTS, 2)), rng.normal(4.0, 1.0, size=(POINTS, 2))
     first = witness_of(x, y)
@@ -115,7 +115,7 @@ def test_settings_out_of_range_are_refused(change):
         (0.31, {"state_only": True}, True, 100_000, False),
     ],
 )
-def test_it_is_recommended_without_pretraining_where_nothing_is_expected_of_a_clone(
+def test_energy_reward_is_recommended_without_pretraining_where_cloning_is_hopeless(
     pendulum, monkeypatch, error, change, online, steps, used
 ):
     monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: error)
@@ -128,7 +128,7 @@ def test_it_is_recommended_without_pretraining_where_nothing_is_expected_of_a_cl
         assert iq.Cloning.suggest(*asked)[0] == iq.Cloning(updates=0, weight=1.0, regularisation=0.0)
 
 
-def test_sub_sampled_demonstrations_are_not_hopeless(pendulum, monkeypatch):
+def test_energy_reward_is_not_recommended_for_subsampled_demonstrations(pendulum, monkeypatch):
     monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: 0.9)
     asked = pendulum.task_spec(), iq.IQLearnContinuous(), True, 100_000
     assert EnergyReward.suggest(pendulum.subsample(5), *asked) == (None, "")

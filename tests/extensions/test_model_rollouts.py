@@ -1,4 +1,4 @@
-"""Model rollouts: the linear model of the dynamics, and the transitions of the learner in it."""
+"""Model rollouts: the linear model of the dynamics, and the learner's transitions in this model."""
 
 from dataclasses import replace
 from functools import partial
@@ -54,7 +54,7 @@ def drawn(source, state, key, n: int = 8):
     return source.draw(state, key, n)
 
 
-def test_linear_dynamics_are_found_and_known_to_be_found():
+def test_linear_dynamics_are_recovered_with_a_small_error():
     demos = linear_demos()
     dynamics, error = fit_linear(demos.transitions, whitener(demos), TASK)
     assert error < 0.01
@@ -64,13 +64,13 @@ def test_linear_dynamics_are_found_and_known_to_be_found():
     np.testing.assert_allclose(dynamics(obs, action), truth, atol=0.02)
 
 
-def test_the_error_tells_a_model_that_knows_nothing():
+def test_error_is_large_for_unpredictable_dynamics():
     demos = linear_demos(noise=5.0)
     assert fit_linear(demos.transitions, whitener(demos), TASK)[1] > 0.5
 
 
 @pytest.mark.parametrize(("limit", "used"), [(0.1, True), (0.0, False)])
-def test_the_model_is_recommended_where_it_is_good_enough(limit, used, monkeypatch):
+def test_model_is_recommended_if_its_error_is_below_the_limit(limit, used, monkeypatch):
     monkeypatch.setattr(model_rollouts, "ERROR_LIMIT", limit)
     settings = iq.recommended(linear_demos(), quiet=True)
     assert settings.extensions == ((ModelRollouts(),) if used else ())
@@ -80,7 +80,7 @@ def test_the_model_is_recommended_where_it_is_good_enough(limit, used, monkeypat
     assert f"below {limit}" in settings.reason
 
 
-def test_no_model_is_recommended_of_observations_that_are_too_wide_to_whiten():
+def test_one_vector_is_false_for_observations_too_wide_to_whiten():
     assert model_rollouts.one_vector(TaskSpec(ArraySpec((encoders.LARGEST,)), 2))
     assert not model_rollouts.one_vector(TaskSpec(ArraySpec((encoders.LARGEST + 1,)), 2))
 
@@ -89,7 +89,7 @@ def test_a_bad_model_is_not_recommended():
     assert iq.recommended(linear_demos(noise=5.0), quiet=True).extensions == ()
 
 
-def test_it_is_not_recommended_where_it_cannot_be_used(pendulum, monkeypatch):
+def test_model_rollouts_are_not_recommended_in_unsupported_runs(pendulum, monkeypatch):
     monkeypatch.setattr(model_rollouts, "fit_linear", lambda *_: pytest.fail("a model is fitted"))
     demos, plain = linear_demos(), iq.IQLearn()
     assert ModelRollouts.suggest(demos, TASK, plain, True, 100) == (None, "")
@@ -103,12 +103,12 @@ def test_it_is_not_recommended_where_it_cannot_be_used(pendulum, monkeypatch):
     ("settings", "online"),
     [(iq.IQLearn(), True), (iq.IQLearnContinuous(), False), (iq.IQLearn(state_only=True), False)],
 )
-def test_runs_in_which_it_has_no_effect_are_refused(settings, online):
+def test_model_rollouts_are_refused_in_unsupported_runs(settings, online):
     with pytest.raises(iq.InputError, match="model_rollouts is for discrete actions, offline and not state_only"):
         ModelRollouts().check(settings, online, 100)
 
 
-def test_observations_that_are_no_vector_are_refused():
+def test_dictionary_observations_are_refused():
     demos, task = linear_demos(), replace(TASK, obs={"a": ArraySpec((3,))})
     known = Demonstrations.of(demos)
     with pytest.raises(iq.InputError, match="model_rollouts needs observations of one vector"):
@@ -131,7 +131,7 @@ def test_settings_out_of_range_are_refused(change, told):
         ModelRollouts(**change)
 
 
-def test_a_batch_holds_every_action_of_every_particle_and_moves_each_by_one_of_them():
+def test_batch_holds_every_action_of_each_particle_and_applies_one_of_them():
     state, source = begun(linear_demos(), ModelRollouts(particles=5, horizon=10**9, exploration=0.0))
     batch, after = drawn(source, state, jr.key(3))
     old, new = np.asarray(source.particles), np.asarray(after.particles)
@@ -152,7 +152,7 @@ def test_particles_start_again_after_their_horizon():
     assert 0.35 < beginnings < 0.65
 
 
-def test_particles_start_again_where_they_are_far_off():
+def test_particles_start_again_when_they_are_far_off():
     demos = linear_demos()
     state, source = begun(demos, ModelRollouts(particles=5, horizon=10**9, start_noise=0.0, exploration=0.0))
     lost = source.restored(source.particles.at[0].set(1e6))
@@ -161,14 +161,14 @@ def test_particles_start_again_where_they_are_far_off():
     assert np.isfinite(particles).all()
 
 
-def test_what_a_checkpoint_holds_are_the_particles():
+def test_checkpoint_saves_and_restores_the_particles():
     state, source = begun(linear_demos(), ModelRollouts(particles=5))
     moved = drawn(source, state, jr.key(3))[1]
     assert np.any(moved.saved() != source.saved())
     jax.tree.map(np.testing.assert_array_equal, source.restored(moved.saved()), moved)
 
 
-def test_jitter_keeps_the_action_and_moves_s_along_with_the_dynamics():
+def test_jitter_keeps_actions_and_moves_next_states_by_the_dynamics():
     demos = linear_demos()
     _, source = begun(demos, ModelRollouts(expert_noise=0.5))
     expert = demos.transitions
@@ -184,7 +184,7 @@ def test_noise_has_unit_size_in_whitened_coordinates():
     np.testing.assert_allclose(np.cov(unit.T), np.eye(3), atol=0.12)
 
 
-def test_least_squares_and_inverse_form_agree_where_q_is_v():
+def test_least_squares_and_inverse_form_have_parallel_gradients_where_q_is_v():
     """With one action Q = V, and χ² on the mixture is the squared error with rewards ±r_max up to a constant."""
     task = replace(TASK, actions=1)
     demos = linear_demos()

@@ -1,4 +1,4 @@
-"""Reward regression: online, the reward is found once, between the expert and what a newcomer meets."""
+"""Reward regression: online, the reward is found once, from the expert's and a beginner's transitions."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def of(extension: RewardRegression) -> iq.IQLearnContinuous:
 
 
 class Look(iq.Callback):
-    """After each round: the regressed reward as numbers, and the updates. At the end: the newest transitions."""
+    """Records the reward's numbers and the updates after each round, and the newest transitions at the end."""
 
     def __init__(self) -> None:
         self.rewards, self.updates = [], []
@@ -59,7 +59,7 @@ def test_the_reward_is_found_once_before_the_first_update(pendulum):
 
 
 @pytest.mark.slow
-def test_the_reward_tells_the_expert_from_what_was_met(pendulum):
+def test_reward_separates_the_expert_from_visited_transitions(pendulum):
     settings, look = of(RewardRegression(steps=40, updates=2_000)), Look()
     run = iq.learn(settings, pendulum, steps=51, evaluations=1, eval_episodes=1, callbacks=[look], **SHORT)
     net = run.state.aux["reward_regression"]["net"]
@@ -76,7 +76,7 @@ def test_the_share_of_random_actions_falls_from_one_to_zero(pendulum):
     assert extension.behaviour({}, model, 400) is None
 
 
-def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
+def test_too_few_steps_to_learn_after_the_reward_are_refused(pendulum):
     with pytest.raises(iq.InputError, match=r"steps is 30; expected at least 41: .* the first 30 .reward_regression"):
         iq.learn(SETTINGS, pendulum, steps=30, **SHORT)
 
@@ -89,7 +89,7 @@ def test_steps_that_leave_nothing_to_learn_in_are_refused(pendulum):
         ({"form": "least_squares"}, True, "expected chi2_mixture and inverse with reward_regression"),
     ],
 )
-def test_runs_in_which_it_has_no_effect_are_refused(change, online, told):
+def test_reward_regression_is_refused_in_unsupported_runs(change, online, told):
     with pytest.raises(iq.InputError, match=told):
         RewardRegression().check(replace(SETTINGS, **change), online, 100_000)
 
@@ -127,7 +127,7 @@ CONTINUOUS = iq.IQLearnContinuous()
         (iq.BCContinuous(), 0.12, False, 100_000, False),
     ],
 )
-def test_it_is_recommended_where_the_expert_cannot_be_cloned(
+def test_reward_regression_is_recommended_where_the_expert_is_hard_to_clone(
     pendulum, monkeypatch, settings, error, online, steps, used
 ):
     monkeypatch.setattr(reward_first, "leave_one_out_error", lambda *_: error)
@@ -139,7 +139,7 @@ def test_it_is_recommended_where_the_expert_cannot_be_cloned(
     assert ("reward_regression, because" in reason) == ((asked and not hopeless) or used)
 
 
-def test_the_error_of_a_random_expert_is_large_and_of_a_smooth_one_small(pendulum, monkeypatch):
+def test_leave_one_out_error_is_large_for_a_random_expert_and_small_for_a_smooth_one(pendulum, monkeypatch):
     few = pendulum.take(1).subsample(4)
     task = few.task_spec()
     smooth = iq.Demos.from_arrays({**few.arrays(), "act": np.tanh(few.obs[:, :1])})

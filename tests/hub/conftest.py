@@ -1,4 +1,4 @@
-"""A Hub on this machine: the requests that creating, uploading and downloading a repository take."""
+"""A Hub on this machine that answers the requests to create, upload and download a repository."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ REFUSED = {
     "ada/broken": (500, {}, "Something went wrong."),
     "bob/other": (403, {}, "You don't have the rights to create a model under the namespace 'bob'."),
 }
-"""What the Hub answers to everything about some repositories."""
+"""The answers of the Hub to every request about some repositories."""
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ class Hub(BaseHTTPRequestHandler):
             there = (self.server.files / repo).is_dir()
             if not there:
                 self.commit(repo, {}, "initial commit")
-                if asked.get("private") or asked.get("visibility") == "private":  # by the version of the client
+                if asked.get("private") or asked.get("visibility") == "private":  # depends on the version of the client
                     (self.server.files / repo / "private").touch()
             url = f"http://{self.headers['Host']}/{repo}"
             return self.answer({"url": url, "error": "You already created this model repo"}, 409 if there else 200)
@@ -142,7 +142,7 @@ def etag(path: Path) -> str:
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub that runs, which this process uses too.
+    """A running Hub, which this process uses too.
 
     `.files` is where its repositories are, `.run(*arguments)` runs a command in a process of its own.
     """

@@ -1,4 +1,4 @@
-"""What is published: the model card, which says nothing that does not run, and no place of this machine."""
+"""Published runs: a model card whose commands and programs run, and no path of this machine."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def iqlearn(*arguments: object) -> None:
 
 
 def published(run: Path, out: Path) -> str:
-    """The card of a run that is written to a folder."""
+    """Publish a run to a folder and return its card."""
     iqlearn("push", run, "ada/agent", "--out", out)
     return (out / "README.md").read_text(encoding="utf-8")
 
@@ -62,7 +62,7 @@ def runs(trained, two_seeds, pendulum_file, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["named by the file", "no environment", "function", "one", "seeds"])
-def test_the_card_is_what_the_hub_reads_and_its_programs_run(kind, runs, tmp_path, monkeypatch):
+def test_card_metadata_is_valid_and_its_commands_and_programs_run(kind, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = published(runs[kind], tmp_path / "look")
     data = huggingface_hub.ModelCard(text).data
@@ -72,7 +72,7 @@ def test_the_card_is_what_the_hub_reads_and_its_programs_run(kind, runs, tmp_pat
     assert (data.eval_results is None) == (kind == "no environment")
     (pull, evaluate) = codes(text, "sh")[0].splitlines()
     assert pull == "iqlearn pull ada/agent --out agent"
-    iqlearn("pull", "look", "--out", "agent")  # where ada/agent is, is tested in test_hub.py
+    iqlearn("pull", "look", "--out", "agent")  # test_hub.py pulls ada/agent itself
     if kind in ("named by the file", "one", "seeds"):
         iqlearn(*evaluate.split()[1:], "--episodes", 1)
     else:
@@ -81,7 +81,7 @@ def test_the_card_is_what_the_hub_reads_and_its_programs_run(kind, runs, tmp_pat
         exec(program, {})
 
 
-def test_the_results_are_those_of_the_run(trained, two_seeds, tmp_path):
+def test_card_results_match_the_run(trained, two_seeds, tmp_path):
     one = huggingface_hub.ModelCard(published(trained, tmp_path / "one")).data.eval_results
     returns = iq.Run.load(trained).result["returns"]
     assert [result.metric_value for result in one] == [f"{np.mean(returns):.1f} ± {np.std(returns):.1f}"]
@@ -101,7 +101,7 @@ def test_the_results_are_those_of_the_run(trained, two_seeds, tmp_path):
     ],
 )
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_card_of_a_run_that_was_not_completed_says_so_first(status, words, kept, trained, tmp_path):
+def test_card_of_an_incomplete_run_begins_with_its_status(status, words, kept, trained, tmp_path):
     run = iq.Run.load(trained)
     rows, result = (run.rows[:1], run.result) if kept else ([], {})
     replace(run, rows=rows, result=result | {"status": status}).save(tmp_path / "run")
@@ -115,7 +115,7 @@ def test_the_card_of_a_run_that_was_not_completed_says_so_first(status, words, k
     assert (card.data.eval_results is None) != kept
 
 
-def test_only_the_seeds_that_were_not_completed_are_told(two_seeds, tmp_path):
+def test_card_names_only_the_incomplete_seeds(two_seeds, tmp_path):
     shutil.copytree(two_seeds, tmp_path / "runs")
     run = iq.Run.load(two_seeds / "seed-1")
     replace(run, result=run.result | {"status": "diverged"}).save(tmp_path / "runs" / "seed-1", overwrite=True)
@@ -143,7 +143,7 @@ def test_the_licence_and_the_video_are_in_the_card(trained, tmp_path):
     assert (tmp_path / "out" / "replay.mp4").read_bytes() == b"film"
 
 
-def test_no_place_of_this_machine_is_published(trained, tmp_path, monkeypatch, capsys):
+def test_no_path_of_this_machine_is_published(trained, tmp_path, monkeypatch, capsys):
     run, out = tmp_path / "run", tmp_path / "out"
     home = Path(json.loads((trained / "config.json").read_text())["origin"]["path"]).parents[1]
     monkeypatch.setattr(Path, "home", lambda: home)
@@ -202,12 +202,12 @@ def test_paths_in_the_home_folder_become_names(value, kept, monkeypatch):
         ("m/s and 1/2 / 3/4", "m/s and 1/2 / 3/4"),
     ],
 )
-def test_paths_from_the_root_become_names_whether_they_are_there_or_not(value, kept, monkeypatch):
+def test_absolute_paths_become_names_even_if_they_do_not_exist(value, kept, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     assert _without_places(value) == kept
 
 
-def test_every_path_in_the_texts_of_a_config_is_told_and_becomes_a_name(trained, tmp_path, recwarn):
+def test_paths_in_the_texts_of_a_config_are_reported_and_become_names(trained, tmp_path, recwarn):
     run, out = iq.Run.load(trained), tmp_path / "out"
     far = "/nowhere/at/all"
     columns = (("obs", ("/state/position",)),)  # the key of an HDF5 file
@@ -228,7 +228,7 @@ def test_every_path_in_the_texts_of_a_config_is_told_and_becomes_a_name(trained,
 
 
 @pytest.mark.parametrize("place", ["demos", "reward", "current"])
-def test_a_page_that_names_a_folder_of_what_was_learnt_from_stays_here(place, trained, tmp_path, monkeypatch):
+def test_report_page_with_a_local_folder_is_not_published(place, trained, tmp_path, monkeypatch):
     folder = tmp_path / place
     folder.mkdir()
     monkeypatch.chdir(folder if place == "current" else trained)
@@ -241,7 +241,7 @@ def test_a_page_that_names_a_folder_of_what_was_learnt_from_stays_here(place, tr
     assert not (tmp_path / "out" / "report.html").exists()
 
 
-def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, monkeypatch):
+def test_pull_does_not_import_a_module_named_by_the_run(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(Environment, "to_dict", lambda self: {"id": "evil_module:Evil-v0", "kwargs": {}})
     run, elsewhere = tmp_path / "run", tmp_path / "path"
     iq.Run.load(trained).save(run)
@@ -259,7 +259,7 @@ def test_a_module_that_a_published_run_names_is_not_imported(trained, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["one", "seeds"])
-def test_a_changed_byte_in_any_published_file_but_the_card_is_told(kind, runs, tmp_path, told):
+def test_pull_rejects_a_damaged_or_missing_file_other_than_the_card(kind, runs, tmp_path, told):
     run, look = tmp_path / "run", tmp_path / "look"
     shutil.copytree(runs[kind], run)
     (run / "replay.mp4").write_bytes(b"film")
@@ -287,7 +287,7 @@ def test_a_changed_byte_in_any_published_file_but_the_card_is_told(kind, runs, t
     iqlearn("pull", tmp_path / "got", "--out", tmp_path / "again")
 
 
-def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
+def test_pull_and_push_keep_existing_files(trained, two_seeds, tmp_path, sentence):
     look, got = tmp_path / "look", tmp_path / "got"
     published(trained, look)
     got.mkdir()
@@ -311,14 +311,14 @@ def test_what_is_there_is_not_lost(trained, two_seeds, tmp_path, sentence):
     "repo",
     ["agent", "bad name", "x/y z", "a/b/c", "ada/", "/x", "ada/-x", "ada/x; rm", "ada/$(x)", "../x", "a--b/c", ""],
 )
-def test_a_repository_that_the_hub_would_refuse_is_refused_first(repo, trained, tmp_path, sentence):
+def test_push_rejects_an_invalid_repository_name(repo, trained, tmp_path, sentence):
     for more in ((), ("--out", tmp_path / "out")):
         assert f"The repository is {repo!r}; expected USER/NAME" in sentence("push", trained, repo, *more)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("licence", ["not a: licence", "", ".x", "mit\ntags: x", "a/b", "é"])
-def test_a_licence_is_an_identifier(licence, trained, tmp_path, sentence):
+def test_push_rejects_an_invalid_licence(licence, trained, tmp_path, sentence):
     for more in ((), ("--out", tmp_path / "out")):
         assert f"--license is {licence!r}; expected letters" in sentence(
             "push", trained, "ada/agent", "--license", licence, *more
@@ -348,7 +348,7 @@ def test_a_run_is_not_written_over_itself(source, out, trained, two_seeds, tmp_p
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_what_has_no_effect_is_refused(trained, tmp_path, sentence):
+def test_push_and_pull_refuse_flags_without_effect(trained, tmp_path, sentence):
     out = tmp_path / "out"
     for flags in (("--private",), ("--message", "Hello")):
         assert f"{flags[0]} has no effect with --out" in sentence("push", trained, "ada/agent", "--out", out, *flags)
@@ -357,7 +357,7 @@ def test_what_has_no_effect_is_refused(trained, tmp_path, sentence):
     assert not out.exists()
 
 
-def test_a_run_without_a_checkpoint_is_not_resumed(trained, tmp_path, sentence):
+def test_resume_rejects_a_published_run_without_a_checkpoint(trained, tmp_path, sentence):
     published(trained, tmp_path / "out")
     told = sentence("resume", tmp_path / "out")
     assert "No checkpoint.safetensors in" in told

@@ -1,4 +1,4 @@
-"""Runs go to the Hub and come back the same. Every request is a real one, to a Hub on this machine."""
+"""Runs are pushed to the Hub and pulled again. Every request is a real one, to a Hub on this machine."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def newest(hub, repo: str) -> Path:
     return hub.files / repo / hub.commits(repo)[-1]
 
 
-def test_a_run_comes_back_the_same(hub, trained, tmp_path):
+def test_pulled_run_equals_the_pushed_run(hub, trained, tmp_path):
     out = tmp_path / "back"
     pushed = json.loads(hub.run("push", trained, "ada/cart-pole", "--private", "--message", "First", "--json"))
     assert pushed["published"].startswith(f"{hub.url}/ada/cart-pole/commit/")
@@ -39,7 +39,7 @@ def test_a_run_comes_back_the_same(hub, trained, tmp_path):
     iqlearn("reward", out, "--rollouts", "policy", "--episodes", 1)
 
 
-def test_a_second_push_replaces_the_first_and_keeps_what_is_not_its_own(hub, trained, two_seeds, tmp_path):
+def test_second_push_replaces_the_first_and_keeps_other_files(hub, trained, two_seeds, tmp_path):
     iqlearn("push", two_seeds, "ada/agent")
     (newest(hub, "ada/agent") / "notes.txt").write_text("mine")
     hub.run("push", trained, "ada/agent", HF_HUB_DISABLE_XET="1")
@@ -52,7 +52,7 @@ def test_a_second_push_replaces_the_first_and_keeps_what_is_not_its_own(hub, tra
     iqlearn("evaluate", tmp_path / "two", "--episodes", 1)
 
 
-def test_every_error_of_the_hub_is_one_sentence_and_leaves_nothing(hub, trained, sentence, monkeypatch, tmp_path):
+def test_hub_errors_are_one_sentence_and_leave_no_files(hub, trained, sentence, monkeypatch, tmp_path):
     out = "--out", tmp_path / "out"
     for repo, words in (
         ("ada/none", "No repository ada/none on the Hub, or it is private"),
@@ -77,7 +77,7 @@ def test_every_error_of_the_hub_is_one_sentence_and_leaves_nothing(hub, trained,
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
-def test_a_revision_that_is_not_there_and_a_repository_without_a_run_are_refused(hub, trained, sentence, tmp_path):
+def test_pull_rejects_unknown_revisions_and_repositories_without_a_usable_run(hub, trained, sentence, tmp_path):
     iqlearn("push", trained, "ada/agent")
     with (newest(hub, "ada/agent") / "model.safetensors").open("ab") as file:
         file.write(b"x")

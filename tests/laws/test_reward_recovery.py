@@ -1,4 +1,4 @@
-"""With infinite data the objective gives the grid world's true reward back, up to shaping and scale."""
+"""With infinite data the objective recovers the grid world's true reward, up to shaping and scale."""
 
 import jax
 import jax.numpy as jnp
@@ -52,20 +52,20 @@ def found(true_reward) -> dict[float, np.ndarray]:
     return {penalty: recovered(true_reward, penalty) for penalty in (0.5, 1e-2, 1e-5)}
 
 
-def test_the_distance_vanishes_with_the_penalty(true_reward, found):
+def test_epic_distance_vanishes_with_the_penalty(true_reward, found):
     transition = tabular.of_grid(WORLD, GAMMA).transition
     distances = [tabular.epic_distance(found[p], true_reward, GAMMA, transition) for p in sorted(found, reverse=True)]
     assert (np.diff(distances) < 0).all()
     assert distances[-1] < 0.01
 
 
-def test_the_reward_of_entering_a_state_is_the_true_one(true_reward, found):
+def test_reward_of_entering_a_state_matches_the_true_one(true_reward, found):
     state = tabular.state_reward(found[1e-5], tabular.of_grid(WORLD, GAMMA).transition, GAMMA)
     of_state = np.broadcast_to(state, true_reward.shape)
     assert tabular.epic_distance(of_state, true_reward, GAMMA) < 0.01
     assert np.abs(state - state.min() - (np.arange(WORLD.cells) == WORLD.goal)).max() < 0.05
 
 
-def test_of_transitions_that_cannot_happen_nothing_is_known(true_reward, found):
-    """EPIC over all triples asks about them: it is no measure of this reward."""
+def test_epic_distance_over_impossible_transitions_stays_large(true_reward, found):
+    """EPIC over all triples includes impossible transitions, so it does not measure this reward."""
     assert tabular.epic_distance(found[1e-5], true_reward, GAMMA) > 0.3

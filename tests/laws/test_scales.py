@@ -67,7 +67,7 @@ def test_a_linear_expert_is_cloned_at_every_scale(scales):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
 def test_the_leave_one_out_error_does_not_depend_on_the_scale_of_the_actions(scale):
-    """An expert whose actions the others do not tell has a large error, however small its actions are."""
+    """An expert with unpredictable actions has a large error, even if the actions are small."""
     known = recorded(scale, n=60)
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, -1.0), (1.0, 1.0))).spanned(known.act)
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def test_the_leave_one_out_error_does_not_depend_on_the_scale_of_the_actions(sca
     assert leave_one_out_error(shuffled, task) > 0.2
 
 
-def test_networks_see_the_span_of_small_ranges_of_actions_only():
+def test_span_is_narrowed_only_for_small_ranges_of_actions():
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, 0.0, -5.0), (1.0, 10.0, 5.0)))
     actions = np.array([[-1.0, 4.0, 2.0], [0.9, 4.4, 2.0]])
     low, high, _ = task.spanned(actions).span
@@ -86,7 +86,7 @@ def test_networks_see_the_span_of_small_ranges_of_actions_only():
     assert TaskSpec(task.obs, 4).spanned(np.array([1, 2])).choices == 4
 
 
-def test_actions_beyond_the_span_reach_to_the_bounds_and_no_further():
+def test_actions_may_exceed_the_span_but_not_the_bounds():
     task = TaskSpec(ArraySpec((3,)), Bounds((-1.0, -1.0), (1.0, 3.0))).spanned(np.array([[0.0, 0.0], [0.05, 2.0]]))
     scale = ActionScale(task)
     np.testing.assert_allclose(scale.to_unit(scale.limits), scale.unit_limits, rtol=1e-5)

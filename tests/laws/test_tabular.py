@@ -114,7 +114,7 @@ def test_value_terms_telescope(deterministic, terminal):
     rho = tabular.occupancy(mdp, policy)
     seen = values(q, tabular.as_rows(mdp, rho, 40_000), 1.0)
     initial_v = soft_value(q, 1.0)[:4]
-    # Rows are frequencies, so they leave out the time after an end that ρ's missing mass stands for.
+    # Rows are frequencies: they leave out the time after an end, which is the missing mass of ρ.
     exact = value_term("initial", seen, seen, initial_v, GAMMA)
     for term in ("expert", "mixture"):
         assert float(rho.sum() * value_term(term, seen, seen, initial_v, GAMMA)) == pytest.approx(
@@ -122,7 +122,7 @@ def test_value_terms_telescope(deterministic, terminal):
         )
 
 
-def test_expert_states_are_initial_states_of_the_experts_own_episodes():
+def test_expert_states_term_equals_the_initial_term_at_expert_states():
     q = jnp.asarray(np.random.default_rng(6).normal(size=(4, 3)))
     rows = tabular.Rows(np.arange(4), np.zeros(4, int), np.arange(4), np.zeros(4, bool))
     seen = values(q, rows, 1.0)
@@ -140,7 +140,7 @@ def test_inverse_bellman_undoes_bellman(terminal):
 
 
 def test_implied_reward_of_the_soft_optimal_q_is_the_true_reward():
-    """The same through the objective's own functions, transition by transition, ends included."""
+    """The test above with the objective's own functions, for each transition, also with ends."""
     mdp = random_mdp(9, terminal=True)
     reward = np.random.default_rng(10).normal(size=(5, 3))
     solution = tabular.soft_optimal(mdp, reward, 0.3)

@@ -1,4 +1,4 @@
-"""Learning for real, bounded in time: the main job, and its baseline beside it."""
+"""Full training runs, bounded in time: imitation learning, and cloning as its baseline."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def cloning(demos: iq.Demos, quiet: bool) -> iq.BC:
     return iq.recommended(demos, algorithm="bc", quiet=quiet)
 
 
-def test_one_demonstration_every_20th_step_offline_is_enough():
+def test_one_demonstration_of_every_20th_step_is_enough_offline():
     demos = iq.Demos.builtin("CartPole-v1")
     parts = [demos.take(1, seed=seed).subsample(20, seed=seed) for seed in range(3)]
     assert [len(part) for part in parts] == [25] * 3
@@ -27,19 +27,19 @@ def test_one_demonstration_every_20th_step_offline_is_enough():
     assert np.median(found) >= 475, found
 
 
-def test_a_chattering_expert_is_imitated_better_than_by_cloning(expert_demos):
+def test_iq_learn_beats_cloning_on_a_chattering_expert(expert_demos):
     demos = expert_demos("CartPole-v1")
     parts = [demos.take(1, seed=seed).subsample(20, seed=seed) for seed in range(3)]
     ours, cloned = (np.mean(means(of, parts, env="CartPole-v1")) for of in (iq.recommended, cloning))
     assert ours > cloned + 100, (ours, cloned)
 
 
-def test_a_whole_demonstration_is_enough_for_cloning():
+def test_two_whole_demonstrations_are_enough_for_cloning():
     run = iq.learn(iq.BC(), iq.Demos.builtin("CartPole-v1").take(2), evaluations=1, quiet=True)
     assert run.result["normalised_return"] > 0.9
 
 
-def test_without_a_model_of_the_dynamics_a_lander_lands(expert_demos):
+def test_lunar_lander_is_learnt_without_a_model_of_the_dynamics(expert_demos):
     demos = expert_demos("LunarLander-v3").take(7, seed=0).subsample(5, seed=0)
     settings = iq.recommended(demos, "LunarLander-v3", quiet=True)
     assert settings.extensions == ()
@@ -47,7 +47,7 @@ def test_without_a_model_of_the_dynamics_a_lander_lands(expert_demos):
     assert run.result["normalised_return"] > 0.7
 
 
-def test_the_reward_is_higher_where_the_expert_went():
+def test_recovered_reward_prefers_the_expert_actions():
     """The recovered reward prefers the expert's action to the other one, in the expert's states."""
     demos = iq.Demos.builtin("CartPole-v1")
     part = demos.take(1, seed=0).subsample(20, seed=0)
@@ -57,8 +57,8 @@ def test_the_reward_is_higher_where_the_expert_went():
     assert run.reward(held_out).mean() > run.reward(other).mean()
 
 
-def test_every_divergence_learns_offline():
-    """The likelihood form, on one whole demonstration: each keeps most of the expert's actions."""
+def test_seven_divergences_learn_offline():
+    """The data are one whole demonstration. Each policy reproduces most of the expert's actions."""
     demos = iq.Demos.builtin("CartPole-v1").take(1)
     for name in ("chi2", "tv", "unbiased_kl", "donsker_varadhan", "reverse_kl", "hellinger", "jensen_shannon"):
         changes = {"divergence": name, "extensions": (), "temperature": 1.0}
@@ -68,8 +68,7 @@ def test_every_divergence_learns_offline():
         assert agreement > 0.9, (name, agreement)
 
 
-def test_the_papers_method_learns_a_whole_demonstration_offline():
-    """With its defaults."""
+def test_paper_defaults_learn_offline_from_five_whole_demonstrations():
     demos = iq.Demos.builtin("CartPole-v1").take(5)
     run = iq.learn(iq.IQLearn(), demos, evaluations=1, quiet=True)
     assert run.result["normalised_return"] > 0.5

@@ -1,4 +1,4 @@
-"""The soft Q-function of continuous actions: bounds, shapes, and that value, policy and Q belong together."""
+"""The soft Q-function of continuous actions: bounds, shapes, and consistency of value, policy and Q."""
 
 import equinox as eqx
 import jax
@@ -23,7 +23,7 @@ TEMPERATURE = 0.3
 
 @eqx.filter_jit
 def model(critics: int = 2, factor: float = 1.0, squash: str = "clip") -> ContinuousSoftQ:
-    """Its last layers times `factor`, so that the policy differs from state to state and the critics among them."""
+    """A model with its last layers times `factor`, so that critics differ, and policies differ between states."""
     net = Network(hidden=(16,))
     m = ContinuousSoftQ(SPEC, net, critics, net, ENCODER, jr.key(0), TEMPERATURE, squash)
     last = (m.actor.layers[-1], m.critic.members.layers[-1])
@@ -52,7 +52,7 @@ def test_scaling_there_and_back_is_the_identity(bounds):
 
 @pytest.mark.parametrize("squash", ["clip", "tanh"])
 @pytest.mark.parametrize("factor", [1.0, 1e4])
-def test_actions_stay_in_bounds_however_far_the_actor_goes(factor, squash):
+def test_actions_stay_in_bounds_for_extreme_actor_outputs(factor, squash):
     m = model(factor=factor, squash=squash)
     far = jnp.concatenate([OBS[:3], 1e6 * OBS[3:]])
     for action in (call(m, "act", far), call(m, "act", far, jr.key(1))):
@@ -63,7 +63,7 @@ def test_actions_stay_in_bounds_however_far_the_actor_goes(factor, squash):
 
 
 @pytest.mark.parametrize("critics", [1, 3])
-def test_shapes(critics):
+def test_methods_return_the_expected_shapes(critics):
     m = jax.eval_shape(lambda: model(critics))
 
     def shape(name: str, *arguments: jax.Array) -> tuple[int, ...]:
@@ -92,10 +92,10 @@ def test_value_is_close_to_a_monte_carlo_estimate():
     value = np.asarray(call(m, "v", OBS))
     spread = sampled.std(axis=1)
     assert (np.abs(value - sampled.mean(axis=1)) < 0.5 * spread).all()
-    np.testing.assert_array_equal(call(m, "v", OBS), value)  # asked without a key it repeats
+    np.testing.assert_array_equal(call(m, "v", OBS), value)  # without a key the value is deterministic
 
 
-def test_without_a_key_the_action_is_the_image_of_the_mean():
+def test_action_without_a_key_is_deterministic_and_near_the_median():
     m = model(factor=3.0)
     likely = call(m, "act", OBS)
     np.testing.assert_array_equal(call(m, "act", OBS), likely)
@@ -105,7 +105,7 @@ def test_without_a_key_the_action_is_the_image_of_the_mean():
     assert (np.abs(likely - median) < 0.1 * (HIGH - LOW)).all()
 
 
-def test_encoder_and_bounds_are_no_parameters():
+def test_encoder_and_bounds_have_no_gradient():
     gradient = jax.jit(jax.grad(lambda m: m.q(OBS, ACTION).sum() + m.log_prob(OBS, ACTION).sum()))(model())
     assert all(not np.any(leaf) for leaf in jax.tree.leaves((gradient.encoder, gradient.actions)))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.critic))

@@ -25,7 +25,7 @@ def squared_error(net, data, key):
     return jnp.mean((net(x[row])[:, 0] - y[row]) ** 2)
 
 
-def test_fit_minimises():
+def test_fit_minimises_the_loss_and_is_deterministic():
     x = jr.normal(jr.key(0), (400, 2))
     y = jnp.sin(x[:, 0]) + 0.5 * x[:, 1]
     net = MLP(2, 1, Network((32,), "tanh"), jr.key(1))
@@ -53,7 +53,7 @@ def scaled(factor, x):
     return factor * x
 
 
-def test_a_program_is_made_once_for_a_function_its_constants_and_shapes():
+def test_program_is_compiled_once_per_function_constants_and_shapes():
     descent._program.cache_clear()
     x = jnp.arange(3.0)
     np.testing.assert_array_equal(descent.compiled(scaled, (2.0,), x)(x), 2.0 * x)
@@ -64,7 +64,7 @@ def test_a_program_is_made_once_for_a_function_its_constants_and_shapes():
     assert descent._program.cache_info().misses == 4
 
 
-def test_the_last_32_programs_are_kept():
+def test_cache_keeps_at_most_32_programs():
     descent._program.cache_clear()
     x = jnp.ones(2)
     for factor in range(34):
@@ -74,8 +74,8 @@ def test_the_last_32_programs_are_kept():
 
 
 @pytest.mark.skipif(not MAPPED.is_file(), reason="only Linux tells which regions a process has mapped")
-def test_a_released_program_leaves_the_process():
-    """Nothing else holds it, and the memory of its code, of which a process has so many regions, is free."""
+def test_released_program_frees_its_memory_regions():
+    """A process has a limited number of memory regions. Nothing else holds those of a released program."""
 
     def regions() -> int:
         gc.collect()
@@ -110,7 +110,7 @@ def test_only_weight_matrices_decay():
     np.testing.assert_array_equal(moved.members.layers[0].bias, 1.0)
 
 
-def test_the_first_step_of_adam_has_the_size_of_the_learning_rate_times_the_share():
+def test_first_adam_step_is_the_learning_rate_times_the_share():
     model, gradient = {"w": jnp.zeros(3)}, {"w": jnp.array([5.0, -0.1, 0.0])}
     optimiser = descent.optimizer(0.1)
     for share in (1.0, 0.25):
@@ -119,25 +119,25 @@ def test_the_first_step_of_adam_has_the_size_of_the_learning_rate_times_the_shar
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 1.0), (9, 1.0), (19, 0.5), (99, 0.1)])
-def test_a_rate_is_left_alone_and_then_decays_as_one_over_the_updates(step, share):
+def test_rate_is_constant_and_then_decays_as_one_over_the_updates(step, share):
     assert float(descent.rate_left(10, jnp.int32(step))) == pytest.approx(share)
     assert descent.rate_left(0, jnp.int32(step)) == 1.0
 
 
 @pytest.mark.parametrize(("step", "linear", "hyperbolic"), [(0, 1.0, 1.0), (19, 0.81, 1.0), (39, 0.61, 0.5)])
-def test_decays_of_a_regression_of_100_updates(step, linear, hyperbolic):
+def test_linear_and_hyperbolic_decays_over_100_updates(step, linear, hyperbolic):
     assert float(descent.linear(jnp.int32(step), 100)) == pytest.approx(linear)
     assert float(descent.hyperbolic(jnp.int32(step), 100)) == pytest.approx(hyperbolic)
     assert float(descent.hyperbolic(jnp.int32(0), 1)) == 1.0
 
 
-def test_targets_follow():
+def test_polyak_moves_the_old_copy_towards_the_new_model():
     old, new = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
     np.testing.assert_allclose(descent.polyak(old, new, 0.25)["w"], 0.25)
     np.testing.assert_allclose(descent.polyak(old, new, 1.0)["w"], 1.0)
 
 
-def test_points_between_two_sets_lie_between_and_integers_are_those_of_the_nearer_row():
+def test_between_interpolates_points_and_takes_integers_from_the_nearer_row():
     expert = jnp.zeros((500, 2)), jnp.zeros(500, jnp.int32)
     visited = jnp.ones((30, 2)), jnp.ones(30, jnp.int32)
     points, action = jax.jit(descent.between)(expert, visited, jr.key(0))

@@ -1,4 +1,4 @@
-"""The soft Q-function of discrete actions: policy, value and Q belong together."""
+"""The soft Q-function of discrete actions: consistency of policy, value and Q."""
 
 import equinox as eqx
 import jax
@@ -30,7 +30,7 @@ def model(members: int = 1, temperature: float = 0.3, output_scale: float = 5.0)
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_policy_value_and_q_belong_together(members):
+def test_policy_value_and_q_are_consistent(members):
     m = model(members)
     every, q, v = np.asarray(call(m, "all_q", OBS)), call(m, "q", OBS, ACTION), call(m, "v", OBS)
     np.testing.assert_allclose(q, every[np.arange(7), np.asarray(ACTION)], rtol=1e-6)
@@ -40,7 +40,7 @@ def test_policy_value_and_q_belong_together(members):
     np.testing.assert_allclose(total, 1.0, atol=1e-5)
 
 
-def test_members_differ_and_their_mean_is_the_function():
+def test_members_differ_and_all_q_is_their_mean():
     m = model(3)
     members = call(m, "member_q", OBS)
     assert members.shape == (3, 7, 3)
@@ -59,12 +59,12 @@ def test_actions_follow_the_soft_policy():
     np.testing.assert_array_equal(call(m, "act", OBS), jnp.argmax(call(m, "all_q", OBS), axis=1))
 
 
-def test_the_encoder_is_no_parameter():
+def test_encoder_has_no_gradient():
     gradient = jax.jit(jax.grad(lambda m: m.q(OBS, ACTION).sum()))(model())
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient.encoder))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(gradient.net))
 
 
-def test_the_output_scale_is_a_factor():
+def test_output_scale_multiplies_q():
     twice = call(model(output_scale=10.0), "all_q", OBS)
     np.testing.assert_allclose(twice, 2.0 * call(model(), "all_q", OBS), rtol=1e-5)

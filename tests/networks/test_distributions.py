@@ -41,7 +41,7 @@ def test_the_density_under_tanh_integrates_to_one_over_the_open_interval(mean, l
 
 
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5), (-1.4, -1.0), (0.0, 1.0)])
-def test_clipped_the_density_inside_and_the_mass_at_the_bounds_make_one(mean, log_std):
+def test_clipped_density_inside_and_mass_at_the_bounds_sum_to_one(mean, log_std):
     u = np.linspace(-1.0, 1.0, 4001)[1:-1]
     inside = np.trapezoid(np.exp(log_prob_at(ClippedGaussian, u, mean, log_std)), u)
     bounds = np.exp(log_prob_at(ClippedGaussian, np.array([-1.0, 1.0]), mean, log_std))
@@ -53,7 +53,7 @@ def test_clipped_the_density_inside_and_the_mass_at_the_bounds_make_one(mean, lo
 @pytest.mark.parametrize(("mean", "log_std"), [(0.0, -1.5), (0.7, -0.5)])
 @pytest.mark.parametrize(("a", "b"), [(-0.5, 0.2), (0.1, 0.9)])
 @pytest.mark.parametrize(("kind", "before"), [(TanhGaussian, np.arctanh), (ClippedGaussian, lambda a: a)])
-def test_the_density_is_that_of_the_pushed_forward_normal(kind, before, mean, log_std, a, b):
+def test_density_matches_the_pushed_forward_normal(kind, before, mean, log_std, a, b):
     """P(a < action < b) from the density, and from the normal distribution before the squash."""
 
     def density(x: float) -> float:
@@ -65,7 +65,7 @@ def test_the_density_is_that_of_the_pushed_forward_normal(kind, before, mean, lo
 
 
 @BOTH
-def test_a_sample_tells_its_own_density(kind):
+def test_sample_returns_its_own_log_density(kind):
     policy = kind(0.3 * jr.normal(jr.key(0), (500, 3)), jnp.full((500, 3), -1.5), jnp.tile(LIMITS, 3))
     unit, density = call(policy, "sample", jr.key(1))
     inside = np.abs(np.asarray(unit)).max(axis=1) < 0.99
@@ -74,7 +74,7 @@ def test_a_sample_tells_its_own_density(kind):
 
 
 @BOTH
-def test_samples_are_the_image_of_a_normal(kind):
+def test_samples_before_the_squash_have_the_mean_and_deviation_of_the_normal(kind):
     rows, std = jnp.full((20_000, 1), 0.1), np.exp(-1.8)
     unit = np.asarray(call(kind(rows, jnp.full_like(rows, -1.8), LIMITS), "sample", jr.key(2))[0], np.float64)
     before = np.arctanh(unit) if kind is TanhGaussian else unit
@@ -109,7 +109,7 @@ def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(kind, u
 
 @BOTH
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
-def test_a_sample_of_a_huge_mean_is_in_bounds_with_a_finite_density_and_gradients(kind, mean):
+def test_samples_with_a_huge_mean_are_in_bounds_with_finite_gradients(kind, mean):
     def density(mean, log_std):
         unit, log_prob = kind(mean, log_std, jnp.tile(LIMITS, mean.shape[1])).sample(jr.key(3))
         return log_prob.sum() + unit.sum(), unit
@@ -134,19 +134,19 @@ def test_recorded_actions_at_the_bound_pull_the_mean_outwards(kind):
 
 
 @BOTH
-def test_the_distance_is_that_of_the_mode(kind):
+def test_distance_is_the_squared_distance_of_the_mode(kind):
     mean, unit = jnp.array([[0.4, -3.0, 3.0, 0.0]]), jnp.array([[0.1, -1.0, 1.0, 1.0]])
     policy = kind(mean, jnp.zeros_like(mean), jnp.tile(LIMITS, 4))
     assert float(policy.distance(unit)[0]) == pytest.approx(float(jnp.sum((policy.mode - unit) ** 2)), abs=1e-6)
 
 
-def test_a_clipped_mean_beyond_the_wrong_bound_is_still_pulled_back():
+def test_clipped_mean_beyond_a_bound_is_pulled_back():
     slope = jax.grad(lambda m: ClippedGaussian(m, column(-1.0), LIMITS).distance(column(0.5))[0])
     assert float(slope(column(2.0))[0, 0]) > 0.0
     assert float(slope(column(-2.0))[0, 0]) < 0.0
 
 
-def test_beyond_a_bound_only_what_leads_back_inside_passes_the_clip():
+def test_clip_passes_only_gradients_that_lead_back_inside():
     """Down the gradient of `slope·clip(u)`, u moves by −slope."""
 
     def passed(u: float, slope: float) -> float:
@@ -166,7 +166,7 @@ def test_log_slope_is_exact():
     np.testing.assert_allclose(distributions.log_slope(jnp.asarray(u, jnp.float32)[:, None])[:, 0], exact, atol=2e-5)
 
 
-def test_outputs_become_the_mean_and_a_deviation_in_its_range():
+def test_network_outputs_become_a_mean_and_a_bounded_deviation():
     outputs = jnp.array([[3.0, -50.0, -1e9, 0.0], [0.0, 0.0, 1e9, 1.0]])
     policy = distributions.policy(outputs, "clip", jnp.tile(LIMITS, 2))
     np.testing.assert_array_equal(policy.mean, outputs[:, :2])

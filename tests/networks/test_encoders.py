@@ -1,4 +1,4 @@
-"""Encoders: how observations of any structure become the inputs of networks, scaled and finite whatever the data."""
+"""Encoders: how observations of any structure become scaled and finite inputs of networks."""
 
 import equinox as eqx
 import jax
@@ -60,7 +60,7 @@ def test_standard_scales_each_coordinate_and_leaves_categories_alone():
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_the_number_of_inputs_and_the_specification_are_told(scaling):
+def test_encoder_reports_its_input_size_and_specification(scaling):
     encoder = encoders.fit(SPEC, observations(), scaling)
     assert encoder.size == 14
     assert encoder.spec == SPEC
@@ -68,7 +68,7 @@ def test_the_number_of_inputs_and_the_specification_are_told(scaling):
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_names_may_come_in_any_order(scaling):
+def test_order_of_observation_names_does_not_matter(scaling):
     obs = observations()
     turned = {name: obs[name] for name in sorted(obs, reverse=True)}
     encoder = encoders.fit({name: SPEC[name] for name in sorted(SPEC, reverse=True)}, turned, scaling)
@@ -87,7 +87,7 @@ def test_a_blank_encoder_has_the_shapes_and_the_structure_of_a_fitted_one(spec, 
     assert blank.size == fitted.size
 
 
-def test_inputs_far_from_all_observations_grow_logarithmically_and_stay_apart_and_with_0_they_stay():
+def test_far_inputs_grow_logarithmically_and_zero_saturation_keeps_them():
     scale = np.array([[-1.0], [1.0]], np.float32)
     far = jnp.array([[1.5], [-30.0], [-31.0]])
     bent = [-10.0 - np.log(21.0), -10.0 - np.log(22.0)], [-2.0 - np.log(29.0), -2.0 - np.log(30.0)], [-30.0, -31.0]
@@ -96,7 +96,7 @@ def test_inputs_far_from_all_observations_grow_logarithmically_and_stay_apart_an
         np.testing.assert_allclose(encoder(far)[:, 0], [1.5, *outer], rtol=1e-6)
 
 
-def test_observations_that_scale_the_encoder_are_not_bent():
+def test_observations_used_for_fitting_are_not_saturated():
     obs = np.zeros((500, 1), np.float32)
     obs[0] = 1.0  # 22 standard deviations from the mean
     encoder = encoders.fit(ArraySpec((1,)), obs, "standard", 10.0)
@@ -104,7 +104,7 @@ def test_observations_that_scale_the_encoder_are_not_bent():
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard"])
-def test_any_number_of_inputs_is_taken_without_whitening(scaling):
+def test_many_inputs_are_accepted_without_whitening(scaling):
     obs = np.random.default_rng(0).normal(size=(3, LARGEST + 1)).astype(np.float32)
     assert vectors(obs, scaling).shape == obs.shape
 
@@ -130,21 +130,21 @@ def test_the_scale_has_no_gradient_and_observations_have_one(scaling):
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_a_slow_copy_of_an_encoder_is_that_encoder(scaling):
-    """A target network averages all that a model holds."""
+def test_polyak_average_of_an_encoder_with_itself_is_unchanged(scaling):
+    """A target network averages every array of a model."""
     encoder = encoders.fit(SPEC, observations(), scaling)
     for a, b in zip(jax.tree.leaves(polyak(encoder, encoder, 0.1)), jax.tree.leaves(encoder), strict=True):
         assert np.isfinite(b).all()
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_encoder_passes_through_compiled_code():
+def test_compiled_encoder_matches_the_plain_one():
     encoder, obs = encoders.fit(SPEC, observations(), "standard"), observations()
     np.testing.assert_allclose(eqx.filter_jit(lambda e, x: e(x))(encoder, obs), encoder(obs), atol=1e-5)
 
 
 def test_whitened_observations_are_centred_and_of_unit_size():
-    """Whatever their units, and counting both ends of the transitions."""
+    """The columns have different units, and the first one is shifted in half of the rows."""
     rng = np.random.default_rng(0)
     base = rng.normal(size=(2_000, 2))
     obs = np.stack([3 + 200 * base[:, 0], -0.5 + 0.01 * base[:, 1], 7 + base @ [0.9, 0.4]], axis=1)
@@ -154,7 +154,7 @@ def test_whitened_observations_are_centred_and_of_unit_size():
     assert (np.abs(seen.std(axis=0) - 0.93) < 0.1).all()
 
 
-def test_whitening_decorrelates_and_leaves_constants_alone():
+def test_whitening_decorrelates_and_maps_constants_to_zero():
     rng = np.random.default_rng(0)
     base = rng.normal(size=(5000, 3)) * [1.0, 20.0, 0.1]
     z = vectors(np.column_stack([base, base[:, 0] + rng.normal(size=5000), np.full(5000, 12345.678)]))
@@ -165,8 +165,8 @@ def test_whitening_decorrelates_and_leaves_constants_alone():
 
 @pytest.mark.parametrize("scaling", ["standard", "whiten"])
 @pytest.mark.parametrize("value", [0.0, -0.1, 1e3, 12345.678, 1e6])
-def test_constant_observations_are_scaled_to_nothing(value, scaling):
-    """Also where float32 sums of many equal numbers would round: no noise is blown up."""
+def test_constant_observations_become_zero(value, scaling):
+    """Rounding of float32 sums of many equal numbers is not amplified."""
     assert vectors(np.full((6_000, 2), value), scaling) == pytest.approx(0.0, abs=1e-3)
 
 
@@ -185,7 +185,7 @@ def test_equal_coordinates_stay_finite():
     assert np.abs(vectors(twin)).max() < 10.0
 
 
-def test_a_column_that_hardly_moves_beside_its_size_passes_unscaled_with_whitening():
+def test_nearly_constant_column_passes_unscaled_with_whitening():
     rng = np.random.default_rng(0)
     obs = np.stack([rng.normal(size=200), 5.0 + 1e-8 * rng.normal(size=200)], axis=1)
     encoder = encoders.fit(ArraySpec((2,)), obs, "whiten")

@@ -1,4 +1,4 @@
-"""Gaussian-process regression: its gradient, what it finds, and what it makes of outputs at their bounds."""
+"""Gaussian-process regression: likelihood, fit, leave-one-out error, and outputs at their bounds."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def drawn(seed: int, n: int, inputs: int = 3) -> np.ndarray:
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
-    """Two outputs within the bounds; the last coordinate means nothing."""
+    """Two outputs within the bounds. The last coordinate has no effect."""
     return np.stack([0.8 * np.sin(1.5 * x[:, 0]), 0.4 * np.tanh(x[:, 0] * x[:, 1])], axis=1)
 
 
@@ -19,7 +19,7 @@ def fitted(x: np.ndarray, y: np.ndarray) -> GaussianProcess:
     return GaussianProcess.fit(x, y, np.array([[-1.0], [1.0]]) * np.ones(y.shape[1]), np.random.default_rng(0))
 
 
-def test_the_gradient_is_that_of_finite_differences():
+def test_gradient_matches_finite_differences():
     x, theta = drawn(0, 30), drawn(1, 1, 6)[0] * 0.3
     y, step = smooth(x), 1e-5
     _, gradient = negative_log_likelihood(theta, x, y)
@@ -32,7 +32,7 @@ def test_the_gradient_is_that_of_finite_differences():
 
 
 def test_the_likelihood_is_the_density_of_the_outputs():
-    """Against a normal distribution written down in full."""
+    """Compared with a normal distribution that is written out in full."""
     x = drawn(0, 5)
     y, covariance = smooth(x)[:, :1], Covariance(np.array([1.0, 2.0, 3.0]), 0.5, 0.2, 0.01)
     theta = np.log([1.0, 2.0, 3.0, 0.5, 0.2, 0.01])
@@ -41,7 +41,7 @@ def test_the_likelihood_is_the_density_of_the_outputs():
     assert negative_log_likelihood(theta, x, y)[0] == pytest.approx(density, rel=1e-9)
 
 
-def test_it_finds_a_smooth_function_and_what_that_depends_on():
+def test_fit_recovers_a_smooth_function_and_its_relevant_inputs():
     x, new = drawn(0, 200), drawn(1, 200)
     process = fitted(x, smooth(x))
     inside = np.abs(new).max(axis=1) < 2.0
@@ -51,7 +51,7 @@ def test_it_finds_a_smooth_function_and_what_that_depends_on():
     assert lengths[2] > 5 * lengths[:2].max()
 
 
-def test_likelier_than_the_start():
+def test_fitted_covariance_is_likelier_than_the_start():
     x = drawn(0, 60)
     y, start = smooth(x), Covariance(np.full(3, 3.0), 1.0, 0.1, 1e-4)
     found = most_likely(start, x, y)
@@ -62,7 +62,7 @@ def test_likelier_than_the_start():
     assert told(found) < told(start) - 10.0
 
 
-def test_noise_is_told_from_the_function():
+def test_noise_is_separated_from_the_function():
     x = drawn(0, 300)
     noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
     process = fitted(x, smooth(x) + noise)
@@ -70,8 +70,8 @@ def test_noise_is_told_from_the_function():
     assert np.sqrt(np.mean((process(x) - smooth(x)) ** 2)) < 0.07
 
 
-def test_an_output_at_its_bound_says_at_least():
-    """What is cut off at ±1 may go on beyond, as far as it is smooth that way; what comes out is cut off again."""
+def test_outputs_at_a_bound_are_censored():
+    """The latent function may go beyond ±1 where that is smoother. Predictions are clipped to ±1."""
     x = np.linspace(-2.0, 2.0, 81)[:, None]
     y = np.clip(1.5 * x, -1.0, 1.0)
     process = fitted(x, y)
@@ -81,7 +81,7 @@ def test_an_output_at_its_bound_says_at_least():
     assert np.abs(process(np.array([[5.0], [-5.0]]))).max() <= 1.0
 
 
-def test_the_same_fit_every_time_and_in_any_blocks(monkeypatch):
+def test_fit_is_deterministic_and_predictions_do_not_depend_on_the_block_size(monkeypatch):
     x, new = drawn(0, 50), drawn(1, 23)
     one, two = fitted(x, smooth(x)), fitted(x, smooth(x))
     np.testing.assert_array_equal(one(new), two(new))
@@ -89,15 +89,15 @@ def test_the_same_fit_every_time_and_in_any_blocks(monkeypatch):
     np.testing.assert_allclose(one(new), two(new), atol=1e-12)
 
 
-def test_a_constant_coordinate_and_a_constant_action_are_no_trouble():
+def test_constant_inputs_and_outputs_are_fitted():
     x = drawn(0, 40)
     x[:, 1] = 0.0
     process = fitted(x, np.full((40, 1), 1.0))
     np.testing.assert_allclose(process(x), 1.0, atol=1e-3)
 
 
-def test_leave_one_out_is_what_the_other_rows_say():
-    """Against the process without each row, its covariance as it was; two outputs are at a bound."""
+def test_leave_one_out_error_matches_predictions_from_the_other_rows():
+    """Compared with the process without each row, with the same covariance. Some outputs are at a bound."""
     x = drawn(0, 25)
     y = np.clip(2.0 * smooth(x), -1.0, 1.0)
     process = fitted(x, y)
@@ -115,7 +115,7 @@ def test_leave_one_out_is_what_the_other_rows_say():
     assert expected > 0.05
 
 
-def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
+def test_leave_one_out_error_is_large_for_few_rows_and_ignores_noise():
     few, many = drawn(0, 20), drawn(1, 300)
     noise = 0.1 * np.random.default_rng(2).normal(size=(300, 2))
     known, noisy = (
@@ -127,7 +127,7 @@ def test_leave_one_out_tells_few_rows_from_many_and_passes_over_noise():
     assert fitted(few, smooth(few)).leave_one_out_error > 0.15
 
 
-def test_outputs_at_a_bound_are_censored_whatever_rounding_their_scaling_has_left():
+def test_outputs_within_rounding_of_a_bound_are_censored():
     x = np.linspace(-2.0, 2.0, 60)[:, None]
     y = np.clip(2.0 * x, -1.0, 1.0)
     rounded = np.where(np.abs(y) == 1.0, y * (1.0 - 1e-7), y)

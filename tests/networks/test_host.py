@@ -1,4 +1,4 @@
-"""Arrays of every kind give the same numbers at every door, and batches of every size need few programs."""
+"""Input arrays: every kind of array gives the same numbers, and batches of every size need few compiled programs."""
 
 import jax
 import jax.random as jr
@@ -50,8 +50,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_arrays_of_every_kind_give_the_same_numbers_at_every_door(model, counting_arrays, tmp_path, kind):
-    """Observations, actions and ends at once, by a policy, a reward, and demonstrations. All numbers are halves."""
+def test_every_array_kind_gives_the_same_demonstrations_actions_and_rewards(model, counting_arrays, tmp_path, kind):
+    """All numbers are multiples of ½, so that narrow types are exact."""
     arrays = {**counting_arrays, "obs": counting_arrays["obs"] / 2, "next_obs": counting_arrays["next_obs"] / 2}
     other = {name: KINDS[kind](array, tmp_path) for name, array in arrays.items()}
     demos, same = Demos.from_arrays(arrays), Demos.from_arrays(other)
@@ -69,7 +69,7 @@ def test_arrays_of_every_kind_give_the_same_numbers_at_every_door(model, countin
 
 
 def test_demonstrations_are_copies(counting_arrays):
-    """What is written into an array afterwards must not reach them."""
+    """Writing into the arrays afterwards does not change the demonstrations."""
     images = np.zeros((15, 2, 2), np.uint8)
     arrays = {**counting_arrays, "obs": images, "next_obs": images}
     demos = Demos.from_arrays(arrays)
@@ -80,7 +80,7 @@ def test_demonstrations_are_copies(counting_arrays):
     assert demos.sha256() == before
 
 
-def test_actions_of_one_column_are_numbers_of_choices(model, counting_arrays):
+def test_discrete_actions_may_be_a_single_column(model, counting_arrays):
     column = counting_arrays["act"][:, None]
     demos = Demos.from_arrays({**counting_arrays, "act": column})
     assert demos.discrete
@@ -114,7 +114,7 @@ def test_values_that_do_not_fit_are_refused_and_never_wrapped(spec, values):
 
 
 def test_batches_of_every_size_need_few_programs(model):
-    """5,000 sizes would else take more mapped regions than a process has."""
+    """Otherwise 5,000 sizes would need more mapped memory regions than a process may have."""
     act, reward = Policy(model), RecoveredReward(model, Ends(0.9, True), TASK)
     x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     before = policy._act._cache_size(), recovered._steps._cache_size()
@@ -125,8 +125,8 @@ def test_batches_of_every_size_need_few_programs(model):
     assert recovered._steps._cache_size() - before[1] <= 7
 
 
-def test_the_padding_changes_no_row(model):
-    """Batches of one power of two have the same rows bit for bit, samples too; others to rounding."""
+def test_padding_does_not_change_results(model):
+    """Batches padded to one size give rows and samples that are equal bit for bit. Others are equal to rounding."""
     x = np.random.default_rng(0).normal(size=(256, 2)).astype(np.float32)
     for n in (129, 200, 255):
         np.testing.assert_array_equal(Policy(model)(x[:n], False), Policy(model)(x, False)[:n])
@@ -149,7 +149,7 @@ def test_large_batches_go_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_no_finite_numbers_are_told_at_every_door(model, counting_arrays, value):
+def test_nan_and_infinite_observations_are_refused_by_policy_and_reward(model, counting_arrays, value):
     broken = counting_arrays["obs"].astype(np.float32)
     broken[1, 0] = value
     arrays = {name: counting_arrays[name] for name in ("act", "next_obs", "term")}

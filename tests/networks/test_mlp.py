@@ -1,4 +1,4 @@
-"""Networks of bounded slope: against NumPy's singular values, and as functions."""
+"""Networks: spectral norm, bounded slopes, periodic features, layer norm, ensembles and gradients."""
 
 import os
 import subprocess
@@ -30,20 +30,20 @@ def test_the_spectral_norm_is_the_largest_singular_value(shape):
         assert 0.98 < ratio < 1.0 + 1e-5
 
 
-def test_the_gradient_of_the_spectral_norm_is_that_of_the_largest_singular_value():
+def test_spectral_norm_gradient_matches_the_largest_singular_value():
     weight = jnp.diag(jnp.array([3.0, 1.0, 0.5])) + 0.1 * jr.normal(jr.key(0), (3, 3))
     u, _, vt = np.linalg.svd(np.asarray(weight))
     np.testing.assert_allclose(jax.grad(spectral_norm)(weight), np.outer(u[:, 0], vt[0]), atol=1e-4)
 
 
-def test_a_matrix_of_zeros_is_no_fault():
+def test_spectral_norm_of_zeros_is_zero_with_a_finite_gradient():
     value, gradient = jax.value_and_grad(spectral_norm)(jnp.zeros((3, 2)))
     assert value == 0.0
     assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0.1, 0.1), (50.0, 1.0)])
-def test_a_matrix_is_scaled_down_but_never_up(size, expected):
+def test_bounded_layer_scales_its_weights_down_but_never_up(size, expected):
     layer = Linear(8, 8, 1.0, jr.key(0))
     weight = layer.weight * size / largest(layer.weight)
     layer = jax.tree.map(lambda leaf: weight if leaf.ndim == 2 else leaf, layer)
@@ -52,7 +52,7 @@ def test_a_matrix_is_scaled_down_but_never_up(size, expected):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "silu"])
 def test_a_spectrally_normalised_network_is_lipschitz(activation):
-    """However large its weights grow."""
+    """The weights are 30 times as large as in a new network."""
     network = Network(hidden=(16, 16), activation=activation)
     net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, network, 2, jr.key(0), spectral=True))
     x, y = jr.normal(jr.key(1), (200, 3)), jr.normal(jr.key(2), (200, 3))
@@ -61,8 +61,8 @@ def test_a_spectrally_normalised_network_is_lipschitz(activation):
     assert rise.max() > 0.0
 
 
-def test_periodic_features_have_a_kernel_of_the_distance_alone():
-    """E[φ(x)·φ(y)] = exp(−½·variance of the weights·‖x − y‖²), wherever the two inputs are."""
+def test_periodic_features_have_a_stationary_kernel():
+    """E[φ(x)·φ(y)] = exp(−½·variance of the weights·‖x − y‖²), independent of the position of the inputs."""
     net = MLP(3, 1, Network((40_000,), "elu"), jr.key(0), stationary=True)
     x, step = jr.normal(jr.key(1), (3,)), jr.normal(jr.key(2), (3,))
     for shift in (0.0, 5.0):
@@ -76,7 +76,7 @@ def test_periodic_features_have_a_kernel_of_the_distance_alone():
     np.testing.assert_allclose(call(net, points), net.layers[1](features), atol=1e-5)
 
 
-def test_without_it_nothing_is_bounded():
+def test_network_without_spectral_norm_is_not_lipschitz():
     net = jax.tree.map(lambda w: 30.0 * w, Ensemble(3, 2, Network(hidden=(16, 16)), 2, jr.key(0)))
     x, y = jr.normal(jr.key(1), (200, 3)), jr.normal(jr.key(2), (200, 3))
     assert (np.abs(call(net, x) - call(net, y)).max(axis=-1) > np.linalg.norm(np.asarray(x - y), axis=-1)).any()
@@ -93,7 +93,7 @@ def test_layer_norm_gives_each_row_zero_mean_and_unit_variance():
     np.testing.assert_allclose(call(net, x), wanted, atol=1e-6)
 
 
-def test_members_of_an_ensemble_are_networks_of_their_own():
+def test_ensemble_members_equal_separate_networks():
     ensemble = Ensemble(3, 2, Network(hidden=(16,)), 3, jr.key(0))
     x = jr.normal(jr.key(1), (5, 3))
     outputs = call(ensemble, x)
@@ -104,8 +104,8 @@ def test_members_of_an_ensemble_are_networks_of_their_own():
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 8])
-def test_the_gradients_of_a_layer_are_those_of_matmul(outputs):
-    """With few columns and with many."""
+def test_layer_gradients_match_matmul(outputs):
+    """For few and for many columns."""
     shapes = [(5, 4), (4, outputs), (outputs,), (5, outputs)]
     *inputs, slope = (jr.normal(jr.key(i), shape) for i, shape in enumerate(shapes))
     ours, plain = (jax.vjp(f, *inputs) for f in (affine, lambda x, weight, bias: x @ weight + bias))
@@ -139,8 +139,8 @@ def test_gradients_do_not_depend_on_the_number_of_cores():
 @pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("kind", [{}, {"layer_norm": True}, {"spectral": True}, {"activation": "silu"}])
 @pytest.mark.parametrize("m", [0, 3, 5])
-def test_outputs_apart_have_the_gradients_of_two_passes(hidden, kind, m):
-    """One pass back gives the gradient in the weights, from the first m rows, and the gradient in the inputs."""
+def test_apart_has_the_gradients_of_two_passes(hidden, kind, m):
+    """One backward pass gives the gradient in the weights, from the first m rows, and the gradient in the inputs."""
     spectral = kind.get("spectral", False)
     network = Network(hidden, **{name: value for name, value in kind.items() if name != "spectral"})
     net = jax.tree.map(lambda w: 5.0 * w, Ensemble(3, 1, network, 2, jr.key(0), spectral=spectral))
@@ -159,7 +159,7 @@ def test_outputs_apart_have_the_gradients_of_two_passes(hidden, kind, m):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_hidden_layers_may_be_a_list_and_may_be_none():
+def test_hidden_layers_may_be_empty_but_not_of_size_zero():
     assert MLP(3, 2, Network(hidden=()), jr.key(0))(jnp.ones((4, 3))).shape == (4, 2)
     with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected whole numbers above 0"):
         Network(hidden=(8, 0))

@@ -33,7 +33,7 @@ def tree(n: int) -> dict:
     return {"goal": rng.normal(size=(n, 2)), "state": {"cell": rng.integers(0, 3, n), "image": image}}
 
 
-def test_predict_is_the_one_of_stable_baselines3():
+def test_predict_follows_the_stable_baselines3_interface():
     policy, obs = Policy(discrete()), np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
     action, state = policy.predict(obs[0], deterministic=True)
     assert state is None
@@ -44,7 +44,7 @@ def test_predict_is_the_one_of_stable_baselines3():
     assert int(batch[0]) == int(action)
 
 
-def test_predict_gives_vectors_of_continuous_actions():
+def test_predict_returns_vectors_for_continuous_actions():
     policy, obs = Policy(continuous()), np.random.default_rng(0).normal(size=(7, 4))
     action, state = policy.predict(obs[0], deterministic=True)
     assert state is None
@@ -55,7 +55,7 @@ def test_predict_gives_vectors_of_continuous_actions():
         policy(np.zeros(3, np.float32))
 
 
-def test_sampled_actions_differ_from_call_to_call_and_agree_from_policy_to_policy():
+def test_samples_differ_between_calls_and_agree_between_policies_of_one_seed():
     a, b = Policy(discrete(temperature=5.0), seed=3), Policy(discrete(temperature=5.0), seed=3)
     many = np.zeros((200, 4), np.float32)
     first, second = a(many, deterministic=False), a(many, deterministic=False)
@@ -64,7 +64,7 @@ def test_sampled_actions_differ_from_call_to_call_and_agree_from_policy_to_polic
 
 
 @pytest.mark.parametrize("make", [discrete, continuous])
-def test_dictionaries_are_acted_on_one_by_one_and_as_a_batch(make):
+def test_single_and_batched_dictionary_observations_give_the_same_actions(make):
     policy, obs = Policy(make(TREE)), tree(5)
     batch = policy(obs)
     assert batch.shape == ((5,) if make is discrete else (5, 3))
@@ -76,7 +76,7 @@ def test_dictionaries_are_acted_on_one_by_one_and_as_a_batch(make):
         np.testing.assert_allclose(policy(one), batch[i], rtol=1e-5)
 
 
-def test_tuples_are_dictionaries_of_their_places():
+def test_tuple_observations_equal_dictionaries_keyed_by_position():
     policy = Policy(continuous(PAIR))
     places = np.random.default_rng(0).normal(size=(5, 2)), np.arange(5) % 3
     batch = policy(places)
@@ -116,7 +116,7 @@ def test_a_dictionary_is_refused_where_an_array_is_expected():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("low", "high"), [(-1.2, 0.7), (-0.1, 0.3), (1 / 3, 2 / 3), (-1e6, 1e-3), (0.5, 0.5)])
-def test_no_action_is_one_rounding_outside_of_its_bounds(low, high, dtype):
+def test_rounding_never_puts_an_action_outside_its_bounds(low, high, dtype):
     space = gym.spaces.Box(np.array([low, -1.0], dtype), np.array([high, 1.0], dtype), dtype=dtype)
     bounds = Bounds(tuple(space.low.tolist()), tuple(space.high.tolist()))
     model = continuous(ArraySpec((2,)), bounds)
@@ -136,7 +136,7 @@ def test_whole_actions_are_rounded():
     ]
 
 
-def test_a_fixed_coordinate_has_a_scale():
+def test_fixed_action_coordinate_scales_to_zero_and_back_to_its_value():
     scale = ActionScale(TaskSpec(ArraySpec((2,)), Bounds((-1.0, 2.0), (3.0, 2.0))))
     unit = scale.to_unit(jnp.float32([[3.0, 2.0], [1.0, 2.0]]))
     assert unit.tolist() == [[1.0, 0.0], [0.0, 0.0]]

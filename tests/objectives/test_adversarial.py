@@ -15,6 +15,6 @@ def test_the_loss_is_the_weighted_cross_entropy_of_both_sides():
     assert float(discrimination_loss(expert, visited, *weights)) == pytest.approx(of_expert + of_visited, rel=1e-5)
 
 
-def test_the_penalty_has_two_sides():
+def test_slope_penalty_is_two_sided_around_norm_one():
     gradient = jnp.array([[3.0, 4.0], [0.0, 0.0], [0.6, 0.8]])
     assert float(slope_loss(gradient)) == pytest.approx((16.0 + 1.0 + 0.0) / 3.0, rel=1e-4)

@@ -30,7 +30,7 @@ EDGES = {
     "w1": 0.0,
 }
 NEUTRAL = {"forward_kl": -1.0, "reverse_kl": 1.0}
-"""Where φ' = 1, the reward that weighs an expert transition as it is; 0 unless named here."""
+"""The reward at which φ' = 1, so that an expert transition keeps its weight. For the others it is 0."""
 
 
 def slope(phi, x):
@@ -71,8 +71,8 @@ def test_concave_and_finite_everywhere(name, x, gap):
 
 
 @pytest.mark.parametrize("name", PHI)
-def test_at_the_edge_of_the_domain(name):
-    """Value and slope go on continuously, and far outside the slope is finite and points back in."""
+def test_phi_continues_smoothly_beyond_its_domain(name):
+    """Value and slope are continuous at the edge. Far outside the slope is finite and points back in."""
     phi, edge = PHI[name], EDGES[name]
     h = 1e-4
     below, above = (float(phi(jnp.array([edge + sign * h]))[0]) for sign in (-1, 1))
@@ -98,6 +98,6 @@ def test_chi2_on_the_mixture_penalises_both_halves_alike():
     assert float(offline) == pytest.approx(float(d.expected(d.chi2(0.5))(expert, expert)))
 
 
-def test_tv_walls_in_the_visited_rewards_too():
+def test_tv_penalises_visited_rewards_beyond_the_bound():
     inside, outside = jnp.array([0.5]), jnp.array([3.0])
     assert float(d.tv_mixture(1.0)(inside, outside)) == pytest.approx(0.5 - 4.0)

@@ -16,7 +16,7 @@ def test_values_by_hand(lipschitz, expected):
     assert float(steepness(GRADIENT, lipschitz)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_only_steep_rows_are_pulled_back_and_a_zero_gradient_is_no_fault():
+def test_penalty_pulls_back_only_steep_rows_and_is_finite_for_a_zero_gradient():
     pull = np.asarray(jax.grad(steepness)(GRADIENT))
     assert np.isfinite(pull).all()
     assert pull[0, 0] @ [3.0, 4.0] > 0.0

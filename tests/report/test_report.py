@@ -24,7 +24,7 @@ graph_objects = pytest.importorskip("plotly.graph_objects", reason="needs the ex
 
 
 class Reader(HTMLParser):
-    """What a page holds."""
+    """Reads the figures, tables, sections and links of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -74,7 +74,7 @@ def read(runs):
     return Reader((runs / "both.html").read_text())
 
 
-def test_the_page_has_every_section_and_needs_nothing_else(read):
+def test_page_has_every_section_and_no_external_sources(read):
     assert read.sections == ["results", "training", "diagnostics", "episodes", "reward", "video", "data", "settings"]
     assert all(source.startswith(("#", "data:")) for source in read.sources)
     films = [source for source in read.sources if source.startswith("data:video/mp4;base64,")]
@@ -82,7 +82,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(read):
     assert b"ftyp" in base64.b64decode(films[0].partition(",")[2])[:16]
 
 
-def test_curves_are_the_metrics_of_every_seed(read, runs):
+def test_curves_match_the_metrics_of_every_seed(read, runs):
     traces, layout = read.figures["return · CartPole-v1"]
     assert layout["xaxis"]["title"]["text"] == "updates"
     lines = [trace for trace in traces if trace["mode"] == "lines+markers"]
@@ -103,12 +103,12 @@ def test_curves_are_the_metrics_of_every_seed(read, runs):
         assert shown, name
 
 
-def test_every_figure_is_one_that_plotly_takes(read):
+def test_every_figure_is_valid_for_plotly(read):
     for traces, layout in read.figures.values():
         graph_objects.Figure(traces, layout)
 
 
-def test_episodes_are_those_that_evaluate_plays(read, runs):
+def test_episode_returns_match_evaluate(read, runs):
     traces, _ = read.figures["returns of episodes · CartPole-v1"]
     for trace, seed in zip(traces, (0, 1), strict=False):
         assert trace["y"] == iq.Run.load(runs / "iq" / f"seed-{seed}").evaluate(2).tolist()
@@ -116,7 +116,7 @@ def test_episodes_are_those_that_evaluate_plays(read, runs):
     assert len(traces[-1]["y"]) == 6, "every episode of the file"
 
 
-def test_rewards_are_those_of_the_run(read, runs):
+def test_plotted_rewards_match_the_run(read, runs):
     run = iq.Run.load(runs / "iq" / "seed-0")
     demos = iq.Demos.load(run.origin.path).take(2)
     shown = {trace["name"]: trace for trace in read.figures["iq · seed 0: reward of a transition"][0]}
@@ -128,7 +128,7 @@ def test_rewards_are_those_of_the_run(read, runs):
     assert set(true["y"]) == {1.0}
 
 
-def test_settings_that_differ_stand_first(read):
+def test_differing_settings_come_first(read):
     table = next(table for table in read.tables if table[0][0] == "setting")
     assert [*table[0]] == ["setting", "iq", "clone"]
     differing = {row[0]: row[1:] for row in table[1:]}
@@ -138,14 +138,29 @@ def test_settings_that_differ_stand_first(read):
     assert any(row[0] == "schedule.steps" for row in everything)
 
 
+def test_settings_are_those_of_the_folder_without_paths(runs, tmp_path):
+    """The package versions are those that trained the run, not those that make the page."""
+    shutil.copytree(runs / "clone", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["versions"]["jax"] = "0.0.1"
+    config["origin"]["reward"] = "/home/someone/reward"
+    update(tmp_path / "run", {"config.json": json_bytes(config)})
+    report([tmp_path / "run"], tmp_path / "page.html", episodes=0)
+    page = (tmp_path / "page.html").read_text()
+    table = next(table for table in Reader(page).tables if table[0][0] == "setting")
+    assert ["versions.jax", "0.0.1"] in table
+    assert "/home/someone" not in page
+    assert config["origin"]["path"] not in page
+
+
 @pytest.mark.usefixtures("read")
-def test_nothing_of_the_machine_is_told(runs):
+def test_page_has_no_paths_of_the_machine(runs):
     text = (runs / "both.html").read_text()
     assert str(iq.Run.load(runs / "clone").origin.path) not in text
     assert str(runs) not in text
 
 
-def test_names_cannot_write_into_the_page():
+def test_names_are_escaped_in_the_page():
     evil = "</script><script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
     figure = Figure(evil, [{"x": [1], "y": [2], "name": evil}], {"title": {"text": evil}})
     text = page(evil, evil, [Section("a", evil, [figure, Table(evil, [evil], [[evil], [1.0]])], evil)], evil)
@@ -156,7 +171,7 @@ def test_names_cannot_write_into_the_page():
     assert found.tables == [[[evil], [evil], ["1"]]]
 
 
-def test_what_cannot_be_had_is_told_and_left_out(cartpole, tmp_path):
+def test_missing_demonstrations_are_reported_and_their_sections_left_out(cartpole, tmp_path):
     path = tmp_path / "gone.npz"
     cartpole.save(path)
     demos = iq.Demos.load(path)
@@ -168,7 +183,7 @@ def test_what_cannot_be_had_is_told_and_left_out(cartpole, tmp_path):
     assert found.sections == ["results", "training", "diagnostics", "settings"]
 
 
-def test_runs_of_several_tasks_have_scales_of_their_own_and_one_without_rows_is_shown(runs, pendulum, tmp_path):
+def test_report_has_figures_per_task_and_accepts_a_run_without_metrics(runs, pendulum, tmp_path):
     short = {"steps": 20, "evaluations": 2, "eval_episodes": 1, "quiet": True, "max_episode_steps": 20}
     iq.learn(iq.BCContinuous(), pendulum, env="Pendulum-v1", out=tmp_path / "pendulum", **short)
     shutil.copytree(runs / "iq" / "seed-0", tmp_path / "begun")
@@ -181,7 +196,7 @@ def test_runs_of_several_tasks_have_scales_of_their_own_and_one_without_rows_is_
     report(folders[:1], tmp_path / "alone.html", episodes=0, filmed=0)
 
 
-def test_with_last_the_page_tells_of_the_last_policies(runs, tmp_path):
+def test_report_with_last_shows_the_last_policies(runs, tmp_path):
     report([runs / "iq"], tmp_path / "page.html", episodes=1, filmed=0, last=True)
     seeds = next(table for table in Reader((tmp_path / "page.html").read_text()).tables if "policy of" in table[0])
     for line in seeds[1:]:
@@ -191,8 +206,8 @@ def test_with_last_the_page_tells_of_the_last_policies(runs, tmp_path):
     assert "that of the last policy" in (tmp_path / "page.html").read_text()
 
 
-def test_what_is_warned_of_stands_on_the_page(runs, tmp_path):
-    """For instance that the reward is that of critics before their first update."""
+def test_warnings_are_shown_on_the_page(runs, tmp_path):
+    """For example, that the reward comes from critics before their first update."""
     folder = shutil.copytree(runs / "iq" / "seed-0", tmp_path / "run")
     run = iq.Run.load(folder)
     rows = [run.rows[0] | {"step": 0}, *run.rows[1:]]
@@ -202,13 +217,13 @@ def test_what_is_warned_of_stands_on_the_page(runs, tmp_path):
     assert "critics before their first update" in (tmp_path / "page.html").read_text()
 
 
-def test_the_ninth_run_is_told_from_the_first():
+def test_runs_of_one_colour_differ_in_dash_and_labels_are_escaped():
     assert colour(8) == colour(0)
     assert len({(colour(i), dash(i)) for i in range(32)}) == 32
     assert label("<b>%{y}</b> & co") == "&lt;b&gt;&#37;{y}&lt;/b&gt; &amp; co"
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path):
+def test_folders_of_the_same_name_get_distinct_names(tmp_path):
     assert names_of([tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "c"]) == [
         "a/run",
         "b/run",
@@ -239,11 +254,11 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
         ],
     ],
 )
-def test_values_in_words(value, words):
+def test_in_words_formats_values(value, words):
     assert in_words(value) == words
 
 
-def test_the_command(runs, told, capsys, monkeypatch):
+def test_report_command_writes_the_page_and_rejects_invalid_arguments(runs, told, capsys, monkeypatch):
     monkeypatch.chdir(runs)
     cli.main(["report", "clone", "--episodes", "1"])
     assert capsys.readouterr().out == "written: clone/report.html\n"
@@ -256,7 +271,7 @@ def test_the_command(runs, told, capsys, monkeypatch):
     assert "No config.json in nowhere" in told("report", "nowhere")
 
 
-def test_a_new_run_in_the_folder_leaves_no_old_report(cartpole, tmp_path):
+def test_overwriting_a_run_deletes_its_old_report(cartpole, tmp_path):
     short = {"steps": 20, "evaluations": 1, "quiet": True, "out": tmp_path / "run"}
     iq.learn(iq.BC(), cartpole, **short)
     report([tmp_path / "run"], tmp_path / "run" / "report.html")
@@ -264,14 +279,14 @@ def test_a_new_run_in_the_folder_leaves_no_old_report(cartpole, tmp_path):
     assert not (tmp_path / "run" / "report.html").exists()
 
 
-def test_a_missing_package_is_told(runs, monkeypatch):
+def test_missing_package_is_reported_with_the_install_command(runs, monkeypatch):
     monkeypatch.setattr(sys.modules["iqlearn.report.page"], "find_spec", lambda package: None)
     with pytest.raises(InputError, match=r"install it with: pip install .*\[report\]"):
         report([runs / "clone"], runs / "never.html")
 
 
-def test_a_browser_draws_every_figure_sorts_and_unfolds(runs, read, browse):
-    """A script of the test clicks, and gives what it sees."""
+def test_browser_draws_every_figure_and_sorts_tables(runs, read, browse):
+    """A script clicks on the page and returns its state."""
     script = """
       const drawn = () => [...document.querySelectorAll(".figure")].filter(f => f.querySelector(".main-svg")).length;
       const before = drawn();

@@ -1,4 +1,4 @@
-"""What a reward is evaluated on, the figures that come out, and the files."""
+"""Comparison of a reward with the true one: transitions, figures and files."""
 
 from functools import partialmethod
 
@@ -41,14 +41,14 @@ def sets(model) -> dict[str, Demos]:
 
 @pytest.fixture(scope="module", autouse=True)
 def drawn():
-    """The sets of transitions that were drawn in each picture."""
+    """The sets of transitions in each plot."""
     pictures = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "rewards", lambda path, kinds, title: pictures.update({path.name: (list(kinds), title)}))
         yield pictures
 
 
-def test_the_figures_of_all_and_of_each_kind(reward, sets, drawn, tmp_path) -> None:
+def test_compare_reports_figures_of_all_transitions_and_of_each_kind(reward, sets, drawn, tmp_path) -> None:
     facts = compare(GRID, reward, sets, tmp_path / "reward", "title")
     assert list(facts["kinds"]) == list(KINDS)
     spread = {"transitions", "mean", "std", "min", "max", "episodes", "episode_mean"}
@@ -62,7 +62,7 @@ def test_the_figures_of_all_and_of_each_kind(reward, sets, drawn, tmp_path) -> N
     assert drawn == {"reward.png": (list(KINDS), "title")}
 
 
-def test_the_true_reward_is_at_no_distance_of_itself(reward, sets, tmp_path) -> None:
+def test_true_reward_has_zero_epic_distance_to_itself(reward, sets, tmp_path) -> None:
     class Truth(RecoveredReward):
         def __call__(self, transitions, absorbing=False):
             rows = transitions.transitions if isinstance(transitions, Demos) else transitions
@@ -74,7 +74,7 @@ def test_the_true_reward_is_at_no_distance_of_itself(reward, sets, tmp_path) -> 
     assert facts["pearson_transition"] == pytest.approx(1.0)
 
 
-def test_without_a_true_reward_there_is_only_the_range(reward, sets, drawn, tmp_path) -> None:
+def test_correlations_are_not_reported_without_a_true_reward(reward, sets, drawn, tmp_path) -> None:
     arrays = {name: x for name, x in sets["noisy"].arrays().items() if name != "rew"}
     unknown = {"demos": Demos.from_arrays(arrays)}
     drawn.clear()
@@ -88,7 +88,7 @@ def test_without_a_true_reward_there_is_only_the_range(reward, sets, drawn, tmp_
     assert drawn == {"some.png": (["random"], "")}
 
 
-def test_each_episode_has_a_number_of_its_own(sets) -> None:
+def test_episodes_are_numbered_across_all_sets(sets) -> None:
     numbers = numbered(sets)
     lengths = np.concatenate([demos.lengths for demos in sets.values()])
     np.testing.assert_array_equal(numbers, np.repeat(np.arange(9), lengths))
@@ -102,7 +102,7 @@ def quick(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_distillation_is_measured_on_episodes_that_it_did_not_see(reward, sets, tmp_path) -> None:
+def test_distilled_reward_is_saved_and_reported_with_its_correlation(reward, sets, tmp_path) -> None:
     facts = distilled(reward, sets, "state", tmp_path)
     assert -1.0 <= facts["distilled_pearson"] <= 1.0
     assert facts["distilled"] == str(tmp_path / "reward-state.safetensors")
@@ -110,13 +110,13 @@ def test_a_distillation_is_measured_on_episodes_that_it_did_not_see(reward, sets
 
 
 @pytest.mark.usefixtures("quick")
-def test_fewer_than_five_episodes_leave_none_to_measure_a_distillation_on(reward, sets, tmp_path) -> None:
+def test_distilled_correlation_is_none_with_fewer_than_five_episodes(reward, sets, tmp_path) -> None:
     few = {"noisy": sets["noisy"].take(2)}
     assert distilled(reward, few, "state", tmp_path)["distilled_pearson"] is None
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_refit_is_written_and_needs_actions_for_a_reward_of_actions_only(model, reward, sets, tmp_path) -> None:
+def test_refit_is_saved_and_a_state_action_refit_requires_actions(model, reward, sets, tmp_path) -> None:
     expert = sets["policy"].without_actions()
     told = refitted(GRID, Policy(model), reward, expert, "state", 3, 0, tmp_path)
     again = DistilledReward.load(tmp_path / "refit-state.safetensors")
@@ -125,7 +125,7 @@ def test_a_refit_is_written_and_needs_actions_for_a_reward_of_actions_only(model
         refitted(GRID, Policy(model), reward, expert, "state-action", 3, 0, tmp_path)
 
 
-def test_faults_are_told(model, reward, sets, tmp_path) -> None:
+def test_missing_environment_or_empty_material_is_rejected(model, reward, sets, tmp_path) -> None:
     with pytest.raises(InputError, match="names no environment to play rollouts in"):
         material(None, Policy(model), None, KINDS, 1, 0)
     with pytest.raises(InputError, match="Nothing to judge"):

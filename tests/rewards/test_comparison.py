@@ -7,7 +7,7 @@ from scipy import stats
 from iqlearn.rewards.correlations import baselines, by_episode, in_absorbing_state, pearson, report, spearman
 
 
-def test_correlations_are_those_of_scipy() -> None:
+def test_correlations_match_scipy() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=50), rng.integers(0, 5, 50).astype(float)
     assert pearson(a, b) == pytest.approx(stats.pearsonr(a, b).statistic)
@@ -15,26 +15,26 @@ def test_correlations_are_those_of_scipy() -> None:
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.zeros(1), np.zeros(3), np.full(7, 0.1, np.float32)])
-def test_what_does_not_vary_has_no_correlation(values) -> None:
+def test_correlation_of_constant_or_empty_values_is_none(values) -> None:
     assert pearson(values, np.arange(len(values), dtype=float)) is None
     assert spearman(values, np.arange(len(values), dtype=float)) is None
 
 
-def test_rounding_is_no_difference_but_the_least_one_of_float32_is() -> None:
+def test_correlation_ignores_float64_rounding_but_not_the_smallest_float32_step() -> None:
     assert pearson(0.1 + 1e-16 * np.arange(9), np.arange(9.0)) is None
     values = np.ones(1_000, np.float32)
     values[3] = np.nextafter(np.float32(1), np.float32(2))
     assert pearson(values, (np.arange(1_000) == 3).astype(np.float32)) == pytest.approx(1.0)
 
 
-def test_what_has_no_weight_does_not_count() -> None:
-    """Where the rest is constant there is no correlation, whatever the rows of weight 0 say."""
+def test_correlation_ignores_rows_of_zero_weight() -> None:
+    """If the other rows are constant, there is no correlation, whatever the rows of weight 0 hold."""
     a, b, weights = np.array([1.0, 1.0, 5.0]), np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 0.0])
     assert pearson(a, b, weights) is None
     assert pearson(b, 3.0 - b, weights) == pytest.approx(-1.0)
 
 
-def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
+def test_terminated_episode_continues_in_the_absorbing_state_up_to_the_limit() -> None:
     learned, episode = np.array([1.0, -2.0, 3.0, 4.0]), np.array([5, 5, 7, 7])
     terminal = np.array([False, True, False, False])  # the second episode was cut by its time limit
     after = in_absorbing_state(learned, episode, terminal, limit=6)
@@ -46,7 +46,7 @@ def test_an_episode_that_ended_goes_on_in_the_absorbing_state() -> None:
     assert in_absorbing_state(learned, episode, terminal, limit=0).tolist() == [0.0] * 4
 
 
-def test_what_the_length_of_an_episode_alone_would_tell_stands_beside_what_the_reward_tells() -> None:
+def test_baselines_correlate_episode_length_and_mean_reward_with_the_return() -> None:
     learned, episode = np.array([3.0, 1.0, 1.0, 2.0, 2.0, 2.0]), np.array([0, 1, 1, 2, 2, 2])
     facts = baselines(learned, np.array([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]), episode)
     assert facts["pearson_length"] == pytest.approx(pearson(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 6.0])))

@@ -1,4 +1,4 @@
-"""EPIC: what it does not see, what it sees, and its range."""
+"""EPIC distance: its invariances, its sensitivity and its range."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from iqlearn.types import Transitions
 
 GAMMA = 0.9
 LARGEST = np.sqrt(0.5)
-"""√(1/2): the distance of rewards without anything in common."""
+"""√(1/2): the distance of uncorrelated rewards."""
 
 
 def batch(n: int = 400, seed: int = 0) -> Transitions:
@@ -38,7 +38,7 @@ def potential(obs) -> np.ndarray:
 
 
 def altered(rows: Transitions) -> np.ndarray:
-    """The first reward in other words: scaled, shaped, moved."""
+    """The first reward: scaled, shaped and shifted."""
     return 3.0 * first(rows) + GAMMA * potential(rows.next_obs) - potential(rows.obs) + 7.0
 
 
@@ -46,20 +46,20 @@ def distance(a, b, gamma: float = GAMMA) -> float:
     return epic_distance(a, b, batch(), coverage(), gamma)
 
 
-def test_scale_shaping_and_a_constant_do_not_count():
+def test_distance_is_invariant_to_scale_shaping_and_constants():
     assert distance(first, altered) < 1e-6
     assert distance(second, altered) == pytest.approx(distance(second, first), abs=1e-6)
 
 
-def test_shaping_with_another_discount_counts():
+def test_distance_detects_shaping_with_another_discount():
     assert distance(first, altered, gamma=0.5) > 0.05
 
 
-def test_the_opposite_is_1_apart():
+def test_distance_to_the_negated_reward_is_1():
     assert distance(first, lambda rows: -altered(rows)) == pytest.approx(1.0)
 
 
-def test_it_is_a_symmetric_distance_with_a_triangle():
+def test_distance_is_symmetric_and_obeys_the_triangle_inequality():
     def third(rows: Transitions) -> np.ndarray:
         return first(rows) + 0.5 * second(rows)
 
@@ -68,7 +68,7 @@ def test_it_is_a_symmetric_distance_with_a_triangle():
     assert distance(first, second) <= distance(first, third) + distance(third, second)
 
 
-def test_a_reward_that_tells_nothing_has_nothing_in_common():
+def test_distance_to_a_constant_or_to_pure_shaping_is_the_uncorrelated_one():
     def shaping_alone(rows: Transitions) -> np.ndarray:
         return GAMMA * potential(rows.next_obs) - potential(rows.obs)
 
@@ -76,7 +76,7 @@ def test_a_reward_that_tells_nothing_has_nothing_in_common():
     assert distance(first, shaping_alone) == pytest.approx(LARGEST, abs=0.05)
 
 
-def test_blocks_do_not_matter(monkeypatch):
+def test_canonical_reward_does_not_depend_on_the_block_size(monkeypatch):
     whole = epic.canonical(first, batch(), coverage(), GAMMA)
     monkeypatch.setattr(epic, "BLOCK", 120)
     sizes = []
@@ -89,7 +89,7 @@ def test_blocks_do_not_matter(monkeypatch):
     assert sorted(sizes)[-2] <= 120, "all but the transitions themselves come in blocks"
 
 
-def test_after_a_true_end_there_is_no_potential():
+def test_canonical_reward_has_no_next_potential_after_termination():
     rows = batch(4)
     ended = rows._replace(terminal=np.array([True, False, True, False]))
     whole, cut = (epic.canonical(first, r, coverage(), GAMMA) for r in (rows, ended))
@@ -97,7 +97,7 @@ def test_after_a_true_end_there_is_no_potential():
     np.testing.assert_allclose(whole - cut, GAMMA * there * [1, 0, 1, 0])
 
 
-def test_tables_and_functions_agree():
+def test_distance_of_functions_matches_the_tabular_distance():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 4, 3, 4))
     states, actions = np.arange(4, dtype=np.float32)[:, None], np.arange(3)
@@ -120,7 +120,7 @@ def random_world(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("of_the_world", [False, True])
-def test_the_laws_hold_for_tables(of_the_world):
+def test_tabular_distance_is_symmetric_and_invariant_to_scale_and_shaping(of_the_world):
     transition, reward, phi = random_world(1)
     world = transition if of_the_world else None
     same = 2.0 * reward + GAMMA * phi - phi[:, None, None] - 4.0
@@ -132,21 +132,21 @@ def test_the_laws_hold_for_tables(of_the_world):
     assert 0.3 < there < 1.0
 
 
-def test_only_the_worlds_own_distance_overlooks_what_cannot_happen():
+def test_only_the_distance_under_the_dynamics_ignores_impossible_transitions():
     transition, reward, _ = random_world(3)
     impossible = np.where(transition == 0.0, 10.0, reward)
     assert tabular.epic_distance(reward, impossible, GAMMA, transition) < 1e-6
     assert tabular.epic_distance(reward, impossible, GAMMA) > 0.1
 
 
-def test_in_a_world_of_uniform_jumps_the_two_are_one():
+def test_distances_with_and_without_dynamics_agree_for_uniform_transitions():
     _, a, _ = random_world(4)
     b = np.random.default_rng(5).normal(size=a.shape)
     uniform = np.full(a.shape, 1 / 5)
     assert tabular.epic_distance(a, b, GAMMA, uniform) == pytest.approx(tabular.epic_distance(a, b, GAMMA))
 
 
-def test_the_reward_of_a_state_is_found_under_shaping():
+def test_state_reward_is_recovered_from_a_shaped_reward():
     transition, _, phi = random_world(6)
     of_state = np.random.default_rng(7).normal(size=5)
     shaped = of_state + GAMMA * phi - phi[:, None, None]
@@ -155,7 +155,7 @@ def test_the_reward_of_a_state_is_found_under_shaping():
     assert np.ptp(found - of_state) < 1e-8
 
 
-def test_correlation_with_weights_is_that_of_repeated_rows():
+def test_weighted_correlation_matches_repeated_rows():
     rng = np.random.default_rng(8)
     a, b, times = rng.normal(size=20), rng.normal(size=20), rng.integers(1, 5, 20)
     repeated = np.corrcoef(np.repeat(a, times), np.repeat(b, times))[0, 1]
@@ -163,8 +163,8 @@ def test_correlation_with_weights_is_that_of_repeated_rows():
     assert correlation(a, np.full(20, 0.1)) == 0.0
 
 
-def test_it_is_the_soft_optimal_reward_up_to_shaping():
-    """Q and its own inverse Bellman image: any potential gives the same policy and no distance."""
+def test_shaped_rewards_have_zero_distance_and_the_same_soft_optimal_policy():
+    """Shaping with any potential changes neither the policy nor the distance."""
     transition, reward, phi = random_world(9)
     mdp = tabular.TabularMDP(transition, np.full(5, 0.2), np.zeros(5, bool), GAMMA)
     shaped = reward + GAMMA * phi - phi[:, None, None]
@@ -173,8 +173,8 @@ def test_it_is_the_soft_optimal_reward_up_to_shaping():
     assert tabular.epic_distance(reward, shaped, GAMMA, transition) < 1e-6
 
 
-def test_observations_with_parts_are_told_apart_by_all_of_them():
-    """The numbers of a dictionary with an image and a category are those of the same numbers in a row."""
+def test_canonical_reward_of_nested_observations_matches_flat_ones():
+    """A dictionary with an image and a category gives the same numbers as one flat vector."""
     rng = np.random.default_rng(10)
     image, cell = rng.integers(0, 3, (2, 60, 2)).astype(np.uint8), rng.integers(0, 3, (2, 60)).astype(np.int32)
     obs, next_obs = ({"image": image[i], "cell": {"at": cell[i]}} for i in range(2))

@@ -13,7 +13,7 @@ from iqlearn.types import ArraySpec, TaskSpec
 
 
 class Shown(RecoveredReward):
-    """Pays what the observation says."""
+    """The reward of a step is its observation."""
 
     def steps(self, batch):
         return np.asarray(batch.obs)[:, 0]
@@ -40,7 +40,7 @@ def steps(*episodes, horizon=4):
     return Steps.of_episodes(episodes, horizon)
 
 
-def test_the_gap_is_the_difference_of_the_means_in_r_max():
+def test_reward_gap_is_the_difference_of_mean_rewards_in_units_of_r_max():
     expert, policy, held = steps(episode([1, 2])), steps(episode([0, 0, -3])), steps(episode([0.5]))
     found = gaps(reward(True, None), expert, policy, held)
     assert found == pytest.approx({"reward_gap": 1.25, "held_out_reward_gap": 0.75, "largest_reward": 3.0})
@@ -55,7 +55,7 @@ def test_the_gap_is_the_difference_of_the_means_in_r_max():
         (False, None, (1 + 2) / 4),  # nothing follows
     ],
 )
-def test_after_a_true_end_the_absorbing_state_pays_up_to_the_horizon(absorb, pays, mean):
+def test_absorbing_state_pays_after_termination_up_to_the_horizon(absorb, pays, mean):
     paid = steps(episode([1, 2], terminated=True)).paid(reward(absorb, pays))
     assert paid.mean() == pytest.approx(mean)
     cut = steps(episode([1, 2], terminated=False)).paid(reward(absorb, pays))
@@ -63,14 +63,14 @@ def test_after_a_true_end_the_absorbing_state_pays_up_to_the_horizon(absorb, pay
     assert steps(episode([1, 2], terminated=True), horizon=0).paid(reward(absorb, pays)).tolist() == [1, 2]
 
 
-def test_demonstrations_are_taken_step_for_step(counting):
-    """Episode 2 ends truly after 5 steps; the others meet a time limit. Their observations are (episode, time)."""
+def test_steps_of_demonstrations_include_absorbing_steps(counting):
+    """Episode 2 terminates after 5 steps; the others are truncated. Their observations are (episode, time)."""
     found = Steps.of_demos(counting, 8)
     assert len(found.absorbed) == 5 + 3 + 3 + 7
     assert found.transitions.obs[found.absorbed].tolist() == [[2, 4]] * 3
     assert found.transitions.terminal[~found.absorbed].tolist() == counting.term.tolist()
 
 
-def test_true_ends_are_those_of_the_episodes():
+def test_terminal_flags_match_the_episodes():
     found = steps(episode([1, 2], terminated=True), episode([3]), horizon=0)
     assert np.asarray(found.transitions.terminal).tolist() == [False, True, False]

@@ -1,4 +1,4 @@
-"""The reward that a run gives."""
+"""The reward of a run."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import iqlearn as iq
 
 
 @pytest.mark.parametrize(("ended", "pays"), [(False, -1.0), (True, None)])
-def test_a_run_knows_whether_its_expert_ever_ended_an_episode(ended: bool, pays: float | None) -> None:
+def test_run_reward_penalises_termination_only_if_no_expert_episode_terminated(ended: bool, pays: float | None) -> None:
     rng, last = np.random.default_rng(1), np.arange(20) == 19
     obs = rng.normal(size=(21, 3)).astype(np.float32)
     arrays = {

@@ -1,4 +1,4 @@
-"""The recovered reward: its sign and its ends, its distillations, its files."""
+"""The recovered reward: values, episode ends, distillations, refits and files."""
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -43,7 +43,7 @@ def rows(n: int, ends: float = 0.2, seed: int = 1) -> Transitions:
     return Transitions(obs, action, next_obs, rng.random(n) < ends)
 
 
-def test_it_is_q_less_discounted_v_and_v_is_nothing_after_a_true_end(
+def test_reward_is_q_minus_discounted_v_with_zero_v_after_termination(
     model: ContinuousSoftQ, reward: RecoveredReward
 ) -> None:
     batch = rows(40)
@@ -52,7 +52,7 @@ def test_it_is_q_less_discounted_v_and_v_is_nothing_after_a_true_end(
     np.testing.assert_allclose(reward(batch), q - GAMMA * np.where(batch.terminal, 0.0, v), atol=1e-5)
 
 
-def test_the_absorbing_form_leaves_out_what_follows_an_end(reward: RecoveredReward) -> None:
+def test_absorbing_form_excludes_rewards_after_termination(reward: RecoveredReward) -> None:
     batch = rows(40)
     paid, step = reward(batch), reward(batch, absorbing=True)
     ends = np.asarray(batch.terminal)
@@ -61,10 +61,10 @@ def test_the_absorbing_form_leaves_out_what_follows_an_end(reward: RecoveredRewa
     np.testing.assert_allclose(step[ends], (1.0 - GAMMA) * paid[ends], rtol=1e-5)
 
 
-def test_where_no_expert_episode_ended_failure_follows_every_end(
+def test_every_termination_pays_minus_r_max_if_no_expert_episode_terminated(
     reward: RecoveredReward, of_survivors: RecoveredReward
 ) -> None:
-    """−r_max at the end itself, whatever Q says there, and then for ever."""
+    """−r_max at the end itself, for any Q, and in each step after it."""
     batch = rows(200)
     ends = np.asarray(batch.terminal)
     step, paid = of_survivors(batch, absorbing=True), of_survivors(batch)
@@ -74,15 +74,15 @@ def test_where_no_expert_episode_ended_failure_follows_every_end(
     np.testing.assert_array_equal(of_survivors.ends.after(step), np.full(200, -2.0))
 
 
-def test_training_leads_to_the_rewards_at_ends_that_it_is_read_with() -> None:
-    """Where Q is what the objective leads to, −r_max/(1−γ) at a failure, the last step is −r_max by both rules."""
+def test_rewards_at_ends_agree_with_the_fixed_point_of_training() -> None:
+    """If Q is optimal for the objective, −r_max/(1−γ) at a failure, both rules give −r_max for the last step."""
     q = jnp.full(3, -2.0 / (1.0 - GAMMA))
     for ends in (Ends(GAMMA, True), Ends(GAMMA, True, -2.0)):
         np.testing.assert_allclose(ends.step(q), -2.0, rtol=1e-5)
         np.testing.assert_allclose(ends.paid(np.full(3, -2.0), np.ones(3, bool)), q, rtol=1e-5)
 
 
-def test_for_another_discount_only_what_follows_an_end_changes(reward, of_survivors) -> None:
+def test_at_discount_changes_only_rewards_after_termination(reward, of_survivors) -> None:
     batch = rows(40)
     ends = np.asarray(batch.terminal)
     for told in (reward, of_survivors, of_survivors.distil(rows(200), updates=20)):
@@ -96,7 +96,7 @@ def test_for_another_discount_only_what_follows_an_end_changes(reward, of_surviv
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 16_384 + 3])
-def test_rows_are_judged_alone_whatever_their_number(reward: RecoveredReward, n: int) -> None:
+def test_reward_of_a_row_does_not_depend_on_its_batch(reward: RecoveredReward, n: int) -> None:
     batch = rows(n)
     some = np.unique([0, n // 2, n - 1])
     one_by_one = np.concatenate([reward(rows_at(batch, [i])) for i in some])
@@ -104,7 +104,7 @@ def test_rows_are_judged_alone_whatever_their_number(reward: RecoveredReward, n:
 
 
 @pytest.mark.slow
-def test_a_state_action_reward_is_found_again_and_a_state_reward_is_its_mean(reward: RecoveredReward) -> None:
+def test_state_action_distillation_recovers_the_reward_better_than_state_distillation(reward: RecoveredReward) -> None:
     batch = rows(4_000, ends=0.0)._replace(next_obs=np.zeros((4_000, 3), np.float32))  # r depends on (s, a) only
     held = rows(500, ends=0.0, seed=2)._replace(next_obs=np.zeros((500, 3), np.float32))
     both, state = (reward.distil(batch, kind, updates=2_000) for kind in ("state-action", "state"))
@@ -117,7 +117,7 @@ def test_a_state_action_reward_is_found_again_and_a_state_reward_is_its_mean(rew
     assert np.abs(both(other)).max() <= np.abs(reward(batch, absorbing=True)).max() * 1.001
 
 
-def test_a_distilled_reward_pays_at_a_true_end_what_the_recovered_one_pays(reward: RecoveredReward) -> None:
+def test_distilled_reward_includes_the_absorbing_state_after_termination(reward: RecoveredReward) -> None:
     small = reward.distil(rows(500), updates=50)
     batch = rows(30)
     paid, step = small(batch), small(batch, absorbing=True)
@@ -127,7 +127,7 @@ def test_a_distilled_reward_pays_at_a_true_end_what_the_recovered_one_pays(rewar
 
 
 @pytest.mark.parametrize("kind", ["state", "state-action"])
-def test_a_distilled_reward_survives_its_file(reward: RecoveredReward, tmp_path, kind) -> None:
+def test_distilled_reward_round_trips_through_its_file(reward: RecoveredReward, tmp_path, kind) -> None:
     small = reward.distil(rows(200), kind, updates=20)
     small.save(tmp_path / "reward.safetensors")
     again = DistilledReward.load(tmp_path / "reward.safetensors")
@@ -135,8 +135,8 @@ def test_a_distilled_reward_survives_its_file(reward: RecoveredReward, tmp_path,
     assert (again.kind, again.spec) == (kind, SPEC)
 
 
-def test_to_distil_is_to_fit_what_the_reward_tells_of_single_steps(model, of_survivors) -> None:
-    """The value of what follows an end is no part of the fit, so it may change afterwards."""
+def test_distillation_fits_the_reward_of_single_steps(model, of_survivors) -> None:
+    """Rewards after termination are not part of the fit, so they may change later."""
     fitted = of_survivors.distil(rows(200), "state", updates=20)
     later = of_survivors.at_discount(0.99).distil(rows(200), "state", updates=20)
     np.testing.assert_array_equal(fitted(rows(10), absorbing=True), later(rows(10), absorbing=True))
@@ -146,7 +146,7 @@ def test_to_distil_is_to_fit_what_the_reward_tells_of_single_steps(model, of_sur
 
 @pytest.fixture(scope="module")
 def refits(reward: RecoveredReward) -> dict[str, DistilledReward]:
-    """Rewards of s, and of s and a, between an expert and others who differ in one coordinate of both."""
+    """Refitted rewards of s, and of (s, a), for an expert and others that differ in one coordinate of each."""
     return {
         kind: reward.refit(side(1.0), side(-1.0, seed=2), kind, updates=1_000) for kind in ("state", "state-action")
     }
@@ -160,8 +160,8 @@ def side(offset: float, n: int = 400, seed: int = 1) -> Transitions:
 
 
 @pytest.mark.parametrize("kind", ["state", "state-action"])
-def test_a_refit_is_high_on_the_expert_and_rises_all_the_way_to_it(refits, kind) -> None:
-    """Also where neither has been: that slope is what an agent climbs."""
+def test_refit_is_high_on_the_expert_and_rises_towards_it(refits, kind) -> None:
+    """Also between the data of both: an agent climbs this slope."""
     between = [refits[kind](side(offset, seed=3)).mean() for offset in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     assert between[-1] > 0.2
     assert between[0] < -0.4
@@ -169,14 +169,14 @@ def test_a_refit_is_high_on_the_expert_and_rises_all_the_way_to_it(refits, kind)
     assert max(np.abs(refits[kind](side(offset, seed=3))).max() for offset in (-5.0, 5.0)) <= 1.0
 
 
-def test_a_refit_is_low_where_the_combination_is_nobodys(refits) -> None:
-    """The expert's state with the others' action, each of which is usual alone."""
+def test_state_action_refit_is_low_for_unseen_combinations(refits) -> None:
+    """States of the expert with actions of the others; each is common alone."""
     wrong = side(1.0, seed=3)._replace(action=side(-1.0, seed=4).action)
     assert refits["state-action"](wrong).mean() < refits["state-action"](side(1.0, seed=3)).mean() - 0.2
     np.testing.assert_array_equal(refits["state"](wrong), refits["state"](side(1.0, seed=3)))
 
 
-def test_a_refit_is_the_same_again_pays_ends_and_survives_its_file(reward, tmp_path) -> None:
+def test_refit_is_deterministic_pays_ends_and_round_trips_through_its_file(reward, tmp_path) -> None:
     first, again = (reward.refit(side(1.0), side(-1.0, seed=2), "state", updates=20) for _ in range(2))
     again.save(tmp_path / "refit.safetensors")
     batch = rows(30)
@@ -187,14 +187,14 @@ def test_a_refit_is_the_same_again_pays_ends_and_survives_its_file(reward, tmp_p
     assert (reward.refit(side(1.0), side(-1.0), "state", updates=5, seed=1)(batch) != told).any()
 
 
-def test_a_refit_needs_enough_of_others_and_makes_do_with_one_of_the_expert(reward) -> None:
+def test_refit_requires_1_expert_transition_and_64_others(reward) -> None:
     for expert, others in ((1, 63), (0, 64)):
         with pytest.raises(InputError, match="expected at least 1 and 64"):
             reward.refit(side(1.0, n=expert), side(-1.0, n=others))
     assert np.isfinite(reward.refit(side(1.0, n=1), side(-1.0, n=64), updates=5)(rows(10))).all()
 
 
-def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
+def test_missing_or_damaged_reward_file_is_rejected(tmp_path) -> None:
     with pytest.raises(InputError, match="No file"):
         DistilledReward.load(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"not at all")
@@ -202,12 +202,12 @@ def test_files_that_are_no_reward_are_told_in_a_sentence(tmp_path) -> None:
         DistilledReward.load(tmp_path / "bad.safetensors")
 
 
-def test_too_little_to_distil_from_is_told(reward: RecoveredReward) -> None:
+def test_distillation_requires_64_transitions(reward: RecoveredReward) -> None:
     with pytest.raises(InputError, match="at least 64"):
         reward.distil(rows(10))
 
 
-def test_there_are_two_kinds_of_rewards() -> None:
+def test_unknown_reward_kind_is_rejected_with_the_known_kinds() -> None:
     check_kind("state")
     with pytest.raises(InputError, match=r"kind is 'foo'; expected one of state, state-action"):
         check_kind("foo")
@@ -222,8 +222,8 @@ def test_there_are_two_kinds_of_rewards() -> None:
         ({"terminal": np.zeros(2, bool)}, "terminal has shape"),
     ],
 )
-def test_transitions_of_another_task_are_told(change, told) -> None:
-    """Indices that are out of bounds would else be taken for others, in silence."""
+def test_transitions_of_another_task_are_rejected(change, told) -> None:
+    """Out-of-bounds indices would otherwise be read as other indices, silently."""
     good = Transitions(np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 3)), np.zeros(4, bool))
     assert of_task(good, TaskSpec(ArraySpec((3,)), 2), "the run").action.dtype == np.int32
     with pytest.raises(InputError, match=told):
@@ -252,7 +252,7 @@ def of_parts() -> RecoveredReward:
     return RecoveredReward(DiscreteSoftQ(PARTS, Network((16,)), 1, encoder, jr.key(0)), Ends(GAMMA, True), PARTS)
 
 
-def test_observations_with_parts_are_judged_row_by_row(of_parts) -> None:
+def test_reward_of_nested_observations_does_not_depend_on_the_batch(of_parts) -> None:
     batch = parts(70)
     told = of_parts(batch)
     np.testing.assert_allclose(told[[3, 50]], of_parts(rows_at(batch, [3, 50])), atol=1e-5)
@@ -260,7 +260,7 @@ def test_observations_with_parts_are_judged_row_by_row(of_parts) -> None:
 
 
 @pytest.mark.parametrize("kind", ["state", "state-action"])
-def test_rewards_of_observations_with_parts_are_fitted_and_survive_their_files(of_parts, tmp_path, kind) -> None:
+def test_fitted_rewards_of_nested_observations_round_trip_through_files(of_parts, tmp_path, kind) -> None:
     batch = parts(80, seed=3)
     for small in (of_parts.distil(parts(200), kind, updates=20), of_parts.refit(parts(5), parts(200), kind, updates=5)):
         small.save(tmp_path / "reward.safetensors")
@@ -269,7 +269,7 @@ def test_rewards_of_observations_with_parts_are_fitted_and_survive_their_files(o
         assert (again.kind, again.spec) == (kind, PARTS)
 
 
-def test_parts_of_another_task_are_told(of_parts) -> None:
+def test_nested_observations_of_another_task_are_rejected(of_parts) -> None:
     good = parts(4)
     for change, told in (
         ({"obs": good.obs["at"]}, "obs has shape"),

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 trains on the recovered reward: the wrapper in another library's hands."""
+"""Stable-Baselines3 trains on the recovered reward, through the wrapper."""
 
 import gymnasium as gym
 import numpy as np

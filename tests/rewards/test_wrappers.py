@@ -16,7 +16,7 @@ from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 
 
 class Counter(gym.Env[np.ndarray, np.ndarray]):
-    """The observation counts the steps; every third episode step ends it, truly where `ends`."""
+    """The observation counts the steps; the third step terminates the episode if `ends`, else truncates it."""
 
     observation_space = gym.spaces.Box(-100.0, 100.0, (1,), np.float32)
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -36,13 +36,13 @@ class Counter(gym.Env[np.ndarray, np.ndarray]):
 
 
 def told(batch: Transitions) -> np.ndarray:
-    """A number that shows all it was given: 1000·s + 10·s' + a, and −1 in place of s' after a true end."""
+    """A number that encodes all inputs: 1000·s + 10·s' + a, with −1 in place of s' after termination."""
     after = np.where(batch.terminal, -1.0, np.asarray(batch.next_obs)[:, 0])
     return 1000.0 * np.asarray(batch.obs)[:, 0] + 10.0 * after + np.asarray(batch.action)[:, 0]
 
 
 @pytest.mark.parametrize(("ends", "last"), [(True, -10.0), (False, 30.0)])
-def test_each_step_is_paid_by_its_own_transition(ends: bool, last: float) -> None:
+def test_each_step_returns_the_reward_of_its_transition(ends: bool, last: float) -> None:
     env = RewardWrapper(Counter(ends), told)
     for _ in range(2):
         env.reset()
@@ -64,7 +64,7 @@ def test_the_true_reward_may_be_an_array_of_one(true) -> None:
     assert env.step(np.array([0.5], np.float32))[4]["true_reward"] == 7.0
 
 
-def test_actions_are_judged_as_the_environment_takes_them() -> None:
+def test_out_of_bounds_actions_are_clipped_for_the_reward() -> None:
     env = RewardWrapper(Counter(), told)
     env.reset()
     assert env.step(np.array([40.0], np.float32))[1] == 11.0
@@ -72,7 +72,7 @@ def test_actions_are_judged_as_the_environment_takes_them() -> None:
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 @pytest.mark.parametrize(("ends", "last"), [(True, 1990.0), (False, 2030.0)])
-def test_vector_episodes_do_not_run_into_each_other(mode: AutoresetMode, ends: bool, last: float) -> None:
+def test_vector_rewards_do_not_cross_episode_borders(mode: AutoresetMode, ends: bool, last: float) -> None:
     env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(ends)] * 2, autoreset_mode=mode), told)
     env.reset(seed=0)
     action = np.zeros((2, 1), np.float32)
@@ -82,7 +82,7 @@ def test_vector_episodes_do_not_run_into_each_other(mode: AutoresetMode, ends: b
     assert paid == [[x, x] for x in expected]
 
 
-def test_vector_environments_without_autoreset_work_too() -> None:
+def test_vector_rewards_are_correct_without_autoreset() -> None:
     env = VectorRewardWrapper(SyncVectorEnv([lambda: Counter(True)] * 2, autoreset_mode=AutoresetMode.DISABLED), told)
     env.reset(seed=0)
     action = np.zeros((2, 1), np.float32)
@@ -91,7 +91,7 @@ def test_vector_environments_without_autoreset_work_too() -> None:
     assert [env.step(action)[1][0] for _ in range(3)] == first == [10.0, 1020.0, 1990.0]
 
 
-def test_what_is_no_reward_of_this_task_is_refused_when_wrapping() -> None:
+def test_reward_of_another_task_is_rejected_when_wrapping() -> None:
     class OfAnotherTask:
         spec = TaskSpec(ArraySpec((3,)), 2)
 
@@ -125,7 +125,7 @@ class Careless(Counter):
         return self._seen, *rest
 
 
-def test_what_an_environment_changes_in_place_is_judged_as_it_was() -> None:
+def test_in_place_changes_by_the_environment_do_not_affect_the_reward() -> None:
     env = RewardWrapper(Careless(), told)
     env.reset()
     assert [env.step(np.array([0.5], np.float32))[1] for _ in range(2)] == [10.5, 1020.5]
@@ -158,7 +158,7 @@ class OfParts(gym.Wrapper):
 
 
 class ToldOfParts:
-    """`told` of the category of such observations, checked to be the arrays of the reward's task."""
+    """`told` of the category of such observations. Checks that they are arrays of the reward's task."""
 
     spec = TaskSpec(
         {"at": ArraySpec((1,)), "cells": {"0": ArraySpec((), "int32", 9), "1": ArraySpec((1,))}},
@@ -173,7 +173,7 @@ class ToldOfParts:
         return told(rows._replace(obs=here, next_obs=there))
 
 
-def test_observations_with_parts_are_judged_too() -> None:
+def test_nested_observations_are_rewarded_in_single_and_vector_environments() -> None:
     env = RewardWrapper(OfParts(), ToldOfParts())
     env.reset()
     assert [env.step(np.array([0.5], np.float32))[1] for _ in range(3)] == [10.5, 1020.5, 1990.5]
@@ -184,19 +184,19 @@ def test_observations_with_parts_are_judged_too() -> None:
         assert paid == [[x] * 2 for x in (10.0, 1020.0, 1990.0, 10.0 if mode == AutoresetMode.SAME_STEP else 0.0)]
 
 
-def test_a_reward_that_states_no_task_sees_the_parts_as_they_come() -> None:
+def test_reward_without_a_task_receives_the_raw_observations() -> None:
     env = RewardWrapper(OfParts(), lambda rows: np.asarray(rows.next_obs["cells"][1][:, 0]))
     env.reset()
     assert [env.step(np.zeros(1, np.float32))[1] for _ in range(2)] == [1.0, 2.0]
 
 
-def test_parts_of_another_task_are_refused_when_wrapping() -> None:
+def test_nested_reward_is_rejected_for_flat_observations() -> None:
     with pytest.raises(InputError, match=r"cells: .*has observations of shape \(1,\)"):
         RewardWrapper(Counter(), ToldOfParts())
 
 
 class ToldOfCounter:
-    """`told`, which states that it is of the counter's task."""
+    """`told` with the task of the counter."""
 
     spec = TaskSpec(ArraySpec((1,)), Bounds((-1.0,), (1.0,)))
 
@@ -214,7 +214,7 @@ class ToldOfCounter:
         partial(DtypeObservation, dtype=np.int32),
     ],
 )
-def test_a_reward_outside_of_what_changes_its_inputs_is_refused(changed: Any) -> None:
+def test_reward_wrapper_outside_input_changing_wrappers_is_rejected(changed: Any) -> None:
     with pytest.raises(InputError, match=r"put .* around the reward's wrapper, not inside\.$"):
         RewardWrapper(changed(Counter()), ToldOfCounter())
     with pytest.raises(InputError, match=r"put .* around the reward's wrapper, not inside\.$"):
@@ -224,13 +224,13 @@ def test_a_reward_outside_of_what_changes_its_inputs_is_refused(changed: Any) ->
     assert inside.step(inside.action_space.sample() * 0)[1] in (10.0, 9.0), "the counter's own units"
 
 
-def test_a_reward_outside_of_normalised_vectors_is_refused() -> None:
+def test_reward_wrapper_outside_vector_normalisation_is_rejected() -> None:
     vectors = NormalizeObservations(SyncVectorEnv([Counter]))
     with pytest.raises(InputError, match="NormalizeObservation changes the scale"):
         VectorRewardWrapper(vectors, ToldOfCounter())
 
 
-def test_whole_numbers_are_judged_as_they_are_rounded() -> None:
+def test_integer_actions_are_rounded_for_the_reward() -> None:
     class Whole(Counter):
         action_space = gym.spaces.Box(-1, 3, (1,), np.int64)
 

@@ -1,4 +1,4 @@
-"""A run folder in which something is damaged: the file is named, and a resume ends in the run that never stopped."""
+"""Damaged run folders: errors name the file, and a resumed run equals the uninterrupted one."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ DAMAGES: dict[str, Callable[[bytes, bytes], bytes | None]] = {
 
 
 def damage(path: Path, how: str, older: Path) -> bool:
-    """Damage a file. Whether it is another one now."""
+    """Damage a file. Return whether its content changed."""
     before = path.read_bytes()
     content = DAMAGES[how](before, (older / path.name).read_bytes())
     path.unlink() if content is None else path.write_bytes(content)
@@ -66,14 +66,14 @@ def run(whole, tmp_path) -> Path:
 
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("name", EVERY)
-def test_what_is_read_is_checked(whole, run, name, how):
+def test_load_rejects_each_damaged_file_that_it_reads(whole, run, name, how):
     changed = damage(run / name, how, whole[1])
     for last in (False, True):
         read = name in LOADED if not last else name in {*LOADED, folder.LAST} - {folder.MODEL}
         if not (read and changed):
             iq.Run.load(run, last)
             continue
-        wrong = "" if (name, how) == (folder.MANIFEST, "older") else name  # the others are not those that it lists
+        wrong = "" if (name, how) == (folder.MANIFEST, "older") else name  # the other files do not match it
         with pytest.raises(
             iq.InputError, match=rf"{wrong}.*; expected .*, iqlearn resume {run} writes it again"
         ) as told:
@@ -82,7 +82,7 @@ def test_what_is_read_is_checked(whole, run, name, how):
 
 
 @pytest.mark.parametrize(("name", "how"), [(name, [*DAMAGES][i % len(DAMAGES)]) for i, name in enumerate(EVERY, 1)])
-def test_a_resume_names_it_and_writes_it_again(whole, run, same_run, name, how):
+def test_resume_names_the_damaged_file_and_rewrites_it(whole, run, same_run, name, how):
     damage(run / name, how, whole[1])
     with pytest.warns(UserWarning, match=rf"{name}.* damaged, missing or replaced; going on from checkpoint"):
         iq.resume(run, quiet=True)
@@ -91,7 +91,7 @@ def test_a_resume_names_it_and_writes_it_again(whole, run, same_run, name, how):
 
 
 @pytest.mark.parametrize("how", ["flipped", "deleted"])
-def test_without_a_good_checkpoint_the_one_before_is_used(whole, run, same_run, how):
+def test_resume_falls_back_to_the_previous_checkpoint(whole, run, same_run, how):
     damage(run / folder.CHECKPOINT, how, whole[1])
     with pytest.warns(UserWarning, match=r"checkpoint\.safetensors.*going on from checkpoint\.previous\.safetensors"):
         resumed = iq.resume(run, quiet=True)
@@ -99,15 +99,15 @@ def test_without_a_good_checkpoint_the_one_before_is_used(whole, run, same_run, 
     same_run(run, whole[0])
 
 
-def test_the_manifest_alone_may_be_older(whole, run, same_run):
-    """As where a backup was put back in part."""
+def test_resume_recovers_from_an_older_manifest(whole, run, same_run):
+    """As after a partly restored backup."""
     shutil.copy(whole[1] / folder.MANIFEST, run)
     with pytest.warns(UserWarning, match=r"checkpoint\.safetensors.*damaged, missing or replaced"):
         iq.resume(run, quiet=True)
     same_run(run, whole[0])
 
 
-def test_without_any_good_checkpoint_nothing_goes_on(whole, run):
+def test_resume_is_refused_without_an_intact_checkpoint(whole, run):
     for name in (folder.CHECKPOINT, folder.PREVIOUS):
         damage(run / name, "flipped", whole[1])
     with pytest.raises(iq.InputError, match=r"checkpoint\.previous\.safetensors damaged.*no checkpoint.*begin it anew"):
@@ -115,8 +115,8 @@ def test_without_any_good_checkpoint_nothing_goes_on(whole, run):
     iq.Run.load(run)
 
 
-def test_the_table_of_metrics_decides_nothing(whole, run, same_run):
-    """Neither the step, nor the rows, nor which policy is the best one."""
+def test_resume_ignores_the_content_of_metrics_and_result_files(whole, run, same_run):
+    """The step, the rows and the best policy come from the checkpoint."""
     shutil.copytree(whole[1], run, dirs_exist_ok=True)
     manifest.update(run, {folder.METRICS: b"\n", folder.RESULT: b"{}\n"})
     iq.resume(run, quiet=True)
@@ -124,7 +124,7 @@ def test_the_table_of_metrics_decides_nothing(whole, run, same_run):
     assert (run / folder.LAST).read_bytes() == (whole[0] / folder.LAST).read_bytes()
 
 
-def test_a_file_of_a_newer_version_says_so(run):
+def test_file_of_a_newer_format_is_reported(run):
     content = json.loads((run / folder.MANIFEST).read_text()) | {"format": 2}
     del content["sha256"]
     content["sha256"] = manifest._digest(content)
@@ -141,8 +141,8 @@ def test_a_file_of_a_newer_version_says_so(run):
     [{"format": None}, {"format": []}, {"format": "1"}, {"files": "x"}, {"files": 3}, {"seeds": "x"}, {"more": 1}],
     ids=str,
 )
-def test_a_manifest_of_another_form_is_damaged(run, change):
-    """Its own digest is right."""
+def test_malformed_manifest_is_reported_as_damaged(run, change):
+    """Its own digest is valid."""
     content = {k: v for k, v in (json.loads((run / folder.MANIFEST).read_text()) | change).items() if v is not None}
     del content["sha256"]
     (run / folder.MANIFEST).write_bytes(json_bytes(content | {"sha256": manifest._digest(content)}))
@@ -162,7 +162,7 @@ def test_a_manifest_of_another_form_is_damaged(run, change):
     ],
     ids=str,
 )
-def test_facts_of_another_type_are_told(run, change):
+def test_results_of_a_wrong_type_are_reported_as_damaged(run, change):
     result = json.loads((run / folder.RESULT).read_text()) | change
     manifest.update(run, {folder.RESULT: json_bytes(result)})
     with pytest.raises(
@@ -178,14 +178,14 @@ def test_facts_of_another_type_are_told(run, change):
 @pytest.mark.parametrize(
     "rows", [None, 3, ["x"], [{"step": None}], [{"step": 1, "loss": []}], [{"loss": 1.0}]], ids=str
 )
-def test_rows_that_are_no_numbers_are_told(run, rows):
+def test_malformed_checkpoint_rows_are_reported_as_damaged(run, rows):
     found = read_arrays(run / folder.CHECKPOINT)
     manifest.update(run, {folder.CHECKPOINT: arrays_bytes(found.arrays, found.about | {"rows": rows})})
     with pytest.raises(iq.InputError, match=r"checkpoint\.safetensors is damaged \(rows\)"):
         iq.resume(run, quiet=True)
 
 
-def test_a_distance_that_is_not_a_number_is_no_damage(run):
+def test_resume_accepts_nan_occupancy_distances(run):
     """Training keeps such rows: the best policy is chosen among the others."""
     found = read_arrays(run / folder.CHECKPOINT)
     rows = [row | {"occupancy_distance": float("nan")} for row in found.about["rows"]]
@@ -193,15 +193,15 @@ def test_a_distance_that_is_not_a_number_is_no_damage(run):
     assert iq.resume(run, quiet=True).result["status"] == "completed"
 
 
-def test_weights_that_are_not_numbers_are_told(run):
+def test_nonfinite_weights_are_rejected(run):
     nan = jax.tree.map(lambda x: x * jnp.nan, iq.Run.load(run).model)
     manifest.update(run, {folder.MODEL: tree_bytes(nan)})
     with pytest.raises(iq.InputError, match=r"model\.safetensors holds numbers in .* that are not finite"):
         iq.Run.load(run)
 
 
-def test_a_reader_beside_a_run_that_trains_sees_a_whole_folder(run, monkeypatch):
-    """Files that are replaced between its look at the manifest and its look at them are read again."""
+def test_reader_of_a_training_run_sees_consistent_files(run, monkeypatch):
+    """Files that are replaced after the manifest was read are read again."""
     listed, seen = manifest.listed, []
 
     def slow(path: Path) -> manifest.Manifest | None:
@@ -219,7 +219,7 @@ def test_a_reader_beside_a_run_that_trains_sees_a_whole_folder(run, monkeypatch)
 
 
 def stopped(at: int, monkeypatch, *arguments) -> None:
-    """Let training end as by a power cut before a file takes its name for so many times."""
+    """End training, as by a power cut, before the rename of a file with number `at`."""
     replace, seen = manifest.os.replace, []
 
     def stop(old: Path, new: Path) -> None:
@@ -235,23 +235,25 @@ def stopped(at: int, monkeypatch, *arguments) -> None:
 
 
 @pytest.mark.parametrize("at", [1, 3, 4, 5, 6, 10, 12, 13, 18])
-def test_a_stop_between_any_two_files_loses_nothing(cartpole_file, whole, tmp_path, monkeypatch, same_run, recwarn, at):
-    """Of the first three changes of the folder: before training, at its start, at the first evaluation."""
+def test_power_cut_between_any_two_writes_loses_nothing(
+    cartpole_file, whole, tmp_path, monkeypatch, same_run, recwarn, at
+):
+    """In the first three updates of the folder: before training, at its start, at the first evaluation."""
     out, demos = tmp_path / "run", iq.Demos.load(cartpole_file)
     with monkeypatch.context() as patch:
         patch.setitem(LENGTH, "out", out)
         stopped(at, monkeypatch, SETTINGS, demos)
         if at > 3:
             iq.resume(out, quiet=True)
-        else:  # the folder says nothing of the run yet: it is free
+        else:  # no run is recorded in the folder yet: it is free
             iq.learn(SETTINGS, demos, **LENGTH)
     same_run(out, whole[0])
     assert [str(warning.message) for warning in recwarn if "damaged" in str(warning.message)] == []
     assert not list(out.glob("*.partial"))
 
 
-def test_a_stop_amid_pretraining_goes_on_to_the_same_run(cartpole_file, tmp_path, monkeypatch, same_run):
-    """The seed that was prepared is not prepared again, the others begin anew."""
+def test_interrupt_during_pretraining_resumes_to_the_same_run(cartpole_file, tmp_path, monkeypatch, same_run):
+    """A prepared seed is not prepared again; the others start over."""
     demos, prepare, begun = iq.Demos.load(cartpole_file), Learner.prepare, []
     arguments = {"seeds": [0, 1], "steps": 4, "evaluations": 2, "quiet": True}
     iq.learn(SETTINGS, demos, out=tmp_path / "whole", **arguments)
@@ -272,7 +274,7 @@ def test_a_stop_amid_pretraining_goes_on_to_the_same_run(cartpole_file, tmp_path
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), ValueError("no font")])
-def test_a_run_without_its_picture_is_complete(cartpole_file, tmp_path, monkeypatch, error):
+def test_failed_curves_plot_does_not_fail_the_run(cartpole_file, tmp_path, monkeypatch, error):
     def failing(*_) -> bytes:
         raise error
 
@@ -282,9 +284,7 @@ def test_a_run_without_its_picture_is_complete(cartpole_file, tmp_path, monkeypa
     assert run.result["status"] == iq.Run.load(tmp_path / "run").result["status"] == "completed"
 
 
-def test_a_disk_that_is_full_at_a_checkpoint_keeps_the_one_before(
-    cartpole_file, whole, tmp_path, monkeypatch, same_run
-):
+def test_full_disk_at_a_checkpoint_keeps_the_previous_one(cartpole_file, whole, tmp_path, monkeypatch, same_run):
     write, room = Path.write_bytes, []
 
     def filling(self: Path, content: bytes) -> int:

@@ -23,7 +23,7 @@ NOTHING_LEARNT: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("names", NOTHING_LEARNT.values(), ids=NOTHING_LEARNT)
-def test_claim_takes_a_folder_in_which_a_run_was_stopped_before_it_learnt_anything(tmp_path, names):
+def test_claim_takes_a_folder_whose_run_has_no_checkpoint_yet(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -33,7 +33,7 @@ def test_claim_takes_a_folder_in_which_a_run_was_stopped_before_it_learnt_anythi
 @pytest.mark.parametrize(
     "name", ["notes.txt", "model.safetensors", "seed-0/checkpoint.safetensors", "seed-0/x", "seed-1"]
 )
-def test_claim_refuses_it_with_anything_else_in_it(tmp_path, name):
+def test_claim_refuses_a_folder_with_foreign_files_or_a_checkpoint(tmp_path, name):
     (tmp_path / "seed-0").mkdir()
     for there in (".lock", "seed-0/.lock", "config.json", name):
         (tmp_path / there).touch()
@@ -42,7 +42,7 @@ def test_claim_refuses_it_with_anything_else_in_it(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [folder.CONFIG, folder.CHECKPOINT, "notes.txt", ".hidden"])
-def test_claim_refuses_a_folder_with_anything_in_it(tmp_path, name):
+def test_claim_refuses_a_nonempty_folder(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match=r"not empty.*--out.*--overwrite"):
         folder.claim(tmp_path, overwrite=False)
@@ -76,7 +76,7 @@ def test_claim_refuses_a_file(tmp_path, overwrite):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
+def test_claim_with_overwrite_removes_reward_files(tmp_path):
     left = [tmp_path / name for name in ("reward.json", "reward.png", "reward-state.safetensors")]
     for path in left:
         path.write_text("old")
@@ -85,7 +85,7 @@ def test_a_replaced_run_leaves_no_reward_behind(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "stopped", "failed", "completed", "diverged", None])
-def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
+def test_claim_suggests_resume_for_an_unfinished_run_with_a_checkpoint(tmp_path, status):
     (tmp_path / folder.RESULT).write_text("{" if status is None else f'{{"status": "{status}"}}')
     with pytest.raises(InputError, match=r"not empty; choose") as caught:  # there is nothing to resume from
         folder.claim(tmp_path, overwrite=False)
@@ -97,7 +97,7 @@ def test_claim_says_how_to_go_on_with_a_run_that_was_stopped(tmp_path, status):
     )
 
 
-def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
+def test_claim_suggests_resume_if_one_of_several_seeds_is_unfinished(tmp_path):
     for seed, status in (("seed-0", "completed"), ("seed-1", "running")):
         (tmp_path / seed).mkdir()
         (tmp_path / seed / folder.CONFIG).write_text("{}")
@@ -107,20 +107,20 @@ def test_claim_says_how_to_go_on_with_seeds_of_which_one_was_stopped(tmp_path):
         folder.claim(tmp_path, overwrite=False)
 
 
-def test_claim_tells_of_a_folder_that_cannot_be(tmp_path):
+def test_claim_rejects_a_path_below_a_file(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"file/out cannot be written \(Not a directory\); expected a folder.*--out"):
         folder.claim(tmp_path / "file" / "out", overwrite=False)
 
 
-def test_a_new_name_is_found_beside_those_that_are_taken(tmp_path):
+def test_fresh_returns_an_unused_folder_name(tmp_path):
     for name in ("run", "run-2"):
         assert folder.fresh(tmp_path, "run").name == name
         (tmp_path / name).mkdir()
     assert folder.fresh(tmp_path, "run").name == "run-3"
 
 
-def test_the_runs_in_a_folder_are_its_own_or_those_of_its_seeds_in_order(tmp_path):
+def test_runs_in_returns_the_run_itself_or_its_seeds_in_order(tmp_path):
     for seed in (10, 2, 1):
         (tmp_path / f"seed-{seed}").mkdir()
         write_json(tmp_path / f"seed-{seed}" / folder.CONFIG, {})
@@ -130,8 +130,8 @@ def test_the_runs_in_a_folder_are_its_own_or_those_of_its_seeds_in_order(tmp_pat
         folder.runs_in(tmp_path / "nowhere")
 
 
-def test_a_seed_that_is_gone_is_told(tmp_path):
-    """Else the mean over the seeds would be another one, silently."""
+def test_missing_seed_folder_is_reported(tmp_path):
+    """Otherwise the mean over the seeds would change silently."""
     folder.claim(tmp_path, overwrite=False, seeds=("seed-1", "seed-2"))
     for seed in (1, 2, 3):
         (tmp_path / f"seed-{seed}").mkdir()
@@ -145,6 +145,6 @@ def test_a_seed_that_is_gone_is_told(tmp_path):
         assert [part.name for part in folder.runs_in(tmp_path)] == ["seed-1", "seed-3"]
 
 
-def test_looking_at_a_folder_touches_nothing(tmp_path):
+def test_vacant_does_not_create_the_folder(tmp_path):
     folder.vacant(tmp_path / "new", overwrite=False)
     assert list(tmp_path.iterdir()) == []

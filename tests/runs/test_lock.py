@@ -1,4 +1,4 @@
-"""The lock of a run folder: one process trains in it, and a dead one hinders nobody."""
+"""The lock of a run folder: one process trains in it, and a dead process does not hold it."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ time.sleep(600)
 """
 
 
-def test_a_folder_is_made_and_held_by_one_at_a_time(tmp_path):
+def test_lock_creates_the_folder_and_has_one_holder_at_a_time(tmp_path):
     with (
         locked(tmp_path / "a" / "b"),
         pytest.raises(iq.InputError, match=rf"b is in use by process {os.getpid()} on .*; wait until it has ended"),
@@ -38,7 +38,7 @@ def test_a_folder_is_made_and_held_by_one_at_a_time(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
-def test_another_process_is_named_and_a_dead_one_is_none(cartpole_file, tmp_path):
+def test_lock_error_names_the_holder_and_a_killed_holder_releases_the_lock(cartpole_file, tmp_path):
     demos, out = iq.Demos.load(cartpole_file), tmp_path / "run"
     known = {"steps": 2, "evaluations": 1, "eval_episodes": 1, "out": out, "quiet": True}
     settings = iq.BC(network=iq.Network((4,)))
@@ -54,14 +54,14 @@ def test_another_process_is_named_and_a_dead_one_is_none(cartpole_file, tmp_path
     assert iq.resume(out, quiet=True).result["status"] == "completed"
 
 
-def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
+def test_lock_removes_partial_files_of_a_killed_process(tmp_path):
     (tmp_path / "model.safetensors.0123.partial").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     with locked(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "notes.txt"]
 
 
-def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+def test_file_system_without_locks_is_used_unlocked(tmp_path, monkeypatch):
     def none(*_) -> None:
         raise OSError(95, "Operation not supported")
 

@@ -1,4 +1,4 @@
-"""What a run was made of: schedules and interactions are checked, and settings come back from their JSON."""
+"""Provenance of a run: schedules and interactions are checked, and settings round-trip through JSON."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ class Chosen:
 Chosen.__annotations__.update(colour=Literal["red", "green"], size=int)
 
 
-def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
+def test_invalid_choice_is_rejected_with_the_valid_choices():
     require_types(Chosen("green", 1))
     with pytest.raises(iq.InputError, match=r"^Setting colour is 'blue'; expected one of red, green\.$"):
         require_types(Chosen("blue", 1))
@@ -48,18 +48,18 @@ def test_a_choice_that_there_is_not_is_told_with_those_that_there_are():
         (lambda: Schedule(seed=-1), "seed is -1; expected a number of at least 0"),
     ],
 )
-def test_settings_that_cannot_be_are_told(make, told):
+def test_invalid_settings_are_rejected(make, told):
     with pytest.raises(iq.InputError, match=told):
         make()
 
 
-def test_rounds_are_whole_numbers_of_steps_of_all_copies():
+def test_steps_per_round_are_a_multiple_of_num_envs():
     assert iq.Interaction(num_envs=4).steps_per_round == 52
     assert iq.Interaction(num_envs=5).steps_per_round == 50
     assert iq.Interaction(num_envs=4).round_steps == 50, "what was set stays"
 
 
-def test_evaluations_are_evenly_spread_and_the_last_one_is_at_the_end():
+def test_chunk_is_the_number_of_steps_between_evaluations():
     assert Schedule(steps=10, evaluations=4).chunk == 3
     assert Schedule(steps=10, evaluations=20).chunk == 1
     assert Schedule(steps=100, evaluations=0).chunk == 10, "checkpoints go on"
@@ -93,8 +93,8 @@ for kind in (*ALGORITHMS.values(), *EXTENSIONS.values(), iq.Schedule, iq.Interac
 """
 
 
-def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
-    """In a process of its own: here types are checked already. Numbers of NumPy become Python's."""
+def test_wrong_types_are_rejected_without_runtime_type_checking():
+    """In a separate process, since the tests check types. NumPy numbers become Python numbers."""
     said = subprocess.run([sys.executable, "-c", MISTAKES], capture_output=True, text=True, check=True).stdout
     first, *rest = said.splitlines()
     assert "seed=3," in first
@@ -108,20 +108,20 @@ def test_values_of_the_wrong_type_are_told_where_no_test_checks_types():
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_settings_come_back_from_their_json(name):
+def test_settings_round_trip_through_json(name):
     settings = ALGORITHMS[name]()
     written = json.loads(json.dumps(to_dict(settings)))
     assert written["name"] == name
     assert settings_of(written) == settings
 
 
-def test_extensions_come_back_with_their_settings():
+def test_extensions_round_trip_through_json():
     extensions = tuple(kind() for kind in EXTENSIONS.values())
     settings = iq.IQLearnContinuous(extensions=extensions, critic=iq.Network((8,), "silu", layer_norm=True), critics=3)
     assert settings_of(json.loads(json.dumps(to_dict(settings)))) == settings
 
 
-def test_the_sentence_of_recommended_is_written_but_does_not_make_settings_differ():
+def test_reason_is_saved_but_ignored_in_comparisons_of_settings():
     settings = iq.IQLearn(reason="because")
     assert settings == iq.IQLearn()
     assert settings_of(json.loads(json.dumps(to_dict(settings)))).reason == "because"
@@ -137,12 +137,12 @@ def test_the_sentence_of_recommended_is_written_but_does_not_make_settings_diffe
         ({"gamma": 2.0}, r"gamma is 2\.0"),
     ],
 )
-def test_damaged_settings_are_told(change, told):
+def test_damaged_settings_raise_a_clear_error(change, told):
     with pytest.raises(iq.InputError, match=told):
         settings_of(to_dict(iq.IQLearn()) | change)
 
 
-def test_an_origin_comes_back_with_its_selection(cartpole):
+def test_origin_round_trips_through_json_with_its_selection(cartpole):
     demos = cartpole.take(3, seed=1).subsample(2)
     origin = Origin(Environment.of("CartPole-v1"), demos.source, None, demos.selection)
     found = Origin.from_dict(json.loads(json.dumps(to_dict(origin))))
@@ -153,5 +153,5 @@ def test_an_origin_comes_back_with_its_selection(cartpole):
     assert (nameless.title, nameless.environment) == ("random.npz", None)
 
 
-def test_the_versions_name_what_a_result_depends_on():
+def test_versions_include_python_packages_and_device():
     assert {"python", "iqlearn", "jax", "gymnasium", "numpy", "device"} <= versions().keys()

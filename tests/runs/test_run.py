@@ -1,4 +1,4 @@
-"""A run and its folder: what is saved is loaded again, and every damage is one sentence."""
+"""A run and its folder: saving, loading, and one-line errors for damaged files."""
 
 import functools
 import json
@@ -59,7 +59,7 @@ def test_a_run_in_memory_is_the_run_in_its_folder(demos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.csv", "model.safetensors"])
-def test_a_missing_file_is_one_sentence(whole, tmp_path, name):
+def test_missing_file_raises_a_one_line_error(whole, tmp_path, name):
     (copied(whole, tmp_path) / name).unlink()
     with pytest.raises(iq.InputError, match=rf"{name}.*expected") as caught:
         iq.Run.load(tmp_path)
@@ -67,7 +67,7 @@ def test_a_missing_file_is_one_sentence(whole, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "model.safetensors"])
-def test_a_file_cut_short_is_one_sentence(whole, tmp_path, name):
+def test_truncated_file_raises_a_one_line_error(whole, tmp_path, name):
     path = copied(whole, tmp_path) / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(iq.InputError, match=rf"{name}.*damaged.*expected") as caught:
@@ -85,8 +85,8 @@ WRONG = [None, 2.5, "x", {"name": {}}, [[]], "deleted", "unknown"]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_a_malformed_config_is_one_sentence(whole, wrong):
-    """A value is of another type, or gone, or one that nobody knows is beside it: each part, a share of the rest."""
+def test_malformed_config_raises_a_one_line_error(whole, wrong):
+    """Values are replaced, deleted or joined by an unknown key: all top-level values and a share of the nested ones."""
     path, taken, told = whole / "config.json", [], []
     everything = places(json.loads(path.read_text()))
     share = everything[WRONG.index(wrong) :: len(WRONG)]
@@ -108,19 +108,19 @@ def test_a_malformed_config_is_one_sentence(whole, wrong):
     assert not {"settings", "origin", "task"} & {*taken}
 
 
-def test_a_run_and_demonstrations_print_as_one_line(demos, whole):
+def test_repr_of_run_and_demonstrations_is_one_line(demos, whole):
     assert repr(iq.Run.load(whole)) == "<Run iq on part.npz, seed 5: completed>"
     assert repr(demos) == f"<Demos part.npz: {len(demos)} transitions of 3 episodes>"
 
 
-def test_a_folder_of_several_seeds_is_no_run(demos, tmp_path):
+def test_load_rejects_a_folder_of_several_seeds(demos, tmp_path):
     iq.learn(SETTINGS, demos, seeds=[3, 4], steps=4, evaluations=1, out=tmp_path / "runs", quiet=True)
     assert [iq.Run.load(path).schedule.seed for path in folder.runs_in(tmp_path / "runs")] == [3, 4]
     with pytest.raises(iq.InputError, match=r"holds the runs of 2 seeds; expected one, such as .*seed-3"):
         iq.Run.load(tmp_path / "runs")
 
 
-def test_without_an_environment_the_last_policy_is_the_one_returned(whole):
+def test_last_policy_is_returned_without_an_environment(whole):
     for a, b in zip(*(jax.tree.leaves(iq.Run.load(whole, last=last).model) for last in (False, True)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -132,7 +132,7 @@ def played(cartpole, tmp_path_factory):
     return iq.learn(SETTINGS, cartpole, env="CartPole-v1", seed=2, out=out, **length), out
 
 
-def test_the_best_policy_is_that_of_the_least_occupancy_distance(cartpole, played):
+def test_best_policy_has_the_smallest_occupancy_distance(cartpole, played):
     run, out = played
     distances = [row["occupancy_distance"] for row in run.rows]
     best = distances.index(min(distances))
@@ -157,7 +157,7 @@ def test_the_best_policy_is_that_of_the_least_occupancy_distance(cartpole, playe
     np.testing.assert_array_equal(loaded.reward(cartpole), short.reward(cartpole))
 
 
-def test_a_policy_that_was_evaluated_with_samples_still_is_by_its_own_mode(played):
+def test_evaluate_samples_actions_by_default_if_training_did(played):
     run, out = played
     loaded = iq.Run.load(out)
     returns = {sampled: loaded.evaluate(4, sampled=sampled).tolist() for sampled in (None, True, False)}
@@ -166,7 +166,7 @@ def test_a_policy_that_was_evaluated_with_samples_still_is_by_its_own_mode(playe
     assert loaded.evaluate(4, seed=1).tolist() != returns[None]
 
 
-def test_a_run_is_evaluated_in_its_own_or_another_environment_of_the_task(played, whole):
+def test_evaluate_accepts_only_environments_of_the_same_task(played, whole):
     run, _ = played
     shorter = functools.partial(gym.make, "CartPole-v1", max_episode_steps=5)
     assert run.evaluate(3, env=shorter).tolist() == [5.0] * 3
@@ -176,7 +176,7 @@ def test_a_run_is_evaluated_in_its_own_or_another_environment_of_the_task(played
         iq.Run.load(whole).evaluate(1)
 
 
-def test_an_algorithm_without_a_reward_says_so(demos):
+def test_reward_of_a_run_raises_for_an_algorithm_without_one(demos):
     run = iq.learn(iq.BC(network=iq.Network((8,))), demos, steps=2, evaluations=1, quiet=True)
     with pytest.raises(iq.InputError, match="'bc' learns no reward; train with --algorithm iq"):
         _ = run.reward

@@ -25,7 +25,7 @@ PLAYED = {"env": "CartPole-v1", "env_kwargs": {"max_episode_steps": 10}, **LENGT
 
 
 class Log(iq.Callback):
-    """Every call, with the steps done and the rows of the first run."""
+    """Records every call, with the steps done and the number of rows of the first run."""
 
     def __init__(self, stop: tuple[str, int] | None = None) -> None:
         self.calls, self.stop = [], stop
@@ -53,13 +53,13 @@ def expected(stops: int, last: str) -> list[tuple[str, int, int, str]]:
     return [(hook, done, n, "running" if n == 0 and hook != "end" else status) for hook, done, n, status in calls]
 
 
-def test_the_order_of_the_hooks(cartpole):
+def test_hooks_are_called_in_order(cartpole):
     log = Log()
     iq.learn(SETTINGS, cartpole, callbacks=[log], **PLAYED)
     assert log.calls == expected(4, "completed")
 
 
-def test_online_a_round_is_a_part_of_a_chunk(cartpole):
+def test_online_training_has_several_rounds_per_evaluation(cartpole):
     log, acting = Log(), iq.Interaction(random_steps=2, round_steps=2)
     iq.learn(SETTINGS, cartpole, callbacks=[log], interaction=acting, **PLAYED | {"evaluations": 2})
     assert [call[:2] for call in log.calls] == [
@@ -71,8 +71,8 @@ def test_online_a_round_is_a_part_of_a_chunk(cartpole):
 
 
 @pytest.mark.parametrize("hook", ["evaluation", "round"])
-def test_a_stopped_run_goes_on_to_the_same_end(cartpole, tmp_path, same_run, hook):
-    """No warning: it was asked for. Offline a round ends at an evaluation."""
+def test_stopped_run_resumes_to_the_uninterrupted_run(cartpole, tmp_path, same_run, hook):
+    """A requested stop does not warn. Offline, a round ends at an evaluation."""
     log = Log((hook, 4))
     stopped = iq.learn(SETTINGS, cartpole, callbacks=[log], out=tmp_path / "run", **PLAYED)
     assert log.calls == expected(2, "stopped")
@@ -91,7 +91,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(cartpole, tmp_path, same_run, hoo
     same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_run_that_is_stopped_at_its_start_goes_on_too(cartpole, tmp_path):
+def test_run_stopped_at_its_start_can_be_resumed(cartpole, tmp_path):
     log = Log(("start", 0))
     stopped = iq.learn(SETTINGS, cartpole, callbacks=[log], out=tmp_path / "run", **PLAYED)
     assert [call[0] for call in log.calls] == ["start", "end"]
@@ -99,7 +99,7 @@ def test_a_run_that_is_stopped_at_its_start_goes_on_too(cartpole, tmp_path):
     assert len(iq.resume(tmp_path / "run", cartpole, quiet=True).rows) == 4
 
 
-def test_a_stop_in_the_middle_of_a_chunk_is_evaluated_and_can_be_resumed(cartpole, tmp_path):
+def test_run_stopped_between_evaluations_is_evaluated_and_can_be_resumed(cartpole, tmp_path):
     acting = iq.Interaction(random_steps=2, round_steps=2)
     known = {"interaction": acting, "out": tmp_path / "run", **PLAYED, "evaluations": 2}
     stopped = iq.learn(SETTINGS, cartpole, callbacks=[Log(("round", 6))], **known)
@@ -114,7 +114,7 @@ def test_a_stop_in_the_last_evaluation_completes_the_run(cartpole):
     assert run.result["status"] == "completed"
 
 
-def test_a_function_is_called_after_each_evaluation_and_may_stop(cartpole):
+def test_function_callback_runs_after_each_evaluation_and_may_stop_the_run(cartpole):
     seen = []
 
     def watch(training):
@@ -126,7 +126,7 @@ def test_a_function_is_called_after_each_evaluation_and_may_stop(cartpole):
     assert [run.result["status"] for run in runs] == ["stopped"] * 2
 
 
-def test_a_function_that_returns_nothing_does_not_stop(cartpole):
+def test_function_callback_that_returns_a_false_value_does_not_stop_the_run(cartpole):
     run = iq.learn(SETTINGS, cartpole, callbacks=[lambda training: None, lambda training: 0], **PLAYED)
     assert run.result["status"] == "completed"
 
@@ -171,7 +171,7 @@ def test_early_stopping_waits_until_no_distance_has_improved(distances, patience
     assert iq.EarlyStopping(patience).on_evaluation(training_of(*distances)) == stops
 
 
-def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeypatch):
+def test_early_stopping_ends_a_run_whose_distance_stops_improving(cartpole, monkeypatch):
     distances = iter([3.0, 1.0, 2.0, 2.0])
     monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.distance", lambda *_: next(distances))
     run = iq.learn(SETTINGS, cartpole, callbacks=[iq.EarlyStopping(1)], **PLAYED)
@@ -179,8 +179,8 @@ def test_early_stopping_ends_a_run_whose_states_come_no_closer(cartpole, monkeyp
     assert (run.result["status"], run.result["best_step"]) == ("stopped", 4)
 
 
-def test_the_end_is_told_after_an_error_too(cartpole, tmp_path):
-    """For instance of the environment, or of another callback. Files and bars are closed, and the folder says so."""
+def test_on_end_is_called_after_an_error(cartpole, tmp_path):
+    """The error may be one of the environment or of another callback. The run folder records the failure."""
 
     def broken(training) -> None:
         raise RuntimeError(training.done)
@@ -199,12 +199,12 @@ def test_early_stopping_without_evaluations_is_refused(cartpole):
         iq.learn(SETTINGS, replace(cartpole, env=None), callbacks=[iq.EarlyStopping(1)], quiet=True)
 
 
-def test_early_stopping_without_patience_is_refused():
+def test_early_stopping_rejects_zero_patience():
     with pytest.raises(iq.InputError, match="patience is 0"):
         iq.EarlyStopping(0)
 
 
-def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
+def test_guard_report_warns_of_drift_at_the_end(cartpole, monkeypatch, capsys):
     for distances, told in (([3.0, 1.0, 2.5, 2.5], True), ([3.0, 2.0, 2.5, 2.5], False)):
         each = iter(distances)
         monkeypatch.setattr("iqlearn.evaluation.occupancy.ExpertStates.distance", lambda *_, each=each: next(each))
@@ -219,7 +219,7 @@ def test_drift_is_told_at_the_end(cartpole, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_critics_that_diverge_are_told_at_the_end(pendulum, capsys):
+def test_guard_report_warns_of_diverging_critics_at_the_end(pendulum, capsys):
     small = iq.Network((8,))
     for rate, told in ((1e3, True), (1e-4, False)):
         settings = iq.IQLearnContinuous(critic=small, actor=small, batch_size=4, learning_rate=rate)
@@ -228,7 +228,7 @@ def test_critics_that_diverge_are_told_at_the_end(pendulum, capsys):
         assert ("the critics diverge; lower the learning rate (--learning-rate)" in err) == told
 
 
-def test_a_log_gets_a_line_at_each_evaluation_on_the_error_stream(cartpole, capsys):
+def test_progress_logs_one_line_per_evaluation_to_stderr(cartpole, capsys):
     iq.learn(SETTINGS, cartpole, callbacks=[Progress()], **PLAYED)
     out, err = capsys.readouterr()
     assert out == ""
@@ -243,13 +243,13 @@ def test_a_log_gets_a_line_at_each_evaluation_on_the_error_stream(cartpole, caps
         assert float(rate.removesuffix("/s").replace(",", "")) > 0.0
 
 
-def test_a_log_says_that_there_was_no_update_yet(cartpole, capsys):
+def test_progress_log_reports_when_there_was_no_update_yet(cartpole, capsys):
     acting = iq.Interaction(random_steps=4, round_steps=2)
     iq.learn(SETTINGS, cartpole, interaction=acting, callbacks=[Progress()], **PLAYED)
     assert capsys.readouterr().err.splitlines()[0].startswith("iq · CartPole-v1  2 of 8  no update yet  return ")
 
 
-def test_a_terminal_gets_a_bar(cartpole, capsys, monkeypatch):
+def test_progress_shows_a_bar_in_a_terminal(cartpole, capsys, monkeypatch):
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
     iq.learn(SETTINGS, cartpole, callbacks=[Progress()], **PLAYED)
     out, err = capsys.readouterr()
@@ -258,7 +258,7 @@ def test_a_terminal_gets_a_bar(cartpole, capsys, monkeypatch):
     assert "8 of 8" not in err
 
 
-def test_quiet_is_quiet_and_loud_is_not(cartpole, capsys):
+def test_quiet_suppresses_all_output(cartpole, capsys):
     iq.learn(SETTINGS, cartpole, **PLAYED)
     with working("judging …", quiet=True) as tell:
         tell("still judging …")
@@ -267,7 +267,7 @@ def test_quiet_is_quiet_and_loud_is_not(cartpole, capsys):
     assert "8 of 8" in capsys.readouterr().err
 
 
-def test_a_log_hears_of_what_takes_long_and_of_nothing_else(capsys):
+def test_working_logs_its_messages_but_not_its_title(capsys):
     with working("judging …") as tell:
         assert capsys.readouterr() == ("", "")
         tell("fitting a reward …")
@@ -289,8 +289,8 @@ def test_tensorboard_gets_every_metric_of_every_seed(cartpole, tmp_path):
             np.testing.assert_allclose(values, [row[name] for row in run.rows], rtol=1e-6)
 
 
-def test_the_page_of_tensorboard_shows_the_figures_of_the_run(cartpole, tmp_path):
-    """The real server; what it hands to its page is what `metrics.csv` has, in float32."""
+def test_tensorboard_server_returns_the_metrics_of_the_run(cartpole, tmp_path):
+    """The real server. The values that it serves are those of the rows, in float32."""
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     run = iq.learn(SETTINGS, cartpole, callbacks=[iq.TensorBoard(tmp_path)], **PLAYED)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", tmp_path, "--port", "0", "--host", "127.0.0.1"]
@@ -330,7 +330,7 @@ def test_weights_and_biases_gets_every_metric_of_every_seed(cartpole, monkeypatc
     assert logged[8:] == ["finished", "finished"]
 
 
-def test_weights_and_biases_keeps_an_offline_run(cartpole, tmp_path, monkeypatch):
+def test_weights_and_biases_writes_the_metrics_of_an_offline_run(cartpole, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="needs wandb")
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -346,7 +346,7 @@ def test_weights_and_biases_keeps_an_offline_run(cartpole, tmp_path, monkeypatch
 
 
 def history(path) -> list[dict[str, float]]:
-    """What was logged, from the file of an offline run: records in blocks of 32 KiB, as LevelDB logs have them."""
+    """The logged rows in the file of an offline run: records in blocks of 32 KiB, as in LevelDB logs."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     content, at, part, found = path.read_bytes(), 7, b"", []
@@ -370,22 +370,22 @@ def history(path) -> list[dict[str, float]]:
         ("wandb", lambda: iq.WandB(), "wandb"),
     ],
 )
-def test_without_the_extra_it_says_what_to_install(module, make, extra, monkeypatch):
+def test_missing_extra_error_says_what_to_install(module, make, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(iq.InputError, match=rf"is not installed; install it with: pip install .*\[{extra}\]"):
         make()
 
 
-def test_settings_are_as_they_were(cartpole):
-    """What callbacks see is a run of its own after each evaluation."""
+def test_callbacks_see_a_new_run_object_with_the_same_settings(cartpole):
+    """A new run object after each evaluation."""
     seen = []
     run = iq.learn(SETTINGS, cartpole, callbacks=[lambda training: seen.append(training.runs[0])], **PLAYED)
     assert [len(each.rows) for each in seen] == [1, 2, 3, 4]
     assert all(replace(each, result={}).settings is run.settings for each in seen)
 
 
-def test_a_distance_that_is_no_number_does_not_end_the_choice_of_the_best(cartpole, monkeypatch):
-    """It is the first one, which all others would lose against."""
+def test_nan_distances_are_ignored_when_choosing_the_best_policy(cartpole, monkeypatch):
+    """The first distance is NaN; no other one would compare as smaller."""
     found = iter([float("nan"), 0.5, 0.4, float("nan"), 0.6])
     monkeypatch.setattr(ExpertStates, "distance", lambda *_: next(found))
     settings = iq.BC(network=iq.Network(hidden=(4,)))
@@ -395,7 +395,7 @@ def test_a_distance_that_is_no_number_does_not_end_the_choice_of_the_best(cartpo
     assert run.drift == pytest.approx(1.5)
 
 
-def test_weights_that_are_no_numbers_end_the_run(cartpole):
+def test_nonfinite_weights_end_the_run_as_diverged(cartpole):
     def spoil(training):
         if training.done == 2:
             group = training.groups[0]

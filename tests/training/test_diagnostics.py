@@ -1,4 +1,4 @@
-"""What every evaluation says without a reward, from episodes that no learner read and from those that were played."""
+"""Evaluation figures that need no true reward, from held-out episodes and from played ones."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ def demos_of(cartpole, pendulum):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_algorithm_says_what_makes_sense_for_it(name, demos_of):
+def test_each_algorithm_reports_the_figures_that_apply(name, demos_of):
     settings, pays = CASES[name]
     demos = demos_of(settings)
     part = demos.take(1)
@@ -50,7 +50,7 @@ def test_every_algorithm_says_what_makes_sense_for_it(name, demos_of):
     assert ("reward_gap" in whole) == pays
 
 
-def test_the_figures_are_those_of_the_evaluated_policy(cartpole):
+def test_held_out_figures_match_the_evaluated_policy(cartpole):
     part = cartpole.take(3)
     run = learn(CASES["bc"][0], part, evaluations=1)
     found = imitation(run.last, part.held_out)
@@ -58,20 +58,20 @@ def test_the_figures_are_those_of_the_evaluated_policy(cartpole):
     assert run.rows[-1]["held_out_agreement"] == found["agreement"]
 
 
-def test_without_an_environment_held_out_actions_are_predicted_still(cartpole):
+def test_held_out_likelihood_is_reported_without_an_environment(cartpole):
     part = replace(cartpole, env=None).take(3)
     rows = iq.learn(CASES["iq"][0], part, **LENGTH).rows
     assert all("held_out_log_likelihood" in row and "reward_gap" not in row for row in rows)
 
 
-def test_with_observations_alone_there_are_no_actions_to_compare_with(cartpole):
+def test_state_only_learning_reports_no_action_or_reward_figures(cartpole):
     settings = replace(CASES["iq"][0], state_only=True)
     row = learn(settings, cartpole.take(3)).rows[-1]
     assert not any(column in row for column in (*HELD, *PAID))
     assert "occupancy_distance" in row
 
 
-def test_the_learner_never_reads_what_is_held_out(cartpole):
+def test_learner_never_reads_held_out_episodes(cartpole):
     part = cartpole.take(3)
     assert part.held_out is not None
     other = replace(part, held_out=replace(part.held_out, obs=-part.held_out.obs, act=1 - part.held_out.act))
@@ -84,7 +84,7 @@ def test_the_learner_never_reads_what_is_held_out(cartpole):
 
 
 @pytest.mark.parametrize("name", ["iq", "iq-continuous"])
-def test_a_resumed_run_says_the_same(name, cartpole_file, pendulum_file, tmp_path, stop_at, same_run):
+def test_resumed_run_reports_the_same_figures(name, cartpole_file, pendulum_file, tmp_path, stop_at, same_run):
     settings = CASES[name][0]
     part = iq.Demos.load(cartpole_file if settings.discrete else pendulum_file).take(1, seed=2)
     learn(settings, part, out=tmp_path / "whole")
@@ -96,7 +96,7 @@ def test_a_resumed_run_says_the_same(name, cartpole_file, pendulum_file, tmp_pat
     same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_another_rest_of_the_file_is_refused(cartpole, tmp_path, stop_at):
+def test_resume_rejects_other_held_out_episodes(cartpole, tmp_path, stop_at):
     part = cartpole.take(2)
     stop_at(2)
     with pytest.warns(RuntimeWarning, match="interrupted"):
@@ -109,7 +109,7 @@ def test_another_rest_of_the_file_is_refused(cartpole, tmp_path, stop_at):
     assert "held_out_agreement" in resumed.rows[-1]
 
 
-def test_a_run_that_began_without_held_out_episodes_goes_on_without(cartpole, tmp_path, stop_at):
+def test_run_without_held_out_episodes_resumes_without_them(cartpole, tmp_path, stop_at):
     part = replace(cartpole.take(2), held_out=None)
     stop_at(2)
     with pytest.warns(RuntimeWarning, match="interrupted"):
@@ -119,7 +119,7 @@ def test_a_run_that_began_without_held_out_episodes_goes_on_without(cartpole, tm
 
 
 def test_held_out_actions_at_and_beyond_bounds_have_a_finite_likelihood(pendulum_arrays):
-    """Without an environment the bounds are those of the rows that were learnt from."""
+    """Without an environment, the bounds are those of the training rows."""
     arrays = {**pendulum_arrays, "act": pendulum_arrays["act"].clip(-0.5, 0.5)}
     del arrays["env"]
     held = arrays["ep"] == 1
@@ -131,7 +131,7 @@ def test_held_out_actions_at_and_beyond_bounds_have_a_finite_likelihood(pendulum
         assert math.isfinite(row["held_out_relative_error"])
 
 
-def test_held_out_actions_that_the_policy_does_not_know_are_told(cartpole_arrays):
+def test_held_out_actions_unknown_to_the_policy_cause_a_warning(cartpole_arrays):
     arrays = {**cartpole_arrays, "act": np.where(cartpole_arrays["ep"] == 0, 0, cartpole_arrays["act"])}
     arrays["act"][:3] = 1
     arrays["act"][-1] = 2
@@ -144,7 +144,7 @@ def test_held_out_actions_that_the_policy_does_not_know_are_told(cartpole_arrays
     assert "held_out_agreement" in run.rows[-1]
 
 
-def test_before_the_first_update_the_reward_is_not_judged(pendulum):
+def test_reward_gap_is_not_reported_before_the_first_update(pendulum):
     settings = replace(CASES["iq-continuous"][0], extensions=(iq.Cloning(updates=20, reach=0.0),))
     rows = learn(settings, pendulum.take(1)).rows
     assert (rows[0]["step"], rows[0]["updates"]) == (0, 0)

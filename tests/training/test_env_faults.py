@@ -1,4 +1,4 @@
-"""Environments that fail while a run learns: the checkpoint stays, or the copy is made again and counted."""
+"""Environments that fail in training: the checkpoint is kept, or the copy is restarted and counted."""
 
 import gymnasium as gym
 import jax
@@ -16,7 +16,7 @@ LENGTH = {"steps": 60, "evaluations": 3, "eval_episodes": 1, "quiet": True}
 
 
 class Flaky(CartPoleEnv):
-    """Raises in the step of this number, over all copies, or in no step. CartPole shows time in its last coordinate."""
+    """CartPole that raises in the steps whose numbers, counted over all copies, are in `bad`."""
 
     steps, bad = 0, ()
 
@@ -41,7 +41,7 @@ def acting(**how):
     return iq.Interaction(random_steps=10, round_steps=10, **how)
 
 
-def test_a_run_whose_environment_fails_keeps_its_checkpoint_and_goes_on(flaky, cartpole, tmp_path, same_run):
+def test_run_with_a_failed_environment_keeps_its_checkpoint_and_can_be_resumed(flaky, cartpole, tmp_path, same_run):
     known = {"env": flaky, "interaction": acting(), "seed": 3, **LENGTH}
     iq.learn(SETTINGS, cartpole, out=tmp_path / "whole", **known)
     Flaky.steps, Flaky.bad = 0, range(Flaky.steps - 20, 10**6)
@@ -56,7 +56,7 @@ def test_a_run_whose_environment_fails_keeps_its_checkpoint_and_goes_on(flaky, c
 
 
 @pytest.mark.parametrize("copies", [1, 2])
-def test_copies_that_fail_are_made_again_and_counted(flaky, cartpole, copies):
+def test_failed_environment_copies_are_restarted_and_counted(flaky, cartpole, copies):
     kept = []
 
     def keep(training):
@@ -69,11 +69,11 @@ def test_copies_that_fail_are_made_again_and_counted(flaky, cartpole, copies):
     assert run.result["env_restarts"] == 3
     assert [int(replay.size) for replay in kept] == [20, 40, 60]
     rows = jax.device_get(jax.tree.map(jax.numpy.asarray, kept[-1]).sample(jax.random.key(0), 500))
-    moved = rows.obs[:, 0] + 0.02 * rows.obs[:, 1]  # as CartPole moves the cart: no transition crosses two episodes
+    moved = rows.obs[:, 0] + 0.02 * rows.obs[:, 1]  # as CartPole moves the cart: no transition crosses episodes
     np.testing.assert_allclose(rows.next_obs[:, 0], moved, atol=1e-6)
 
 
-def test_the_command_line_says_so_and_exits_with_3(flaky, cartpole_file, tmp_path, capsys):
+def test_train_reports_an_environment_fault_and_exits_with_3(flaky, cartpole_file, tmp_path, capsys):
     Flaky.bad = range(10, 10**6)
     flags = ("--mode", "online", "--random-steps", "10", "--round-steps", "10", "--steps", "60")
     with pytest.raises(SystemExit) as caught:
@@ -85,7 +85,7 @@ def test_the_command_line_says_so_and_exits_with_3(flaky, cartpole_file, tmp_pat
     assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
 
 
-def test_without_evaluations_a_run_writes_its_folder_all_the_same(flaky, cartpole, tmp_path):
+def test_run_without_evaluations_still_writes_its_folder(flaky, cartpole, tmp_path):
     known = {"env": flaky, "interaction": acting(), "out": tmp_path / "run", "callbacks": []}
     run = iq.learn(SETTINGS, cartpole, **known, **LENGTH | {"evaluations": 0})
     assert Flaky.steps == 60 + 3, "the first look, and acting"
@@ -96,7 +96,7 @@ def test_without_evaluations_a_run_writes_its_folder_all_the_same(flaky, cartpol
 
 
 @pytest.mark.parametrize(("cap", "length"), [(7, 7), (100, 25)])
-def test_episodes_are_truncated_after_as_many_steps_as_asked_for(flaky, cartpole, tmp_path, cap, length):
+def test_episodes_are_truncated_at_max_episode_steps(flaky, cartpole, tmp_path, cap, length):
     up = iq.learn(SETTINGS, cartpole, env=flaky, max_episode_steps=cap, out=tmp_path / "run", **LENGTH)
     loaded = iq.Run.load(tmp_path / "run")
     assert up.environment().time_limit == loaded.environment().time_limit == length
@@ -104,7 +104,7 @@ def test_episodes_are_truncated_after_as_many_steps_as_asked_for(flaky, cartpole
     assert loaded.evaluate(3).max() <= length
 
 
-def test_a_run_evaluated_elsewhere_keeps_its_limit(flaky, cartpole):
+def test_evaluation_in_another_environment_keeps_the_time_limit(flaky, cartpole):
     run = iq.learn(SETTINGS, cartpole, env=flaky, max_episode_steps=7, **LENGTH)
     assert run.environment("CartPole-v1").time_limit == 7
     assert run.evaluate(3, env="CartPole-v1").max() <= 7
@@ -112,8 +112,8 @@ def test_a_run_evaluated_elsewhere_keeps_its_limit(flaky, cartpole):
 
 
 @pytest.mark.parametrize("every", [1, 20])
-def test_returns_of_shorter_episodes_are_not_compared_with_the_experts(every):
-    """Expert episodes have 500 steps. Costs would make a shorter episode of any policy the better one."""
+def test_returns_under_a_shorter_time_limit_are_not_compared_with_the_expert(every):
+    """Expert episodes have 500 steps. Where rewards are costs, a shorter episode of any policy would look better."""
     part = iq.Demos.builtin("CartPole-v1").take(1).subsample(every)
     shown = {"env": "CartPole-v1", "steps": 4, "evaluations": 1, "eval_episodes": 2}
     with pytest.warns(UserWarning, match=r"has \d+ steps, more than the time limit of CartPole-v1, 30; ret"):
@@ -123,7 +123,7 @@ def test_returns_of_shorter_episodes_are_not_compared_with_the_experts(every):
     assert iq.learn(SETTINGS, part, **shown).result["normalised_return"] is not None
 
 
-def test_an_evaluation_opens_as_many_copies_as_asked_for(cartpole):
+def test_evaluation_opens_eval_envs_environment_copies(cartpole):
     made = []
 
     class Counted(CartPoleEnv):

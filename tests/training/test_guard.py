@@ -41,7 +41,7 @@ def rows(*distances, first=0):
         ([0.1], 0, 0),
     ],
 )
-def test_the_policy_that_is_returned_is_the_closest_one(distances, first, found):
+def test_best_policy_is_the_one_closest_to_the_expert(distances, first, found):
     assert guard.best(rows(*distances, first=first), noise=0.01) == found
 
 
@@ -57,7 +57,7 @@ def test_the_policy_that_is_returned_is_the_closest_one(distances, first, found)
         (0.1, {"reward_bound": None}, None),
     ],
 )
-def test_what_is_wrong_is_said(distance, figures, told):
+def test_trouble_reports_drift_reward_bound_and_gradient_norm(distance, figures, told):
     seen = rows(0.1, distance)
     seen[-1] |= figures
     found = guard.trouble(seen, noise=0.01, limit=1.0)
@@ -109,7 +109,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("average_rate", [1.0, 0.3])
 def test_training_goes_back_to_the_best_policy_with_smaller_rates(pendulum, drifting, average_rate):
-    """Also the live actor, whose average was evaluated, goes back to that average."""
+    """The live actor is reset to the evaluated average too."""
     drifting(*DISTANCES)
     seen, settings = Seen(), replace(SETTINGS, average_rate=average_rate)
     run = iq.learn(settings, pendulum, interaction=ACTING, callbacks=[seen], **KNOWN, **LENGTH)
@@ -125,14 +125,14 @@ def test_training_goes_back_to_the_best_policy_with_smaller_rates(pendulum, drif
     assert same(run.last.actor, seen.evaluated[8])
 
 
-def test_after_the_last_step_there_is_no_way_back(pendulum, drifting):
+def test_guard_does_not_act_after_the_last_step(pendulum, drifting):
     drifting(0.1, *[0.05] * 7, 0.9)
     run = learn(pendulum)
     assert "guard" not in run.result
     assert run.result["best_step"] == 70
 
 
-def test_where_every_later_policy_drifts_the_pretrained_one_is_returned(pendulum, drifting):
+def test_pretrained_policy_is_returned_if_every_later_policy_drifts(pendulum, drifting):
     drifting(0.1, *[0.9] * 8)
     run = learn(pendulum)
     assert run.result["best_step"] == 0
@@ -141,7 +141,7 @@ def test_where_every_later_policy_drifts_the_pretrained_one_is_returned(pendulum
 
 
 @pytest.mark.parametrize("which", ["without pretraining", "of states alone"])
-def test_what_is_not_pretrained_is_not_guarded(which, pendulum, drifting):
+def test_guard_is_inactive_without_pretraining(which, pendulum, drifting):
     drifting(0.1, *[0.9] * 9)
     plain = replace(SETTINGS, extensions=())
     settings = plain if which == "without pretraining" else replace(plain, state_only=True)
@@ -150,7 +150,7 @@ def test_what_is_not_pretrained_is_not_guarded(which, pendulum, drifting):
     assert run.rows[0]["step"] > 0
 
 
-def test_critics_that_diverge_are_taken_back_by_real_figures(pendulum):
+def test_guard_detects_diverging_critics_in_a_real_run(pendulum):
     """A learning rate far too high: the bound of the reward leaves its range within ten updates."""
     run = iq.learn(replace(SETTINGS, learning_rate=3.0), pendulum, interaction=ACTING, **KNOWN, **LENGTH)
     told = [one["because"] for one in run.result["guard"]]
@@ -158,7 +158,7 @@ def test_critics_that_diverge_are_taken_back_by_real_figures(pendulum):
     assert any("the bound of the reward is" in one or "the gradient norm of the critics is" in one for one in told)
 
 
-def test_a_run_that_went_back_is_resumed_bit_for_bit(pendulum_file, drifting, tmp_path, snapshots, same_run):
+def test_run_reset_by_the_guard_resumes_bit_for_bit(pendulum_file, drifting, tmp_path, snapshots, same_run):
     demos = iq.Demos.load(pendulum_file)
     drifting(*DISTANCES)
     copies = snapshots(tmp_path / "run")

@@ -33,7 +33,7 @@ def actions(learner: Learner, behaviour: Behaviour, steps: int) -> np.ndarray:
 
 
 def test_a_share_of_the_actions_is_random(learner):
-    """The others are the policy's most likely ones."""
+    """The others are the most likely actions of the policy."""
     model = learner.state.model
     for share in (0.0, 0.25, 1.0):
         steps = learner.act(Behaviour(model, random=share, deterministic=True), 100)
@@ -42,14 +42,14 @@ def test_a_share_of_the_actions_is_random(learner):
         assert away.mean() == pytest.approx(share, abs=0.08)
 
 
-def test_each_step_and_copy_has_its_own_numbers(learner):
+def test_each_step_and_environment_copy_draws_its_own_actions(learner):
     drawn = actions(learner, Behaviour(learner.state.model), 10)
     assert len(np.unique(drawn)) == drawn.size
     assert len(np.unique(actions(learner, Behaviour(learner.state.model, deterministic=True), 3))) > 3
 
 
-def test_actions_follow_from_the_seed_and_the_step(learner):
-    """Whatever was done before: so a resumed run acts as an uninterrupted one."""
+def test_actions_depend_only_on_the_seed_and_the_step(learner):
+    """Earlier steps do not matter, so a resumed run acts as an uninterrupted one."""
     behaviour, drawn = Behaviour(learner.state.model, random=0.5), []
     for before in (0, 7):
         learner.begin_episodes()
@@ -59,7 +59,7 @@ def test_actions_follow_from_the_seed_and_the_step(learner):
     np.testing.assert_array_equal(*drawn)
 
 
-def test_episodes_begin_elsewhere_after_other_steps(learner):
+def test_initial_observations_depend_on_the_steps_done(learner):
     first = np.array(learner.stepper.obs)
     learner.done = 20
     learner.begin_episodes()

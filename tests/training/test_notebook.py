@@ -1,4 +1,4 @@
-"""What training shows in a notebook, in the outputs of a real Jupyter kernel."""
+"""Output of training in a notebook, from a real Jupyter kernel."""
 
 import pytest
 
@@ -37,13 +37,13 @@ def outputs(tmp_path_factory):
     return [cell.outputs for cell in book.cells]
 
 
-def test_a_remark_is_no_error(outputs):
+def test_remark_is_printed_to_stdout(outputs):
     (remark,) = outputs[0]
     assert remark.name == "stdout"
     assert remark.text.startswith("iqlearn: Recommended for builtin:iqlearn/GridWorld-v0")
 
 
-def test_training_leaves_one_line_that_is_the_same_in_each_execution(outputs):
+def test_training_leaves_one_line_without_its_speed(outputs):
     assert "stderr" not in [output.get("name") for output in outputs[1]]
     (line,) = (output for output in outputs[1] if output.output_type == "display_data")
     (text,) = line.data.values()
@@ -52,11 +52,11 @@ def test_training_leaves_one_line_that_is_the_same_in_each_execution(outputs):
     assert "/s" not in text
 
 
-def test_quiet_is_quiet(outputs):
+def test_quiet_training_shows_no_output(outputs):
     assert outputs[2] == []
 
 
-def test_what_takes_long_leaves_one_line(outputs):
+def test_working_leaves_one_line(outputs):
     (line,) = outputs[3]
     assert line.data == {"text/plain": "fitting: done"}
 

@@ -1,4 +1,4 @@
-"""Learning while acting: stopped and resumed is the whole run, no reward is read, a time limit is no end."""
+"""Online learning: a resumed run equals the whole run, no reward is read, a time limit is not a termination."""
 
 import os
 from dataclasses import replace
@@ -52,7 +52,7 @@ def learnt(task: str, demos_of, out: Path, acting: iq.Interaction = ACTING) -> i
 
 @pytest.mark.parametrize(("task", "number"), [("Pendulum-v1", 3), ("CartPole-v1", 2)])
 @pytest.mark.filterwarnings("ignore:Ended before its time")
-def test_an_interrupted_run_resumed_is_the_whole_run(task, number, demos_of, whole, tmp_path, stop_at, same_run):
+def test_resumed_run_equals_the_uninterrupted_run(task, number, demos_of, whole, tmp_path, stop_at, same_run):
     calls = stop_at(number)
     stopped = learnt(task, demos_of, tmp_path / "run")
     assert calls == [20, 40, 60][:number]
@@ -94,13 +94,13 @@ def stopped_between(monkeypatch, name: str, task: str, demos_of, out: Path, acti
 
 
 @pytest.mark.parametrize("name", [folder.CHECKPOINT, folder.METRICS])
-def test_a_stop_between_two_files_loses_no_evaluation(name, demos_of, whole, tmp_path, monkeypatch, same_run):
+def test_power_cut_between_two_writes_loses_no_evaluation(name, demos_of, whole, tmp_path, monkeypatch, same_run):
     stopped_between(monkeypatch, name, "Pendulum-v1", demos_of, tmp_path / "run", ACTING)
     iq.resume(tmp_path / "run", demos_of["Pendulum-v1"], quiet=True)
     same_run(tmp_path / "run", whole("Pendulum-v1"))
 
 
-def test_a_stop_between_two_files_before_the_first_update_repeats_no_row(demos_of, tmp_path, monkeypatch):
+def test_power_cut_before_the_first_update_repeats_no_row(demos_of, tmp_path, monkeypatch):
     acting = iq.Interaction(random_steps=45, round_steps=10)
     stopped_between(monkeypatch, folder.CHECKPOINT, "Pendulum-v1", demos_of, tmp_path / "run", acting)
     resumed = iq.resume(tmp_path / "run", demos_of["Pendulum-v1"], quiet=True)
@@ -108,7 +108,7 @@ def test_a_stop_between_two_files_before_the_first_update_repeats_no_row(demos_o
 
 
 class Otherwise(gym.RewardWrapper):
-    """Pendulum that pays something else."""
+    """Pendulum with other rewards."""
 
     def __init__(self) -> None:
         super().__init__(gym.wrappers.TimeLimit(PendulumEnv(), 25))
@@ -140,7 +140,7 @@ def test_no_reward_ever_reaches_an_imitator(pendulum, cartpole, whole, tmp_path)
 
 
 class Steps(gym.Env):
-    """Shows (reset number, time); ends truly at time 3 in every third episode, else at the time limit of 5."""
+    """Observes (reset number, time); terminates at time 3 in every third episode, else meets the time limit of 5."""
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
@@ -157,7 +157,7 @@ class Steps(gym.Env):
         return np.array([self.resets, self.time], np.float32), 1.0, over, False, {}
 
 
-def test_the_replay_holds_true_ends_only_and_no_border(counting_arrays):
+def test_replay_marks_only_terminations_and_never_crosses_episodes(counting_arrays):
     demos = iq.Demos.from_arrays({**counting_arrays, "act": counting_arrays["act"] % 2})
     kept = []
 
@@ -201,7 +201,7 @@ def test_a_run_that_diverges_keeps_its_last_good_evaluation(demos_of, tmp_path):
     assert np.isfinite(kept.reward(demos_of[task])).all()
 
 
-def test_copies_side_by_side_learn_too(pendulum):
+def test_run_with_two_environment_copies_completes(pendulum):
     acting = iq.Interaction(num_envs=2, random_steps=10, round_steps=10)
     run = iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", env_kwargs=SHORT, interaction=acting, **LENGTH)
     assert run.result["status"] == "completed"
@@ -217,7 +217,7 @@ def test_the_same_seed_repeats_and_another_differs(pendulum, whole):
     assert np.abs(models[0] - models[1]).max() > 1e-4
 
 
-def test_an_expert_resumed_is_the_whole_run(tmp_path, snapshots, same_run):
+def test_resumed_expert_equals_the_uninterrupted_expert(tmp_path, snapshots, same_run):
     settings = iq.SAC(critic=SMALL, critics=1, actor=SMALL, batch_size=4)
     copies = snapshots(tmp_path / "run")
     known = {"env_kwargs": SHORT, "interaction": ACTING, "seed": 1, "out": tmp_path / "run", "callbacks": [copies]}

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on is the run that was never stopped, bit for bit. Here offline."""
+"""Offline, a resumed run equals the uninterrupted run, bit for bit."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def whole(demos, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
-def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, stop_at, same_run, number):
+def test_resumed_run_equals_the_uninterrupted_run(demos, whole, tmp_path, stop_at, same_run, number):
     stop_at(number)
     with pytest.warns(RuntimeWarning, match=f"before its time, after step {3 * (number - 1)}: .* interrupted"):
         stopped = iq.learn(SETTINGS, demos, seed=5, out=tmp_path / "run", **LENGTH)
@@ -49,7 +49,7 @@ def test_an_interrupted_run_resumed_is_the_whole_run(demos, whole, tmp_path, sto
 def test_a_run_that_crashed_goes_on_from_its_last_evaluation(
     demos, whole, tmp_path, stop_at, same_run, monkeypatch, status
 ):
-    """After an error, or a power cut: then nothing was written at the end, and `result.json` still says `running`."""
+    """After an error, or a power cut: then `result.json` still says `running`, as nothing was written at the end."""
     if status == "running":
         monkeypatch.setattr(RunFolder, "on_end", lambda *_: None)
     stop_at(3, MemoryError)
@@ -62,7 +62,7 @@ def test_a_run_that_crashed_goes_on_from_its_last_evaluation(
 
 
 @pytest.mark.parametrize("name", [folder.CHECKPOINT, folder.MODEL, folder.METRICS, folder.RESULT])
-def test_a_stop_between_two_files_loses_no_evaluation(demos, whole, tmp_path, monkeypatch, same_run, name):
+def test_power_cut_between_two_writes_loses_no_evaluation(demos, whole, tmp_path, monkeypatch, same_run, name):
     """The second update of the folder stops just before this file is replaced."""
     replace, seen = os.replace, []
 
@@ -93,7 +93,7 @@ def test_resume_refuses_other_demonstrations(demos, whole):
     assert (whole / folder.CHECKPOINT).read_bytes() == before
 
 
-def test_resume_asks_for_demonstrations_that_no_file_holds(whole):
+def test_resume_asks_for_demonstrations_made_in_python(whole):
     with pytest.raises(iq.InputError, match=r"learns from demonstrations: .*'part\.npz' were put together in Python"):
         iq.resume(whole, quiet=True)
 
@@ -106,8 +106,8 @@ def test_the_same_seed_repeats_and_another_differs(demos, whole):
     assert not np.allclose(other.reward(demos), first.reward(demos))
 
 
-def test_without_its_checkpoint_a_run_still_acts_and_judges_but_does_not_go_on(demos, whole, tmp_path):
-    """Who ships a policy need not ship what training needs, online the whole replay."""
+def test_run_without_its_checkpoint_can_be_loaded_but_not_resumed(demos, whole, tmp_path):
+    """A policy can be shared without the data for training, which online includes the whole replay."""
     for path in whole.iterdir():
         if path.name not in (folder.CHECKPOINT, folder.PREVIOUS):
             (tmp_path / path.name).write_bytes(path.read_bytes())

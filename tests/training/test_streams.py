@@ -1,4 +1,4 @@
-"""Random streams: no two phases of training share numbers. Every key that draws is recorded and draws once."""
+"""Random streams: no two phases of training share numbers. Every key that draws is recorded and may draw once."""
 
 import inspect
 import sys
@@ -22,14 +22,14 @@ TINY = iq.Network((2,))
 ACTING = iq.Interaction(random_steps=4, round_steps=4)
 
 
-def test_the_streams_of_a_seed_all_differ_and_those_of_seeds_too():
+def test_streams_differ_within_and_across_seeds():
     keys = [np.asarray(jr.key_data(key)).tolist() for seed in range(3) for key in Streams.of(seed)]
     assert len({tuple(key) for key in keys}) == 3 * len(Streams._fields)
     for key in Streams.of(0):
         assert tuple(np.asarray(jr.key_data(key))) != tuple(np.asarray(jr.key_data(jr.key(0))))
 
 
-def test_streams_repeat():
+def test_streams_of_a_seed_are_deterministic():
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(a == b), Streams.of(7), Streams.of(7))))
 
 
@@ -40,7 +40,7 @@ def test_reset_seeds_of_training_are_below_those_of_every_other_purpose():
 
 
 class Recorder:
-    """Where each key was used: to draw numbers, or to make other keys."""
+    """Records where each key was used: to draw numbers, or to make other keys."""
 
     MAKE = ("split", "fold_in")
 
@@ -71,7 +71,7 @@ class Recorder:
         return used
 
     def faults(self) -> list[str]:
-        """Keys that draw twice, and keys that draw though others are made from them: those share numbers as well."""
+        """Keys that draw twice, and keys that draw and also make other keys: these share numbers too."""
         jax.effects_barrier()
         twice = [f"drawn {len(uses)} times: {sorted(set(uses))}" for uses in self.drawn.values() if len(uses) > 1]
         both = self.drawn.keys() & self.parents.keys()
@@ -88,7 +88,7 @@ def where() -> str:
 
 @pytest.fixture(scope="module")
 def watched():
-    """Keys are noted while programs run. No program that was traced before is used, or afterwards."""
+    """Records keys while programs run. Traced programs are dropped before and afterwards."""
 
     def forget() -> None:
         descent._program.cache_clear()
@@ -109,7 +109,7 @@ def recorder(watched):
     return watched
 
 
-def test_the_recorder_finds_what_it_looks_for(recorder):
+def test_recorder_detects_reused_keys(recorder):
     key = jr.key(0)
     child = jr.fold_in(key, 1)
     jr.normal(child)
@@ -132,7 +132,7 @@ SMALLEST = {
 
 
 def those(*names: str) -> tuple[Extension, ...]:
-    """The extensions of these names that there are."""
+    """The registered extensions with these names."""
     return tuple(kind(**SMALLEST[name]) for name, kind in EXTENSIONS.items() if name in names)
 
 
@@ -174,7 +174,7 @@ def test_no_two_phases_share_numbers(case, recorder, pendulum, cartpole):
         assert any(extension.name in place or "descent" in place or "bc" in place for place in drawn)
 
 
-def test_an_expert_shares_no_numbers_either(recorder, monkeypatch):
+def test_expert_phases_share_no_random_numbers(recorder, monkeypatch):
     monkeypatch.setattr(learner, "RANDOM_OBSERVATIONS", 5)
     settings = iq.SAC(critic=TINY, critics=1, actor=TINY, batch_size=2)
     length = {"steps": 12, "evaluations": 1, "eval_episodes": 1, "quiet": True}

@@ -1,4 +1,4 @@
-"""Runs stacked into one program, as on a GPU, are the runs alone: what they meet, what they learn, what is kept."""
+"""Runs stacked into one program, as on a GPU, equal the single runs in data, learning and saved files."""
 
 import shutil
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ ONLINE = {"env_kwargs": SHORT, "interaction": ACTING, **LENGTH}
 
 @dataclass(frozen=True)
 class Memory(Extension):
-    """An extension of one's own: it pulls the actor to the mean action that was met before the first update."""
+    """A user-defined extension that pulls the actor to the mean action seen before the first update."""
 
     steps: int = 20
     name: ClassVar[str] = "memory"
@@ -74,7 +74,7 @@ def registered(monkeypatch):
 
 @contextmanager
 def stacking():
-    """Runs are stacked, as where there is a GPU."""
+    """Stacks runs, as on a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.jax, "default_backend", lambda: "gpu")
         patch.setitem(EXTENSIONS, "memory", Memory)
@@ -95,7 +95,7 @@ def parts(pendulum) -> list[iq.Demos]:
 
 @pytest.fixture(scope="module")
 def whole(parts, tmp_path_factory):
-    """Two runs that were never stopped, their folder, and what was in it at each evaluation."""
+    """Two uninterrupted runs, their folder, and copies of it at each evaluation."""
     parent = tmp_path_factory.mktemp("whole")
     copies = []
 
@@ -109,7 +109,7 @@ def whole(parts, tmp_path_factory):
 
 
 def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
-    """The same run, but for the order of sums."""
+    """Check that both are the same run, up to the order of sums."""
     checkpoints = [load_file(path / folder.CHECKPOINT) for _, path in (together, alone)]
     assert checkpoints[0].keys() == checkpoints[1].keys()
     assert int(checkpoints[1]["['done']"]) == 60
@@ -125,13 +125,13 @@ def alike(together: tuple[iq.Run, Path], alone: tuple[iq.Run, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_with_continuous_actions_and_demonstrations_of_unequal_length(parts, whole, tmp_path):
+def test_stacked_continuous_runs_with_unequal_demonstrations_match_single_runs(parts, whole, tmp_path):
     runs, out, _ = whole
     alone = iq.learn(EXTENDED, parts[1], env="Pendulum-v1", seed=1, out=tmp_path / "1", **ONLINE)
     alike((runs[1], out / "seed-1"), (alone, tmp_path / "1"))
 
 
-def test_with_discrete_actions_and_episodes_that_end(cartpole, tmp_path):
+def test_stacked_discrete_runs_with_terminations_match_single_runs(cartpole, tmp_path):
     demos = [cartpole.take(1, seed=seed) for seed in range(2)]
     with stacking():
         runs = iq.learn(DISCRETE, demos, env="CartPole-v1", seeds=[0, 1], out=tmp_path, **ONLINE)
@@ -151,8 +151,8 @@ def test_each_run_is_evaluated_and_written(pendulum, whole):
 
 
 @pytest.mark.usefixtures("stacked")
-def test_stopped_together_they_go_on_together(parts, whole, same_run):
-    """Interrupted and continued is the whole, bit for bit."""
+def test_resumed_stacked_runs_equal_the_uninterrupted_runs(parts, whole, same_run):
+    """Bit for bit."""
     _, out, copies = whole
     resumed = iq.resume(copies[0], parts, quiet=True)
     assert [run.result["status"] for run in resumed] == ["completed"] * 2
@@ -161,7 +161,7 @@ def test_stopped_together_they_go_on_together(parts, whole, same_run):
 
 
 @pytest.mark.usefixtures("stacked")
-def test_runs_that_stand_at_different_steps_go_on(parts, whole, tmp_path):
+def test_stacked_runs_at_different_steps_can_be_resumed(parts, whole, tmp_path):
     """A run that is killed while it writes leaves some seeds an evaluation behind."""
     _, out, copies = whole
     shutil.copytree(copies[1] / "seed-0", tmp_path / "seed-0")
@@ -176,8 +176,8 @@ def test_runs_that_stand_at_different_steps_go_on(parts, whole, tmp_path):
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1", None])
 @pytest.mark.filterwarnings("ignore:Ended before its time")
-def test_one_that_diverges_does_not_take_the_others_along(pendulum, cartpole, tmp_path, env, request, monkeypatch):
-    """Online beside each other, online stacked, and offline: the other goes on from where it was."""
+def test_diverged_run_does_not_spoil_the_other_runs(pendulum, cartpole, tmp_path, env, request, monkeypatch):
+    """Online in parallel, online stacked, and offline: the other run can be resumed."""
     if env == "CartPole-v1":
         request.getfixturevalue("stacked")
     demos, settings = (pendulum, PLAIN) if env == "Pendulum-v1" else (cartpole, DISCRETE)

@@ -34,7 +34,7 @@ class Discrimination(SoftLearning):
     discriminator_learning_rate: float = 3e-4
     """Learning rate of Adam for the discriminator."""
     discriminator_penalty: float = 10.0
-    """Weight of the gradient penalty, between rows of expert and learner."""
+    """Weight of the gradient penalty, at random points between rows of expert and learner."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,31 +43,31 @@ class Discrimination(SoftLearning):
 
 
 class Judge(NamedTuple):
-    """The discriminator in training."""
+    """The discriminator and the state of its optimiser."""
 
     net: MLP
     opt_state: Any
 
 
 class Judged(NamedTuple):
-    """The learner's rows with what the discriminator says of them."""
+    """The learner's rows, with the rewards that the discriminator gives them."""
 
     rows: Transitions
     reward: Float[Array, " n"]
-    """log D − log(1 − D), the logit."""
+    """log D − log(1 − D), the logit of the discriminator."""
     absorbing: Scalar
-    """The same of the absorbing state."""
+    """The logit of the absorbing state."""
 
 
 def begin(s: Any, model: SoftQ, task: TaskSpec, key: PRNGKey) -> Judge:
-    """A new discriminator. Its inputs are state, action, and whether the state is the absorbing one."""
+    """Return a new discriminator. Its inputs are state, action, and whether the state is the absorbing one."""
     act = task.choices if task.discrete else len(task.bounds.low)
     net = MLP(model.encoder.size + act + 1, 1, s.discriminator, key)
     return Judge(net, optimizer(s.discriminator_learning_rate).init(net))
 
 
-def seen(model: SoftQ, rows: Transitions) -> Float[Array, "n both"]:
-    """Inputs of the discriminator: of each row, and after these of the absorbing state once for each row."""
+def seen(model: SoftQ, rows: Transitions) -> Float[Array, "rows inputs"]:
+    """Return the inputs of the discriminator: those of the n rows, then those of the absorbing state n times."""
     inputs = model.encoder(rows.obs)
     if model.actions is None:
         act = jax.nn.one_hot(rows.action, model.net.members.layers[-1].bias.shape[-1])
@@ -78,9 +78,12 @@ def seen(model: SoftQ, rows: Transitions) -> Float[Array, "n both"]:
 
 
 def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge, Judged, Metrics]:
-    """The discriminator after one gradient step, and the learner's rewards before it.
+    """Do one gradient step of the discriminator.
 
-    Each true end in a batch counts as one more row, that of the absorbing state that it leads to, as in the paper.
+    Each true end in a batch adds one row, that of the absorbing state that the end leads to, as in the paper.
+
+    Returns:
+        The discriminator after the step, the learner's rows with their rewards before the step, and figures.
     """
     assert batch.visited is not None
     judge: Judge = state.beside
@@ -112,8 +115,8 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
     return judge, found, figures
 
 
-def drawn(rows: Float[Array, "n both"], weights: Float[Array, " n"], key: PRNGKey) -> Float[Array, "half both"]:
-    """Half as many of these rows, drawn by their weights."""
+def drawn(rows: Float[Array, "n inputs"], weights: Float[Array, " n"], key: PRNGKey) -> Float[Array, "half inputs"]:
+    """Draw half as many rows, with replacement and in proportion to `weights`."""
     return rows[jr.choice(key, len(rows), (len(rows) // 2,), p=weights / jnp.sum(weights))]
 
 
@@ -122,7 +125,7 @@ class DAC(Discrimination, QLearning):
     """DAC for discrete actions: soft Q-learning on the reward of a discriminator."""
 
     batch_size: int = 64
-    """Transitions of the expert, and as many of the learner, in an update."""
+    """Number of expert transitions in a minibatch; the number of learner transitions is the same."""
     temperature: float = 0.1
     learning_rate: float = 1e-3
     target_rate: float = 0.01
@@ -134,13 +137,13 @@ class DAC(Discrimination, QLearning):
     acts: ClassVar[str] = "must"
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         model_key, judge_key = jr.split(key)
         state = super().init(task, encoder, model_key)
         return replace(state, beside=begin(self, state.model, task, judge_key))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of the discriminator, and one on the soft Bellman error of the learner's rows."""
+        """Do one gradient step of the discriminator, and one on the soft Bellman error of the learner's rows."""
         judge, found, figures = judged(self, state, batch, key)
         end = found.absorbing / (1.0 - self.gamma)
         state, metrics = descend_q(
@@ -154,11 +157,11 @@ class DACContinuous(Discrimination, ActorCritic):
     """DAC for continuous actions: soft actor-critic on the reward of a discriminator.
 
     The paper's actor-critic is TD3. This one has the networks, the averaged actor and the clipped Gaussian of
-    IQ-Learn's recommended settings; discount, temperature and target critics are its own.
+    IQ-Learn's recommended settings. The discount, the temperature and the target critics differ from these.
     """
 
     batch_size: int = 128
-    """Transitions of the expert, and as many of the learner, in an update."""
+    """Number of expert transitions in a minibatch; the number of learner transitions is the same."""
     target_rate: float = 0.005
     average_rate: float = 0.005
     target_entropy: float | None = -1.0
@@ -177,13 +180,13 @@ class DACContinuous(Discrimination, ActorCritic):
     hooks: ClassVar[tuple[str, ...]] = ("actor",)
 
     def init(self, task: TaskSpec, encoder: FlatEncoder, key: PRNGKey) -> TrainState:
-        """The state before the first update."""
+        """Return the state before the first update."""
         model_key, judge_key = jr.split(key)
         state = super().init(task, encoder, model_key)
         return replace(state, beside=begin(self, state.model, task, judge_key))
 
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step of the discriminator, then of critics, actor and temperature on the learner's rows."""
+        """Do one gradient step of the discriminator, then of critics, actor and temperature on the learner's rows."""
         judge_key, learn_key = jr.split(key)
         judge, found, figures = judged(self, state, batch, judge_key)
         end = found.absorbing / (1.0 - self.gamma)

@@ -1,4 +1,4 @@
-"""Soft Q-learning on the true reward: makes experts of discrete actions, or agents on a recovered reward."""
+"""Soft Q-learning for discrete actions. It trains experts on the true reward, or agents on a recovered reward."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class SoftQLearning(QLearning):
 
     temperature: float = 0.05
     batch_size: int = 128
-    """Transitions of a minibatch."""
-    """Transitions of an update."""
+    """Number of transitions in a minibatch."""
     learning_rate: float = 1e-3
     target_rate: float = 0.01
     scaling: Scaling = "standard"
@@ -36,7 +35,7 @@ class SoftQLearning(QLearning):
     acts: ClassVar[str] = "must"
 
     def update(self, state: TrainState, batch: Rewarded, key: PRNGKey) -> tuple[TrainState, Metrics]:
-        """One gradient step on the soft Bellman error."""
+        """Do one gradient step on the soft Bellman error."""
         return descend_q(self, state, lambda model: td_loss(self, model, state, batch.transitions, batch.reward))
 
 
@@ -50,7 +49,7 @@ def td_loss(
 ) -> tuple[Scalar, Metrics]:
     """½·E[(Q(s,a) − r − γV(s'))²], each member against its own target.
 
-    `end_value` is the value of what follows a true end.
+    `end_value` is V(s') after a true end.
     """
     q, next_q = q_values(model, state.target, rows)
     next_v = discounted(soft_value(next_q, s.temperature), rows.terminal, s.gamma, end_value)

@@ -1,4 +1,4 @@
-"""A benchmark: a grid of runs, each in a process of its own, and what their results say together."""
+"""A benchmark: a grid of runs, each in its own process, and the tables and plots of their results."""
 
 from __future__ import annotations
 
@@ -25,30 +25,35 @@ def run(
     ray: str | None = None,
     cores: float = 1.0,
 ) -> Progress:
-    """Run every cell of the grid that is not finished, and write the results: results.csv and runs.csv whenever a cell
-    has ended, and the rest at the end.
+    """Run every cell of the grid that is not finished, and write the results.
+
+    results.csv and runs.csv are written whenever a cell has finished, the other files at the end.
 
     Args:
         grid: the cells.
         out: the folder of the benchmark.
         demos: the folder of the demonstrations.
-        workers: processes at a time.
-        show: told where the cells stand.
+        workers: number of processes that run at the same time.
+        show: called with the progress about twice a second, and at the end.
         ray: address of a Ray cluster that runs the cells instead of this machine.
-        cores: of a task of the cluster.
+        cores: CPU cores of each task of the cluster.
+
+    Returns:
+        The final progress: which cells are done, and which failed.
 
     Raises:
-        InputError: a package of the page is missing, another process runs a benchmark in the folder, it cannot be
-            written, or it holds a cell with other flags.
-        KeyboardInterrupt: a signal asked to stop. What was learnt is kept.
+        InputError: a package that makes the page is missing, another process runs a benchmark in the folder, the folder
+            cannot be written, or it holds a cell with other flags.
+        KeyboardInterrupt: a signal asked to stop. The checkpoints and the results so far are kept.
     """
     require()
     each = places(grid.cells, out)
-    failed: list[tuple[str, str]] = []
+    now = Progress.of(each)
     known = 0
 
-    def look(now: Progress) -> None:
-        nonlocal known
+    def look(newest: Progress) -> None:
+        nonlocal now, known
+        now = newest
         if len(now.done) > known:
             known = len(now.done)
             results.write_csv(out, results.evaluated(each, out))
@@ -58,7 +63,6 @@ def run(
         same_flags(each, out)
         try:
             now = local.run(each, demos, workers, look) if ray is None else cluster.run(each, demos, ray, cores, look)
-            failed += [(place.cell.name, told) for place, told in now.failed.items()]
         except KeyboardInterrupt as stop:
             told = f"The results so far are in {out}. Run the same command again to continue."
             raise KeyboardInterrupt(told) from stop
@@ -66,19 +70,20 @@ def run(
             with interrupts.finishing():
                 found = results.evaluated(each, out)
                 lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
+                failed = [(place.cell.name, told) for place, told in now.failed.items()]
                 failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
                 write(grid, found, out, failed)
     return now
 
 
 def write(grid: Grid, cells: Sequence[Evaluated], out: Path, failed: Sequence[tuple[str, str]] = ()) -> None:
-    """Write results.csv, runs.csv, table.md, the plots and index.html of what there is.
+    """Write results.csv, runs.csv, table.md, curves.png and index.html. Write nothing if there are no results.
 
     Args:
-        grid: what was run.
-        cells: its results, of `results.evaluated` or `results.read_csv`.
+        grid: the grid that was run.
+        cells: its results, as `results.evaluated` or `results.read_csv` returns them.
         out: the folder to write to.
-        failed: cells without a result, and what they said last.
+        failed: the names of the cells that failed, each with its last message.
     """
     if not cells:
         return

@@ -1,5 +1,7 @@
-"""Cells as tasks of a Ray cluster. Nothing but Ray is shared: each task gets the files that it needs, and gives those
-of its run folder back whenever they change, so that a lost one goes on from there elsewhere.
+"""Cells as tasks of a Ray cluster. The machines need no shared disk: Ray sends each task the files that it needs.
+
+A task returns the files of its run folder whenever they change. If its worker is lost, the cell resumes from the files
+that were returned last, on another worker.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import logging
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,53 +22,56 @@ from iqlearn.benchmark import local
 from iqlearn.benchmark.cells import Place, Progress
 from iqlearn.benchmark.grid import Cell
 from iqlearn.errors import InputError, missing
-from iqlearn.runs.manifest import MANIFEST, listed
+from iqlearn.runs.manifest import MANIFEST, Manifest, enlist, listed
 
 PERIOD = 1.0
-"""Seconds between two looks at a run folder."""
+"""Seconds between two checks of a run folder by its task."""
 PATIENCE = 5.0
-"""Seconds that a cluster has to answer."""
+"""Seconds to wait for a connection to the cluster."""
 LOST = -9
-"""What counts as exit code of a task whose worker is gone."""
+"""The exit code that is recorded for a task whose worker is lost."""
 
 
 class Given(NamedTuple):
-    """What a task needs."""
+    """The input of a task."""
 
     cell: Cell
     folder: dict[str, bytes]
-    """The files of the run folder so far."""
+    """The files of the run folder so far, by name; empty without a checkpoint."""
     demos: bytes | None
-    """The file of demonstrations, if the cell names one."""
+    """The content of the file of demonstrations; None if the cell names no file, or it does not exist."""
 
 
 class News(NamedTuple):
-    """What a task gives back while it runs."""
+    """One report of a running task."""
 
     folder: dict[str, bytes]
-    """Files of the run folder that changed."""
+    """The files of the run folder that changed since the last report, by name."""
     log: bytes
-    """What its process said since."""
+    """The output of its process since the last report."""
     code: int | None = None
-    """The exit code, at the end."""
+    """The exit code of its process; None while it runs."""
 
 
 def run(
     places: Sequence[Place], demos: Path | None, address: str, cores: float, show: Callable[[Progress], object]
 ) -> Progress:
-    """Run every cell that is not finished as a task of a cluster. It is retried from its last checkpoint where its
-    worker is lost.
+    """Run every cell that is not finished as a task of a cluster. A cell whose worker is lost is retried from its last
+    checkpoint.
 
     Args:
         places: the cells.
-        demos: the folder of demonstrations on this machine. Their files are sent.
-        address: of the cluster: auto, or HOST:PORT.
-        cores: of each task.
-        show: called about twice a second.
+        demos: the folder of demonstrations on this machine. The files are sent to the tasks.
+        address: address of the cluster: auto, or HOST:PORT.
+        cores: CPU cores of each task.
+        show: called with the progress about twice a second.
+
+    Returns:
+        The final progress.
 
     Raises:
         InputError: Ray is not installed, or there is no cluster at the address.
-        KeyboardInterrupt: a signal asked to stop. What was given back is kept.
+        KeyboardInterrupt: a signal asked to stop. The files that tasks have returned are kept.
     """
     try:
         import ray
@@ -96,7 +101,7 @@ def run(
 
 
 def require_there(address: str) -> None:
-    """Raise `InputError` where nothing listens at HOST:PORT: Ray would wait for minutes."""
+    """Raise `InputError` unless something listens at HOST:PORT, because Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     try:
         if colon:
@@ -106,22 +111,24 @@ def require_there(address: str) -> None:
 
 
 def given(place: Place, demos: Path | None) -> Given:
-    """What the task of a cell needs."""
+    """Make the run folder of a cell, and return the input of its task."""
     place.folder.mkdir(parents=True, exist_ok=True)
     name = place.cell.flags.get("demos")
     file = None if name is None else (demos or Path()) / str(name)
     content = files.read(file) if file is not None and file.is_file() else None
-    return Given(place.cell, snapshot(place.folder) if place.begun else {}, content)
+    return Given(place.cell, snapshot(place.folder, changing=True) if place.begun else {}, content)
 
 
 def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
-    """Take what a task gave back since, as far as it is there."""
+    """Copy the files and the log that a task has returned since the last call into the run folder.
+
+    If the task has ended or its worker is lost, record that in `now`.
+    """
     code: int | None = None
     try:
         while code is None and (ref := next_ready(news, ray)) is not None:
             found: News = ray.get(ref)
-            for name, content in sorted(found.folder.items(), key=lambda item: item[0] == MANIFEST):
-                files.write(place.folder / name, content)
+            replace_files(place.folder, found.folder)
             with place.log.open("ab") as log:
                 log.write(found.log)
             code = found.code
@@ -136,28 +143,28 @@ def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
 
 
 def next_ready(news: Any, ray: Any) -> Any:
-    """The next thing that a task gave back, if it is there.
+    """Return a reference to the next report of a task; None if none is ready.
 
     Raises:
-        StopIteration: there is nothing left.
+        StopIteration: the task has ended and all its reports were read.
     """
     ready, _ = ray.wait([news], timeout=0, fetch_local=False)
     return next(news) if ready else None
 
 
 def worked(given: Given) -> Iterator[News]:
-    """Run a cell on a machine of the cluster."""
+    """Run a cell on a machine of the cluster, and yield a report whenever its run folder changes and at the end."""
     with tempfile.TemporaryDirectory() as scratch:
         cell = given.cell
         if given.demos is not None:
             name = Path(str(cell.flags["demos"])).name
             cell = replace(cell, flags={**cell.flags, "demos": name})
-            files.write(Path(scratch) / name, given.demos)
+            files.write(Path(scratch) / "demos" / name, given.demos)
         place = Place(cell, Path(scratch) / "run")
         place.folder.mkdir()
         for name, content in given.folder.items():
             files.write(place.folder / name, content)
-        command = place.command(None if given.demos is None else Path(scratch))
+        command = place.command(None if given.demos is None else Path(scratch) / "demos")
         process, known, heard = local.begun(place, command), {}, 0
         while True:
             code = process.poll()
@@ -173,17 +180,34 @@ def worked(given: Given) -> Iterator[News]:
             time.sleep(PERIOD)
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """The files of a run folder at one moment, of which the manifest says that they are whole; none amid a change."""
+@interrupts.finishing()
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace files of a run folder, all or, if this process is killed meanwhile, some: the manifest accepts both."""
+    before = listed(folder)
+    if MANIFEST in contents and before is not None:
+        after = files.read_json(folder / MANIFEST, contents[MANIFEST])
+        enlist(folder, Manifest(after["files"], before.before or before.files))
+    for name, content in sorted(contents.items(), key=lambda item: item[0] == MANIFEST):
+        files.write(folder / name, content)
+
+
+def snapshot(folder: Path, changing: bool = False) -> dict[str, bytes]:
+    """Return the files of a run folder that match its manifest, and the manifest, by name; empty if one does not match.
+
+    A folder whose change is not complete gives nothing, unless `changing` is set: then each file may be the old or the
+    new one.
+    """
     with suppress(InputError):
         manifest = listed(folder)
-        if manifest is not None and not manifest.before:
-            found = {name: files.read(folder / name) for name in manifest.files}
-            if all(digest(content) == manifest.files[name] for name, content in found.items()):
+        if manifest is not None and (changing or not manifest.before):
+            names = [name for name in manifest.files if not manifest.before or (folder / name).is_file()]
+            found = {name: files.read(folder / name) for name in names}
+            known = {name: (manifest.files[name], manifest.before.get(name)) for name in names}
+            if all(digest(content) in known[name] for name, content in found.items()):
                 return found | {MANIFEST: files.read(folder / MANIFEST)}
     return {}
 
 
 def digest(content: bytes) -> str:
-    """SHA-256."""
+    """Return the SHA-256 digest in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

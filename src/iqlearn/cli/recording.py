@@ -1,4 +1,4 @@
-"""What `iqlearn demos record` does: a window for a person or a policy, and a file that grows by each episode."""
+"""The recording of `iqlearn demos record`: a person or a policy plays, and each episode is added to the file."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from iqlearn.evaluation.returns import reset_seed
 from iqlearn.files import require_file
 
 EPISODES = 10
-"""Episodes of a policy that are recorded unless another number is named."""
+"""The default number of episodes that a policy records."""
 
 
 def recorded(o: Namespace) -> Any:
-    """Record, and give the demonstrations that were written.
+    """Record demonstrations, write them to --out and return them.
 
     Raises:
-        InputError: flags do not go together, nothing was recorded, or the file cannot be written.
+        InputError: flags contradict each other, nothing was recorded, or the file cannot be written.
+        KeyboardInterrupt: a signal asked to stop. The episodes so far are written.
     """
     check(o)
     if o.run is None:
@@ -45,10 +46,6 @@ def recorded(o: Namespace) -> Any:
             raise InputError(
                 f"{o.out} is of environment {part.env}; expected {environment.name}, choose another --out."
             )
-    direct = not formats.named(o.out) and Path(o.out).suffix.lower() == ".npz"
-    place = Path(o.out) if direct else Path(tempfile.mkdtemp(prefix="iqlearn-record-")) / "demos.npz"
-    if not direct:
-        print(f"iqlearn: episodes are kept in {place} until {o.out} is written.", file=sys.stderr)
     named = env_field(environment, o.out)
     before = sum(part.episodes for part in kept)
 
@@ -65,9 +62,13 @@ def recorded(o: Namespace) -> Any:
     mode = None if o.hidden else "human" if run else "rgb_array"
     shown = environment if mode is None else Environment.of(environment, {"render_mode": mode})
     keys, idle = keys_of(o, environment.task), idle_of(o, environment.task)
-    first = reset_seed("collect", o.seed) + before  # what is there began from the seeds before
+    first = reset_seed("collect", o.seed) + before  # the episodes in the file used the seeds before it
     recorder = Recorder(shown.make(), environment.name, environment.task.obs, first, keep)
+    direct = not formats.named(o.out) and Path(o.out).suffix.lower() == ".npz"
+    place = Path(o.out) if direct else Path(tempfile.mkdtemp(prefix="iqlearn-record-")) / "demos.npz"
     try:
+        if not direct:
+            print(f"iqlearn: episodes are kept in {place} until {o.out} is written.", file=sys.stderr)
         if run is None:
             play_by_hand(recorder, keys, idle, o.fps, o.episodes or 0)
         else:
@@ -76,9 +77,10 @@ def recorded(o: Namespace) -> Any:
         told = f"{o.out} holds what was played." if recorder.episodes else ""
         raise KeyboardInterrupt(told) from stopped
     finally:
-        if not direct and place.is_file():
-            with interrupts.finishing():
-                merged().save(o.out)
+        if not direct:
+            if place.is_file():
+                with interrupts.finishing():
+                    merged().save(o.out)
             shutil.rmtree(place.parent)
     if not kept:
         raise InputError("No step was played, so nothing is written.")
@@ -86,10 +88,10 @@ def recorded(o: Namespace) -> Any:
 
 
 def check(o: Namespace) -> None:
-    """Refuse what can be refused before anybody plays.
+    """Check the flags before anything is played.
 
     Raises:
-        InputError: flags do not go together, or the target cannot be written.
+        InputError: flags contradict each other, or the target cannot be written.
     """
     if o.append and o.overwrite:
         raise InputError("--append and --overwrite are both given; expected one of them.")
@@ -109,7 +111,7 @@ def check(o: Namespace) -> None:
 
 
 def watch(recorder: Any, act: Any, episodes: int) -> None:
-    """Let a policy play so many episodes."""
+    """Play this many episodes with a policy, and close the recorder."""
     import jax
 
     try:
@@ -124,7 +126,7 @@ def watch(recorder: Any, act: Any, episodes: int) -> None:
 
 
 def keys_of(o: Namespace, task: Any) -> dict[Any, Any]:
-    """The action of each key."""
+    """Return the action of each key, from --keys."""
     found = {}
     for word in o.keys or ():
         name, equals, text = word.partition("=")
@@ -135,14 +137,14 @@ def keys_of(o: Namespace, task: Any) -> dict[Any, Any]:
 
 
 def idle_of(o: Namespace, task: Any) -> Any:
-    """The action while no key is pressed."""
+    """Return the action while no key is pressed: that of --idle, else 0 or zeros."""
     if o.idle is not None:
         return action_of(o.idle, task, "--idle")
     return 0 if task.discrete else np.zeros(task.action_shape, np.float32)
 
 
 def action_of(text: str, task: Any, flag: str) -> Any:
-    """An action from its words: a number, or numbers with commas between."""
+    """Return the action in a text: a number, or numbers separated by commas."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:

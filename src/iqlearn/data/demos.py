@@ -1,4 +1,4 @@
-"""Demonstrations: what an expert did, episode by episode, as typed arrays on the host."""
+"""Demonstrations: the episodes of an expert, as typed arrays on the host."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from iqlearn.errors import InputError
 from iqlearn.types import Obs, ObsSpec, TaskSpec, Transitions, require_few, rows
 
 BUILTIN = ("CartPole-v1", "Pendulum-v1", "iqlearn/GridWorld-v0", "iqlearn/PointMazeWall-v0")
-"""Tasks whose demonstrations ship with the package, each in the file of its name after the slash."""
+"""Tasks whose demonstrations ship with the package. The files are named after their ids (after the slash)."""
 HELD_OUT = 10
-"""Episodes that `take` keeps of those that it leaves out."""
+"""Largest number of the left-out episodes that `take` keeps as `held_out`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +41,21 @@ class Demos:
 
     obs: Obs
     act: fields.Actions | None
-    """What the expert did; none where only observations were recorded."""
+    """The expert's actions. None where only observations were recorded."""
     next_obs: Obs
     term: Bool[np.ndarray, " n"]
-    """The episode truly ended here."""
+    """Whether the episode terminated at this transition."""
     trunc: Bool[np.ndarray, " n"]
-    """The episode met its time limit here."""
+    """Whether the episode was truncated by its time limit at this transition."""
     ep: Int[np.ndarray, " n"]
-    """Number of the episode; each one's rows stand together, in order of time."""
+    """Number of the episode. The rows of an episode are contiguous and in order of time."""
     initial_obs: Obs
-    """First observation of each episode, kept when sub-sampling drops its row."""
+    """First observation of each episode, kept when sub-sampling drops the first row."""
     rew: Float[np.ndarray, " n"] | None = None
     episode_return: Float[np.ndarray, " episodes"] | None = None
     """True return of each whole episode, kept when sub-sampling drops rows."""
     expert_return: float | None = None
-    """Mean true return of the expert over the whole file, whatever part of it was taken."""
+    """Mean true return of the expert over the whole file, also where only a part of it was taken."""
     env: str | None = None
     """Gymnasium id of the environment, where the file names it."""
     source: str = "memory"
@@ -63,20 +63,20 @@ class Demos:
     path: str | None = None
     """Absolute path of the file they were loaded from."""
     selection: tuple[tuple[Any, ...], ...] = ()
-    """What was done since: ("take", n, seed), ("subsample", every, offset, seed), ("leave_out", number, ...)."""
+    """The selection steps so far: ("take", n, seed), ("subsample", every, offset, seed), ("leave_out", number, ...)."""
     choices: int | None = None
-    """Number of discrete actions, where it is stated (`with_choices`)."""
+    """Number of discrete actions, where it was given (`with_choices`)."""
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """The columns of a table, or keys of a group, that each field was made of, where they were named."""
+    """The column map, where one was given: the columns of a table, or keys of a group, that make up each field."""
     max_gib: float | None = None
-    """The size that the source was allowed to take, where it was stated."""
+    """The given size limit in GiB. None without a limit, and for an `.npz` file, whose limit is given each time."""
     held_out: Demos | None = field(default=None, repr=False)
-    """At most ten of the episodes that `take` left out last, evenly spread; none where it left out none. Policies are
-    evaluated on them, and no learner reads them."""
+    """At most ten of the episodes that the last `take` left out, evenly spaced. None if it left out none. Policies are
+    evaluated on them, and no learner is trained on them."""
     thinned: int = 1
-    """Of the source every so many transitions were kept, because of its size."""
+    """Every `thinned`-th transition of the source was kept, because of its size. 1 means all."""
     notes: tuple[str, ...] = ()
-    """What the reader assumed, and which coordinates lose their values in float32."""
+    """Assumptions of the reader, and remarks on coordinates that lose precision in float32."""
 
     def __len__(self) -> int:
         return len(self.ep)
@@ -90,13 +90,13 @@ class Demos:
             source: a file, the folder of a dataset, a folder of several of these, or `minari:ID`.
             max_gib: the size in GiB that the demonstrations may take. An `.npz` file that unpacks to more is refused
                 (by default 0.25, or 100 times its own size where that is more); of other formats, and of a folder as a
-                whole, every so many transitions are kept (by default 4).
+                whole, only every n-th transition is kept (by default 4).
             columns: the columns of a table, or the keys of a dictionary such as `proprio/pos`, that make up each field:
-                a name or several. Images of LeRobot datasets are read where they are named.
+                one name or several. Images of LeRobot datasets are read only if they are named.
 
         Raises:
-            InputError: the source is missing, damaged, too large or of no format, or a package that reads it is not
-                installed; names source, field and index.
+            InputError: the source is missing, damaged, too large or of no known format, or a package that reads it is
+                not installed. The message names source, field and index.
 
         >>> iq.Demos.load("run.csv", columns={"obs": ["x", "v"], "act": "force", "ep": "trial"})
         """
@@ -123,7 +123,7 @@ class Demos:
     def _read(
         cls, source: str | Path, name: str, path: str | None, reading: Reading, every: int | None = None
     ) -> Demos:
-        """One source. `every` is the step of the folder that it lies in; alone it has the one that its size demands."""
+        """Read one source. `every` is the thinning step of its folder; by default the size of the source sets it."""
         with formats.opened(source, reading) as it:
             alone = base.step_of(it.size, reading) if it.thins else 1
             arrays, assumed = it.read(every or alone)
@@ -131,16 +131,16 @@ class Demos:
         demos = cls.from_arrays(arrays, name)
         if every is not None and not it.thins:
             demos = replace(demos.subsample(every), selection=())
-        limit = reading.max_gib if it.thins else None  # of the other one it is a matter of trust, each time
+        limit = reading.max_gib if it.thins else None  # an .npz file needs trust, so its limit is given each time
         facts = {"path": path, "columns": reading.columns, "max_gib": limit, "thinned": every or alone}
         return replace(demos, **facts, notes=(*assumed, *told, *demos.notes))
 
     @classmethod
     def merged(cls, parts: Sequence[Demos], source: str = "memory") -> Demos:
-        """The episodes of several demonstrations of one task, one after another, numbered from 0.
+        """Return the episodes of several demonstrations of one task, one after another, numbered from 0.
 
         Raises:
-            InputError: they differ in their fields, shapes or types, or there are none.
+            InputError: `parts` differ in their fields, shapes or types, or are empty.
         """
         if not parts:
             raise InputError(f"No demonstrations to merge into {source}; expected at least one.")
@@ -167,10 +167,10 @@ class Demos:
 
     @classmethod
     def builtin(cls, env: str) -> Demos:
-        """Demonstrations that ship with the package, made by `benchmarks/make_*_demos.py`.
+        """Return the demonstrations of a task that ship with the package, made by `benchmarks/make_*_demos.py`.
 
         Raises:
-            InputError: no demonstrations of that task ship.
+            InputError: the package has no demonstrations of that task.
         """
         if env not in BUILTIN:
             raise InputError(
@@ -189,10 +189,10 @@ class Demos:
         max_gib: float | None = None,
         columns: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> Demos:
-        """The demonstrations with this `source`, `path`, `selection` and `columns`, read again within this limit.
+        """Read the demonstrations with this `source`, `path`, `selection` and `columns` again, within `max_gib`.
 
         Raises:
-            InputError: the file is gone or damaged, or the demonstrations were put together in Python.
+            InputError: the file is missing or damaged, or the demonstrations were built in Python.
         """
         if path is not None:
             return cls.load(path, max_gib, dict(columns)).select(selection)
@@ -205,10 +205,11 @@ class Demos:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], source: str = "memory") -> Demos:
-        """From the arrays of the documented format: `obs`, `act`, `next_obs`, `term`, `trunc`, `ep`, perhaps `rew`.
+        """Build demonstrations from arrays of the documented format: `obs`, `act`, `next_obs`, `term`, `trunc`, `ep`,
+        optionally `rew`.
 
-        Observations may be dictionaries of arrays, or stand in fields of their own (`obs/NAME`). Without `act` they
-        are good for imitation from observations only (`state_only`).
+        Observations may be dictionaries of arrays, or separate fields (`obs/NAME`). Demonstrations without `act` can
+        be used for imitation from observations only (`state_only`).
 
         Raises:
             InputError: as `load`.
@@ -232,8 +233,8 @@ class Demos:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write what `load` reads: `.npz`, `.parquet`, `.arrow` or `.csv` by the suffix, or `minari:ID` into Minari's
-        local database. A file is written at once or not at all.
+        """Write a file that `load` reads: `.npz`, `.parquet`, `.arrow` or `.csv` by the suffix. `minari:ID` writes into
+        Minari's local database. A file is written completely or not at all.
 
         Raises:
             InputError: the format is unknown or cannot hold these demonstrations, a package is not installed, or the
@@ -242,7 +243,7 @@ class Demos:
         formats.write(path, self.arrays())
 
     def arrays(self) -> fields.Arrays:
-        """The arrays of the documented format, what is unknown left out."""
+        """Return the arrays of the documented format by field. Fields without values are left out."""
         known = self._fields(*fields.FIELDS, "initial_obs", "rew", "episode_return")
         return known if self.env is None else {**known, "env": np.array(self.env)}
 
@@ -253,22 +254,27 @@ class Demos:
 
     @property
     def lengths(self) -> Int[np.ndarray, " episodes"]:
-        """Rows of each episode."""
+        """Number of rows of each episode."""
         return np.unique(self.ep, return_counts=True)[1]
 
     @property
     def every(self) -> int:
-        """Steps of the environment between two rows of an episode, as the reader and `subsample` left them out."""
+        """Environment steps from one row of an episode to the next, after thinning by the reader and `subsample`."""
         return self.thinned * math.prod(step[1] for step in self.selection if step[0] == "subsample")
 
     @property
     def longest(self) -> int:
-        """Steps of the longest episode, at least: rows that sub-sampling left out at its end are not known."""
-        return int((self.lengths.max() - 1) * self.every + 1)
+        """Number of steps that the longest episode has at least.
+
+        Rows are `every` steps apart, but a terminal row is kept wherever it is. Steps left out at the end do not count.
+        """
+        last = np.append(np.diff(self.ep) != 0, True)
+        late = (self.lengths > 1) & self.term[last]  # by how much the terminal row follows its predecessor is unknown
+        return int(((self.lengths - 1) * self.every + 1 - late * (self.every - 1)).max())
 
     @property
     def discrete(self) -> bool:
-        """Whether actions are numbers of choices rather than vectors.
+        """Whether actions are discrete (integers) rather than vectors.
 
         Raises:
             InputError: there are no actions.
@@ -277,10 +283,10 @@ class Demos:
 
     @property
     def actions(self) -> fields.Actions:
-        """What the expert did.
+        """The expert's actions.
 
         Raises:
-            InputError: that was not recorded.
+            InputError: no actions were recorded.
         """
         if self.act is None:
             raise InputError(
@@ -296,7 +302,7 @@ class Demos:
 
     @property
     def transitions(self) -> Transitions:
-        """What a learner sees, on the device: (s, a, s', d), without rewards.
+        """The transitions (s, a, s', d) for a learner, on the device, without rewards.
 
         Raises:
             InputError: there are no actions.
@@ -305,10 +311,11 @@ class Demos:
         return Transitions(*jax.tree.map(jnp.asarray, (self.obs, action, self.next_obs, self.term)))
 
     def with_choices(self, n: int) -> Demos:
-        """The same demonstrations of a task with `n` discrete actions, where no environment says how many there are.
+        """Return the same demonstrations with `n` as the number of discrete actions, for use without an environment.
 
         Raises:
-            InputError: actions are continuous, or the expert took one that is none of them.
+            InputError: `n` is below 1 or above 100,000, actions are continuous, or the expert took an action outside of
+                0 to n − 1.
         """
         if n < 1 or (self.act is not None and not self.discrete):
             wanted = "a number of at least 1" if n < 1 else f"none, because the actions of {self.source} are continuous"
@@ -319,21 +326,21 @@ class Demos:
         return replace(self, choices=n)
 
     def without_actions(self) -> Demos:
-        """What is left where the expert could only be watched."""
+        """Return the demonstrations without their actions (state-only imitation) and without `held_out`."""
         return replace(self, act=None, held_out=None)
 
     def with_placeholders(self, spec: TaskSpec) -> Demos:
-        """The same transitions, with zeros of the task's kind where there are no actions."""
+        """Return the same transitions. Missing actions are replaced by zeros of the task's action shape and kind."""
         if self.act is not None:
             return self
         dtype = np.int64 if spec.discrete else np.float32
         return replace(self, act=np.zeros((len(self), *spec.action_shape), dtype))
 
     def take(self, n: int, seed: int | None = None) -> Demos:
-        """`n` episodes: the first ones, or with a seed a random choice (in the file's order).
+        """Return `n` episodes: the first ones, or with a seed a random choice (in the file's order).
 
         Raises:
-            InputError: there are fewer.
+            InputError: `n` is not between 1 and the number of episodes.
         """
         if not 1 <= n <= self.episodes:
             there = (
@@ -351,10 +358,10 @@ class Demos:
         return replace(part, held_out=left)
 
     def leave_out(self, *numbers: int) -> Demos:
-        """All episodes but those with these numbers (`ep`).
+        """Return all episodes except those with these numbers (`ep`).
 
         Raises:
-            InputError: no other is left.
+            InputError: no episode is left.
         """
         others = np.flatnonzero(~np.isin(np.unique(self.ep), numbers))
         if len(others) == 0:
@@ -364,13 +371,13 @@ class Demos:
         return self._episodes(others, "leave_out", *numbers)
 
     def subsample(self, every: int, offset: int = 0, seed: int | None = None) -> Demos:
-        """Every `every`-th transition of each episode, from its `offset`-th on; s' stays the true next state. A
-        transition that truly ended its episode stays as well: without it the expert would seem never to end one.
+        """Return every `every`-th transition of each episode, starting at `offset`; s' stays the true next state.
+        Terminal transitions are kept as well, because without them no episode would appear to terminate.
 
-        With a seed each episode's offset is drawn at random instead, from those that leave it a transition.
+        With a seed, the offset of each episode is drawn at random instead, from those that leave it a transition.
 
         Raises:
-            InputError: `every` is not positive, or `offset` not in [0, every).
+            InputError: `every` is not positive, `offset` is not in [0, every), or an episode has no transition left.
         """
         if every < 1 or not 0 <= offset < every:
             wanted = "every (--subsample) ≥ 1 and 0 ≤ offset < every"
@@ -389,10 +396,10 @@ class Demos:
         return self._rows(keep, "subsample", every, offset, seed)
 
     def select(self, selection: Sequence[Sequence[Any]]) -> Demos:
-        """The part that the steps of another's `selection` give, one after the other.
+        """Apply the steps of a `selection`, one after the other, and return the result.
 
         Raises:
-            InputError: as `take`, `subsample` and `leave_out`.
+            InputError: as for `take`, `subsample` and `leave_out`.
         """
         part = self
         for name, *arguments in selection:
@@ -400,26 +407,26 @@ class Demos:
         return part
 
     def check_task(self, spec: TaskSpec, env: str) -> None:
-        """Compare observations and actions, where there are any, with those of the environment `env`.
+        """Check observations, and actions if there are any, against the spaces of the environment `env`.
 
         Raises:
-            InputError: they disagree; names field, index and what the environment has.
+            InputError: they disagree. The message names the field, the index and the expected value.
         """
         inspection.check(self, spec, env)
 
     def task_spec(self) -> TaskSpec:
-        """The task as far as the demonstrations show, where no environment is named.
+        """Return the task as inferred from the demonstrations, for use without an environment.
 
-        As many choices as are stated, else as were seen; continuous actions are taken to be in [−1, 1], or in the range
-        that was seen where that is wider.
+        The number of discrete actions is the given one, else the largest in the data plus 1. The bounds of continuous
+        actions are [−1, 1], extended to the range of the data where it is wider.
 
         Raises:
-            InputError: there are no actions, so the task's are unknown, or there seem to be thousands of choices.
+            InputError: there are no actions and their number was not given, or the data show more than 1,000 choices.
         """
         return inspection.task(self)
 
     def sha256(self) -> str:
-        """Fingerprint of everything a learner sees: names, types, shapes and bytes of the arrays."""
+        """Return the SHA-256 digest of all that a learner uses: names, types, shapes and bytes of the arrays."""
         digest = hashlib.sha256()
         for name, given in self._fields(*fields.FIELDS, "initial_obs").items():
             array = np.ascontiguousarray(given)
@@ -430,14 +437,15 @@ class Demos:
         return f"<Demos {self.source}: {len(self)} transitions of {self.episodes} episodes>"
 
     def remarks(self) -> list[str]:
-        """What no rule forbids but a loop that records seldom means: rows that do not follow one another, episodes
-        without an end (neither where rows were left out here), one-hot actions, coordinates that are constant or nearly
-        so, absurd values."""
+        """Return remarks on data that are valid but probably a mistake in the recording: rows that do not follow one
+        another, episodes without an end (both only where no rows were left out), one-hot actions, coordinates that are
+        constant, nearly constant or repeated, outliers, and actions that are shifted in time. The notes of the reader
+        are included."""
         shift = alignment.shifted(self)
         return inspection.remarks(self) + ([shift] if shift else [])
 
     def summary(self) -> dict[str, Any]:
-        """Counts, shapes, ranges and returns as plain JSON values."""
+        """Return counts, shapes, ranges and returns as plain JSON values."""
         return inspection.summary(self)
 
     def _fields(self, *names: str) -> fields.Arrays:

@@ -1,4 +1,4 @@
-"""A look at one copy of an environment before anything depends on it: its spaces, one reset and a few steps."""
+"""A first test of an environment, before anything depends on it: its spaces, one reset and a few steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.types import TaskSpec
 
 TrueReward = Callable[..., Float[np.ndarray, " n"]]
-"""The reward of (s, a, s'), one number a row."""
+"""Function that returns the rewards of a batch (s, a, s'), one number per row."""
 STEPS = 3
-"""Steps of the look, with random actions, unless the episode ends before."""
+"""Number of test steps, with random actions, unless the episode ends before."""
 
 
 class Facts(NamedTuple):
-    """What an environment is to a learner."""
+    """The properties of an environment that a learner needs."""
 
     task: TaskSpec
     actions: gym.Space[Any]
@@ -35,17 +35,19 @@ class Facts(NamedTuple):
 
 
 def look(env: gym.Env[Any, Any], name: str, seed: int = 0) -> Facts:
-    """The facts of an environment, after one reset and a few steps. It is closed. `name` is what messages call it.
+    """Test an environment with one reset and a few steps, close it, and return its facts.
+
+    `name` is the environment's name in messages.
 
     Raises:
-        InputError: its spaces are not supported, it raises, or it returns what it must not.
+        InputError: its spaces are not supported, it raises, or it returns an invalid value.
     """
     at = "reset"
-    for what in ("observation_space", "action_space"):
-        if not isinstance(getattr(env, what, None), gym.Space):
-            told = f"Environment {name!r} has {brief(getattr(env, what, None))} as {what}"
-            raise InputError(f"{told}; expected a space of gymnasium.spaces.")
     try:
+        for what in ("observation_space", "action_space"):
+            if not isinstance(getattr(env, what, None), gym.Space):
+                told = f"Environment {name!r} has {brief(getattr(env, what, None))} as {what}"
+                raise InputError(f"{told}; expected a space of gymnasium.spaces.")
         task = task_of(env.observation_space, env.action_space, name)
         copy = Local(lambda: env, task.obs)
         copy.ask("reset", seed)
@@ -59,14 +61,14 @@ def look(env: gym.Env[Any, Any], name: str, seed: int = 0) -> Facts:
     except EnvironmentFault as fault:
         raise InputError(f"Environment {name!r}, reset seed {seed}, {at}: {fault}.") from fault
     finally:
-        with suppress(Exception, SystemExit):  # it has been tried; the facts stand
+        with suppress(Exception, SystemExit):  # the facts are valid even if closing fails
             env.close()
     limits = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, TimeLimit)]
     return Facts(task, env.action_space, min(limits, default=None), getattr(env.unwrapped, "true_reward", None))
 
 
 def layers(env: Any) -> Iterator[Any]:
-    """An environment, or a vector environment, and all that it wraps, the outermost first."""
+    """Yield an environment, or a vector environment, and all environments that it wraps, the outermost first."""
     while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper):
         yield env
         env = env.env

@@ -16,7 +16,7 @@ RANGE = ("return_std", "return_min", "return_max")
 """Columns that belong to the panel of the mean return."""
 COUNTS = ("step", "updates")
 POINTS = 4_000
-"""Transitions drawn in a scatter at most."""
+"""Largest number of transitions drawn per kind in a scatter plot."""
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def curves(rows: Sequence[Row], expert: float | None, title: str) -> bytes:
-    """The return with its range and the expert's as a dashed line, then one panel a metric, over the steps, as PNG."""
+    """Return a PNG of the metrics over the steps, with one panel per metric.
+
+    The return comes first, with its range and the expert's return as a dashed line.
+    """
     from matplotlib.figure import Figure
 
     found = dict.fromkeys(name for row in rows for name in row)  # some metrics begin late, or end early
@@ -41,7 +44,7 @@ def curves(rows: Sequence[Row], expert: float | None, title: str) -> bytes:
         panel.set(title=name.replace("_", " "), xlabel=unit)
         panel.grid(alpha=0.3)
         if name == "return_mean":
-            low, high = ([row[bound] for row in rows] for bound in ("return_min", "return_max"))
+            low, high = (np.array([row.get(bound) for row in rows], float) for bound in ("return_min", "return_max"))
             panel.fill_between(steps, low, high, alpha=0.2, label="least to greatest")
             panel.set_title("return")
             if expert is not None:
@@ -55,19 +58,20 @@ def curves(rows: Sequence[Row], expert: float | None, title: str) -> bytes:
 
 @dataclass(frozen=True)
 class Judged:
-    """Transitions of one kind of rollouts as two rewards see them."""
+    """The learned and the true reward of the transitions of one kind of rollouts."""
 
     learned: Float[np.ndarray, " n"]
     true: Float[np.ndarray, " n"] | None
-    """None where it is not known."""
+    """None if it is not known."""
     episode: Int[np.ndarray, " n"]
     obs: Obs
     after: Float[np.ndarray, " n"]
-    """The reward that the absorbing state pays after each transition. Only the learned returns of episodes count it."""
+    """The total reward that the absorbing state pays after each transition. Only the learned returns of episodes
+    include it."""
 
     @property
     def sampled(self) -> Int[np.ndarray, " points"]:
-        """The transitions that a scatter shows, evenly spread."""
+        """The indices of the transitions that a scatter plot shows, evenly spread."""
         return np.linspace(0, len(self.learned) - 1, min(POINTS, len(self.learned))).astype(int)
 
     @property
@@ -82,13 +86,16 @@ class Judged:
 
     @property
     def known(self) -> Float[np.ndarray, " n"]:
-        """The true reward, where it is known."""
+        """The true reward, which must be known."""
         assert self.true is not None, "the true reward is not known"
         return self.true
 
 
 def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
-    """Learned against true reward: by transition, by episode, along one episode, and as a map if s is a 2-D array."""
+    """Write a picture of the learned and the true reward as PNG.
+
+    Its panels show them by transition, by episode, along one episode, and as maps if s is a vector of two numbers.
+    """
     from matplotlib.figure import Figure
 
     first = next(iter(kinds.values())).obs
@@ -101,7 +108,7 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
         points.append(np.stack([judged.known[rows], judged.learned[rows]]))
         colours += [f"C{i}"] * len(rows)
         panels[1].scatter(*judged.returns, s=14, alpha=0.7, label=name, color=f"C{i}")
-    mixed = np.random.default_rng(0).permutation(len(colours))  # else the last kind hides the others
+    mixed = np.random.default_rng(0).permutation(len(colours))  # otherwise the last kind hides the others
     panels[0].scatter(*np.concatenate(points, axis=1)[:, mixed], s=4, alpha=0.3, c=np.array(colours)[mixed])
     for panel, what in zip(panels, ("a transition", "an episode"), strict=False):
         panel.set(title=f"reward of {what}", xlabel="true", ylabel="learned")
@@ -121,7 +128,7 @@ def rewards(path: Path, kinds: Mapping[str, Judged], title: str) -> None:
 
 
 def along(panel: "Axes", name: str, judged: Judged) -> None:
-    """Both rewards over the steps of the first episode, each on its own axis."""
+    """Draw both rewards over the steps of the first episode, each on its own axis."""
     first = judged.row == 0
     other = panel.twinx()
     for axis, what, values, colour in ((panel, "learned", judged.learned, "C0"), (other, "true", judged.known, "C1")):
@@ -132,7 +139,7 @@ def along(panel: "Axes", name: str, judged: Judged) -> None:
 
 
 def png(figure: "Figure") -> bytes:
-    """The picture as PNG."""
+    """Return the figure as PNG."""
     content = io.BytesIO()
     figure.savefig(content, dpi=120, format="png")
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""Episodes that a policy plays, and what they pay."""
+"""Episodes that a policy plays, and their returns."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,22 +17,24 @@ from iqlearn.errors import InputError
 from iqlearn.types import Obs, TaskSpec, rows
 
 Act = Callable[[Obs], Shaped[np.ndarray, "n *act"]]
-"""Actions for a batch of observations, on the host."""
+"""Function that returns the actions for a batch of observations, as a NumPy array on the host."""
 
 LANES = 20
-"""Episodes played side by side at most, so that the policy is asked for many actions at once."""
+"""Largest number of episodes played side by side, so that the policy computes many actions at once."""
 RESET_SEEDS = {"in_training": 1_000_000, "rollouts": 7_000_000, "evaluate": 1_000_000_000, "collect": 1_500_000_000}
-"""First reset seed by purpose: evaluation in training, rollouts to judge a reward on, evaluation of a finished run,
-demonstrations collected from one. Training itself resets with smaller seeds."""
+"""First reset seed by purpose: evaluation in training, rollouts on which a reward is judged, evaluation of a finished
+run, collection of demonstrations. Training itself resets with smaller seeds."""
 KINDS = ("policy", "random", "noisy")
+SEEDS_PER_KIND = 10_000
+"""Reset seeds of the rollouts of one kind, and so the largest number of episodes: kinds do not share seeds."""
 
 
 def reset_seed(purpose: str, seed: int) -> int:
-    """The first reset seed of that purpose for the user's seed.
+    """Return the first reset seed of a purpose for the user's seed.
 
-    The next user's seed is 1,000 further, 100,000 for rollouts. A purpose has room for 6,000 (in_training), 9,930
-    (rollouts), 500,000 (evaluate) or 647,483 (collect) of them. A greater one wraps around: it shares episodes with
-    another seed, but never with another purpose.
+    Successive user's seeds have first reset seeds that are 1,000 apart, for rollouts 100,000. A purpose has room for
+    6,000 (in_training), 9,930 (rollouts), 500,000 (evaluate) or 647,483 (collect) user's seeds. A greater seed wraps
+    around: it shares episodes with another seed, but never with another purpose.
     """
     first, apart = RESET_SEEDS[purpose], 100_000 if purpose == "rollouts" else 1_000
     end = min((other for other in RESET_SEEDS.values() if other > first), default=2**31)
@@ -47,18 +49,18 @@ class Episode(NamedTuple):
     next_obs: Obs
     rew: Float[np.ndarray, " T"]
     terminated: bool
-    """Whether the episode terminated; else its time limit truncated it."""
+    """Whether the episode terminated; otherwise its time limit truncated it."""
 
 
 class Evaluator:
-    """Plays episodes of one environment. Its copies stay open for the next evaluation.
+    """A player of episodes of one environment, whose copies stay open for the next evaluation.
 
     Episode i begins from reset seed `seed + i`, whatever the number of lanes. At most `lanes` episodes are played side
     by side, each in a copy. With `faults="restart"` an episode whose copy fails is played again.
 
     Args:
         env, vectorization, faults, timeout: see `Stepper`.
-        lanes: episodes played side by side at most.
+        lanes: largest number of episodes played side by side.
 
     Raises:
         EnvironmentFault: as `Stepper`. All methods that play raise it.
@@ -75,21 +77,21 @@ class Evaluator:
         self.environment = Environment.of(env)
         self.lanes = lanes
         self.restarts = 0
-        """How often a copy was made again."""
+        """Number of times that a copy was made again."""
         self._how: Any = vectorization, faults, timeout
         self._stepper: Stepper | None = None
         self._told = False
 
     def returns(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> Float[np.ndarray, " episodes"]:
-        """Undiscounted true return of each episode."""
+        """Play `episodes` episodes and return the undiscounted true return of each."""
         return np.array([episode.rew.sum() for episode in self.play(act, episodes, seed, lanes)], np.float64)
 
     def random_returns(self, episodes: int, seed: int) -> Float[np.ndarray, " episodes"]:
-        """Returns of a policy that draws its actions uniformly: the zero of the normalised return. It has one lane."""
+        """Return the episode returns of a uniformly random policy, the zero of the normalised return. Uses one lane."""
         return self.returns(uniform(self.environment.task, seed), episodes, seed, lanes=1)
 
     def play(self, act: Act, episodes: int, seed: int, lanes: int | None = None) -> list[Episode]:
-        """Play `episodes` episodes. The batch that `act` sees has the same number of rows in every call."""
+        """Play `episodes` episodes and return them in order. `act` gets batches with the same number of rows."""
         lanes = min(lanes or self.lanes, episodes)
         if self._stepper is None or self._stepper.copies != lanes:
             self.close()
@@ -109,7 +111,7 @@ class Evaluator:
 
         def next_seed(lane: int) -> int | None:
             playing[lane] = next(waiting)
-            return seed + playing[lane] if playing[lane] < episodes else None  # none is left: not recorded
+            return seed + playing[lane] if playing[lane] < episodes else None  # no episode is left: not recorded
 
         stepper.reset(seed)
         while len(played) < episodes:
@@ -130,7 +132,7 @@ class Evaluator:
 
 
 def _episode(steps: Sequence[Step], lane: int) -> Episode:
-    """The episode that one lane played in these steps."""
+    """Return the episode that one lane played in these steps."""
 
     def column(parts: Sequence[Obs]) -> Obs:
         return jax.tree.map(lambda *arrays: np.stack([array[lane] for array in arrays]), *parts)
@@ -140,7 +142,7 @@ def _episode(steps: Sequence[Step], lane: int) -> Episode:
 
 
 def uniform(task: TaskSpec, seed: int) -> Act:
-    """The policy that draws its actions uniformly."""
+    """Return a policy that draws its actions uniformly."""
     if task.discrete:
         space = spaces.Discrete(task.choices, seed=seed)
     else:
@@ -151,7 +153,7 @@ def uniform(task: TaskSpec, seed: int) -> Act:
 
 
 def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
-    """The policy with that share of its actions replaced by uniformly random ones."""
+    """Return the policy with each action replaced by a uniformly random one with probability `share`."""
     random, rng = uniform(task, seed), np.random.default_rng(seed)
 
     def act(obs: Obs) -> Shaped[np.ndarray, "n *act"]:
@@ -165,24 +167,24 @@ def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
 def rollouts(
     env: EnvSource | Environment, policy: Act, kinds: Sequence[str], episodes: int, seed: int = 0, lanes: int = LANES
 ) -> dict[str, list[Episode]]:
-    """`episodes` episodes of each kind, with the environment's own reward.
+    """Play `episodes` episodes of each kind and return them by kind, with the environment's own reward.
 
     `policy`: the policy as it is. `random`: actions drawn uniformly. `noisy`: the policy, but each action is replaced
     by a random one with a probability that grows from 0.05 in the first episode to 0.75 in the last. At most `lanes`
     copies of the environment play at a time.
 
     Raises:
-        InputError: a kind is unknown, or `episodes` is not positive.
+        InputError: a kind is unknown, or `episodes` is not from 1 to 10,000.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise InputError(f"No rollouts of kind {kind!r}; expected some of {', '.join(KINDS)}.")
-    if episodes < 1:
-        raise InputError(f"{episodes} episodes a kind of rollouts; expected at least 1.")
+    if not 1 <= episodes <= SEEDS_PER_KIND:
+        raise InputError(f"{episodes} episodes a kind of rollouts; expected a number from 1 to {SEEDS_PER_KIND:,}.")
     with closing(Evaluator(env, lanes)) as evaluator:
         task, played = evaluator.environment.task, {}
         for kind in dict.fromkeys(kinds):
-            first = reset_seed("rollouts", seed) + 10_000 * KINDS.index(kind)
+            first = reset_seed("rollouts", seed) + SEEDS_PER_KIND * KINDS.index(kind)
             if kind == "noisy":
                 shares = np.linspace(0.05, 0.75, episodes)
                 acts = [disturbed(policy, task, share, first + i) for i, share in enumerate(shares)]
@@ -193,14 +195,17 @@ def rollouts(
 
 
 def normalised(mean: float | None, expert: float | None, random: float | None) -> float | None:
-    """The return with the expert's mean as 1 and a random policy's as 0; none if one is unknown or they agree."""
+    """Return the mean return, scaled so that the expert's mean is 1 and a random policy's mean is 0.
+
+    None if one of them is unknown, or if the expert's mean equals the random policy's.
+    """
     if mean is None or expert is None or random is None or expert == random:
         return None
     return (mean - random) / (expert - random)
 
 
 def as_arrays(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
-    """Episodes in the format of demonstrations. Parts of an observation are named `obs/NAME`."""
+    """Return episodes as the arrays of the demonstration format. Parts of an observation are named `obs/NAME`."""
     lengths = [len(episode.rew) for episode in episodes]
     last, ended = np.cumsum(lengths) - 1, np.array([episode.terminated for episode in episodes])
     term, trunc = np.zeros((2, sum(lengths)), bool)

@@ -1,4 +1,4 @@
-"""What is exported: a policy or a reward as one function of arrays, with the scaling of inputs inside."""
+"""A policy or a reward as one function of arrays, which includes the scaling of inputs."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from iqlearn.types import ArraySpec, ObsSpec, TaskSpec, Transitions
 
 Part = Literal["policy", "reward"]
 BATCH = "batch"
-"""Name of the axis whose length is free."""
+"""Name of the batch axis, whose length is free."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A function of arrays, each with the rows of a batch."""
+    """A function of arrays whose first axis is the batch."""
 
     part: Part
     function: Callable[..., tuple[Array, ...]]
     inputs: dict[str, ArraySpec]
-    """Name and specification of each argument, a row of it."""
+    """Name of each argument, and the specification of one of its rows."""
     outputs: tuple[str, ...]
     model: SoftQ | None = None
-    """The model of a policy."""
+    """The model of a policy. None for a reward."""
 
     def of(self, demos: Demos) -> list[np.ndarray]:
-        """Demonstrations as arguments, zeros in place of actions that were not recorded."""
+        """Return demonstrations as arguments, with zeros in place of actions that were not recorded."""
         fields = {**flat("obs", demos.obs), **flat("next_obs", demos.next_obs), "terminal": demos.term}
         spec = self.inputs.get("action")
         if spec is not None:
@@ -49,12 +49,15 @@ class Exported:
         return [np.asarray(fields[name], spec.dtype) for name, spec in self.inputs.items()]
 
     def __call__(self, *arrays: Any) -> tuple[np.ndarray, ...]:
-        """The outputs by the library itself."""
+        """Return the outputs as the library itself computes them."""
         return tuple(map(np.asarray, jax.jit(self.function)(*arrays)))
 
 
 def policy(model: SoftQ, task: TaskSpec) -> Exported:
-    """The most likely action of each observation; of discrete actions also Q, of which softmax(Q/τ) is the policy."""
+    """Return the function from observations to their most likely actions.
+
+    With discrete actions it also returns Q. The policy is softmax(Q/τ).
+    """
     names, model = named("obs", task.obs), settled(model)
 
     def act(*arrays: Shaped[Array, "n *_"]) -> tuple[Array, ...]:
@@ -69,9 +72,12 @@ def policy(model: SoftQ, task: TaskSpec) -> Exported:
 
 
 def reward(source: RecoveredReward | DistilledReward) -> Exported:
-    """The reward of each transition (s, a, s', terminal), with what follows a true end."""
+    """Return the function from transitions (s, a, s', terminal) to rewards. A distilled reward has no argument s'.
+
+    At a true end the reward includes all that the absorbing state pays afterwards (`Ends.paid`).
+    """
     spec = source.spec
-    action = ArraySpec((), "int32") if spec.discrete else ArraySpec(spec.action_shape)
+    action = ArraySpec((), "int32", spec.choices) if spec.discrete else ArraySpec(spec.action_shape)
     names = {**named("obs", spec.obs), "action": action}
     if recovered := isinstance(source, RecoveredReward):
         source = replace(source, model=settled(source.model))
@@ -86,14 +92,14 @@ def reward(source: RecoveredReward | DistilledReward) -> Exported:
             step = steps_of(source.model, Transitions(obs, taken, after, ended), source.ends)
         else:
             step = source.net(*Seen(obs, taken))
-        ends: Any = source.ends  # its arithmetic is that of arrays of every kind
+        ends: Any = source.ends  # its methods take JAX arrays as well as NumPy arrays
         return (ends.paid(step, ended),)
 
     return Exported("reward", judge, names, ("reward",))
 
 
 def settled(model: SoftQ) -> SoftQ:
-    """The model with the weights that it computes with. Those of bounded layers are computed from others."""
+    """Return the model with plain layers in place of spectrally normalised ones, with normalised weights."""
 
     def of(net: MLP) -> MLP:
         sizes = [layer.bias.shape[0] for layer in net.layers]
@@ -109,18 +115,20 @@ def settled(model: SoftQ) -> SoftQ:
 
 
 def named(field: str, spec: ObsSpec) -> dict[str, ArraySpec]:
-    """The arrays of an observation by name: obs, or obs/NAME."""
+    """Return the array specifications of an observation by name: obs, or obs/NAME for a dictionary."""
     return flat(field, spec)
 
 
 def tree(spec: ObsSpec, arrays: Sequence[Any]) -> Any:
-    """Arrays as the observation that they are parts of."""
+    """Return the observation that consists of these arrays."""
     return jax.tree.unflatten(jax.tree.structure(spec), arrays)
 
 
 def largest_error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """The largest difference of two outputs, as a share of the largest value where that exceeds 1; infinite where a
-    shape differs or a number is not finite. Of an action number what counts is how much its Q is below the largest."""
+    """Return the largest difference of the outputs, relative to the largest absolute value of `ours` if that exceeds 1.
+
+    It is infinite if a shape differs or a number is not finite. Discrete actions are compared by their Q.
+    """
 
     def of(a: np.ndarray, b: np.ndarray) -> float:
         if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):

@@ -1,4 +1,4 @@
-"""What a report is made of: run folders as they were read, and what their policies did when they were played for it."""
+"""The data of a report: run folders, and the episodes that their policies play for the report."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.evaluation.plots import Judged
 from iqlearn.evaluation.returns import KINDS, Episode, Evaluator, reset_seed
 from iqlearn.evaluation.video import video
+from iqlearn.files import read_json
 from iqlearn.rewards.compare import judge, material
 from iqlearn.runs.folder import runs_in
+from iqlearn.runs.manifest import CONFIG, content_of
 from iqlearn.runs.run import Run
 
 Tell = Callable[[str], object]
@@ -27,18 +29,20 @@ Tell = Callable[[str], object]
 
 @dataclass
 class Shown:
-    """A run folder, or the folder of several seeds. What could not be had is in `remarks`, and left out."""
+    """A run folder, or the folder of several seeds. A part that could not be made is empty; `remarks` has the error."""
 
     name: str
     folder: Path
     runs: list[Run]
     """One for each seed."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The content of the first seed's `config.json`."""
     last: bool = False
     """Whether the policies are those of the last evaluation."""
     demos: Demos | None = None
-    """What the first seed learnt from."""
+    """The demonstrations that the first seed learnt from."""
     source: Demos | None = None
-    """All demonstrations of the source that these were taken from."""
+    """All demonstrations of the source that `demos` were taken from."""
     episodes: list[list[Episode]] = field(default_factory=list)
     """Episodes that the policy of each seed played."""
     imitation: list[dict[str, Any]] = field(default_factory=list)
@@ -57,12 +61,12 @@ class Shown:
 
     @property
     def task(self) -> str:
-        """What the runs learnt."""
+        """The name of the environment, else the source of the demonstrations."""
         return self.first.origin.title
 
     @property
     def unit(self) -> str:
-        """What the steps of the runs are."""
+        """The unit of the runs' steps."""
         return "updates" if self.first.interaction is None else "environment steps"
 
 
@@ -76,27 +80,29 @@ def gather(
     trust: bool,
     tell: Tell,
 ) -> list[Shown]:
-    """Read run folders, and play their policies.
+    """Read run folders, play their policies, and return the data for the report, one `Shown` for each folder.
 
     Args:
         folders: run folders, or folders of several seeds.
         episodes: episodes that each policy plays; 0 plays none.
         seed: seed of the episodes, as in `Run.evaluate`.
-        filmed: episodes of the video of each folder; 0 makes none.
-        cap: steps after which every episode is truncated; none as in training.
+        filmed: episodes in the video of each folder; 0 makes no video.
+        cap: steps after which every episode is truncated; None as in training.
         last: take the policies of the last evaluation instead of the best ones.
         trust: import modules that folders name for their environments, wherever they are.
-        tell: told what is going on.
+        tell: function that is called with a line about the progress.
 
     Raises:
         InputError: a folder holds no run, is damaged, or is given twice.
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError(f"{', '.join(map(str, folders))}: a folder is given twice; expected each once.")
-    found = [
-        Shown(name, folder, [Run.load(part, last, trust) for part in runs_in(folder)], last)
-        for name, folder in zip(names_of(folders), folders, strict=True)
-    ]
+    found = []
+    for name, folder in zip(names_of(folders), folders, strict=True):
+        parts = runs_in(folder)
+        runs = [Run.load(part, last, trust) for part in parts]
+        config = read_json(parts[0] / CONFIG, content_of(parts[0], CONFIG))
+        found.append(Shown(name, folder, runs, config, last))
     for shown in found:
         attempt(shown, partial(recorded, shown))
         plays = shown.first.origin.environment is not None
@@ -113,7 +119,7 @@ def gather(
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """A name for each folder: its own, and as many folders above it as it takes to tell it apart."""
+    """Return a name for each folder: its own, after as many of its parents as make the names of all folders differ."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
     while len({part[-depth:] for part in parts}) < len({*parts}):
@@ -122,8 +128,10 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 
 
 def attempt(shown: Shown, act: Callable[[], None]) -> None:
-    """Do something that needs demonstrations, an environment or a package. What is not there, and what is warned of,
-    is a remark."""
+    """Call a function that needs demonstrations, an environment or a package.
+
+    An `InputError`, an `EnvironmentFault` and every `UserWarning` become remarks.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
@@ -135,8 +143,10 @@ def attempt(shown: Shown, act: Callable[[], None]) -> None:
 
 
 def recorded(shown: Shown) -> None:
-    """Read the demonstrations again, and compare the policies with them: with the episodes that they did not learn
-    from, where there are any."""
+    """Read the demonstrations again, and measure how well the policies predict the expert's actions.
+
+    This uses the episodes that a policy did not learn from, or all episodes if there are no others.
+    """
     origin = shown.first.origin
     if origin.demos is None:
         return
@@ -156,7 +166,7 @@ def played(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
 
 
 def rewarded(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
-    """Judge the first demonstrations, and rollouts, by the reward of the first seed."""
+    """Evaluate the reward of the first seed on the first `episodes` demonstrations and on rollouts."""
     run = shown.first
     if run.settings.reward(run.model) is None:
         return
@@ -171,7 +181,7 @@ def rewarded(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
 
 
 def on_film(shown: Shown, episodes: int, seed: int, cap: int | None) -> None:
-    """Film episodes of the first seed."""
+    """Make a video of episodes of the first seed's policy."""
     run = shown.first
     reward = None if run.settings.reward(run.model) is None else run.reward
     with tempfile.TemporaryDirectory() as scratch:

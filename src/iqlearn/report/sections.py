@@ -1,4 +1,4 @@
-"""The sections of a report: tables and figures of what was gathered."""
+"""The sections of a report: tables and figures of the gathered data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from iqlearn.report.page import (
 from iqlearn.runs.run import Run
 
 MAIN = ("loss", "critic_loss", "expert_reward", "log_likelihood", "squared_error")
-"""Metrics that are shown beside the return without a click, those of them that there are."""
+"""Metrics that are shown next to the return, if a run has them. Other metrics are shown only after a click."""
 KINDS = {
     "demos": "demonstrations",
     "policy": "policy",
@@ -45,16 +45,16 @@ AGREEMENT = (
     *("pearson_transition", "spearman_transition", "pearson_episode", "spearman_episode"),
     *("pearson_length", "epic"),
 )
-"""How far a learnt reward agrees with the true one."""
+"""Measures of the agreement of a learnt reward with the true one."""
 Trace = dict[str, Any]
 Points = tuple[np.ndarray, np.ndarray, list[str]]
-"""True and learnt values, and what each is of."""
+"""True values, learnt values, and the hover text of each point."""
 Numbered = Sequence[tuple[int, Shown]]
-"""Folders with their numbers, which say their colours."""
+"""Folders with their numbers, which determine their colours."""
 
 
 def sections(found: Sequence[Shown]) -> list[Section]:
-    """All sections, in the order of the page."""
+    """Return all sections, in the order of the page."""
     everything = [*enumerate(found)]
     return [
         results(found),
@@ -69,7 +69,7 @@ def sections(found: Sequence[Shown]) -> list[Section]:
 
 
 def results(found: Sequence[Shown]) -> Section:
-    """How well the runs ended: each folder with its interval over seeds, then each seed."""
+    """Return the section of final results: a table of folders with intervals over seeds, then a table of seeds."""
     items: list[Item] = []
     if any(len(shown.runs) > 1 for shown in found) or len(found) > 1:
         columns = "run", "task", "algorithm", "seeds", "return", "interval", "normalised", "interval", "expert"
@@ -90,13 +90,13 @@ def results(found: Sequence[Shown]) -> Section:
 
 
 def known(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str) -> Table:
-    """A table without the columns of which nothing is known."""
+    """Return a table without the columns that hold only None."""
     kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
     return Table(title, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], note)
 
 
 def run_row(shown: Shown) -> tuple[Any, ...]:
-    """The line of a folder."""
+    """Return the row of a folder in the table of runs."""
     earned, share = (over_seeds(shown, name) for name in ("mean_return", "normalised_return"))
     first = shown.first
     expert = first.result.get("expert_return")
@@ -104,7 +104,7 @@ def run_row(shown: Shown) -> tuple[Any, ...]:
 
 
 def over_seeds(shown: Shown, name: str) -> tuple[float | None, str | None]:
-    """Mean and interval of a result, over the seeds that have it."""
+    """Return the mean of a result over the seeds that have it, and its interval as text; None where it is unknown."""
     values = [value for run in shown.runs if (value := outcome(shown, run, name)) is not None]
     if len(values) < 2:
         return (values[0] if values else None), None
@@ -113,13 +113,13 @@ def over_seeds(shown: Shown, name: str) -> tuple[float | None, str | None]:
 
 
 def outcome(shown: Shown, run: Run, name: str) -> float | None:
-    """A result of the policy that is shown: of the last evaluation, or of the one that the run returns."""
+    """Return a result of the policy in the report: that of the last evaluation, or the one that the run returns."""
     last = run.result.get(f"last_{name}") if shown.last else None
     return run.result.get(name) if last is None else last
 
 
 def seed_row(shown: Shown, run: Run) -> tuple[Any, ...]:
-    """The line of a seed."""
+    """Return the row of a seed in the table of seeds."""
     r = run.result
     steps = int(run.rows[-1]["step"] or 0) if run.rows else None
     step = steps if shown.last or r.get("best_step") is None else int(r["best_step"])
@@ -130,7 +130,7 @@ def seed_row(shown: Shown, run: Run) -> tuple[Any, ...]:
 
 
 def prediction(found: Sequence[Shown]) -> Table:
-    """How well policies predict the expert's actions."""
+    """Return a table of how well the policies predict the expert's actions."""
     facts = [name for shown in found for one in shown.imitation[:1] for name in one]
     names = [*dict.fromkeys(facts)]
     rows = [
@@ -146,7 +146,7 @@ def prediction(found: Sequence[Shown]) -> Table:
 
 
 def training(found: Numbered) -> Section:
-    """The metrics of every evaluation, a line for each seed."""
+    """Return the section of the metrics over training, with a line for each seed."""
     rows = [row for _, shown in found for run in shown.runs for row in run.rows]
     names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
     items: list[Item] = [*returns(found)] if "return_mean" in names else []
@@ -160,7 +160,7 @@ def training(found: Numbered) -> Section:
 
 
 def diagnostics(found: Numbered) -> Section:
-    """The figures of every evaluation that need no reward."""
+    """Return the section of the diagnostics over training that need no true reward."""
     figures = [figure for name in BETTER for figure in by_task(found, name)]
     items = [replace(f, small=True, layout=f.layout | {"yaxis": {}, "showlegend": False}) for f in figures]
     about = (
@@ -171,7 +171,7 @@ def diagnostics(found: Numbered) -> Section:
 
 
 def returns(found: Numbered) -> list[Figure]:
-    """The return over the steps, a figure for each task."""
+    """Return a figure of the return over the steps for each task."""
     figures = []
     for task in dict.fromkeys(shown.task for _, shown in found):
         part = [(i, shown) for i, shown in found if shown.task == task]
@@ -181,7 +181,7 @@ def returns(found: Numbered) -> list[Figure]:
 
 
 def references(found: Numbered) -> list[Trace]:
-    """The mean returns of the expert and of random actions, across the steps of all runs of a task."""
+    """Return horizontal lines at the mean returns of the expert and of random actions, over the steps of all runs."""
     steps = [run.rows[-1]["step"] or 0 for _, shown in found for run in shown.runs if run.rows]
     last = max(steps, default=0)
     traces = []
@@ -203,7 +203,7 @@ def references(found: Numbered) -> list[Trace]:
 
 
 def by_task(found: Numbered, name: str) -> list[Figure]:
-    """One metric over the steps, a figure for each task: those of several have scales of their own."""
+    """Return a figure of one metric over the steps for each task, because the scales of tasks differ."""
     figures, tasks = [], dict.fromkeys(shown.task for _, shown in found)
     for task in tasks:
         part = [(i, shown) for i, shown in found if shown.task == task]
@@ -214,14 +214,14 @@ def by_task(found: Numbered, name: str) -> list[Figure]:
 
 
 def over_steps(found: Numbered, title: str) -> dict[str, Any]:
-    """The layout of a figure over the steps."""
+    """Return the layout of a figure over the steps."""
     units = " or ".join(dict.fromkeys(shown.unit for _, shown in found))
     x = {"title": {"text": units}, "tickformat": ","}
     return {"xaxis": x, "yaxis": {"title": {"text": title}}, "hovermode": "closest"}
 
 
 def lines(found: Numbered, name: str) -> list[Trace]:
-    """A line for each seed that has the metric. The seeds of a folder share a colour and an entry of the legend."""
+    """Return a line for each seed that has the metric. The seeds of a folder share a colour and a legend entry."""
     traces = []
     for i, shown in found:
         paint, name_of = colour(i), label(shown.name)
@@ -246,13 +246,13 @@ def lines(found: Numbered, name: str) -> list[Trace]:
 
 
 def spread_of(row: Row) -> str:
-    """The spread of an evaluation's returns, for the value on hover."""
+    """Return the minimum and maximum return of an evaluation, for the hover text."""
     low, high = row.get("return_min"), row.get("return_max")
     return "" if low is None or high is None else f"<br>episodes from {low:,.5g} to {high:,.5g}"
 
 
 def episodes(found: Numbered) -> Section:
-    """The returns of the episodes that were played for the report."""
+    """Return the section of the returns of the episodes that were played for the report."""
     items: list[Item] = []
     for task in dict.fromkeys(shown.task for _, shown in found if shown.episodes):
         part = [(i, shown) for i, shown in found if shown.task == task and shown.episodes]
@@ -275,14 +275,14 @@ def episodes(found: Numbered) -> Section:
 
 
 def dots(name: str, played: Sequence[Episode], paint: str) -> Trace:
-    """The episodes of a policy."""
+    """Return the points of a policy's episodes, with their returns and hover texts."""
     ends = ("ended" if episode.terminated else "met its time limit" for episode in played)
     said = [f"episode {n}: {len(e.rew)} steps, {end}" for n, (e, end) in enumerate(zip(played, ends, strict=True))]
     return strip(name, [float(episode.rew.sum()) for episode in played], said, paint)
 
 
 def strip(name: str, values: Iterable[float], said: Sequence[str], paint: str) -> Trace:
-    """Returns one above another. The line in the box is their median."""
+    """Return a box plot of the returns of episodes, with a point for each. The line in the box is the median."""
     return {
         "type": "box",
         "name": name,
@@ -300,7 +300,7 @@ def strip(name: str, values: Iterable[float], said: Sequence[str], paint: str) -
 
 
 def rewards(found: Sequence[Shown]) -> Section:
-    """The learnt reward beside the true one, and along an episode."""
+    """Return the section of the learnt reward: its agreement with the true one, and its course over an episode."""
     items: list[Item] = []
     judged = [shown for shown in found if shown.judged]
     for shown in judged:
@@ -321,7 +321,7 @@ def rewards(found: Sequence[Shown]) -> Section:
 
 
 def agreement(judged: Sequence[Shown]) -> Table:
-    """The correlations of learnt and true reward."""
+    """Return a table of the correlations of learnt and true reward."""
     rows = []
     for shown in judged:
         each = {"all together": shown.reward} | {KINDS[kind]: facts for kind, facts in shown.reward["kinds"].items()}
@@ -336,7 +336,7 @@ def agreement(judged: Sequence[Shown]) -> Table:
 
 
 def against(title: str, pairs: dict[str, Judged], of: Callable[[Judged], Points]) -> Figure:
-    """Learnt against true, a colour for each kind of episodes."""
+    """Return a scatter plot of learnt against true values, with a colour for each kind of episodes."""
     traces = []
     for i, (kind, one) in enumerate(pairs.items()):
         true, learned, said = of(one)
@@ -356,7 +356,7 @@ def against(title: str, pairs: dict[str, Judged], of: Callable[[Judged], Points]
 
 
 def transitions(one: Judged) -> Points:
-    """True and learnt reward of transitions, evenly spread, and what they are."""
+    """Return the true and learnt rewards of evenly spread transitions, and their hover texts."""
     rows = one.sampled
     first = np.flatnonzero(np.diff(one.row, prepend=-1))
     step = np.arange(len(one.row)) - first[one.row]
@@ -365,13 +365,13 @@ def transitions(one: Judged) -> Points:
 
 
 def sums(one: Judged) -> Points:
-    """True and learnt return of each episode, and what it is."""
+    """Return the true and learnt return of each episode, and the hover texts."""
     true, learned = one.returns
     return true, learned, [f"episode {n}" for n in range(len(true))]
 
 
 def along(title: str, one: Judged) -> Figure:
-    """Both rewards over the steps of the first episode, one above the other, because their scales differ."""
+    """Return a plot of both rewards over the steps of the first episode, in two panels, because their scales differ."""
     first = one.row == 0
     rows = {"learnt": one.learned[first]} | ({} if one.true is None else {"true": one.true[first]})
     axis: dict[str, Any] = {"title": {"text": "step"}, "anchor": "y2" if len(rows) > 1 else "y"}
@@ -395,13 +395,13 @@ def along(title: str, one: Judged) -> Figure:
 
 
 def films(found: Sequence[Shown]) -> Section:
-    """A video of each folder's first seed."""
+    """Return the section with a video of each folder's first seed."""
     items = [Film(hover(shown, shown.first.schedule.seed), shown.film) for shown in found if shown.film]
     return Section("video", "Video", items, "The learnt reward and the true return stand under the picture.")
 
 
 def data(found: Sequence[Shown]) -> Section:
-    """What the demonstrations are."""
+    """Return the section of the demonstrations that the first seed of each folder learnt from."""
     items: list[Item] = []
     seen: set[str] = set()
     for shown in found:
@@ -419,8 +419,8 @@ def data(found: Sequence[Shown]) -> Section:
 
 
 def settings(found: Sequence[Shown]) -> Section:
-    """Every setting of the first seed of each folder, those that differ first."""
-    each = [flattened(shown.first.config()) for shown in found]
+    """Return the section of the settings of each folder's first seed: those that differ, then all."""
+    each = [flattened(shown.config) for shown in found]
     names = [*dict.fromkeys(name for one in each for name in one)]
     rows = [(name, *(one.get(name, "–") for one in each)) for name in names]
     different = [row for row in rows if any(value != row[1] for value in row[2:])]
@@ -432,11 +432,13 @@ def settings(found: Sequence[Shown]) -> Section:
 
 
 def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names; extensions by their own. The page may be passed on, so that the folder of
-    the demonstrations is left out."""
+    """Return nested settings by dotted name. The prefix of an extension's settings is its name.
+
+    The files of the demonstrations and of a reward are left out, because the page may be passed on.
+    """
     found: dict[str, Any] = {}
     for name, value in content.items():
-        if name in ("task", "path"):
+        if prefix + name in ("task", "origin.path", "origin.reward"):
             continue
         if isinstance(value, dict):
             found |= flattened(value, f"{prefix}{name}.")
@@ -449,15 +451,15 @@ def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def finite(values: Iterable[float]) -> list[float | None]:
-    """Values as JSON has them: what is not finite is not drawn."""
+    """Return values for JSON, with None for those that are not finite, which are not drawn."""
     return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def hover(shown: Shown, seed: int) -> str:
-    """Which run it is."""
+    """Return the label of a run: its folder and its seed."""
     return f"{shown.name} · seed {seed}"
 
 
 def spaced(name: str) -> str:
-    """The name of a figure or fact for people."""
+    """Return the name of a metric or fact with spaces instead of underscores."""
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""The grid world: a Gymnasium environment, and the table that says the same."""
+"""The grid world: a Gymnasium environment, and the table of its transitions."""
 
 import gymnasium as gym
 import numpy as np
@@ -27,14 +27,14 @@ def played(world: GridWorld, steps: int, seed: int) -> list[tuple]:
     return rows
 
 
-def test_it_is_a_gymnasium_environment_that_learning_knows():
+def test_grid_world_is_a_valid_gymnasium_environment_with_a_task():
     check_env(Environment.of(ENV).make().unwrapped, skip_render_check=True)
     assert Environment.of(ENV).task == TaskSpec(ArraySpec((25,)), 5)
     assert Environment.of(ENV).time_limit == 50
 
 
-def test_its_true_reward_is_known_to_learning():
-    """`gym.make(ENV)` and the module named with the id are the same world; keyword arguments reach it."""
+def test_environment_finds_the_true_reward_and_passes_arguments():
+    """The id may name its module, too; keyword arguments reach the world."""
     small = Environment.of(f"iqlearn.envs:{ENV}", {"size": 3, "goal": (0, 0)})
     assert small.task.obs == ArraySpec((9,))
     world = GridWorld(size=3, goal=(0, 0))
@@ -42,13 +42,13 @@ def test_its_true_reward_is_known_to_learning():
     assert small.true_reward(obs, np.zeros(9, int), obs).tolist() == [1.0] + 8 * [0.0]
 
 
-def test_registering_again_does_no_harm():
+def test_registering_again_changes_nothing():
     before = dict(gym.registry)
     worlds.register()
     assert dict(gym.registry) == before
 
 
-def test_the_time_limit_is_the_only_end():
+def test_episodes_end_only_at_the_time_limit():
     env = Environment.of(ENV).make()
     env.reset(seed=0)
     ends = [env.step(4)[2:4] for _ in range(50)]
@@ -57,17 +57,17 @@ def test_the_time_limit_is_the_only_end():
 
 
 @pytest.mark.parametrize("slip", [0.0, 0.5])
-def test_seeds_repeat(slip):
+def test_play_is_reproducible_by_seed(slip):
     assert played(GridWorld(slip=slip), 100, seed=3) == played(GridWorld(slip=slip), 100, seed=3)
     assert played(GridWorld(slip=slip), 100, seed=3) != played(GridWorld(slip=slip), 100, seed=4)
 
 
-def test_every_cell_is_a_beginning():
+def test_episodes_start_in_every_cell():
     world = GridWorld(size=3, goal=(0, 0))
     assert {int(world.reset(seed=seed)[0].argmax()) for seed in range(200)} == set(range(9))
 
 
-def test_moves_in_words():
+def test_moves_match_the_names_of_the_actions():
     world = GridWorld(size=3, goal=(0, 2))
     to = dict(zip(ACTIONS, world.moves().T, strict=True))
     assert to["up"].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
@@ -78,7 +78,7 @@ def test_moves_in_words():
 
 
 @pytest.mark.parametrize("slip", [0.0, 0.3])
-def test_the_table_says_what_play_does(slip):
+def test_transition_table_matches_the_frequencies_of_play(slip):
     world = GridWorld(size=3, goal=(1, 1), slip=slip)
     mdp = tabular.of_grid(world, 0.9)
     np.testing.assert_allclose(mdp.transition.sum(axis=2), 1.0)
@@ -89,7 +89,7 @@ def test_the_table_says_what_play_does(slip):
     assert np.abs(frequencies - mdp.transition).max() < (1e-9 if slip == 0.0 else 0.08)
 
 
-def test_true_reward_is_what_a_step_pays():
+def test_true_reward_equals_the_step_reward():
     world = GridWorld()
     cells, actions, following, rewards = map(np.array, zip(*played(world, 500, seed=1), strict=True))
     told = world.true_reward(world.observe(cells), actions, world.observe(following))
@@ -98,18 +98,18 @@ def test_true_reward_is_what_a_step_pays():
     assert 0 < rewards.sum() < 500
 
 
-def test_cells_and_observations_agree():
+def test_cells_of_inverts_observe():
     world = GridWorld(size=4)
     np.testing.assert_array_equal(world.cells_of(world.observe(np.arange(16))), np.arange(16))
 
 
 @pytest.mark.parametrize("wrong", [{"size": 1}, {"goal": (5, 0)}, {"slip": 1.5}])
-def test_what_is_no_grid_is_refused(wrong):
+def test_invalid_grid_is_rejected(wrong):
     with pytest.raises(ValueError, match="expected"):
         GridWorld(**wrong)
 
 
-def test_demonstrations_ship():
+def test_builtin_demonstrations_match_rewards_and_moves_of_the_world():
     demos = Demos.builtin(ENV)
     assert (demos.episodes, len(demos), demos.env) == (30, 1_500, ENV)
     world = GridWorld()

@@ -1,4 +1,4 @@
-"""The point mazes: walls hold, the reward is the same everywhere."""
+"""The point mazes: walls stop the point, and the reward is the same in every maze."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def side(p: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def crossings(maze: PointMaze, before: np.ndarray, after: np.ndarray) -> int:
-    """How many ways cut the middle of the wall, told by another test than the maze's own."""
+    """The number of moves that cross the middle of the wall, computed by another method than the maze's own."""
     ends = (-1.0, 0.4) if maze.gap == "right" else (-0.4, 1.0)
     left, right = np.array([ends[0], 0.0]), np.array([ends[1], 0.0])
     before, after = before.astype(float), after.astype(float)
@@ -44,7 +44,7 @@ def crossings(maze: PointMaze, before: np.ndarray, after: np.ndarray) -> int:
 
 
 @GAPS
-def test_it_is_a_gymnasium_environment_that_learning_knows(gap):
+def test_maze_is_a_valid_gymnasium_environment_with_a_task(gap):
     environment = Environment.of(IDS[gap])
     check_env(environment.make().unwrapped, skip_render_check=True)
     assert environment.task == TaskSpec(ArraySpec((2,)), Bounds((-1.0, -1.0), (1.0, 1.0)))
@@ -53,7 +53,7 @@ def test_it_is_a_gymnasium_environment_that_learning_knows(gap):
 
 
 @GAPS
-def test_the_time_limit_is_the_only_end(gap):
+def test_episodes_end_only_at_the_time_limit(gap):
     env = Environment.of(IDS[gap]).make()
     env.reset(seed=0)
     ends = [env.step(np.zeros(2, np.float32))[2:4] for _ in range(100)]
@@ -83,7 +83,7 @@ def test_walls_hold_under_random_play(gap, seed):
     y=st.floats(-0.25, 0.25, width=32),
     action=st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32)),
 )
-def test_no_single_step_crosses(gap, x, y, action):
+def test_no_single_step_crosses_a_wall(gap, x, y, action):
     maze = PointMaze(gap)
     before, _ = maze.reset(seed=0, options={"position": (x, y)})
     assume(not maze.inside(before))
@@ -92,7 +92,7 @@ def test_no_single_step_crosses(gap, x, y, action):
     assert not maze.inside(after)
 
 
-def test_the_gap_lets_through_and_the_wall_does_not():
+def test_point_passes_the_gap_but_not_the_wall():
     up = np.array([0.0, 1.0], np.float32)
     for gap, open_x, closed_x in (("right", 0.7, -0.7), ("left", -0.7, 0.7)):
         maze = PointMaze(gap)
@@ -102,7 +102,7 @@ def test_the_gap_lets_through_and_the_wall_does_not():
             assert heights[-1] == pytest.approx(0.35 if passes else -0.1)
 
 
-def test_a_blocked_point_slides_along():
+def test_blocked_point_slides_along_the_wall():
     maze = PointMaze("right")
     for start, end in (((-0.5, -0.12), (-0.4, -0.1)), ((-0.5, 0.12), (-0.4, 0.22)), ((0.45, 0.0), (0.55, 0.1))):
         maze.reset(seed=0, options={"position": start})
@@ -111,7 +111,7 @@ def test_a_blocked_point_slides_along():
     assert maze.step(np.array([-1.0, 1.0], np.float32))[0] == pytest.approx((0.4, 0.05), abs=1e-6)
 
 
-def test_episodes_begin_at_the_bottom_or_anywhere_that_is_free():
+def test_episodes_start_at_the_bottom_or_at_any_free_position():
     for env_id, anywhere in ((IDS["left"], False), ("iqlearn/PointMazeMirroredAnywhere-v0", True)):
         maze = Environment.of(env_id).make().unwrapped
         starts = np.array([maze.reset(seed=seed)[0] for seed in range(300)])
@@ -120,14 +120,14 @@ def test_episodes_begin_at_the_bottom_or_anywhere_that_is_free():
         assert starts[:, 1].min() < -0.7
 
 
-def test_seeds_repeat():
+def test_play_is_reproducible_by_seed():
     first, again, other = (played(PointMaze("right"), 50, seed)[2] for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
 
 
 @GAPS
-def test_true_reward_is_what_a_step_pays_and_knows_no_wall(gap):
+def test_true_reward_equals_the_step_reward_and_ignores_walls(gap):
     maze = PointMaze(gap)
     before, actions, after, rewards = played(maze, 300, seed=0)
     np.testing.assert_array_equal(maze.true_reward(before, actions, after), rewards.astype(np.float32))
@@ -150,7 +150,7 @@ def test_the_mazes_are_mirror_images():
         assert reward == pytest.approx(mirrored_reward, abs=1e-5)
 
 
-def test_demonstrations_ship():
+def test_builtin_demonstrations_respect_the_wall_and_reach_the_goal():
     demos = Demos.builtin(IDS["right"])
     maze = PointMaze("right")
     assert (demos.episodes, demos.env) == (10, IDS["right"])

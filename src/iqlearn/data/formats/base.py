@@ -1,4 +1,4 @@
-"""What the readers of demonstrations share: how a source is read, and how its episodes become arrays."""
+"""Shared parts of the readers of demonstrations: the reading options, and the conversion of episodes to arrays."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from iqlearn.errors import InputError
 
 GIB = 2**30
 LARGE = 4.0
-"""Episodes that take more GiB than these are thinned out, unless `max_gib` allows more."""
+"""Episodes that take more than this many GiB are thinned out, unless `max_gib` sets another limit."""
 BLOCK = 2**22
-"""Numbers that are read from a dataset on disk at once."""
+"""Largest number of values that are read from a dataset on disk at once."""
 NO_LAST = (
     "{n} of {of} episodes lack the observation after their last action: {n} of {rows} transitions are left out, the "
     "last of each of these episodes"
@@ -35,57 +35,57 @@ NO_ENDS = "{n} of {of} episodes do not say how they ended; a time limit is assum
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source is read, as a run folder keeps it."""
+    """The options for reading a source, as a run folder stores them."""
 
     columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """The columns, or keys, of which each field is made."""
+    """The columns, or keys, that make up each field."""
     max_gib: float | None = None
-    """The size in GiB that demonstrations may take."""
+    """The size in GiB that demonstrations may take. None for the default."""
 
 
 class Found(NamedTuple):
-    """What a reader found."""
+    """The result of a reader."""
 
     arrays: Arrays
     """The fields of the documented format, unchecked."""
     assumed: tuple[str, ...] = ()
-    """What the source does not say, and what was assumed instead."""
+    """Remarks on missing information in the source, and what was assumed instead."""
 
 
 class Opened(NamedTuple):
-    """A source that is open. Its size is known before its rows are read."""
+    """An open source. Its size is known before its rows are read."""
 
     size: float
-    """How many bytes its arrays take as the documented format keeps them."""
+    """Number of bytes that its arrays take in the documented format."""
     read: Callable[[int], Found]
-    """The arrays of every so many transitions, and of each true end."""
+    """Function that takes `every` and reads every `every`-th transition and each terminal transition."""
     thins: bool = True
-    """Whether `read` leaves rows out. An `.npz` file is read whole, or refused."""
+    """Whether `read` can leave rows out. An `.npz` file is read whole or refused."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode as a source holds it. Its arrays are NumPy's, or datasets on disk, which are read in blocks."""
+    """One episode of a source. Its arrays are NumPy arrays, or datasets on disk, which are read in blocks."""
 
     steps: int
     """T, the number of actions."""
     obs: Any
     """A tree of arrays: T + 1 rows, or T where the last observation is missing."""
     act: Any = None
-    """T rows; none where actions were not recorded."""
+    """T rows. None where actions were not recorded."""
     next_obs: Any = None
     """T rows, where the source holds them."""
     rew: Any = None
     """T rows, where the source holds them."""
     term: bool = False
-    """The episode truly ended."""
+    """Whether the episode terminated."""
     trunc: bool = False
-    """The episode met its time limit."""
+    """Whether the episode was truncated by its time limit."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows of a dataset on disk."""
+    """The rows `start` to `stop` − 1 of a dataset on disk."""
 
     dataset: Any
     start: int
@@ -105,13 +105,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows of an array of which others were left out."""
+    """The kept rows of an array. They are indexed by their numbers in the whole array."""
 
     values: np.ndarray
     rows: Int[np.ndarray, " n"]
-    """The numbers of the rows that were kept, rising."""
+    """The numbers of the kept rows, in ascending order."""
     steps: int
-    """The number of all rows."""
+    """The number of rows of the whole array."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -126,16 +126,16 @@ class Kept:
 
 
 def selected(place: str, tree: Any, reading: Reading) -> Any:
-    """The parts of a dictionary of arrays that the column map names for observations, such as `object` or
-    `proprio/pos`; the whole of it without a map. One name alone gives its array.
+    """Return the parts of a dictionary of arrays that the column map names for observations, such as `object` or
+    `proprio/pos`. Without a map, return the whole dictionary. A single name gives its array alone.
 
     Args:
-        place: what messages call the dictionary.
+        place: the name of the dictionary in messages.
         tree: arrays, or dictionaries of these.
         reading: the column map.
 
     Raises:
-        InputError: there is no part of a name, or a name lies inside another one.
+        InputError: a named part does not exist, one name lies inside another, or `tree` is not a dictionary.
     """
     keys = dict(reading.columns).get("obs", ())
     if keys and not isinstance(tree, dict):
@@ -158,10 +158,10 @@ def selected(place: str, tree: Any, reading: Reading) -> Any:
 
 
 def only(reading: Reading, source: str, **meanings: str) -> None:
-    """Refuse a column map of fields on which it has no effect.
+    """Check that a column map names only the fields in `meanings`. On others it would have no effect.
 
     Raises:
-        InputError: there is such a field.
+        InputError: the map names another field.
     """
     for field in (field for field, _ in reading.columns if field not in meanings):
         wanted = " and ".join(f"{name} ({what})" for name, what in meanings.items())
@@ -169,35 +169,35 @@ def only(reading: Reading, source: str, **meanings: str) -> None:
 
 
 def step_of(size: float, reading: Reading) -> int:
-    """Every how many transitions are kept of sources that take so many bytes together."""
+    """Return the thinning step for sources of `size` bytes in total: 1 keeps all transitions, n every n-th one."""
     return max(1, math.ceil(size / GIB / (LARGE if reading.max_gib is None else reading.max_gib)))
 
 
 def thinned(size: float, every: int) -> tuple[str, ...]:
-    """The remark on sources that take so many bytes together and of which every so many transitions are kept."""
+    """Return the remark on sources of `size` bytes in total that are thinned by the step `every`. Empty if it is 1."""
     more = f"allow more with --max-demos-gib {math.ceil(size / GIB)} (in Python max_gib=...)"
-    return (f"{size / GIB:.3g} GiB: every {every}th transition is kept, {more}",) if every > 1 else ()
+    return (f"{size / GIB:.3g} GiB: one of every {every} transitions is kept, {more}",) if every > 1 else ()
 
 
 def opened_as(source: str, episodes: list[Episode], assumed: Iterable[str] = ()) -> Opened:
-    """Episodes whose arrays say their shapes and types before they are read."""
+    """Return an open source of episodes whose arrays have known shapes and types before they are read."""
     return Opened(size_of(episodes), lambda every: joined(source, episodes, every, None, assumed))
 
 
 def joined(
     source: str, episodes: Iterable[Episode], every: int, env: str | None = None, assumed: Iterable[str] = ()
 ) -> Found:
-    """The arrays of every so many transitions of episodes, and of their true ends, one episode after another.
+    """Return the arrays of every `every`-th transition of episodes, and of their terminal transitions, concatenated.
 
     Args:
-        source: what messages call the source.
-        episodes: read one at a time.
+        source: the name of the source in messages.
+        episodes: the episodes, which are read one at a time.
         every: 1 keeps all transitions.
         env: id of the environment, if the source names it.
-        assumed: what was assumed before.
+        assumed: the assumptions so far.
 
     Raises:
-        InputError: there is no transition.
+        InputError: there is no transition, or only some episodes have actions or rewards.
     """
     told: Counter[str] = Counter()
     parts: dict[str, list[np.ndarray]] = {}
@@ -220,7 +220,10 @@ def joined(
 
 
 def with_ends(episode: Episode, told: Counter[str]) -> Episode:
-    """The episode without what is missing at its end. What that is, is counted."""
+    """Return the episode with a marked end, and count the assumptions in `told`.
+
+    If the observation after the last action is missing, an episode that did not terminate loses its last step.
+    """
     if not (episode.term or episode.trunc):
         told[NO_ENDS] += 1
         episode = replace(episode, trunc=True)
@@ -235,7 +238,7 @@ def with_ends(episode: Episode, told: Counter[str]) -> Episode:
 
 
 def rows_of(episode: Episode, number: int, every: int) -> Arrays:
-    """The fields of every so many transitions of an episode, and of its true end."""
+    """Return the fields of every `every`-th transition of an episode, and of its terminal transition."""
     steps = episode.steps
     at = np.arange(0, steps, every)
     if episode.term and at[-1] != steps - 1:
@@ -258,7 +261,7 @@ def rows_of(episode: Episode, number: int, every: int) -> Arrays:
 
 
 def observed(episode: Episode, at: Int[np.ndarray, " n"]) -> Arrays:
-    """The observations of transitions and those after them. Each row is read once."""
+    """Return `obs` and `next_obs` of the transitions `at`. Each row is read only once."""
     if episode.next_obs is not None:
         return picked("obs", episode.obs, at) | picked("next_obs", episode.next_obs, at)
     after = np.minimum(at + 1, len_of(episode.obs) - 1)
@@ -269,12 +272,12 @@ def observed(episode: Episode, at: Int[np.ndarray, " n"]) -> Arrays:
 
 
 def picked(name: str, tree: Any, at: Int[np.ndarray, " n"]) -> Arrays:
-    """The rows `at` of each array of a tree, by field."""
+    """Return the rows `at` of each array of a tree, by field."""
     return {field: rows_at(array, at) for field, array in flat(name, tree).items()}
 
 
 def rows_at(array: Any, at: Int[np.ndarray, " n"]) -> np.ndarray:
-    """The rows with these rising numbers. A dataset on disk is read in blocks."""
+    """Return the rows with the numbers `at`, which are in ascending order. A dataset on disk is read in blocks."""
     if isinstance(array, np.ndarray | Kept):
         return array[at]
     block = max(1, BLOCK // max(1, math.prod(array.shape[1:])))
@@ -282,27 +285,40 @@ def rows_at(array: Any, at: Int[np.ndarray, " n"]) -> np.ndarray:
     return np.concatenate([array[int(i[0]) : int(i[-1]) + 1][i - i[0]] for i in blocks])
 
 
+def summed(arrays: Arrays) -> bool:
+    """Return whether the return of each episode is the sum of its rewards: no row with a reward was left out."""
+    if "rew" not in arrays or "episode_return" not in arrays:
+        return True
+    first = np.unique(arrays["ep"], return_index=True)[1]
+    sums = np.add.reduceat(arrays["rew"], first, dtype=np.float64)
+    sizes = np.add.reduceat(np.abs(arrays["rew"]), first, dtype=np.float64)
+    return bool((np.abs(sums - arrays["episode_return"]) <= 1e-4 * np.maximum(sizes, np.abs(sums))).all())
+
+
 def len_of(tree: Any) -> int:
-    """The number of rows of a tree of arrays."""
+    """Return the number of rows of a tree of arrays."""
     return next(iter(flat("", tree).values())).shape[0]
 
 
 def size_of(episodes: Iterable[Episode]) -> float:
-    """How many bytes the arrays of episodes take as the documented format keeps them."""
+    """Return the number of bytes that the arrays of episodes take in the documented format."""
 
     def row(tree: Any) -> int:
         arrays = flat("", tree).values()
         return sum(math.prod(array.shape[1:]) * (1 if array.dtype == np.uint8 else 4) for array in arrays)
 
-    return float(sum(e.steps * (2 * row(e.obs) + (0 if e.act is None else row(e.act)) + 14) for e in episodes))
+    def action(act: Any) -> int:
+        return 0 if act is None else 8 if act.dtype.kind in "iu" else row(act)
+
+    return float(sum(e.steps * (2 * row(e.obs) + action(e.act) + 14) for e in episodes))
 
 
 @contextmanager
 def parsing(path: Path | str, what: str) -> Iterator[None]:
-    """Tell every error of a library that reads `what` in one sentence.
+    """Turn every error of a library that reads `what` into an `InputError` of one sentence.
 
     Raises:
-        InputError: there was one.
+        InputError: an error occurred.
     """
     try:
         yield

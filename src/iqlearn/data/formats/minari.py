@@ -1,4 +1,4 @@
-"""Minari datasets: `minari:ID` of the local database, or the folder of one."""
+"""Minari datasets: `minari:ID` in the local database, or the folder of a dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from iqlearn import interrupts
 from iqlearn.data.fields import Arrays, flat, nested, root
-from iqlearn.data.formats.base import Episode, Opened, Reading, joined, only, parsing, selected
+from iqlearn.data.formats.base import Episode, Opened, Reading, joined, only, parsing, selected, summed
 from iqlearn.errors import InputError, missing
 
 PREFIX = "minari:"
@@ -27,12 +27,12 @@ SUPPORTED = spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDisc
 
 
 def matches(path: Path) -> bool:
-    """Whether a folder holds a dataset."""
+    """Return whether a folder holds a Minari dataset."""
     return data_of(path) is not None
 
 
 def data_of(path: Path) -> Path | None:
-    """The folder with the data of a dataset; none if it is none."""
+    """Return the folder with the data of a dataset. None if `path` is not a dataset."""
     for folder in (path, path / "data"):
         about = folder / "metadata.json"
         if about.is_file() and b"minari_version" in about.read_bytes():
@@ -42,11 +42,11 @@ def data_of(path: Path) -> Path | None:
 
 @contextmanager
 def opened(path: str | Path, reading: Reading) -> Iterator[Opened]:
-    """The episodes of a dataset. The column map names keys of an observation that is a dictionary.
+    """Open the episodes of a dataset. The column map names keys of dictionary observations.
 
     Raises:
-        InputError: Minari is not installed, there is no such dataset, it is damaged, or its observations or actions are
-            no arrays.
+        InputError: Minari is not installed, the dataset does not exist or is damaged, or its observations or actions
+            are not arrays.
     """
     try:
         import minari
@@ -65,7 +65,7 @@ def opened(path: str | Path, reading: Reading) -> Iterator[Opened]:
             folder = Path(get_dataset_path(name)) / "data"
         metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         for key in ("observation_space", "action_space"):
-            if key not in metadata:  # Minari would make the environment that the file names
+            if key not in metadata:  # without it, Minari would make the environment that the file names
                 told = f"{folder / 'metadata.json'} lacks {key!r}"
                 raise InputError(f"{told}; expected a dataset that states its spaces.")
         dataset = minari.MinariDataset(folder)
@@ -86,7 +86,7 @@ def opened(path: str | Path, reading: Reading) -> Iterator[Opened]:
 
 
 def episodes(source: str, dataset: Any, reading: Reading) -> Iterator[Episode]:
-    """The episodes of a dataset, one at a time."""
+    """Yield the episodes of a dataset, one at a time."""
     for data in dataset.iterate_episodes():
         steps = len(data.rewards)
         yield Episode(
@@ -100,7 +100,7 @@ def episodes(source: str, dataset: Any, reading: Reading) -> Iterator[Episode]:
 
 
 def as_tree(values: Any) -> Any:
-    """Observations as a tree; the parts of a tuple are named 0, 1, and so on."""
+    """Return observations or actions as a tree of arrays. The parts of a tuple are named 0, 1 etc."""
     if isinstance(values, tuple):
         return {str(i): as_tree(part) for i, part in enumerate(values)}
     if isinstance(values, dict):
@@ -109,14 +109,14 @@ def as_tree(values: Any) -> Any:
 
 
 def arrays_only(space: spaces.Space[Any]) -> bool:
-    """Whether a space consists of arrays."""
+    """Return whether a space consists of arrays."""
     inner = space.spaces if isinstance(space, spaces.Dict | spaces.Tuple) else ()
     parts = inner.values() if isinstance(inner, dict) else inner
     return isinstance(space, SUPPORTED) and all(map(arrays_only, parts))
 
 
 def parts_of(space: spaces.Space[Any]) -> Any:
-    """The spaces of arrays that a space consists of, as `as_tree` arranges these."""
+    """Return the parts of a space as a tree, arranged as in `as_tree`."""
     if isinstance(space, spaces.Dict):
         return {name: parts_of(part) for name, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -125,17 +125,18 @@ def parts_of(space: spaces.Space[Any]) -> Any:
 
 
 def numbers(tree: Any) -> int:
-    """Bytes of one value of each space of a tree."""
+    """Return the number of bytes that one value of every space of a tree takes in total."""
     return sum(
         math.prod(space.shape or ()) * (1 if space.dtype == np.uint8 else 4) for space in flat("", tree).values()
     )
 
 
 def write(target: str, arrays: Arrays) -> None:
-    """Write a dataset `minari:ID` into the local database. Spaces are those that the arrays show.
+    """Write a dataset `minari:ID` into the local database. Its spaces are inferred from the arrays.
 
     Raises:
-        InputError: Minari is not installed, there is such a dataset already, the id is none, or rows were left out.
+        InputError: Minari is not installed, the dataset exists already, the id is invalid, there are no actions, or
+            rows were left out.
     """
     try:
         import minari
@@ -147,9 +148,11 @@ def write(target: str, arrays: Arrays) -> None:
     check_target(target)
     if "act" not in arrays:
         raise InputError(f"{target} cannot hold demonstrations without actions; write an .npz file.")
+    if not summed(arrays):
+        raise InputError(f"{target} cannot hold sub-sampled demonstrations; expected all rows, write an .npz file.")
     ep = arrays["ep"]
     bounds = [*np.unique(ep, return_index=True)[1].tolist(), len(ep)]
-    buffers, buffer = [], cast(Any, EpisodeBuffer)  # whose arguments are declared as lists
+    buffers, buffer = [], cast(Any, EpisodeBuffer)  # its arguments are declared as lists
     for number, (start, stop) in enumerate(pairwise(bounds)):
         seen = {n: a[start:stop] for n, a in arrays.items() if root(n) in ("obs", "next_obs")}
         obs, after = (nested(seen, field) for field in ("obs", "next_obs"))
@@ -175,18 +178,18 @@ def write(target: str, arrays: Arrays) -> None:
     interrupts.check()
     try:
         with parsing(target, "target of a Minari dataset"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an author, a description and the like, which nobody was asked for
+            warnings.simplefilter("ignore")  # about a missing author, description etc.
             minari.create_dataset_from_buffers(name, buffers, env=env, **about)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)  # half a dataset would be in the way of all others
+        shutil.rmtree(place, ignore_errors=True)  # an incomplete dataset would be in the way of all others
         raise
 
 
 def check_target(target: str) -> None:
-    """Refuse a dataset that cannot be written.
+    """Check that a dataset can be written.
 
     Raises:
-        InputError: Minari is not installed, the id is none, or there is such a dataset.
+        InputError: Minari is not installed, the id is invalid, or the dataset exists already.
     """
     try:
         import minari
@@ -207,9 +210,10 @@ def check_target(target: str) -> None:
 
 
 def made(env: str) -> str | None:
-    """The id of an environment that Gymnasium can make here; none of another one, which Minari would refuse.
+    """Return the id of an environment if Gymnasium can make it here, else None, because Minari would refuse it.
 
-    `MODULE:ID` is none: the file that is converted may come from somebody else, and the module would be imported.
+    None is also returned for `MODULE:ID`: a converted file may come from somebody else, and its module would be
+    imported.
     """
     if ":" in env:
         warnings.warn(f"The dataset names no environment, because {env!r} names a module", stacklevel=2)
@@ -223,20 +227,20 @@ def made(env: str) -> str | None:
 
 
 def same(obs: Any, next_obs: Any) -> bool:
-    """Whether each observation is the one after the row before."""
+    """Return whether each observation equals the next observation of the row before."""
     pairs = zip(flat("", obs).values(), flat("", next_obs).values(), strict=True)
     return all(np.array_equal(s[1:], t[:-1]) for s, t in pairs)
 
 
 def whole(obs: Any, next_obs: Any) -> Any:
-    """The T + 1 observations of an episode."""
+    """Return the T + 1 observations of an episode."""
     if isinstance(obs, dict):
         return {name: whole(obs[name], next_obs[name]) for name in obs}
     return np.concatenate([obs, next_obs[-1:]])
 
 
 def space_of(tree: Any) -> spaces.Space[Any]:
-    """A space that holds these values: unbounded, or categories from 0."""
+    """Return a space that holds these values: an unbounded `Box`, or a `Discrete` space of categories from 0."""
     if isinstance(tree, dict):
         return spaces.Dict({name: space_of(part) for name, part in tree.items()})
     if tree.ndim == 1:

@@ -1,4 +1,4 @@
-"""Tables: Parquet, Arrow (IPC, Feather) and CSV, read a batch of rows at a time, and written."""
+"""Tables: Parquet, Arrow (IPC, Feather) and CSV. They are read one batch of rows at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from iqlearn.data.fields import Arrays
-from iqlearn.data.formats.base import Opened, Reading, parsing
+from iqlearn.data.formats.base import Opened, Reading, parsing, summed
 from iqlearn.data.formats.columns import NAMES, Table, episodes_of
 from iqlearn.errors import InputError, missing
 from iqlearn.files import replacing
@@ -18,29 +18,29 @@ from iqlearn.files import replacing
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc", ".csv", ".tsv")
 WRITTEN = (".parquet", ".arrow", ".csv")
 ROWS, BYTES = 65_536, 2**25
-"""The rows of a batch, and its bytes on disk, at most."""
+"""Largest number of rows of a batch, and of its bytes without compression."""
 BLOCK = 2**22
-"""Bytes of a CSV file, or of a column of a Parquet file, that are read at once."""
+"""Number of bytes of a CSV file, or of a column of a Parquet file, that are read at once."""
 
 
 def matches(path: Path) -> bool:
-    """Whether a file is a table, by its suffix."""
+    """Return whether a file is a table, by its suffix."""
     return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
 @contextmanager
 def opened(path: Path, reading: Reading) -> Iterator[Opened]:
-    """The episodes of a table, one row for each step, in order of time.
+    """Open the episodes of a table, which has one row for each step, in order of time.
 
     Raises:
-        InputError: pyarrow is not installed, the table is damaged, or columns are missing or no numbers.
+        InputError: pyarrow is not installed, the table is damaged, or columns are missing or do not hold numbers.
     """
     with parsing(path, f"{path.suffix.lower()} table"):
         yield episodes_of(table_of(path), reading)
 
 
 def table_of(path: Path) -> Table:
-    """A file as a table."""
+    """Return a file as a `Table`, without reading its rows."""
     try:
         import pyarrow as pa
         from pyarrow import feather
@@ -73,7 +73,7 @@ def table_of(path: Path) -> Table:
 
 
 def parquet_of(source: str, files: Sequence[Path], rows: int = ROWS) -> Table:
-    """Parquet files of one table, one after another, in batches of so many rows at most."""
+    """Return the Parquet files of one table, one after another, in batches of at most `rows` rows."""
     from pyarrow import parquet
 
     def batches(names: Sequence[str]) -> Iterator[Any]:
@@ -90,7 +90,7 @@ def parquet_of(source: str, files: Sequence[Path], rows: int = ROWS) -> Table:
 
 
 def csv_of(path: Path, delimiter: str) -> Table:
-    """A CSV file. The first block shows the types of the columns."""
+    """Return a CSV file as a table. The types of its columns are taken from its first block."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -117,7 +117,7 @@ def csv_of(path: Path, delimiter: str) -> Table:
 
 
 def wide_enough(column: Any, kind: Any) -> Any:
-    """The type that holds the words of a column: the given one if it does, else floating-point numbers, else words."""
+    """Return the first type that holds all values of a text column: `kind`, int64 (if that is null), float64, text."""
     import pyarrow as pa
 
     for wider in (kind, pa.int64(), pa.float64()) if pa.types.is_null(kind) else (kind, pa.float64()):
@@ -128,7 +128,7 @@ def wide_enough(column: Any, kind: Any) -> Any:
 
 
 def in_words(table: Any) -> Any:
-    """The table with floats as text, of which 1.0 stays one: CSV would have 1, a whole number."""
+    """Return the table with floats as text, so that 1.0 stays a float. CSV would have 1, a whole number."""
     import pyarrow as pa
 
     def words(name: str) -> Any:
@@ -142,7 +142,7 @@ def write(path: Path, arrays: Arrays) -> None:
     """Write a table with a row for each transition: obs_0, obs_1, …, act, next_obs_0, …, term, trunc, ep, rew.
 
     Raises:
-        InputError: pyarrow is not installed, an observation is no vector of numbers, or rows were left out.
+        InputError: pyarrow is not installed, a field holds no numbers or vectors, or rows of an episode were left out.
     """
     try:
         import pyarrow as pa
@@ -165,7 +165,7 @@ def write(path: Path, arrays: Arrays) -> None:
             columns[name] = array
         elif array is not None:
             columns |= {f"{name}_{i}": column for i, column in enumerate(array.T)}
-    if not np.array_equal(arrays["initial_obs"], arrays["obs"][first]):
+    if not np.array_equal(arrays["initial_obs"], arrays["obs"][first]) or not summed(arrays):
         raise InputError(f"{path} cannot hold sub-sampled demonstrations; expected all rows, write an .npz file.")
     table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
     with replacing(path) as partial:
