@@ -1,11 +1,13 @@
-"""How far demonstrations can be cloned: what `iq.recommended` chooses reward regression by, in `action_error.csv`.
+"""Measure how well expert actions can be predicted, by which `iq.recommended` decides on reward regression.
+
+Writes `results/action_error.csv`.
 
     python benchmarks/action_error.py --demos DIR                # the tuning seeds
     python benchmarks/action_error.py --demos DIR --seeds 0 1 2
-    python benchmarks/action_error.py --demos DMC    # the folder of those of DeepMind Control
+    python benchmarks/action_error.py --demos DMC    # the folder with DeepMind Control demonstrations
 
-A Gaussian process predicts each of the expert's actions from the others. The error, beyond the noise, is a share of the
-actions' standard deviation. Demonstrations that DIR does not hold are left out.
+A Gaussian process predicts each of the expert's actions from the others. The error, after the noise variance is
+subtracted, is a share of the actions' standard deviation. Demonstrations that are not in DIR are left out.
 """
 
 from pathlib import Path
@@ -27,11 +29,11 @@ KINDS = (
 
 
 def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.RESULTS / "action_error.csv") -> None:
-    """Fit a process to each kind of demonstrations.
+    """Fit a Gaussian process to each kind of demonstrations.
 
     Args:
         demos: folder with the demonstrations of each task.
-        seeds: which draw the trajectories.
+        seeds: seeds that draw the trajectories and the sub-sampling offsets.
         out: the table.
     """
     for task, suffix, count, every in KINDS:

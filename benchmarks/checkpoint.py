@@ -1,4 +1,4 @@
-"""Pause and size of a checkpoint with a full replay of the size of Hopper: 11 observations, 3 actions.
+"""Measure the pause and the size of a checkpoint with a full replay in Hopper's shapes: 11 observations, 3 actions.
 
 python benchmarks/checkpoint.py [TRANSITIONS]
 """
@@ -23,7 +23,7 @@ from iqlearn.types import ArraySpec, Bounds, TaskSpec
 
 TASK = TaskSpec(ArraySpec((11,)), Bounds((-1.0,) * 3, (1.0,) * 3))
 EPISODE = 1_000
-"""Transitions of an episode. Each ends with an observation more."""
+"""Transitions of an episode. Each episode has one more observation than transitions."""
 
 
 def main(transitions: int = 1_000_000) -> None:

@@ -1,10 +1,11 @@
-"""Damaged and hostile files of demonstrations: each is refused in one sentence, or read. Nothing else may happen.
+"""Load damaged and hostile demonstration files. Each must be refused in one sentence, or read.
 
     python benchmarks/damage_demos.py                    # 3,000 variants
     python benchmarks/damage_demos.py --count 20000 --seed 1
 
-Prints how many files of each kind were refused in one sentence, read with the same data or with others (whose checksums
-are right), or ended in another error; whether anything was executed; the slowest file; and the peak of memory.
+Prints how many files of each kind were refused in one sentence, read with the same data, read with other data (whose
+checksums are valid), or ended in another error. Also prints whether anything was executed, the slowest file and the
+peak memory.
 """
 
 import io
@@ -29,7 +30,7 @@ MIB = 2**20
 
 
 class Trap:
-    """Pickled, it makes a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +40,7 @@ class Trap:
 
 
 def sound(compressed: bool, rows: int = 60) -> dict[str, bytes]:
-    """The members of a good archive, and the archive itself under the name ""."""
+    """Return the members of a good archive, and the archive itself under the name ""."""
     rng, ends = np.random.default_rng(0), np.arange(rows) % 20 == 19
     arrays = {
         "obs": rng.normal(size=(rows, 3)).astype(np.float32),
@@ -58,7 +59,7 @@ def sound(compressed: bool, rows: int = 60) -> dict[str, bytes]:
 
 
 def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive of these members."""
+    """Return a zip archive of these members."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in members.items():
@@ -67,13 +68,13 @@ def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 
 def npy(header: bytes, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    """An `.npy` file with this header."""
+    """Return an `.npy` file with this header."""
     size = struct.pack("<H" if version == b"\x01\x00" else "<I", len(header))
     return b"\x93NUMPY" + version + size + header + data
 
 
 def header(descr: str, shape: str, order: str = "False") -> bytes:
-    """The header of an array."""
+    """Return the header of an array."""
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
 
 
@@ -139,7 +140,7 @@ def missing(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
 
 
 def directory(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """Other numbers in the directory of the archive: methods, flags, sizes, places, versions."""
+    """Change bytes in the directory or the local headers of the archive: methods, flags, sizes, offsets, versions."""
     content = bytearray(good[""])
     for _ in range(rng.integers(1, 4)):
         begin, size = [(b"PK\x01\x02", 46), (b"PK\x05\x06", 22), (b"PK\x03\x04", 30)][rng.integers(3)]
@@ -151,7 +152,7 @@ def directory(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
 
 
 def swapped(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """Members under the names of others, or twice."""
+    """Return an archive in which members have the names of others, or the same name with and without `.npy`."""
     members = {name: content for name, content in good.items() if name}
     names, others = list(members), rng.choice(list(members), size=2)
     return packed(dict(zip(names, map(members.get, rng.permutation(names)), strict=True)) | {  # pyright: ignore
@@ -160,7 +161,7 @@ def swapped(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
 
 
 def hostile(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """One member with a header of its own."""
+    """Return an archive in which one member has a random or hostile header."""
     members = {name: content for name, content in good.items() if name}
     text = header(str(rng.choice(DESCRS)), str(rng.choice(SHAPES)), str(rng.choice(["True", "False", "2"])))
     data = npy(text, bytes(int(rng.choice([0, 1, 60, 240, 720, 1440])))) if rng.random() < 0.8 else rng.choice(EXTRA)
@@ -168,7 +169,7 @@ def hostile(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
 
 
 def noisy(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """One member whose header has other bytes, in an archive whose checksums are right."""
+    """Return an archive with valid checksums in which one member has random bytes in its header."""
     members = {name: content for name, content in good.items() if name}
     name = str(rng.choice(list(members)))
     content = bytearray(members[name])
@@ -178,7 +179,7 @@ def noisy(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
 
 
 def method(good: dict[str, bytes], rng: np.random.Generator) -> bytes:
-    """Another method of packing, with damage."""
+    """Return an archive with another compression method and one damaged byte."""
     members = {name: content for name, content in good.items() if name}
     content = bytearray(packed(members, int(rng.choice([zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]))))
     content[rng.integers(len(content))] ^= 255
@@ -189,7 +190,7 @@ KINDS = (cut, flipped, zeroed, missing, directory, swapped, hostile, noisy, meth
 
 
 def large(good: dict[str, bytes], trap: Path, scale: float = 1.0) -> Iterator[tuple[str, bytes]]:
-    """Files that are small, and would need time, memory or a stack without end."""
+    """Yield the kind and the content of small files that could take unlimited time, memory or stack, or run code."""
     members = {name: content for name, content in good.items() if name}
     zeros = bytes(int(1024 * scale) * MIB)
     wide = header("'<f4'", f"(60, {len(zeros) // 240})")
@@ -218,7 +219,7 @@ def large(good: dict[str, bytes], trap: Path, scale: float = 1.0) -> Iterator[tu
 
 
 def variants(count: int, seed: int, trap: Path, scale: float = 1.0) -> Iterator[tuple[str, bytes]]:
-    """The kind and the content of `count` damaged files, and of some large ones."""
+    """Yield the kind and the content of the sound files, the files of `large`, and `count` damaged files."""
     rng, good = np.random.default_rng(seed), (sound(False), sound(True))
     yield "sound", good[0][""]
     yield "sound", good[1][""]
@@ -229,13 +230,13 @@ def variants(count: int, seed: int, trap: Path, scale: float = 1.0) -> Iterator[
 
 
 def write(folder: Path, count: int, seed: int, trap: Path, scale: float = 1.0) -> None:
-    """Write all variants, in the order of their numbers."""
+    """Write all variants to `folder`. The names begin with a number."""
     for i, (kind, content) in enumerate(variants(count, seed, trap, scale)):
         (folder / f"{i:06} {kind}.npz").write_bytes(content)
 
 
 def outcome(path: Path, same: str = "") -> str:
-    """What loading the file and looking at it comes to. `same` is the SHA-256 of the sound data."""
+    """Load and summarise a file, and return the outcome as text. `same` is the SHA-256 of the sound data."""
     try:
         facts = iq.Demos.load(path).summary()
     except InputError as error:
@@ -247,17 +248,17 @@ def outcome(path: Path, same: str = "") -> str:
 
 
 def main(count: int = 3_000, seed: int = 0) -> None:
-    """Try all files.
+    """Load all files and print the outcomes.
 
     Args:
-        count: damaged files, beside the large ones.
+        count: number of damaged files, in addition to those of `large`.
         seed: seed of the damage.
     """
     found: Counter[tuple[str, str]] = Counter()
     slowest = 0.0, ""
     with tempfile.TemporaryDirectory() as name:
         folder, trap = Path(name), Path(name) / "sprung"
-        # In a process of its own, because it needs the memory that reading must not need.
+        # In a separate process, because writing needs much memory, and the peak memory of reading is measured.
         writer = multiprocessing.get_context("spawn").Process(target=write, args=(folder, count, seed, trap))
         writer.start()
         writer.join()
@@ -276,7 +277,7 @@ def main(count: int = 3_000, seed: int = 0) -> None:
 
 
 def held() -> float:
-    """The greatest memory of the process so far, in MiB."""
+    """Return the peak memory of the process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,11 +1,11 @@
-"""Damage every file of a run folder in many ways, then load it and resume it. Nothing may go on with another result.
+"""Damage every file of a run folder in many ways, then load and resume it. No damage may change the result silently.
 
 python benchmarks/damage_runs.py [TIMES [CONFIGS]]
 
-TIMES bits of each file are flipped, and it is truncated to TIMES lengths; it is also emptied, zeroed, replaced by an
-older one and deleted. In CONFIGS variants of config.json, which the manifest lists as if they were right, a value is
-another one, of another type, gone, or joined by an unknown one. Prints how many of each were named in one sentence, had
-no effect, changed the result silently, or ended in a traceback.
+In each file TIMES single bits are flipped, one at a time, and the file is truncated to TIMES lengths. It is also
+emptied, zeroed, replaced by an older version and deleted. In CONFIGS variants of config.json, with valid checksums in
+the manifest, a value is replaced, given another type or removed, or an unknown key is added. Prints how many of each
+were reported in one sentence, had no effect, changed the result silently, or ended in a traceback.
 """
 
 import json
@@ -61,7 +61,7 @@ def main(times: int = 25, configs: int = 3_000) -> None:
         more = {"env": "CartPole-v1", "steps": 40, "evaluations": 4, "eval_episodes": 1}
         iq.learn(settings, demos, out=whole, callbacks=[copy], quiet=True, **more)
         (older / folder.CURVES).write_bytes(b"older")
-        files.flush = lambda path: None  # no power is cut here
+        files.flush = lambda path: None  # it protects against power failures only
         expected = facts(whole) | {read.__name__: loaded(read(whole)) for read in (iq.Run.load, last)}
         for path in sorted(whole.iterdir()):
             if path.name == folder.LOCK:
@@ -82,7 +82,7 @@ def main(times: int = 25, configs: int = 3_000) -> None:
 
 
 def damages(content: bytes, older: bytes, times: int, random: np.random.Generator) -> Iterator[tuple[str, Content]]:
-    """The damaged contents of a file, none for a file that is gone."""
+    """Yield a description and the damaged content of each variant of a file; the content is None for a deleted file."""
     yield "deleted", None
     for how, other in (("emptied", b""), ("zeroed", bytes(len(content))), ("older", older)):
         if other != content:
@@ -105,13 +105,13 @@ def resumed(run: Path) -> iq.Run:
 
 
 def loaded(run: iq.Run) -> bytes:
-    """What was loaded."""
+    """Return the configuration, metrics, result and arrays of a loaded run as bytes."""
     told = run.config() | {"rows": run.rows, "result": run.result}
     return json.dumps(told).encode() + b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.model))
 
 
 def facts(run: Path) -> dict[str, bytes]:
-    """What is left of a run: figures, models and the last state, without clocks."""
+    """Return the metrics, configuration, models and last checkpoint of a run folder, without times."""
     names = (folder.MODEL, folder.LAST, folder.CHECKPOINT)
     arrays = {name: files.read_arrays(run / name).arrays for name in names}
     each = {f"{name} {key}": array.tobytes() for name in names for key, array in arrays[name].items()}
@@ -119,7 +119,7 @@ def facts(run: Path) -> dict[str, bytes]:
 
 
 def outcome(read: Callable[[Path], iq.Run], run: Path, expected: dict[str, bytes]) -> str:
-    """What came of reading a damaged folder."""
+    """Read a damaged folder and return the outcome: "named", "without effect", "SILENT" or "TRACEBACK"."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -135,7 +135,7 @@ def outcome(read: Callable[[Path], iq.Run], run: Path, expected: dict[str, bytes
 
 
 def malformed(whole: Path, run: Path, times: int, random: np.random.Generator) -> Counter[str]:
-    """What came of so many malformed configurations. Those that are taken are other, valid settings."""
+    """Count the outcomes of loading `times` malformed configurations. "taken" means other, valid settings."""
     found: Counter[str] = Counter()
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(whole, run)

@@ -1,12 +1,12 @@
-"""Every divergence on four tasks, into `results/divergences.csv`.
+"""Measure every divergence on four tasks, into `results/divergences.csv`.
 
     python benchmarks/divergences.py --demos DIR                      # everything
     python benchmarks/divergences.py --demos DIR --only CartPole-v1
 
 CartPole-v1 (one demonstration, every 20th step) and LunarLander-v3 (three, every 5th) offline, 10,000 updates, seeds
 1000 to 1002; Hopper-v5 and HalfCheetah-v5 online from one demonstration, --steps steps, seed 1000. Everything but the
-divergence is as `iq.recommended` chooses. Rows of this commit are kept: stopped and called again, the script goes on.
-A run whose loss stopped being finite has no return.
+divergence is as `iq.recommended` chooses. Rows of this commit are not measured again, so a stopped script can be called
+again. A run whose loss became infinite or NaN has no return.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "chi2_mixture+w1": {"divergence": "chi2_mixture", "gradient_penalty": 1.0},
 }
 PARTS = {"CartPole-v1": (1, 20), "LunarLander-v3": (3, 5), "Hopper-v5": (1, 1), "HalfCheetah-v5": (1, 1)}
-"""Trajectories, and every which transition of them."""
+"""Number of trajectories, and sub-sampling factor (every n-th transition is kept)."""
 OFFLINE, UPDATES = ("CartPole-v1", "LunarLander-v3"), 10_000
 FIRST_SEED, OFFLINE_SEEDS = 1000, 3
 Only = Literal["CartPole-v1", "LunarLander-v3", "Hopper-v5", "HalfCheetah-v5", "all"]
@@ -38,7 +38,7 @@ Only = Literal["CartPole-v1", "LunarLander-v3", "Hopper-v5", "HalfCheetah-v5", "
 
 @dataclass(frozen=True)
 class Job:
-    """The seeds of one divergence on one task."""
+    """The runs of one divergence on one task, one for each seed."""
 
     task: str
     divergence: str
@@ -61,7 +61,7 @@ class Job:
 
 
 def jobs(only: Only, steps: int) -> Iterator[Job]:
-    """The table, task by task."""
+    """Yield the jobs of the table, task by task."""
     for task in PARTS if only == "all" else (only,):
         seeds, length = (OFFLINE_SEEDS, UPDATES) if task in OFFLINE else (1, steps)
         for divergence in VARIANTS:
@@ -69,7 +69,7 @@ def jobs(only: Only, steps: int) -> Iterator[Job]:
 
 
 def rows(job: Job, demos: iq.Demos) -> Iterator[tables.Row]:
-    """Train, and tell what came out; a row a seed."""
+    """Train the runs of a job and yield a row for each seed."""
     for run in job.runs(demos):
         done = run.result["status"] == "completed"
         value = round(run.result["normalised_return"], 4) if done else ""
@@ -78,12 +78,12 @@ def rows(job: Job, demos: iq.Demos) -> Iterator[tables.Row]:
 
 
 def main(demos: Path, only: Only = "all", steps: int = 20_000, out: Path = tables.RESULTS / "divergences.csv") -> None:
-    """Train what is missing; the table is written after every divergence.
+    """Train the missing runs. The table is written after every divergence.
 
     Args:
         demos: folder with the demonstrations of each task.
-        only: one task.
-        steps: of the environment, for the online tasks.
+        only: one task, or all.
+        steps: environment steps of the online tasks.
         out: the table.
     """
     there = {tuple(row.get(name, "") for name in COLUMNS[:KEY]) for row in tables.read(out)}

@@ -1,4 +1,4 @@
-"""DeepMind Control with actions in [−1, 1], as its demonstrations have them: `--env dmc_rescaled:dmc-rescaled/…`."""
+"""DeepMind Control with actions in [−1, 1], as in its demonstrations: `--env dmc_rescaled:dmc-rescaled/…`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from gymnasium.wrappers import RescaleAction
 
 
 def quadruped_walk(**kwargs: Any) -> gym.Env[Any, Any]:
-    """The quadruped, whose joints have bounds of their own."""
+    """Return the quadruped with actions rescaled to [−1, 1]; the original bounds differ between joints."""
     env = gym.make("dmc/quadruped-walk-v0", disable_env_checker=True, **kwargs).unwrapped
     return RescaleAction(env, np.float32(-1.0), np.float32(1.0))
 

@@ -1,12 +1,12 @@
-"""Reading a million transitions in each format: seconds and memory, in a process of its own, into `formats.csv`.
+"""Measure time and memory of reading a million transitions in each format, into `results/formats.csv`.
 
     python benchmarks/formats.py                      # Hopper's shapes, 1,000 episodes of 1,000 steps
     python benchmarks/formats.py --episodes 100
-    python benchmarks/formats.py --episodes 6000 --max-gib 0.05 --out thinned.csv    # memory where rows are left out
+    python benchmarks/formats.py --episodes 6000 --max-gib 0.05 --out thinned.csv    # memory if rows are left out
 
-Seconds are those of `iq.Demos.load`, with the import of the library of the format. Memory is the largest size of the
-process as Linux counts it (`getrusage` may give that of its parent), of which some 0.4 GB are JAX. Files lie in a
-temporary folder, Minari's dataset too.
+Each format is read in a separate process. Seconds are those of `iq.Demos.load`, including the import of the format's
+library. Memory is the peak memory of the process in Linux's `/proc/self/status` (`getrusage` may return that of the
+parent); about 0.4 GB of it are JAX. All files, including Minari's dataset, are in a temporary folder.
 """
 
 import json
@@ -38,7 +38,7 @@ WHOLE = 64.0
 
 
 def recording(episodes: int) -> iq.Demos:
-    """Random numbers of Hopper's shapes."""
+    """Return `episodes` episodes of random numbers with Hopper's shapes."""
     rng = np.random.default_rng(0)
     seen = rng.normal(size=(episodes, LENGTH + 1, OBS)).astype(np.float32)
     last = np.tile(np.arange(LENGTH) == LENGTH - 1, episodes)
@@ -56,7 +56,7 @@ def recording(episodes: int) -> iq.Demos:
 
 
 def to_d4rl(demos: iq.Demos, path: Path) -> None:
-    """An HDF5 file of D4RL's layout."""
+    """Write an HDF5 file in D4RL's layout."""
     import h5py
 
     names = {"observations": "obs", "actions": "act", "next_observations": "next_obs", "rewards": "rew"}
@@ -66,11 +66,12 @@ def to_d4rl(demos: iq.Demos, path: Path) -> None:
 
 
 def main(episodes: int = 1_000, max_gib: float = WHOLE, out: Path = tables.RESULTS / "formats.csv") -> None:
-    """Write each format, and read it.
+    """Write and read each format.
 
     Args:
-        episodes: of 1,000 steps each.
-        max_gib: the size that demonstrations may take. Below the default no `.npz` file is read: none is thinned.
+        episodes: number of episodes, of 1,000 steps each.
+        max_gib: the size in GiB that demonstrations may take. Below the default, the `.npz` file is left out, because
+            `.npz` files are never thinned.
         out: the table.
     """
     demos, rows = recording(episodes), []

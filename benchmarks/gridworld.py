@@ -1,22 +1,24 @@
-"""How near the recovered reward of the grid world is to the true one, into `results/gridworld.csv` and a picture.
+"""Measure the distance of the recovered reward of the grid world from the true one, into `results/gridworld.csv`.
+
+It also draws `results/gridworld.png`.
 
     python benchmarks/gridworld.py
 
 Cases:
-- `demos`: 30 built-in demonstrations of a soft-optimal expert, each seed one run, online with `SETTINGS`, which were
-  tuned on seeds from 1000 up and other demonstrations;
-- `recommended`: the same offline, as `iq.recommended` chooses; `paper`: the same offline with `iq.IQLearn()`;
-- `exact`: infinite data, the objective minimised over a table Q(s,a) with the expert's exact occupancy for weights, for
-  ever less weight of the penalty on the reward (column `penalty`, τ/(4α));
-- `table, penalty on …`: the same with the frequencies of the 30 demonstrations for weights, and the penalty on the
-  expert's transitions, on all that are possible, or half on each.
+- `demos`: 30 built-in demonstrations of a soft-optimal expert, one run for each seed, online with `SETTINGS`, which
+  were tuned on seeds from 1000 up and other demonstrations;
+- `recommended`: the same demonstrations offline with `iq.recommended`; `paper`: the same offline with `iq.IQLearn()`;
+- `exact`: infinite data. The objective is minimised over a table Q(s,a), weighted by the expert's exact occupancy, for
+  decreasing weights of the penalty on the reward (column `penalty`, τ/(4α));
+- `table, penalty on …`: the same, weighted by the frequencies of the 30 demonstrations. The penalty is on the expert's
+  transitions (`expert`), on all possible ones (`all`), or half on each (`both`).
 
-Each run is read in three ways (column `reward`):
+Three distances are computed for each recovered reward (column `reward`):
 - `state`: EPIC, uniform over all S·A·S triples, of the reward of entering a state (`tabular.state_reward`);
-- `possible`: the distance of r(s,a,s') itself over the transitions that the world can make, shaping taken out;
-- `all`: EPIC, uniform over all triples, of r(s,a,s') itself. It is large however good the reward is: nothing is
-  known of r(s,a,s') where a does not lead from s to s', and EPIC asks.
-`pearson` is the plain correlation with the true reward, over the triples concerned, shaping left in.
+- `possible`: the distance of r(s,a,s') itself over the transitions that can occur, without shaping;
+- `all`: EPIC, uniform over all triples, of r(s,a,s') itself. It is large even for a good reward, because it includes
+  triples in which a does not lead from s to s', where nothing determines r(s,a,s').
+`pearson` is the plain correlation with the true reward over the same triples, including shaping.
 """
 
 from pathlib import Path
@@ -40,7 +42,7 @@ from iqlearn.rewards.epic import correlation
 COLUMNS = ("seed", "case", "penalty", "reward", "commit", "epic", "pearson")
 ENV = "iqlearn/GridWorld-v0"
 GAMMA, TEMPERATURE = 0.99, 1.0
-"""Of the expert, and of the learner."""
+"""Discount and temperature of expert and learner."""
 SETTINGS = iq.IQLearn(
     divergence="chi2_mixture",
     temperature=TEMPERATURE,
@@ -51,20 +53,20 @@ SETTINGS = iq.IQLearn(
     output_scale=50.0,
     network=iq.Network(hidden=()),
 )
-"""Online: likelihood of the expert's actions, and a penalty on the squared reward, half where the expert was and half
-where the learner was. A linear layer on one-hot cells is a table."""
+"""Settings of the online runs: the likelihood of the expert's actions, and a penalty on the squared reward, half on
+expert and half on learner transitions. A linear layer on one-hot cells is a table."""
 ACTING = iq.Interaction(num_envs=10, random_steps=20_000, update_ratio=100.0, round_steps=500)
-"""The learner is nearly always at random, so that it has been everywhere."""
+"""Most steps have random actions, so that the learner visits every cell."""
 STEPS = 21_500
 PENALTIES = (0.5, 1e-2, 1e-4, 1e-6)
 PENALTIES_OF_FEW = (0.1, 0.5, 1.0, 2.5)
-"""Of the table with 30 demonstrations."""
+"""Penalties of the table with 30 demonstrations."""
 Table = Float[np.ndarray, "S A S"]
 Frequency = Float[np.ndarray, "S A"]
 
 
 class Recovered(NamedTuple):
-    """What came out, as tables."""
+    """The recovered reward, value and policy as tables."""
 
     reward: Table
     value: Float[np.ndarray, " S"]
@@ -72,7 +74,7 @@ class Recovered(NamedTuple):
 
 
 def learned(run: iq.Run, world: GridWorld) -> Recovered:
-    """Reward, value and policy of a run."""
+    """Return reward, value and policy of a run."""
     actions = world.moves().shape[1]
     s, a, t = np.indices((world.cells, actions, world.cells)).reshape(3, -1)
     rows = (world.observe(s), a.astype(np.int32), world.observe(t), np.zeros(len(s), bool))
@@ -84,21 +86,22 @@ def learned(run: iq.Run, world: GridWorld) -> Recovered:
 
 
 def occupancy(world: GridWorld) -> Frequency:
-    """The expert's, exactly."""
+    """Return the exact discounted occupancy of the expert."""
     mdp = tabular.of_grid(world, GAMMA)
     expert = tabular.soft_optimal(mdp, mdp.transition @ entering(world), TEMPERATURE)
     return tabular.occupancy(mdp, expert.policy)
 
 
 def frequency(world: GridWorld, demos: iq.Demos) -> Frequency:
-    """How often each action was taken in each cell."""
+    """Return the share of each cell and action in the transitions; the sum is 1."""
     counts = np.zeros(world.moves().shape)
     np.add.at(counts, (world.cells_of(demos.obs), demos.act), 1.0)
     return counts / counts.sum()
 
 
 def table(world: GridWorld, rho: Frequency, penalised: Frequency, penalty: float) -> Recovered:
-    """The minimiser of −J over a table, expert's transitions weighted by `rho`, the squared reward by `penalised`."""
+    """Minimise −J over a table and return the solution. Expert transitions have the weights `rho`, squared rewards the
+    weights `penalty` times `penalised`."""
     moves = world.moves()
 
     def loss(flat: jax.Array) -> jax.Array:
@@ -119,13 +122,13 @@ def table(world: GridWorld, rho: Frequency, penalised: Frequency, penalty: float
 
 
 def entering(world: GridWorld) -> Float[np.ndarray, " S"]:
-    """The true reward of entering each cell."""
+    """Return the true reward of entering each cell."""
     cells = np.arange(world.cells)
     return world.true_reward(world.observe(cells), cells, world.observe(cells)).astype(np.float64)
 
 
 def distances(found: Recovered, world: GridWorld) -> list[tuple[str, float, float]]:
-    """Reading, EPIC distance, plain correlation."""
+    """Return a tuple (column `reward`, EPIC distance, plain correlation) for each of the three distances."""
     transition = tabular.of_grid(world, GAMMA).transition
     true = np.broadcast_to(entering(world), found.reward.shape)
     state = tabular.state_reward(found.reward, transition, GAMMA)
@@ -143,7 +146,7 @@ def distances(found: Recovered, world: GridWorld) -> list[tuple[str, float, floa
 
 
 def without_learner(world: GridWorld, demos: iq.Demos) -> list[tuple[str, float, str, float, float]]:
-    """The cases without a learner: case, penalty, reading, EPIC distance, plain correlation."""
+    """Return a tuple (case, penalty, column `reward`, EPIC distance, plain correlation) for each case without a run."""
     known, few = occupancy(world), frequency(world, demos)
     anywhere = np.full(few.shape, 1.0 / few.size)
     cases = [("exact", known, known, penalty) for penalty in PENALTIES]
@@ -157,7 +160,7 @@ def without_learner(world: GridWorld, demos: iq.Demos) -> list[tuple[str, float,
 
 
 def picture(path: Path, found: Recovered, world: GridWorld, title: str) -> None:
-    """True reward, recovered reward, value, policy, each as a map of the grid."""
+    """Draw the true reward, the recovered reward, the value and the policy as maps, and save them to `path`."""
     from matplotlib.figure import Figure
 
     state = tabular.state_reward(found.reward, tabular.of_grid(world, GAMMA).transition, GAMMA)
@@ -182,7 +185,7 @@ def picture(path: Path, found: Recovered, world: GridWorld, title: str) -> None:
 
 
 def arrows(panel: Any, policy: Float[np.ndarray, "S A"], world: GridWorld) -> None:
-    """An arrow for each action, as long as it is likely; a disc for staying."""
+    """Draw an arrow for each action, its length proportional to the probability, and a disc for staying."""
     row, column = np.divmod(np.arange(world.cells), world.size)
     panel.imshow(np.ones((world.size, world.size)), cmap="gray", vmin=0, vmax=1.05)
     panel.set_title("recovered policy: length is probability", fontsize="medium")
@@ -199,12 +202,12 @@ def arrows(panel: Any, policy: Float[np.ndarray, "S A"], world: GridWorld) -> No
 
 
 def main(seeds: int = 5, steps: int = STEPS, out: Path = tables.RESULTS) -> None:
-    """Measure all cases, write the table and the picture.
+    """Measure all cases and write the table and the picture.
 
     Args:
-        seeds: runs of each learner.
-        steps: of the environment, online.
-        out: folder of both.
+        seeds: number of seeds.
+        steps: environment steps of the online runs.
+        out: folder of the table and the picture.
     """
     world, demos, rows = GridWorld(), iq.Demos.builtin(ENV), []
     with jax.enable_x64(True):

@@ -1,11 +1,12 @@
-"""Whether learning ends worse than its pretrained policy, in `guard.csv`.
+"""Measure whether training ends with a worse policy than the pretrained one, into `results/guard.csv`.
 
     python benchmarks/guard.py --demos DIR                                  # five tasks, five seeds
     python benchmarks/guard.py --demos DIR --only InvertedPendulum-v5
 
-One demonstration, the recommended settings. *Start* is the return of the pretrained policy, *final* that of the policy
-which the run returns, *last* that of the last evaluation; each is the mean of 20 episodes of the run's evaluations. The
-experts of Pendulum-v1 and MountainCarContinuous-v0 are the controllers below.
+One demonstration, the recommended settings. Column `start` is the return of the pretrained policy, `final` that of the
+policy that the run returns, `last` that of the last evaluation. Each is the mean of the 20 episodes of an evaluation of
+the run. `guard` is the number of rollbacks. The experts of Pendulum-v1 and MountainCarContinuous-v0 are the controllers
+below.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,7 @@ CONTROLLERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"Pendulum-v1": swi
 
 
 def demonstrations(task: str, folder: Path) -> iq.Demos:
-    """Episodes of the task's expert."""
+    """Read the demonstrations of the task from `folder`, or record five episodes of its controller."""
     if task not in CONTROLLERS:
         return iq.Demos.load(folder / f"{task}.npz")
     played = Evaluator(Environment.of(lambda: gym.make(task))).play(CONTROLLERS[task], 5, 1_000)
@@ -56,12 +57,12 @@ def demonstrations(task: str, folder: Path) -> iq.Demos:
 
 
 def main(demos: Path, only: str = "", seeds: int = 5, first: int = 0, out: Path = tables.RESULTS / "guard.csv") -> None:
-    """Train each task and compare the ends with the start.
+    """Train each task and compare the final and last returns with that of the start.
 
     Args:
-        demos: folder with the demonstrations of MuJoCo tasks.
-        only: one of the tasks.
-        seeds: how many seeds.
+        demos: folder with the demonstrations of the MuJoCo tasks.
+        only: one of the tasks; by default all.
+        seeds: number of seeds.
         first: the first seed; settings are tuned on seeds from 1000 up.
         out: the table.
     """

@@ -1,10 +1,11 @@
-"""An expert for Humanoid-v5, for which no public one runs in MuJoCo 4: its curve into `results/humanoid-expert.csv`.
+"""Train an expert for Humanoid-v5, because no public one runs in MuJoCo 4. Its curve: `results/humanoid-expert.csv`.
 
     python benchmarks/humanoid.py --out Humanoid-v5.npz
 
 Soft actor-critic on the true reward, two copies of the environment, an update every other step: an hour on one core.
-A run that was stopped goes on when the script is called again. It ends after 460,000 steps, where a longer run of that
-seed was stopped because its evaluation was good and even; until then returns go up and down (the table).
+A stopped run continues when the script is called again. Training ends after 460,000 steps. A longer run with that seed
+was stopped there because the returns of its evaluation were high and similar. Before that, returns go up and down (see
+the table).
 """
 
 import subprocess
@@ -29,14 +30,14 @@ def main(
     steps: int = STEPS,
     table: Path = tables.RESULTS / "humanoid-expert.csv",
 ) -> None:
-    """Train the expert, or go on with it, and record its demonstrations.
+    """Train the expert, or resume its training, and record its demonstrations.
 
     Args:
         out: the file of demonstrations to write.
         work: the expert's run folder.
-        episodes: how many to record.
-        steps: of the environment.
-        table: where the curve goes.
+        episodes: number of episodes to record.
+        steps: environment steps of training.
+        table: the table of the curve.
     """
     command = ["expert", "--env", "Humanoid-v5", "--out", str(work), "--steps", str(steps), "--seed", "0"]
     command += ["--evaluations", str(max(1, steps // INTERVAL)), "--eval-episodes", "5", "--update-ratio", "0.5"]

@@ -1,10 +1,11 @@
-"""Kill training at random moments and at chosen ones, go on, and compare every bit with a run that was never stopped.
+"""Kill training at random and at chosen moments, resume it, and compare every bit with a run that was never stopped.
 
 python benchmarks/kill.py [MOMENTS [POINTS]]
 
-A process is killed (SIGKILL) at MOMENTS random moments from its start to its end, and just before it gives a file its
-name for the k-th time, for POINTS values of k. Two runs are tried: two seeds that act in Pendulum-v1 after behavioural
-cloning pretraining, and one that learns offline. Prints a line for each run and kind of kill.
+A process is killed (SIGKILL) at MOMENTS random moments between its start and its end, and just before its k-th
+`os.replace`, which gives a file its final name, for POINTS random values of k. There are two runs: two seeds that train
+online in Pendulum-v1 after behavioural cloning pretraining, and one seed that trains offline. Prints a line for each
+run and kind of kill.
 """
 
 import multiprocessing
@@ -29,7 +30,7 @@ from iqlearn.runs import folder
 from iqlearn.runs.manifest import CHECKPOINT, MODEL
 
 FORK = multiprocessing.get_context("fork")
-"""A child has the imports of this process, which itself never computes."""
+"""Children inherit the imports of this process, which does no JAX computation itself."""
 SMALL = iq.Network((16,))
 
 
@@ -52,13 +53,13 @@ RUNS: dict[str, Callable[[Path], None]] = {"online, two seeds, pretraining": onl
 
 
 def child(work: Callable[..., object], *arguments: object) -> Any:
-    """Start a process that does this, with programs that were compiled before."""
+    """Start and return a process that calls `work`, with a cache of compiled programs."""
 
     def quietly() -> None:
         jax.config.update("jax_compilation_cache_dir", os.environ["PROGRAMS"])
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-        warnings.simplefilter("error", UserWarning)  # a kill is no damage: nothing is to be named
+        warnings.simplefilter("error", UserWarning)  # a kill damages no file, so there must be no warning
         work(*arguments)
 
     process = FORK.Process(target=quietly)
@@ -67,7 +68,7 @@ def child(work: Callable[..., object], *arguments: object) -> Any:
 
 
 def killed_at(number: int, learn: Callable[[Path], None], out: Path) -> None:
-    """Learn, and die just before a file takes its name for this time."""
+    """Train, and kill this process just before the `number`-th call of `os.replace`."""
     replace, seen = os.replace, []
 
     def dying(old: Path, new: Path) -> None:
@@ -81,7 +82,7 @@ def killed_at(number: int, learn: Callable[[Path], None], out: Path) -> None:
 
 
 def go_on(learn: Callable[[Path], None], out: Path) -> None:
-    """Resume the run; where it had learnt nothing, begin it again, which needs no --overwrite."""
+    """Resume the run. If nothing was learnt yet, start it again, which needs no `overwrite`."""
     try:
         iq.resume(out, quiet=True)
     except iq.InputError:
@@ -89,7 +90,7 @@ def go_on(learn: Callable[[Path], None], out: Path) -> None:
 
 
 def same(out: Path, whole: Path) -> bool:
-    """Whether two folders hold the same run, bit for bit, but for clocks."""
+    """Whether two folders contain the same runs, bit for bit, except for times."""
     for ours, theirs in zip(folder.runs_in(out), folder.runs_in(whole), strict=True):
         for name in (CHECKPOINT, MODEL):
             one, two = read_arrays(ours / name), read_arrays(theirs / name)
@@ -104,7 +105,7 @@ def same(out: Path, whole: Path) -> bool:
 
 
 def trial(learn: Callable[[Path], None], work: Path, kill: Callable[[Path], object]) -> str:
-    """Kill one run and go on with it: what came of it."""
+    """Kill one run, resume it, and return the outcome as text."""
     out = work / "run"
     shutil.rmtree(out, ignore_errors=True)
     kill(out)
@@ -127,7 +128,7 @@ def main(moments: int = 50, points: int = 40) -> None:
                 child(record, work / "pendulum.npz").join()
             child(learn, work / "first").join()
             started = time.monotonic()
-            child(learn, work / "whole").join()  # the second time programs are compiled already
+            child(learn, work / "whole").join()  # the programs are already compiled
             length = time.monotonic() - started
 
             def at_random(out: Path, learn: Callable[[Path], None] = learn, length: float = length) -> None:
@@ -145,7 +146,7 @@ def main(moments: int = 50, points: int = 40) -> None:
 
 
 def record(path: Path) -> None:
-    """Demonstrations of a random policy."""
+    """Record demonstrations of a random policy to a file."""
     from iqlearn.evaluation.returns import Evaluator, as_arrays
 
     rng = np.random.default_rng(0)

@@ -2,17 +2,17 @@
 
     python benchmarks/make_builtin_demos.py src/iqlearn/data/builtin
 
-- `CartPole-v1.npz`: 6 episodes of the most likely actions of a soft Q-learning expert, trained on the true reward; the
-  last expert on the way whose evaluation is perfect. The file in the package was made by the version of this script in
-  commit 690f487, whose replay drew other batches; another expert of the same kind comes out now.
+- `CartPole-v1.npz`: 6 episodes of the most likely actions of a soft Q-learning expert, trained on the true reward. The
+  expert is that of the last perfect evaluation during training. The file in the package was made by the version of this
+  script in commit 690f487, whose replay drew other batches; now the script makes another expert of the same kind.
 - `GridWorld-v0.npz`: 30 episodes of the policy that is exactly soft-optimal for the true reward at temperature 1 and
-  discount 0.99, found by soft value iteration, its actions drawn.
+  discount 0.99, found by soft value iteration. Actions are sampled.
 - `PointMazeWall-v0.npz`: 10 episodes of the most likely actions of a soft actor-critic, trained on the true reward for
   20,000 steps.
 - `Pendulum-v1.npz`: 20 episodes of a controller that pumps energy up to that of the upright position, then holds it.
 
-Episodes are recorded from reset seeds that neither training nor any benchmark uses. Takes about 10 minutes, nearly all
-of it the maze.
+Episodes are recorded from reset seeds that neither training nor any benchmark uses. The script takes about 10 minutes,
+nearly all of it for the maze.
 """
 
 from pathlib import Path
@@ -34,12 +34,16 @@ PENDULUM = "Pendulum-v1"
 EXPERT = iq.SoftQLearning(temperature=2.0, learning_rate=5e-4, network=iq.Network((64, 64), "relu"))
 ACTING = iq.Interaction(num_envs=8, random_steps=4_096, update_ratio=1 / 8, round_steps=512)
 TEMPERATURE, GAMMA = 1.0, 0.99
-"""Of the grid world's expert."""
+"""Temperature and discount of the grid world's expert."""
 RECORDING_SEED = 6_000_000
 
 
 def cartpole_expert(steps: int, seed: int = 0) -> Act:
-    """The last perfect expert on the way."""
+    """Train a CartPole expert and return its policy at the last perfect evaluation.
+
+    Raises:
+        SystemExit: no evaluation was perfect.
+    """
     perfect: list[iq.Policy] = []
 
     def remember(training: Any) -> None:
@@ -55,11 +59,11 @@ def cartpole_expert(steps: int, seed: int = 0) -> Act:
 
 
 def grid_expert() -> Act:
-    """The exact soft-optimal policy of the true reward, sampled."""
+    """Return the exact soft-optimal policy of the true reward, with sampled actions."""
     world = gym.make(GRID).unwrapped
     assert isinstance(world, GridWorld)
     mdp, cells = tabular.of_grid(world, GAMMA), np.arange(world.cells)
-    paid = world.true_reward(world.observe(cells), cells, world.observe(cells))  # of entering each cell
+    paid = world.true_reward(world.observe(cells), cells, world.observe(cells))  # reward of entering each cell
     policy = tabular.soft_optimal(mdp, mdp.transition @ paid, TEMPERATURE).policy
     rng = np.random.default_rng(RECORDING_SEED)
 
@@ -71,12 +75,12 @@ def grid_expert() -> Act:
 
 
 def maze_expert(steps: int) -> Act:
-    """A soft actor-critic that was trained on the true reward."""
+    """Train a soft actor-critic on the true reward and return its policy."""
     return iq.train_expert(MAZE, steps=steps, evaluations=10).policy
 
 
 def record(env: str, act: Act, episodes: int, folder: Path) -> None:
-    """Play the episodes, write them, and say what they are."""
+    """Play the episodes, write them to a file, and print their summary."""
     evaluator = Evaluator(env, lanes=episodes)
     played = evaluator.play(act, episodes, RECORDING_SEED)
     evaluator.close()
@@ -96,10 +100,10 @@ def main(
     """Write the files into `folder`.
 
     Args:
-        folder: where to.
-        only: these files.
-        cartpole_steps: environment steps of that expert's training.
-        maze_steps: the same of the other expert.
+        folder: folder of the files.
+        only: files to write.
+        cartpole_steps: environment steps of the CartPole expert's training.
+        maze_steps: environment steps of the maze expert's training.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "cartpole" in only:

@@ -1,13 +1,13 @@
-"""Offline results: returns of the final policy per seed, into `results/offline.csv` and a picture.
+"""Measure offline training: returns per seed and evaluation, into `results/offline.csv` and a picture.
 
     python benchmarks/offline.py --demos DIR                    # everything
     python benchmarks/offline.py --demos DIR --only cartpole --algorithm iq
     python benchmarks/offline.py --demos DIR --only lunarlander --trajectories 3 --seeds 5
 
-Column `algorithm`: `iq` is what `iq.recommended` chooses for the demonstrations of each seed, `paper` is
+Column `algorithm`: `iq` has the settings of `iq.recommended` for the demonstrations of each seed, `paper` is
 `iq.IQLearn()`, `bc` is behavioural cloning. Seeds start at 0; settings were tuned on seeds from 1000 up. Each seed
-draws its own trajectories, sub-sampling offsets, initial weights and batches. An evaluation is 100 episodes of the most
-likely actions.
+draws its own trajectories, sub-sampling offsets, initial weights and batches. By default an evaluation is 100 episodes
+of the most likely actions. CartPole-v1 has five evaluations, the other tasks have one, of the final policy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ Only = Literal["cartpole", "acrobot", "lunarlander", "all"]
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the table for every seed."""
+    """The runs of one algorithm on one selection of demonstrations, one for each seed."""
 
     task: str
     demos: iq.Demos
@@ -46,7 +46,7 @@ class Job:
 
 
 def jobs(folder: Path, only: Only, algorithms: Sequence[Algorithm]) -> Iterator[Job]:
-    """The table, row by row."""
+    """Yield the jobs of the table."""
     for algorithm in algorithms:
         if only in ("cartpole", "all"):
             for demos in (iq.Demos.builtin("CartPole-v1"), iq.Demos.load(folder / "CartPole-v1.npz")):
@@ -61,7 +61,7 @@ def jobs(folder: Path, only: Only, algorithms: Sequence[Algorithm]) -> Iterator[
 def learn_each(
     settings: Sequence[Any], parts: Sequence[iq.Demos], seeds: Sequence[int], **options: Any
 ) -> list[iq.Run]:
-    """A run for each seed with its own settings; seeds with the same settings are trained side by side."""
+    """Train and return a run for each seed with its own settings. Seeds with equal settings train side by side."""
     found: dict[int, iq.Run] = {}
     for kind in dict.fromkeys(settings):
         mine = [i for i, other in enumerate(settings) if other == kind]
@@ -71,7 +71,7 @@ def learn_each(
 
 
 def rows(job: Job, seeds: int, steps: int, episodes: int, sampled: bool) -> list[tables.Row]:
-    """Train all seeds; a row for each seed and evaluation."""
+    """Train all seeds and return a row for each seed and evaluation."""
     environment, chosen = Environment.of(job.task), range(seeds)
     parts = [job.demos.take(job.trajectories, seed=s).subsample(job.subsample, seed=s) for s in chosen]
     if job.algorithm == "iq":
@@ -92,7 +92,10 @@ def rows(job: Job, seeds: int, steps: int, episodes: int, sampled: bool) -> list
 
 
 def plot(path: Path) -> None:
-    """Normalised return over the number of trajectories, one panel a task; each seed a dot, their mean a line."""
+    """Plot the normalised return over the number of trajectories (CartPole-v1: of updates).
+
+    One panel for each task; a dot for each seed, a line for their mean.
+    """
     from matplotlib.figure import Figure
 
     table = tables.newest(tables.read(path), "task", "demos", "algorithm", "trajectories")
@@ -134,17 +137,17 @@ def main(
     sampled: bool = False,
     out: Path = tables.RESULTS / "offline.csv",
 ) -> None:
-    """Run the table and draw it. Rows replace older ones of the same commit.
+    """Measure the table and draw it. Rows replace older ones of the same commit.
 
     Args:
         demos: folder with the demonstrations of each task.
-        only: one task.
-        algorithm: rows of these.
-        trajectories: rows with these numbers of trajectories; by default all.
-        seeds: from 0 up; by default each row's own number, 20 of CartPole and 10 of others.
-        steps: updates; by default each row's own number.
-        episodes: of an evaluation.
-        sampled: evaluate samples of the soft policy; give it another --out.
+        only: one task, or all.
+        algorithm: algorithms to measure.
+        trajectories: numbers of trajectories to measure; by default all.
+        seeds: number of seeds, from 0 up; by default 20 for CartPole and 10 for the other tasks.
+        steps: number of updates; by default the job's own number.
+        episodes: episodes of an evaluation.
+        sampled: evaluate samples of the soft policy; use another --out for it.
         out: the table.
     """
     for job in jobs(demos, only, algorithm):

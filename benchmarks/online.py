@@ -1,18 +1,18 @@
-"""Online results: continuous control, returns per seed into `results/online.csv` and a picture.
+"""Measure online training on continuous control: returns per seed into `results/online.csv` and a picture.
 
     python benchmarks/online.py --demos DIR                       # everything: days on two cores
     python benchmarks/online.py --demos DIR --only easy --tasks Hopper-v5 --seeds 3 --steps 20000
 
-Column `setting`: `recommended` is `iqlearn train` without further flags, `paper` has `--preset paper`, `default` is
-what was recommended at commit a2a333b. Every run is an `iqlearn train` of its own in a folder under --work, pinned to
-one core where the system can do that. Stopped and called again, the script goes on where it was; give another --work to
-measure another commit. Seeds start at 0; settings were tuned on seeds from 1000 up. The last evaluation of a run is of
-its final policy. --ablation NAME with further flags after `--` writes to `results/ablations.csv` instead and starts
-from seed 1000.
+Column `setting`: `recommended` is `iqlearn train` without further flags, `paper` has `--preset paper`, `default` is the
+recommendation of commit a2a333b. Every run is a separate `iqlearn train` in a folder under --work, pinned to one core
+if the system supports it. If the script is stopped, call it again to continue. Use another --work to measure another
+commit. Seeds start at 0; settings were tuned on seeds from 1000 up. The last evaluation of a run is of its final
+policy. --ablation NAME with further flags after `--` writes to `results/ablations.csv` instead and starts from seed
+1000.
 
     PYTHONPATH=DIR:benchmarks MUJOCO_GL=disable python benchmarks/online.py --demos DIR --only dmc
 
-DeepMind Control: DIR holds the module `dmc_tasks` beside the demonstrations.
+For DeepMind Control, DIR contains the module `dmc_tasks` beside the demonstrations.
 """
 
 import os
@@ -44,7 +44,7 @@ DMC = {
     "walker_stand": "dmc_tasks:dmc/walker-stand-v0",
     "quadruped_walk": "dmc_rescaled:dmc-rescaled/quadruped-walk-v0",
 }
-"""The environment of each demonstration of DeepMind Control."""
+"""The environment of each file of DeepMind Control demonstrations."""
 STYLES = {"recommended": "-", "paper": "--"}
 Only = Literal["easy", "paper", "sparse", "hard5", "hard1", "dmc", "offline", "offline-bc"]
 
@@ -56,13 +56,13 @@ class Part(NamedTuple):
     steps: int
     tasks: tuple[str, ...] = EASY
     demos: tuple[tuple[str, int], ...] = (("", 1),)
-    """Suffix of the file of each task, and number of trajectories."""
+    """Pairs: suffix of the file name of each task, and number of trajectories."""
     subsample: int = 1
     flags: tuple[str, ...] = ()
     evaluations: int = 0
-    """0: ten, and in long runs one every 5,000 steps."""
+    """Number of evaluations. 0: one every 5,000 steps, but at least ten."""
     episodes: int = 20
-    """Of an evaluation."""
+    """Episodes of an evaluation."""
 
 
 FILES = (("", 1), ("", 10), ("-hard", 1), ("-hard", 5))
@@ -80,7 +80,7 @@ PARTS: dict[Only, Part] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One run."""
+    """One call of `iqlearn train`: one run, or one for each of several seeds."""
 
     setting: str
     task: str
@@ -93,16 +93,16 @@ class Job:
     evaluations: int = 0
     episodes: int = 20
     seeds: int = 1
-    """From `seed` up, side by side in one call: on a GPU one program."""
+    """Number of seeds, from `seed` up. They are trained side by side in one call, on a GPU in one program."""
 
     @property
     def name(self) -> str:
         seeds = self.seed if self.seeds == 1 else f"{self.seed}to{self.seed + self.seeds - 1}"
-        parts = (self.setting, self.file.stem, self.trajectories, self.subsample, seeds)
+        parts = (self.setting, self.file.stem, self.trajectories, self.subsample, self.steps, seeds)
         return "-".join(str(part) for part in parts)
 
     def runs(self, folder: Path) -> dict[int, Path]:
-        """The run folder of each seed."""
+        """Return the run folder of each seed."""
         if self.seeds == 1:
             return {self.seed: folder}
         return {seed: folder / f"seed-{seed}" for seed in range(self.seed, self.seed + self.seeds)}
@@ -130,7 +130,7 @@ class Job:
 
 
 def jobs(folder: Path, only: Sequence[Only], tasks: Sequence[str], seeds: Sequence[int], steps: int) -> Iterator[Job]:
-    """The table, run by run; seed by seed, so that a stop leaves whole rows. Parts without a file are left out."""
+    """Yield the jobs of the table, seed by seed, so that a stop leaves whole rows. Jobs without a file are left out."""
     for seed in seeds:
         for name in only:
             part = PARTS[name]
@@ -143,12 +143,12 @@ def jobs(folder: Path, only: Sequence[Only], tasks: Sequence[str], seeds: Sequen
 
 
 def commit_of(work: Path, job: Job) -> Path:
-    """The file that holds the commit at which a run began."""
+    """Return the path of the file with the commit at which a run started."""
     return work / f"{job.name}.commit"
 
 
 def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
-    """Train in a process of its own; what it says goes to a log beside the folder."""
+    """Train in a separate process, unless the job is completed. The output goes to a log beside the run folder."""
     folder = work / job.name
     if job.completed(folder):
         return
@@ -166,12 +166,12 @@ def run(job: Job, work: Path, cores: SimpleQueue[int]) -> None:
 
 
 def rows(job: Job, work: Path) -> list[tables.Row]:
-    """One row for each evaluation of each seed."""
+    """Return one row for each evaluation of each seed."""
     return [row for seed, path in job.runs(work / job.name).items() for row in rows_of(job, seed, path, work)]
 
 
 def rows_of(job: Job, seed: int, folder: Path, work: Path) -> list[tables.Row]:
-    """Those of one seed."""
+    """Return one row for each evaluation of one seed."""
     if not (folder / METRICS).is_file():
         return []
     result, found = read_json(folder / RESULT), []
@@ -179,7 +179,7 @@ def rows_of(job: Job, seed: int, folder: Path, work: Path) -> list[tables.Row]:
     shown = (job.setting, job.task, job.file.stem, job.trajectories, job.subsample)
     for row in read_rows(folder / METRICS):
         mean, least = ((float(row[name] or 0.0) - random) / (expert - random) for name in ("return_mean", "return_min"))
-        distance = row.get("occupancy_distance")  # what the kept policy is chosen by: no reward
+        distance = row.get("occupancy_distance")  # chooses the policy that the run returns, without any reward
         figures = (round(mean, 4), round(least, 4), round(result["seconds"]))
         key = (*shown, seed, commit_of(work, job).read_text(), int(row["step"] or 0))
         values = (*key, *figures, "" if distance is None else round(distance, 5))
@@ -200,20 +200,20 @@ def main(
     out: Path = tables.RESULTS,
     flags: tyro.conf.Suppress[tuple[str, ...]] = (),
 ) -> None:
-    """Train what is missing, then write the table of all that is there.
+    """Train the missing runs, then write the table of all runs.
 
     Args:
         demos: folder with the demonstrations of each task.
         only: parts of the table.
-        tasks: of these parts; by default all.
-        seeds: how many, from 0 up (an ablation: from 1000 up).
-        steps: instead of each part's own number.
-        work: where the run folders are.
-        parallel: runs at a time; with --together calls.
-        together: the seeds of a task side by side in one call, which on a GPU is one program.
-        ablation: name of a setting that is tried; rows go to `ablations.csv`.
+        tasks: tasks of these parts; by default all.
+        seeds: number of seeds, from 0 up (in an ablation from 1000 up).
+        steps: steps of every run; by default each part's own number.
+        work: folder of the run folders.
+        parallel: number of runs at a time; with --together, of calls.
+        together: train the seeds of a task side by side in one call, on a GPU in one program.
+        ablation: name of a setting to try; rows go to `ablations.csv`.
         out: folder of the table and the picture.
-        flags: further flags of `iqlearn train`: what follows `--` on the command line.
+        flags: further flags of `iqlearn train`: the words after `--` on the command line.
     """
     first = 0 if ablation is None else 1000
     table = list(jobs(demos, only, tasks, range(first, first + (1 if together else seeds)), steps))
@@ -237,8 +237,8 @@ def main(
 
 
 def draw(table: Path) -> None:
-    """The normalised return over the steps: a panel for each kind of demonstrations, a line for each seed; the paper's
-    preset is dashed."""
+    """Plot the normalised return over the steps: a panel for each kind of demonstrations, a line for each seed. Lines
+    of the paper's preset are dashed."""
     shown = ("demos", "trajectories", "subsample")
     found = [row for row in tables.read(table) if row["setting"] in STYLES]
     found = tables.newest(found, "setting", *shown, "seed")

@@ -1,10 +1,12 @@
-"""`results/online.csv` as the tables of docs/results.md: a line a run, old settings and commits beside new ones.
+"""Print `results/online.csv` as the tables of docs/results.md: one line for each run.
+
+The lines include old settings and commits.
 
     python benchmarks/online_table.py --kind easy
     python benchmarks/online_table.py --kind hard --setting default inverse recommended --beside
 
-Returns are normalised: expert 1, random policy 0. `kept` is the policy whose states came closest to the expert's
-(the one that the run returns): chosen by `distance`, without any reward.
+Returns are normalised: expert 1, random policy 0. `kept` is the policy with the least `distance`: its states are
+closest to the expert's. The run returns this policy. It is chosen without any reward.
 """
 
 from itertools import groupby
@@ -27,7 +29,7 @@ def is_easy(row: Row) -> bool:
 
 
 def line(points: list[Row], marks: tuple[int, ...], others: list[str]) -> list[str]:
-    """The cells of one run, whose evaluations are `points`, in order."""
+    """Return the table cells of one run. `points` are its evaluations in order, `others` the cells of `beside`."""
     demos, trajectories, subsample, seed = run_of(points[0])
     at = {int(row["step"]): float(row["normalised"]) for row in points}
     last, third = points[-1], [value for step, value in at.items() if step > 2 * max(at) / 3]
@@ -54,9 +56,9 @@ def main(
     """Print the runs of some settings as Markdown.
 
     Args:
-        kind: one whole easy demonstration, or the others.
-        setting: as the column of that name has it.
-        beside: settings whose last return stands beside, that of the newest commit.
+        kind: whole easy demonstrations (easy), or the others (hard).
+        setting: values of the column `setting` to print.
+        beside: settings whose last return, at the newest commit, has a column of its own.
         marks: steps with a column of their own.
     """
     table = sorted(tables.read(tables.RESULTS / "online.csv"), key=lambda row: int(row["step"]))

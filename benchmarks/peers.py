@@ -1,12 +1,12 @@
-"""This project beside the peers' own code, in turns in one run, on an idle machine.
+"""Compare the speed of this project with that of peers, alternately in one call, on an idle machine.
 
     python benchmarks/peers.py speed                    # results/peers_speed.csv, five minutes
     python benchmarks/peers.py wallclock --demos DIR    # results/peers_wallclock.csv, up to 35 minutes
 
-`speed`: environment steps a second on Hopper-v5 with one update a step, two critics, two layers of 256 and 512 rows an
-update. `wallclock`: seconds from the command to an evaluation of 0.9 of the expert's return, from one demonstration.
-The peers run in virtual environments of their own (`ENVIRONMENTS`), which the script makes where there are none: some
-3 GB. The scripts in `peers/` run in them.
+`speed`: environment steps per second on Hopper-v5 with one update per step, two critics, two layers of 256 and 512 rows
+per update. `wallclock`: seconds from the command to an evaluation with 0.9 of the expert's return, from one
+demonstration. The peers run the scripts in `peers/`, in their own virtual environments (`ENVIRONMENTS`, about 3 GB).
+Missing ones are created.
 """
 
 import json
@@ -35,17 +35,17 @@ SHARED = ("torch==2.13.0", "stable-baselines3==2.9.2", "gymnasium[mujoco]==1.4.0
 
 
 class Packages(NamedTuple):
-    """What a virtual environment holds."""
+    """The packages of a virtual environment."""
 
     wanted: tuple[str, ...]
     alone: tuple[str, ...] = ()
-    """Packages that are installed without what they ask for."""
+    """Packages that are installed without their dependencies."""
 
 
 ENVIRONMENTS = {
     "sb3": Packages(SHARED),
     "sbx": Packages((*SHARED, "jax==0.10.2", "sbx-rl==0.28.0")),
-    # `imitation` asks for Gymnasium 0.29, which has no Hopper-v5, and works with 1.4.
+    # `imitation` requires Gymnasium 0.29, which has no Hopper-v5. It also works with 1.4.
     "imitation": Packages((*SHARED, "tensorboard==2.21.0", "tqdm", "rich"), ("imitation==1.0.1",)),
 }
 CONTENDERS = {
@@ -54,10 +54,10 @@ CONTENDERS = {
     "Stable-Baselines3 SAC": ("sb3", "sac.py", "stable_baselines3"),
     "SBX SAC": ("sbx", "sac.py", "sbx"),
 }
-"""Virtual environment (none: this project's), script and what it times."""
+"""Virtual environment (None: this project's), script and first argument of the script."""
 SHARE, EPISODES, STEPS, POLL = 0.9, 10, 10_000, 0.1
-"""Of the expert's return; episodes of an evaluation; updates or environment steps of `iqlearn train`; seconds between
-two looks at its table."""
+"""Share of the expert's return to reach; episodes of an evaluation; updates or environment steps of `iqlearn train`;
+seconds between two readings of its metrics."""
 CACHE = Path.home() / ".cache" / "iqlearn-peers"
 WALLCLOCK = (
     *("task", "seed", "commit", "seconds", "return", "gail_seconds", "gail_return", "gail_steps", "gail_reached"),
@@ -66,7 +66,7 @@ WALLCLOCK = (
 
 
 def interpreter(folder: Path, name: str) -> Path:
-    """The Python of a virtual environment, which is made where there is none with these packages."""
+    """Return the Python of a virtual environment. The environment is created unless it exists with these packages."""
     home, packages = folder / name, ENVIRONMENTS[name]
     python, done, words = home / "bin" / "python", home / "packages.json", json.dumps(packages)
     if not done.is_file() or done.read_text() != words:
@@ -82,7 +82,12 @@ def interpreter(folder: Path, name: str) -> Path:
 
 @contextmanager
 def running(command: list[str | Path], told: int | None = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """A process that reads and answers lines. It ends with the block."""
+    """Start a process with a pipe to its standard input, and kill it at the end of the block.
+
+    Args:
+        command: the program and its arguments.
+        told: the `stdout` of `subprocess.Popen`; by default a pipe.
+    """
     environment = {**os.environ, "PYTHONPATH": str(tables.ROOT / "src")}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, text=True, env=environment)
     try:
@@ -93,10 +98,10 @@ def running(command: list[str | Path], told: int | None = subprocess.PIPE) -> It
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    """The next line of a process.
+    """Return the next line that a process prints.
 
     Raises:
-        SystemExit: it ended.
+        SystemExit: the process ended.
     """
     assert process.stdout is not None
     if not (line := process.stdout.readline()):
@@ -111,25 +116,25 @@ def speed(
     threads: int = os.cpu_count() or 1,
     out: Path = tables.RESULTS / "peers_speed.csv",
 ) -> None:
-    """Time the contenders in turns, print and write medians of the turns and of the ratios within a turn.
+    """Time the contenders in turns. Print and write the medians of the turns and of the ratios within a turn.
 
     Args:
         environments: folder of the peers' virtual environments.
-        steps: of the environment in each turn, a multiple of 50: this project acts in rounds of 50 steps.
-        turns: how many.
-        threads: cores that each contender is bound to, where the system can do that.
+        steps: environment steps in each turn, a multiple of 50, because this project acts in rounds of 50 steps.
+        turns: number of turns.
+        threads: number of cores that each contender is pinned to, if the system supports it.
         out: the table.
     """
     pythons = {name: interpreter(environments, name) for name, _, _ in CONTENDERS.values() if name}
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # of what is started here, too
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # child processes inherit it
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     with ExitStack() as stack:
         processes = {}
         for name, (where, script, what) in CONTENDERS.items():
             command = [pythons.get(where, sys.executable), HERE / script, what, str(steps)]
             processes[name] = stack.enter_context(running(command))
-            said(processes[name])  # warm: one after the other
+            said(processes[name])  # wait for the warm-up, so that the contenders warm up one after the other
         for turn in range(turns):
             for name, process in processes.items():
                 process.stdin.write("\n")
@@ -161,9 +166,9 @@ def wallclock(
 
     Args:
         demos: folder with the demonstrations of each task.
-        tasks: which.
-        seeds: how many, from 0 up.
-        limit: seconds of GAIL at most. Where it has not reached the return by then, the ratio is a lower bound.
+        tasks: the tasks.
+        seeds: number of seeds, from 0 up.
+        limit: seconds after which GAIL is stopped. If it has not reached the return then, the ratio is a lower bound.
         environments: folder of the peers' virtual environments.
         out: the table.
     """
@@ -184,7 +189,7 @@ def wallclock(
 
 
 def our_time(task: str, seed: int, folder: Path, wanted: float) -> tuple[float, float]:
-    """Seconds from the command to the first evaluation with this return, and that return."""
+    """Return the seconds from the command to the first evaluation with at least the return `wanted`, and its return."""
     words = {"--env": task, "--demos": folder / "one.npz", "--out": folder / "run", "--seed": seed}
     words |= {"--steps": STEPS, "--eval-episodes": EPISODES}
     command = [sys.executable, "-m", "iqlearn", "train", *(str(word) for pair in words.items() for word in pair)]
@@ -203,7 +208,7 @@ def our_time(task: str, seed: int, folder: Path, wanted: float) -> tuple[float, 
 def gail_time(
     python: Path, task: str, seed: int, folder: Path, wanted: float, limit: float
 ) -> tuple[float, float, int, int]:
-    """The same of GAIL, with its environment steps, and 1 if it reached the return within the limit, else 0."""
+    """Return the same for GAIL, then its environment steps, and 1 if it reached the return within the limit, else 0."""
     started = time.perf_counter()
     command = [python, HERE / "gail.py", task, folder / "one.npz", str(seed)]
     with running(command) as process:

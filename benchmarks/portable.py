@@ -1,8 +1,8 @@
-"""How long one action takes with NumPy alone (`iqlearn.portable.Policy`), Hopper's shapes, two layers of 256.
+"""Time one action with NumPy alone (`iqlearn.portable.Policy`): Hopper's shapes, two layers of 256.
 
     python benchmarks/portable.py
 
-Prints the median of 5 × 2,000 single observations, and the largest difference from the policy in JAX.
+Prints the median of 5 measurements of 2,000 single observations, and the largest difference from the policy in JAX.
 """
 
 import statistics
@@ -21,8 +21,8 @@ def main(calls: int = 2_000, repeats: int = 5) -> None:
     """Measure and print.
 
     Args:
-        calls: actions of each measurement.
-        repeats: measurements.
+        calls: number of actions of each measurement.
+        repeats: number of measurements.
     """
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(calls + 1, 11)).astype(np.float32)

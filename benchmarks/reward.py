@@ -1,14 +1,15 @@
-"""The recovered reward, measured: against the truth, as what an agent is trained on, and carried to another maze.
+"""Measure the recovered reward: against the true reward, as the reward of a new agent, and in another maze.
 
     python benchmarks/reward.py --demos DIR --only truth       # correlation with the true reward
-    python benchmarks/reward.py --demos DIR --only refit       # the same of the reward refitted of states
-    python benchmarks/reward.py --demos DIR --only retrain     # SAC from scratch on that one, frozen
-    python benchmarks/reward.py --demos DIR --only state-only  # no expert action is read
-    python benchmarks/reward.py --demos DIR --only maze        # reward of one maze, agent of another
+    python benchmarks/reward.py --demos DIR --only refit       # the same for the reward of states (refit)
+    python benchmarks/reward.py --demos DIR --only retrain     # SAC from scratch on the frozen refit
+    python benchmarks/reward.py --demos DIR --only state-only  # imitation without expert actions
+    python benchmarks/reward.py --demos DIR --only maze        # reward of one maze, agent in another
     python benchmarks/reward.py --demos DIR --only speed       # on an idle machine
 
-`truth`, `refit` and `retrain` judge the runs of `benchmarks/online.py --only easy`, which are made first where they are
-missing in --work. Rows go to `results/reward.csv`, pictures beside it. Stopped and called again, the script goes on.
+`truth`, `refit`, `retrain` and `speed` evaluate the runs of `benchmarks/online.py --only easy`. Runs that are missing
+in --work are trained first, for --steps steps. Rows go to `results/reward.csv`, pictures to the same folder. If the
+script is stopped, call it again to continue.
 """
 
 import json
@@ -16,11 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -39,20 +42,21 @@ RETRAINED = EASY[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
 ANYWHERE = "iqlearn/PointMazeMirroredAnywhere-v0"
 DECAY = ("--decay-after", 60_000)
-"""Of agents trained from scratch: with a constant learning rate one fell from 0.79 of the expert to standing still."""
+"""Flags of agents that are trained from scratch. With a constant learning rate, one agent fell from 0.79 of the
+expert's return to standing still."""
 REFIT = "refit-state.safetensors"
 Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
 Rows = list[tables.Row]
 
 
 def iqlearn(*words: object) -> str:
-    """What a command prints."""
+    """Run an `iqlearn` command and return what it prints."""
     command = [sys.executable, "-m", "iqlearn", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def begin_or_resume(*words: object, steps: int, seed: int, folder: Path) -> None:
-    """Begin a run in `folder`, or go on with the one that is there."""
+    """Start a run in `folder`, or resume the run that is there."""
     if (folder / RESULT).is_file():
         iqlearn("resume", folder)
     else:
@@ -73,7 +77,11 @@ def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -
 
 
 def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Rows:
-    """Pearson and Spearman on rollouts that no training saw: the run's policy, random, and mixtures of both."""
+    """Correlate the reward with the true reward, and return the rows.
+
+    Pearson and Spearman correlations on new rollouts that were not used for training: of the run's policy, of a random
+    policy, and of mixtures of both.
+    """
     what, out = "refit" if refit else "truth", work / "judged" / imitator.name
     words = ("--rollouts", "policy,random,noisy", "--json", "--out", out, *(("--refit", "state") if refit else ()))
     facts = json.loads(iqlearn("reward", work / imitator.name, *words))
@@ -87,7 +95,7 @@ def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Row
 
 
 def retrain(imitator: Job, work: Path, pictures: Path, steps: int) -> Rows:
-    """SAC from scratch that sees nothing but the refitted reward of states, in true return with the expert as 1."""
+    """Train SAC from scratch on the refitted reward of states alone. Return its normalised true return (expert 1)."""
     folder, source = work / f"on-refit-{steps}-{imitator.name}", work / imitator.name
     reward = work / "judged" / imitator.name / REFIT
     if not reward.is_file():
@@ -102,10 +110,11 @@ def retrain(imitator: Job, work: Path, pictures: Path, steps: int) -> Rows:
 
 
 def maze(seed: int, work: Path, pictures: Path, steps: int) -> Rows:
-    """A reward of states learnt in one maze, an agent trained on it in the mirrored one, beside one on the truth.
+    """Learn a reward of states in one maze, and train an agent on it in the mirrored maze. Return the rows.
 
-    Both agents are trained on episodes that begin anywhere, so that the reward is asked about and not how an agent
-    explores, and judged on episodes that begin at the bottom.
+    A second agent is trained on the true reward for comparison. Both are trained on episodes that begin anywhere, so
+    that the result depends on the reward and not on exploration. They are evaluated on episodes that begin at the
+    bottom.
     """
     source = work / f"maze-{seed}"
     if not finished(source):
@@ -137,7 +146,7 @@ def state_only(job: Job, work: Path, _pictures: Path) -> Rows:
 
 
 def speed(job: Job, work: Path, _pictures: Path, n: int = 1_000_000) -> Rows:
-    """Seconds for a million transitions, after compilation: median of five."""
+    """Measure the seconds for the rewards of `n` transitions, after compilation: the median of five."""
     run = Run.load(work / job.name)
     rng = np.random.default_rng(0)
     obs, next_obs = rng.normal(size=(2, n, *run.task.obs.shape)).astype(np.float32)
@@ -164,23 +173,24 @@ def main(
     parallel: int = 2,
     out: Path = tables.RESULTS,
 ) -> None:
-    """Measure what is asked for, each run on a core of its own.
+    """Measure some parts, with each imitator trained on one core.
 
     Args:
         demos: folder with the demonstrations of each task.
-        only: parts.
-        tasks: of all parts but the maze.
-        seeds: how many.
-        first_seed: the first of them.
-        steps: of each imitator.
-        retrain_steps: of each agent that is trained from scratch.
-        maze_steps: of each run in a maze.
-        work: where the run folders are.
-        parallel: runs at a time.
+        only: parts to measure.
+        tasks: tasks of all parts except the maze.
+        seeds: number of seeds.
+        first_seed: the first seed.
+        steps: environment steps of each imitator.
+        retrain_steps: environment steps of each agent that is trained from scratch.
+        maze_steps: environment steps of each run in a maze.
+        work: folder of the run folders.
+        parallel: number of runs at a time.
         out: folder of the table and the pictures.
     """
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    locks: defaultdict[str, Lock] = defaultdict(Lock)
     cores: SimpleQueue[int] = SimpleQueue()
     for core in range(parallel):
         cores.put(core)
@@ -192,7 +202,8 @@ def main(
 
     def after(job: Job, measure: Callable[..., Rows], *more: object) -> Callable[[], Rows]:
         def both() -> Rows:
-            train(job, work, cores)
+            with locks[job.name]:  # several parts measure the same imitator
+                train(job, work, cores)
             return measure(job, work, out, *more)
 
         return both

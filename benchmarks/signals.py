@@ -1,9 +1,10 @@
-"""Signals at random moments of small runs: how many are lost, and what is left behind.
+"""Send signals at random moments of small runs; count lost signals, and trials that leave processes or broken runs.
 
     python benchmarks/signals.py --trials 200
 
-A signal is lost where the process still runs after `--patience` seconds. After each trial the exit code is compared
-with the status in the run folder, the processes of the session are counted, and `iqlearn resume` must finish the run.
+A signal is lost if the process still runs after `--patience` seconds. After each trial the exit code is compared with
+the status in the run folder, and the processes of the session are counted. If there is a run folder, `iqlearn resume`
+must finish the run, except for the kinds that hang.
 """
 
 import os
@@ -56,22 +57,22 @@ KINDS = {
     "pretraining": "--env Pendulum-v1 --demos random.npz --steps 100 --evaluations 1 --eval-episodes 1 "
     "--random-steps 0 --cloning.updates 8000",
 }
-"""Arguments of `iqlearn train`."""
+"""Arguments of `iqlearn train` for each kind of run."""
 
 
 class Trial(NamedTuple):
-    """How one trial ended."""
+    """The outcome of one trial."""
 
     code: int | None
-    """Exit code; none where it did not end."""
+    """Exit code of the process, or None if it did not end."""
     statuses: tuple[str | None, ...]
-    """Of each run folder."""
+    """Status of each run folder, or None if it has no result."""
     left: int
-    """Processes that were left over."""
+    """Number of processes that were left over."""
     seconds: float
-    """From the signal to the end."""
+    """Seconds from the signal to the end."""
     refused: bool
-    """`iqlearn resume` did not finish the run."""
+    """Whether `iqlearn resume` failed to finish the run."""
 
 
 def prepare(folder: Path) -> None:
@@ -85,10 +86,10 @@ def prepare(folder: Path) -> None:
 
 
 def begin(folder: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own."""
+    """Start an `iqlearn` command in a session of its own."""
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # children inherit that it is ignored, as in background jobs
+    )  # background jobs ignore SIGINT, and children would inherit that
     environ = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "programs")}
     environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     command = [sys.executable, "-m", "iqlearn", *words]
@@ -97,7 +98,7 @@ def begin(folder: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """The exit code, or none where it takes longer."""
+    """Wait for a process and return its exit code, or None if it still runs after `seconds`."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -105,7 +106,7 @@ def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def session(number: int) -> list[int]:
-    """The processes of a session that are alive."""
+    """Return the ids of the live processes of a session."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -117,7 +118,16 @@ def session(number: int) -> list[int]:
 
 
 def trial(folder: Path, kind: str, number: int, group: bool, delay: float, patience: float) -> Trial:
-    """Send a signal after so many seconds."""
+    """Start a run, send the signal `number` after `delay` seconds, and return the outcome.
+
+    Args:
+        folder: where the run folders are.
+        kind: kind of the run, a key of `KINDS`.
+        number: the signal.
+        group: send the signal to the whole process group instead of the process.
+        delay: seconds before the signal.
+        patience: seconds after which the signal counts as lost.
+    """
     out = folder / "runs" / f"{kind.replace(' ', '-')}-{time.time_ns()}"
     process = begin(folder, ["train", *KINDS[kind].split(), "--out", str(out)])
     ended(process, delay)
@@ -132,7 +142,7 @@ def trial(folder: Path, kind: str, number: int, group: bool, delay: float, patie
         os.kill(pid, signal.SIGKILL)
     process.wait()
     folders = sorted(path.parent for path in out.glob(f"**/{CONFIG}"))
-    results = [part / RESULT for part in folders]  # a run that stopped amid pretraining has none yet
+    results = [part / RESULT for part in folders]  # a run that stopped during pretraining has none yet
     statuses = tuple(read_json(path).get("status") if path.is_file() else None for path in results)
     refused = False
     if folders and not kind.startswith("hanging"):
@@ -147,14 +157,14 @@ def main(
     patience: float = 60.0,
     verbose: bool = False,
 ) -> None:
-    """Run trials and print what was counted.
+    """Run the trials and print the counts.
 
     Args:
-        trials: how many in all.
-        kinds: which runs.
-        seed: of the moments.
+        trials: total number of trials.
+        kinds: kinds of runs.
+        seed: seed of the moments, signals and targets.
         patience: seconds after which a signal counts as lost.
-        verbose: print each trial, and what the process said where something is wrong.
+        verbose: print each trial, and the output of the process if something is wrong.
     """
     rng, counts, worst = random.Random(seed), Counter(), 0.0
     with tempfile.TemporaryDirectory() as name:
@@ -162,7 +172,7 @@ def main(
         prepare(folder)
         took = {}
         for kind in kinds:
-            started = time.perf_counter()  # twice: the first one compiles
+            started = time.perf_counter()  # two runs: the first one compiles, the second is timed
             for i in range(2 * (not kind.startswith("hanging"))):
                 started = time.perf_counter()
                 begin(folder, ["train", *KINDS[kind].split(), "--out", str(folder / f"{kind}-{i}")]).wait()

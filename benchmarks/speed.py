@@ -1,10 +1,10 @@
-"""Speed on this machine, into `results/speed.csv`. Run it on an idle machine; every figure is a median.
+"""Measure the speed on this machine into `results/speed.csv`. Run it on an idle machine; every figure is a median.
 
     python benchmarks/speed.py
-    python benchmarks/speed.py --against OTHER    # in turns with another checkout, for instance of the commit before
+    python benchmarks/speed.py --against OTHER    # alternates with another checkout, such as the previous commit
 
-Seconds of whole processes, and updates a second of the compiled loop offline (`speed_worker.py`). The speed of learning
-online is that of `peers.py`.
+Measures the seconds of whole processes, and the updates per second of the compiled loop offline (`speed_worker.py`).
+`peers.py` measures the speed of online training.
 """
 
 import json
@@ -32,7 +32,7 @@ COMMANDS = {
 
 
 def python(checkout: Path, *words: str) -> str:
-    """What a Python process prints that imports the library of a checkout. It runs in an empty folder."""
+    """Run Python with the library of a checkout in an empty folder, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *words]
@@ -43,13 +43,13 @@ def python(checkout: Path, *words: str) -> str:
 
 
 def worker(checkout: Path, steps: int) -> list[Figure]:
-    """The figures of `speed_worker.py`."""
+    """Run `speed_worker.py` and return its figures."""
     words = python(checkout, str(Path(__file__).with_name("speed_worker.py")), str(steps))
     return [tuple(figure) for figure in json.loads(words.splitlines()[-1])]
 
 
 def processes(checkout: Path) -> Iterator[Figure]:
-    """Wall-clock seconds of whole processes."""
+    """Yield the wall-clock seconds of each of `COMMANDS`."""
     for what, words in COMMANDS.items():
         started = time.perf_counter()
         python(checkout, *words)
@@ -57,7 +57,7 @@ def processes(checkout: Path) -> Iterator[Figure]:
 
 
 def in_turns(figures: Callable[[Path], Sequence[Figure]], against: Path | None, repeats: int, out: Path) -> None:
-    """Measure this checkout and the other one in turns, print the medians, write them."""
+    """Measure this checkout and the other one alternately, then print and write the medians."""
     checkouts = [tables.ROOT, *([] if against is None else [against.resolve()])]
     found: dict[tuple[str, str, str], list[float]] = {}
     for i in range(repeats):
@@ -79,9 +79,9 @@ def main(
     """Measure, print and write.
 
     Args:
-        against: another checkout.
-        repeats: turns.
-        steps: updates of each measurement.
+        against: folder of another checkout.
+        repeats: number of measurements of each figure.
+        steps: updates of each measurement of the compiled loop.
         out: the table.
     """
     in_turns(lambda checkout: [*processes(checkout), *worker(checkout, steps)], against, repeats, out)

@@ -1,8 +1,8 @@
-"""What `speed.py` measures in a process of its own: prints JSON, a list of (what, value, unit).
+"""Measure the updates per second offline. `speed.py` runs it as a process. Prints JSON, a list of (what, value, unit).
 
     PYTHONPATH=CHECKOUT/src python benchmarks/speed_worker.py 5000
 
-It measures the `iqlearn` that Python finds: this one, or that of commit a2a333b, which had another API (`OLD`).
+It measures the `iqlearn` on the path: the current one, or that of commit a2a333b, which had another API (`OLD`).
 """
 
 import importlib.util
@@ -21,8 +21,8 @@ SEEDS = 1, 10
 
 
 def offline(steps: int) -> Iterator[Figure]:
-    """Updates a second of all seeds together, inside the compiled loop, compilation left out: CartPole-v1 from one
-    demonstration, every 20th step."""
+    """Yield the updates per second, summed over the seeds, of the compiled loop without its compilation. The task is
+    CartPole-v1 with every 20th step of one demonstration."""
     demos = replace(iq.Demos.builtin("CartPole-v1").take(1).subsample(20), env=None)
     for name, settings in (old_settings() if OLD else new_settings(demos)).items():
         for seeds in SEEDS:
@@ -32,13 +32,13 @@ def offline(steps: int) -> Iterator[Figure]:
 
 
 def new_settings(demos: iq.Demos) -> dict[str, Any]:
-    """The main job with and without model rollouts, and behavioural cloning."""
+    """Return the recommended settings with and without model rollouts, and those of behavioural cloning."""
     recommended = partial(iq.recommended, demos, mode="offline", quiet=True)
     return {"iq, with model rollouts": recommended(), "iq, without": recommended(extensions=()), "bc": iq.BC()}
 
 
 def old_settings() -> dict[str, Any]:
-    """The same of commit a2a333b."""
+    """Return the same settings in the API of commit a2a333b."""
     from iqlearn.settings import Imagination
 
     without = iq.IQLearn(imagination=Imagination(error_limit=0.0))

@@ -1,4 +1,4 @@
-"""The tables in `results/`: read, and brought up to date row by row. A row names the commit that it was measured at."""
+"""Read the tables in `results/` and update them row by row. A row contains the commit at which it was measured."""
 
 import csv
 import subprocess
@@ -12,21 +12,21 @@ TextRow = dict[str, str]
 
 
 def git(*words: str, checkout: Path = ROOT) -> str:
-    """What git prints."""
+    """Run git in a checkout and return what it prints."""
     return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout
 
 
 def commit(checkout: Path = ROOT) -> str:
-    """The commit of a checkout, seven digits."""
+    """Return the commit of a checkout, abbreviated to seven digits."""
     return git("rev-parse", "--short=7", "HEAD", checkout=checkout).strip()
 
 
 COMMIT = commit()
-"""Of this checkout when the script began."""
+"""Commit of this checkout when the script started."""
 
 
 def read(path: Path) -> list[TextRow]:
-    """The rows of a table; none where there is no file yet."""
+    """Return the rows of a table, an empty list if the file does not exist."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -36,8 +36,8 @@ def read(path: Path) -> list[TextRow]:
 def merge(path: Path, columns: Sequence[str], new: Sequence[Row], key: int) -> None:
     """Write new rows into a table. Old rows that agree with a new one in the first `key` columns are replaced.
 
-    Rows are sorted by these columns, numbers as numbers. Rows that agree in all of them keep their order. New rows that
-    name no commit get `COMMIT`.
+    Rows are sorted by these columns, numbers as numbers. Rows that agree in all of them keep their order. New rows
+    without a commit get `COMMIT`.
     """
 
     def of(row: Row) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def merge(path: Path, columns: Sequence[str], new: Sequence[Row], key: int) -> N
 
 
 def newest(rows: Sequence[TextRow], *columns: str) -> list[TextRow]:
-    """Of the rows that agree in these columns, those of the newest commit."""
+    """Return the rows of the newest commit, in each group of rows that agree in `columns`."""
     age = {name: i for i, name in enumerate(git("rev-list", "--abbrev=7", "--abbrev-commit", "HEAD").split())}
     groups: dict[tuple[str, ...], list[TextRow]] = {}
     for row in rows:
@@ -67,7 +67,7 @@ def newest(rows: Sequence[TextRow], *columns: str) -> list[TextRow]:
 
 
 def in_order(value: str) -> tuple[float, str]:
-    """What a value is sorted by: numbers first."""
+    """Return the sort key of a value. Numbers come first."""
     try:
         return float(value), ""
     except ValueError:

@@ -1,6 +1,6 @@
-"""Small Markov decision processes whose soft-optimal Q, V and π are known exactly: the yardstick of every law.
+"""Small Markov decision processes whose soft-optimal Q, V and π are known exactly: the reference of `tests/laws`.
 
-Everything here is float64 NumPy on the host: it judges the code that uses JAX.
+Everything here is float64 NumPy. The code that uses JAX is checked against it.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from iqlearn.rewards.epic import correlation, pearson_distance
 
 
 class TabularMDP(NamedTuple):
-    """States 0…S−1, actions 0…A−1. A `terminal` state is entered and then the episode is over: its value is 0."""
+    """States 0…S−1, actions 0…A−1. Entering a `terminal` state ends the episode; its value is 0."""
 
     transition: Float[np.ndarray, "S A S"]
     """P(s'|s,a), rows sum to 1."""
@@ -32,7 +32,7 @@ class SoftSolution(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Transitions as rows: a finite sample, or one whose frequencies *are* the occupancy."""
+    """Transitions as rows: a finite sample, or one whose frequencies are equal to the occupancy."""
 
     state: Int[np.ndarray, " n"]
     action: Int[np.ndarray, " n"]
@@ -43,21 +43,21 @@ class Rows(NamedTuple):
 def soft_backup(
     mdp: TabularMDP, reward: Float[np.ndarray, "S A"], v: Float[np.ndarray, " S"]
 ) -> Float[np.ndarray, "S A"]:
-    """The soft Bellman operator: r(s,a) + γ·E[V(s')], with V = 0 in terminal states."""
+    """Apply the soft Bellman operator: return r(s,a) + γ·E[V(s')], with V = 0 in terminal states."""
     return reward + mdp.gamma * mdp.transition @ np.where(mdp.terminal, 0.0, v)
 
 
 def inverse_backup(
     mdp: TabularMDP, q: Float[np.ndarray, "S A"], v: Float[np.ndarray, " S"]
 ) -> Float[np.ndarray, "S A"]:
-    """The inverse soft Bellman operator: Q(s,a) − γ·E[V(s')], the reward that belongs to Q."""
+    """Apply the inverse soft Bellman operator: return Q(s,a) − γ·E[V(s')], the reward of Q."""
     return q - mdp.gamma * mdp.transition @ np.where(mdp.terminal, 0.0, v)
 
 
 def soft_optimal(
     mdp: TabularMDP, reward: Float[np.ndarray, "S A"], temperature: float, tolerance: float = 1e-13
 ) -> SoftSolution:
-    """Soft value iteration to the fixed point (a contraction with factor γ)."""
+    """Return the fixed point of soft value iteration (a contraction with factor γ)."""
     v = np.zeros(len(mdp.initial))
     while True:
         q = soft_backup(mdp, reward, v)
@@ -70,9 +70,9 @@ def soft_optimal(
 
 
 def occupancy(mdp: TabularMDP, policy: Float[np.ndarray, "S A"]) -> Float[np.ndarray, "S A"]:
-    """Discounted occupancy ρ(s,a) = (1−γ)·Σ_t γ^t P(s_t=s, a_t=a) over the non-terminal states.
+    """Return the discounted occupancy ρ(s,a) = (1−γ)·Σ_t γ^t P(s_t=s, a_t=a), 0 in terminal states.
 
-    Its sum is 1 without terminal states, and less with them: what is missing is time after the end.
+    Its sum is 1 without terminal states. With them it is less, because the time after the end is missing.
     """
     alive = ~mdp.terminal
     flow = np.einsum("sa,sat->st", policy, mdp.transition)[np.ix_(alive, alive)]
@@ -83,7 +83,7 @@ def occupancy(mdp: TabularMDP, policy: Float[np.ndarray, "S A"]) -> Float[np.nda
 
 
 def as_rows(mdp: TabularMDP, rho: Float[np.ndarray, "S A"], n: int) -> Rows:
-    """About n transitions whose frequencies are ρ(s,a)·P(s'|s,a) up to rounding by half a row each."""
+    """Return about n transitions with the frequencies ρ(s,a)·P(s'|s,a), each up to rounding by half a row."""
     joint = rho[:, :, None] * mdp.transition
     counts = np.rint(n * joint / joint.sum()).astype(int)
     state, action, next_state = (np.repeat(index, counts.ravel()) for index in np.indices(counts.shape).reshape(3, -1))
@@ -91,7 +91,7 @@ def as_rows(mdp: TabularMDP, rho: Float[np.ndarray, "S A"], n: int) -> Rows:
 
 
 def of_grid(world: GridWorld, gamma: float) -> TabularMDP:
-    """A grid world as a table: transition probabilities (S, A, S), uniform beginnings, no ends."""
+    """Return a grid world as a table, with a uniform initial distribution and no terminal states."""
     chosen = np.eye(world.cells)[world.moves()]
     transition = (1.0 - world.slip) * chosen + world.slip * chosen.mean(axis=1, keepdims=True)
     return TabularMDP(transition, np.full(world.cells, 1.0 / world.cells), np.zeros(world.cells, bool), gamma)
@@ -103,13 +103,13 @@ def epic_distance(
     gamma: float,
     transition: Float[np.ndarray, "S A S"] | None = None,
 ) -> float:
-    """The exact distance of two tables R[s,a,s'], in [0, 1].
+    """Return the exact distance of two reward tables R[s,a,s'], in [0, 1].
 
-    Without `transition` it is EPIC with uniform coverage, on all S·A·S triples. A recovered reward knows nothing of
-    the impossible ones, so this distance to the truth is large even if the reward explains the expert perfectly. With
-    `transition`, P(s'|s,a), only possible ones count: S' ~ P(·|s,A), and C(R) = R + γV(s') − V(s), V the value of the
-    uniformly random policy (value canonicalisation, Skalse et al., ICLR 2024). EPIC is the case where every action
-    leads to a uniformly drawn state.
+    Without `transition` it is EPIC with uniform coverage, on all S·A·S triples. A recovered reward is undetermined on
+    impossible triples, so its distance from the true reward is large even if it explains the expert perfectly.
+    With `transition`, P(s'|s,a), only possible triples count: S' ~ P(·|s,A), and C(R) = R + γV(s') − V(s), where V is
+    the value of the uniformly random policy (value canonicalisation, Skalse et al., ICLR 2024). EPIC is the special
+    case in which every action leads to a uniformly drawn state.
     """
     states = len(first)
     transition = np.full(first.shape, 1.0 / states) if transition is None else transition
@@ -125,7 +125,8 @@ def epic_distance(
 def state_reward(
     reward: Float[np.ndarray, "S A S"], transition: Float[np.ndarray, "S A S"], gamma: float
 ) -> Float[np.ndarray, " S"]:
-    """The reward g(s') of entering each state, which remains when a potential is removed: r ≈ g(s') + γh(s') − h(s).
+    """Return the reward g(s') of entering each state, which is left after a potential h is removed from r:
+    r ≈ g(s') + γh(s') − h(s).
 
     Least squares over the possible transitions (Fu et al., ICLR 2018). If the true reward depends on s' alone, g of an
     exactly recovered reward equals it up to a constant. Unlike r, g is defined on impossible transitions too.

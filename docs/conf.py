@@ -36,7 +36,7 @@ pages.mkdir(exist_ok=True)
 for script in (Path(__file__).parents[1] / "examples" / "notebooks").glob("*.py"):
     jupytext.write(jupytext.read(script), pages / f"{script.stem}.ipynb")
 
-# The page of each benchmark, from its measured tables.
+# Write the page of each benchmark from its measured tables.
 extra = Path(__file__).parent / "extra"
 shutil.rmtree(extra, ignore_errors=True)
 for measured in (Path(__file__).parents[1] / "benchmarks" / "results" / "benchmark").iterdir():

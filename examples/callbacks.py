@@ -10,7 +10,7 @@ import iqlearn as iq
 
 
 def good_enough(training: Any) -> bool:
-    """Called after each evaluation. True stops the run."""
+    """Print the last evaluation, and return True, which stops the run, if all its episodes have a return of 500."""
     row = training.runs[0].rows[-1]
     print(f"{training.done:6,} updates: return {row['return_mean']:.1f}, distance {row['occupancy_distance']:.3f}")
     return row["return_min"] == 500.0

@@ -1,8 +1,8 @@
-"""From recordings of your own to a policy and a reward, without an environment.
+"""Learn a policy and a reward from your own recordings, without an environment.
 
     python examples/own_recordings.py
 
-The "recordings" are made here by a hand-written controller of CartPole; in your case they are arrays from a log.
+Here a hand-written controller of CartPole makes the recordings. In your case they are arrays from a log.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import iqlearn as iq
 
 
 def record(episodes: int) -> dict[str, np.ndarray]:
-    """Episodes of a controller that pushes towards where the pole falls."""
+    """Return the transitions of a controller that pushes in the direction in which the pole falls."""
     env = gym.make("CartPole-v1")
     rows: list[tuple[np.ndarray, int, np.ndarray, bool, bool, int]] = []
     for episode in range(episodes):
@@ -35,8 +35,8 @@ def main() -> None:
     demos = iq.Demos.load(path).subsample(10, seed=0)
     print(f"{len(demos)} transitions of {demos.episodes} episodes")
 
-    settings = iq.recommended(demos)  # says why; iq.IQLearn() is the method of the paper
-    run = iq.learn(settings, demos, seed=0)  # no environment is named, so nothing is evaluated
+    settings = iq.recommended(demos)  # prints its reasons; iq.IQLearn() is the method of the paper
+    run = iq.learn(settings, demos, seed=0)  # there is no environment, so there is no evaluation
     print("agreement with the expert:", np.mean(run.policy(demos.obs) == demos.act))
     print("recovered reward, mean:", run.reward(demos).mean())
     print("return in the real CartPole:", run.evaluate(episodes=10, env="CartPole-v1").mean())

@@ -1,8 +1,7 @@
-"""GAIL of the library `imitation`, with its documented example's settings: `python gail.py TASK FILE SEED`.
+"""Train GAIL of the library `imitation` with the settings of its documented example: `python gail.py TASK FILE SEED`.
 
 Learns from the one episode of the file. After each round it prints the environment steps and the mean return of ten
-episodes as JSON, until it is ended. The example learns on environments of a fixed horizon, which these tasks
-have not.
+episodes as JSON, until it is killed. The example uses environments with a fixed horizon; these tasks have none.
 """
 
 import json
@@ -22,7 +21,7 @@ ENVIRONMENTS, EPISODES = 8, 10
 
 
 def demonstration() -> TrajectoryWithRew:
-    """The one episode of the file."""
+    """Read the one episode of the file."""
     with np.load(FILE) as file:
         all_obs, ended = np.concatenate([file["obs"], file["next_obs"][-1:]]), bool(file["term"][-1])
         return TrajectoryWithRew(all_obs, file["act"], infos=None, terminal=ended, rews=file["rew"].astype(float))
@@ -33,7 +32,7 @@ def after_round(_: int) -> None:
     print(json.dumps({"steps": learner.num_timesteps, "return": float(mean)}), file=sys.__stdout__, flush=True)
 
 
-sys.stdout = sys.stderr  # what the library prints
+sys.stdout = sys.stderr  # output of the library; the results go to the original stdout
 demo = demonstration()
 training, evaluation = make_vec_env(TASK, ENVIRONMENTS, seed=SEED), make_vec_env(TASK, seed=10_000 + SEED)
 of_ppo = {"batch_size": 64, "ent_coef": 0.0, "learning_rate": 4e-4, "gamma": 0.95, "n_epochs": 5}

@@ -1,8 +1,9 @@
-"""This project on Hopper-v5, timed by `peers.py`: `python iq.py iq|sac STEPS`.
+"""Train this project on Hopper-v5, timed by `peers.py`: `python iq.py iq|sac STEPS`.
 
-`iq` is inverse soft-Q learning on 256 expert and 256 replay rows, `sac` the expert's algorithm on 512 rows: two
-critics, one update a step, two layers of 256. Prints a line when it is warm, then the seconds of so many steps for each
-line that it reads. Demonstrations are random: speed does not depend on them.
+`iq` is inverse soft-Q learning on 256 expert and 256 replay rows, `sac` the expert's algorithm on 512 rows. Both have
+two critics, one update per step and two layers of 256. Prints a line after the warm-up. Then, for each line that it
+reads, it trains for STEPS steps and prints the seconds. Demonstrations are random, because the speed does not depend on
+them.
 """
 
 import sys
@@ -20,7 +21,7 @@ WARM, ROWS = 2_000, 1_000
 
 
 class Clock(iq.Callback):
-    """Tells the seconds of the last steps, and waits for a line."""
+    """Prints the seconds of the last `STEPS` steps, then waits for a line on standard input."""
 
     started = 0.0
 
@@ -37,7 +38,7 @@ class Clock(iq.Callback):
 
 
 def random_demos() -> iq.Demos:
-    """Transitions of Hopper's shapes."""
+    """Return random transitions with Hopper's shapes."""
     rng = np.random.default_rng(0)
     obs, next_obs = rng.normal(size=(2, ROWS, 11)).astype(np.float32)
     act = rng.uniform(-1.0, 1.0, (ROWS, 3)).astype(np.float32)
@@ -45,7 +46,7 @@ def random_demos() -> iq.Demos:
     return iq.Demos.from_arrays({"obs": obs, "act": act, "next_obs": next_obs, **ends})
 
 
-warnings.simplefilter("ignore")  # that random rows are no episode
+warnings.simplefilter("ignore")  # the random rows do not follow one another
 shared = {"steps": 10**6, "evaluations": 0, "quiet": True, "callbacks": [Clock()]}
 if ALGORITHM == "iq":
     iq.learn(iq.IQLearnContinuous(critics=2), random_demos(), env="Hopper-v5", mode="online", **shared)

@@ -1,7 +1,7 @@
-"""SAC of Stable-Baselines3 or SBX on Hopper-v5, timed by `peers.py`: `python sac.py LIBRARY STEPS`.
+"""Train SAC of Stable-Baselines3 or SBX on Hopper-v5, timed by `peers.py`: `python sac.py LIBRARY STEPS`.
 
-512 rows an update, one update a step, two layers of 256, else the library's defaults. Prints a line when it is warm,
-then the seconds of so many steps for each line that it reads.
+512 rows per update, one update per step, two layers of 256, otherwise the library's defaults. Prints a line after the
+warm-up. Then, for each line that it reads, it trains for STEPS steps and prints the seconds.
 """
 
 import sys
@@ -15,7 +15,7 @@ WARM = 2_000
 
 
 class Clock(BaseCallback):
-    """Tells the seconds of the last steps, and waits for a line."""
+    """Prints the seconds of the last `STEPS` steps, then waits for a line on standard input."""
 
     started = 0.0
 

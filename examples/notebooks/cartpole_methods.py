@@ -116,7 +116,7 @@ plt.show()
 
 # %%
 def row(name, returns):
-    """Print the return of each seed, and their mean."""
+    """Print the return of each seed, their mean and its interval."""
     mean, low, high = mean_interval(returns)
     cells = "".join(f"{value:>8.1f}" for value in returns)
     print(f"{name:<22}{cells}{mean:>9.1f}  [{low:.1f}, {high:.1f}]")

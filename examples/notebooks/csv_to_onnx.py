@@ -50,7 +50,7 @@ LOG = "crane.csv"
 
 
 def crane(state, accel):
-    """The state 0.1 s later, when the trolley accelerates by `accel` m/s²."""
+    """Return the state 0.1 s later; the trolley accelerates by `accel` m/s²."""
     x, v, angle, rate = state
     rate = rate - STEP * (GRAVITY * np.sin(angle) + accel * np.cos(angle)) / ROPE
     v = v + STEP * accel
@@ -58,12 +58,12 @@ def crane(state, accel):
 
 
 def operator(state):
-    """The command in m/s², between −1 and 1."""
+    """Return the command in m/s², between −1 and 1."""
     return np.clip(state @ [-0.5, -1.2, 1.2, 0.6], -1.0, 1.0)
 
 
 def drive(control, start):
-    """A trial: the states before each step, and the commands."""
+    """Run a trial. Return the states before each step, and the commands."""
     state, states, commands = start, [], []
     for _ in range(STEPS):
         states.append(state)
@@ -77,7 +77,7 @@ rng = np.random.default_rng(0)
 
 
 def noisy_operator(state):
-    """The command with noise."""
+    """Return the command with noise."""
     return np.clip(operator(state) + rng.normal(scale=NOISE), -1.0, 1.0)
 
 
@@ -148,7 +148,7 @@ plt.show()
 #
 # The method is inverse soft-Q learning (IQ-Learn). It learns a Q-function, which gives
 # the policy and a reward. [The next notebook](expert_reward.ipynb) is about the reward.
-# `iq.recommended` chooses settings for the recordings and says why.
+# `iq.recommended` chooses settings for the recordings and prints the reasons.
 
 # %%
 learnt = demos.take(9, seed=0)
@@ -211,7 +211,7 @@ run.save("runs/crane", overwrite=True)
 
 
 def iqlearn(arguments):
-    """Run a command of the command line, and print what it prints."""
+    """Run an iqlearn command and print its output."""
     command = [sys.executable, "-m", "iqlearn", *arguments.split()]
     print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 

@@ -50,7 +50,7 @@ print(demos, f"mean true return {demos.expert_return:.1f}", sep="\n")
 
 # %%
 def maze(panel, title):
-    """Prepare a panel: the wall, the goal, and the axes."""
+    """Draw the wall and the goal, and set up the axes."""
     panel.add_patch(plt.Rectangle((-1, -0.1), 1.4, 0.2, color="0.4"))
     panel.plot(*GOAL, "k*", markersize=11)
     panel.set(title=title, xlabel="x", ylabel="y", aspect="equal")
@@ -93,7 +93,7 @@ KINDS = ["policy", "random", "noisy"]
 
 
 def play(env, policy, kinds, seed=0):
-    """20 episodes of each kind, one after another."""
+    """Play 20 episodes of each kind, and return all of them."""
     kinds = rollouts(env, policy, kinds, episodes=20, seed=seed).values()
     return iq.Demos.from_arrays(
         as_arrays([episode for each in kinds for episode in each])
@@ -119,12 +119,12 @@ print(together)
 
 # %%
 def nearest(transitions):
-    """Minus the distance from s' to the nearest state of a demonstration."""
+    """Return minus the distance from s' to the nearest demonstrated state."""
     return -KDTree(demos.obs).query(transitions.next_obs)[0]
 
 
 def correlations(judged, rewards):
-    """Print each reward's correlation with the true one; – where a side is constant."""
+    """Print each reward's correlation with the true one; – if one is constant."""
     print(f"{'':<22}{'by step':>12}{'by episode':>12}")
     for name, values in rewards.items():
         sums = [by_episode(each, judged.ep) for each in (values, judged.rew)]
@@ -139,8 +139,9 @@ correlations(together, {"recovered": run.reward(together), **cheap})
 
 # %% [markdown]
 # Compare the rows with each other. If the nearest expert state has the same
-# correlation, the recovered reward says little more than where the expert was. The
-# length has no correlation here, because every episode of this task has 100 steps.
+# correlation, the recovered reward contains little more information than the expert's
+# states. The length has no correlation here, because every episode of this task has 100
+# steps.
 #
 # ## A task in which the length is the return
 #
@@ -225,7 +226,7 @@ plt.show()
 
 # %%
 def paid():
-    """The maze with the refitted reward."""
+    """Return the maze with the refitted reward."""
     return iq.RewardWrapper(gym.make(ENV), refitted)
 
 
@@ -255,6 +256,6 @@ maze(panel, "The agent on the refitted reward")
 plt.show()
 
 # %% [markdown]
-# This is one seed and a short training. [The recovered reward](../reward.md) says when
-# the recovered reward equals the true one, and uses it in a maze with other dynamics.
-# [Results](../results.md) lists more seeds and tasks.
+# This is one seed and a short training. [The recovered reward](../reward.md) explains
+# when the recovered reward equals the true one, and uses it in a maze with other
+# dynamics. [Results](../results.md) lists more seeds and tasks.
