@@ -376,6 +376,16 @@ def test_missing_extra_error_says_what_to_install(module, make, extra, monkeypat
         make()
 
 
+def test_drift_is_relative_to_the_returned_policy_not_to_the_pretrained_one(cartpole):
+    """The pretrained policy is closest to the expert, but is returned only if all later ones have drifted."""
+    run = iq.learn(SETTINGS, cartpole, **PLAYED)
+    distances = {0: 0.001, 2: 0.08, 4: 0.4}
+    rows = [{"step": float(step), "occupancy_distance": distance} for step, distance in distances.items()]
+    assert replace(run, rows=rows, result={"best_step": 2}).drift == pytest.approx(5.0)
+    assert replace(run, rows=rows, result={"best_step": 4}).drift == 1.0
+    assert replace(run, rows=rows[:1], result={}).drift == 1.0
+
+
 def test_callbacks_see_a_new_run_object_with_the_same_settings(cartpole):
     """A new run object after each evaluation."""
     seen = []

@@ -124,10 +124,12 @@ class Run:
 
     @property
     def drift(self) -> float:
-        """The occupancy distance of the last policy divided by that of the best one; 1 if these are not both known."""
-        if len(self.distances) < 2 or self.rows[-1].get("occupancy_distance") != self.distances[-1]:
-            return 1.0
-        return float(max(self.distances[-1], CLOSEST) / max(min(self.distances), CLOSEST))
+        """The occupancy distance of the last policy divided by that of the best one, which the run returns; 1 if these
+        are not both known."""
+        best = [row for row in self.rows if row["step"] == self.result.get("best_step")]
+        found = [row.get("occupancy_distance") for row in (*best[-1:], *self.rows[-1:])]
+        known = [max(distance, CLOSEST) for distance in found if distance is not None and np.isfinite(distance)]
+        return float(known[1] / known[0]) if len(known) == 2 else 1.0
 
     def exceeded(self, demos: Demos) -> int | None:
         """Return the time limit of the environment if an episode of the demonstrations is longer, else None."""
