@@ -2,7 +2,7 @@
 
 import pytest
 
-from iqlearn.benchmark import summary
+from iqlearn.benchmark import plots, summary
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
 from iqlearn.evaluation.statistics import Interval
@@ -38,6 +38,30 @@ def test_efficiency_reports_steps_to_the_goal_in_each_group():
     assert first.columns == ("task, demonstrations", "ours", "theirs", "slow", "best other method")
     assert first.rows == [("T, 1", "200 (1.0 ×)", "300 (1.5 ×)", "> 600 (3.0 ×)", "1.5 ×")]
     assert second.rows == [("T, 1", "> 300", "100", None)], "no ratio to a method that does not reach the goal"
+
+
+def test_scores_that_round_to_zero_have_no_sign():
+    cells = [run_of("ours", "", [-0.001]), run_of("theirs", "", [0.001])]
+    (compared,) = summary.groups_of(cells)
+    assert summary.by_task(cells, "last").rows == [("T, 1", "0.00", "0.00")]
+    assert [str(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0.0", "0.0"]
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_picture_of_many_methods_tells_them_apart_and_shows_the_whole_legend(monkeypatch, tasks):
+    drawn = []
+    monkeypatch.setattr(plots, "png", lambda figure: drawn.append(figure) or b"")
+    names = [f"a method with quite a long name, number {i}" for i in range(14)]
+    plots.curves([run_of(name, "", [0.1, 0.2], f"T{task}") for task in range(tasks) for name in names])
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    styles = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines if line.get_label() in names}
+    assert len(styles) == len(names)
+    (legend,) = figure.legends
+    around, place = figure.bbox, legend.get_window_extent()
+    assert len(legend.texts) == len(names)
+    assert 0 <= place.x0 < place.x1 <= around.x1
+    assert 0 <= place.y0 < place.y1 < figure.axes[0].get_window_extent().y0 or tasks > 3
 
 
 def test_a_median_that_depends_on_a_bound_is_a_bound():

@@ -7,27 +7,33 @@ from collections.abc import Sequence
 from iqlearn.benchmark.results import Evaluated, task_of
 from iqlearn.benchmark.summary import curve, methods_of, tasks_of
 from iqlearn.evaluation.plots import png
-from iqlearn.report.page import colour
+from iqlearn.report.page import colour, dash
+
+STYLES = {"solid": "solid", "dash": "dashed", "dot": "dotted", "dashdot": "dashdot"}
+"""Matplotlib's names of Plotly's dash styles."""
 
 
 def curves(cells: Sequence[Evaluated]) -> bytes:
     """Plot the normalised return over the steps, and return the image as PNG.
 
-    There is a panel for each task, a colour for each method and a line for each seed.
+    There is a panel for each task, a colour and dash style for each method, and a line for each seed.
     """
     from matplotlib.figure import Figure
 
     tasks, methods = tasks_of(cells), methods_of(cells)
     across = min(3, len(tasks))
     down = -(-len(tasks) // across)
-    figure = Figure(figsize=(4.6 * across, 3.2 * down), layout="constrained")
+    width = max(9.2, 4.6 * across)
+    columns = min(len(methods), max(1, int(width / (0.7 + 0.08 * max(map(len, methods))))))  # of the legend, in inches
+    height = 3.2 * down + 0.22 * -(-len(methods) // columns)
+    figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).flatten()
     for panel, task in zip(panels, tasks, strict=False):
         for i, method in enumerate(methods):
             part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
             for cell in part:
                 label = method if cell is part[0] else None
-                panel.plot(*curve(cell, cells), color=colour(i), linewidth=1.2, label=label)
+                panel.plot(*curve(cell, cells), color=colour(i), linestyle=STYLES[dash(i)], linewidth=1.2, label=label)
         panel.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
         panel.set(title=task, xlabel="steps", ylabel="normalised return", ylim=(-0.1, 1.15))
         panel.grid(alpha=0.3)
@@ -38,5 +44,5 @@ def curves(cells: Sequence[Evaluated]) -> bytes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             if label not in labels:
                 handles, labels = [*handles, handle], [*labels, label]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return png(figure)

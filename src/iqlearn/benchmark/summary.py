@@ -62,7 +62,7 @@ def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
 def estimate(found: Interval, *known: Scores) -> Interval | float:
     """Return an estimate with its interval, or its mean alone if each task has one run: then the spread is unknown."""
     repeated = any(len(runs) > 1 for scores in known for runs in scores.values())
-    return found if repeated else round(found.mean, 2)
+    return found if repeated else round(found.mean, 2) + 0.0  # + 0.0 turns −0.00 into 0.00
 
 
 def aggregates(compared: Compared, which: str) -> Table:
@@ -85,7 +85,10 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table:
     methods = methods_of(cells)
     known = {method: scores(cells, method, which) for method in methods}
     rows = [
-        (task, *(", ".join(f"{score:.2f}" for score in known[method].get(task, ())) or None for method in methods))
+        (
+            task,
+            *(", ".join(f"{round(x, 2) + 0.0:.2f}" for x in known[method].get(task, ())) or None for method in methods),
+        )
         for task in tasks_of(cells)
     ]
     note = "Normalised returns, one for each seed: the expert's mean return is 1, and that of random actions is 0."
