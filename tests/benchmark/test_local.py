@@ -133,7 +133,9 @@ def test_failed_cells_are_on_the_page_also_after_an_interrupt(tmp_path):
     (place.folder / CHECKPOINT).write_bytes(b"damaged")
     with pytest.raises(KeyboardInterrupt, match="Run the same command again to continue"):
         benchmark.run(found, tmp_path / "out", None, 1, show)
-    assert f"{place.cell.name}" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert place.cell.name in page
+    assert "Results of 1 of 2 runs." in page
 
 
 def test_resume_command_of_a_begun_run_has_the_given_demonstrations(tmp_path):

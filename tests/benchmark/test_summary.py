@@ -43,8 +43,18 @@ def test_efficiency_reports_steps_to_the_goal_in_each_group():
 def test_scores_that_round_to_zero_have_no_sign():
     cells = [run_of("ours", "", [-0.001]), run_of("theirs", "", [0.001])]
     (compared,) = summary.groups_of(cells)
-    assert summary.by_task(cells, "last").rows == [("T, 1", "0.00", "0.00")]
+    assert summary.by_task(cells, "last").rows == [("ours", "0.00"), ("theirs", "0.00")]
     assert [str(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0.0", "0.0"]
+
+
+def test_scores_have_a_row_per_task_or_per_method_if_there_are_more_methods():
+    cells = [run_of("ours", "", [0.1], "T"), run_of("theirs", "", [0.2], "T"), run_of("ours", "", [0.3], "U")]
+    table = summary.by_task(cells, "last")
+    assert table.columns == ("task, demonstrations", "ours", "theirs")
+    assert table.rows == [("T, 1", "0.10", "0.20"), ("U, 1", "0.30", None)]
+    table = summary.by_task([*cells, run_of("third", "", [0.4], "U")], "last")
+    assert table.columns == ("method", "T, 1", "U, 1")
+    assert table.rows == [("ours", "0.10", "0.30"), ("theirs", "0.20", None), ("third", None, "0.40")]
 
 
 @pytest.mark.parametrize("tasks", [1, 4])

@@ -94,5 +94,8 @@ def write(grid: Grid, cells: Sequence[Evaluated], out: Path, failed: Sequence[tu
     files.write(out / "table.md", summary.markdown(tables).encode())
     files.write(out / "curves.png", plots.curves(cells))
     title = f"Benchmark: {grid.name}"
-    content = page(title, grid.about, [*summary.sections(cells, failed), known], f"Made by iqlearn {__version__}.")
+    about = grid.about
+    if len(cells) < len(grid.cells):
+        about = f"{about} Results of {len(cells)} of {len(grid.cells)} runs."
+    content = page(title, about, [*summary.sections(cells, failed), known], f"Made by iqlearn {__version__}.")
     files.write(out / "index.html", content.encode())

@@ -81,18 +81,20 @@ def aggregates(compared: Compared, which: str) -> Table:
 
 
 def by_task(cells: Sequence[Evaluated], which: str) -> Table:
-    """Return the table of the scores of every seed."""
-    methods = methods_of(cells)
+    """Return the table of the scores of every seed. Its rows are the tasks, or the methods if these are more."""
+    methods, tasks = methods_of(cells), tasks_of(cells)
     known = {method: scores(cells, method, which) for method in methods}
-    rows = [
-        (
-            task,
-            *(", ".join(f"{round(x, 2) + 0.0:.2f}" for x in known[method].get(task, ())) or None for method in methods),
-        )
-        for task in tasks_of(cells)
-    ]
+
+    def told(method: str, task: str) -> str | None:
+        return ", ".join(f"{round(score, 2) + 0.0:.2f}" for score in known[method].get(task, ())) or None
+
+    if len(methods) > len(tasks):
+        columns, rows = ("method", *tasks), [(method, *(told(method, task) for task in tasks)) for method in methods]
+    else:
+        columns = ("task, demonstrations", *methods)
+        rows = [(task, *(told(method, task) for method in methods)) for task in tasks]
     note = "Normalised returns, one for each seed: the expert's mean return is 1, and that of random actions is 0."
-    return Table(f"Every seed · {WHICH[which]}", ("task, demonstrations", *methods), rows, note)
+    return Table(f"Every seed · {WHICH[which]}", columns, rows, note)
 
 
 def efficiency(compared: Compared) -> Table:
