@@ -12,6 +12,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from safetensors.numpy import load_file
 
 import iqlearn as iq
+from iqlearn import api
 from iqlearn.algorithms import ALGORITHMS
 from iqlearn.api import check, default_steps, environment_of, joint, mode_of
 from iqlearn.data.fields import OBSERVED
@@ -540,11 +541,14 @@ def test_expert_trains_on_a_recovered_reward_and_records_its_source(cartpole, tm
         iq.resume(tmp_path / "agent", quiet=True)
 
 
-def test_default_expert_matches_the_action_type():
+def test_default_expert_matches_the_action_type(monkeypatch):
     for env, kind in (("CartPole-v1", iq.SoftQLearning), ("Pendulum-v1", iq.SAC)):
         with pytest.raises(iq.InputError, match="steps is 5; expected at least"):
             iq.train_expert(env, steps=5, quiet=True)
         assert iq.algorithms.of("expert", kind.discrete) is kind
+        with monkeypatch.context() as patch:
+            patch.setattr(api, "begin", lambda runs, *_: runs[0])  # the run is not trained
+            assert iq.train_expert(env, quiet=True).settings == kind()
 
 
 def test_public_names_are_importable_from_the_package():

@@ -16,6 +16,8 @@ from iqlearn.data.replay import filled
 from iqlearn.data.sources import Demonstrations
 from iqlearn.networks import encoders
 from iqlearn.objectives import discounted
+from iqlearn.training.learner import Learner
+from iqlearn.training.streams import Streams
 from iqlearn.types import ArraySpec, Bounds, TaskSpec, Transitions
 
 TASK = TaskSpec(ArraySpec((2,)), Bounds((-1.0,), (1.0,)))
@@ -148,27 +150,51 @@ def test_loss_matches_the_hand_computed_value(cloned):
     assert float(figures["actor_loss"]) == pytest.approx(float(actor), rel=1e-4)
 
 
-def test_first_evaluation_is_of_the_clone_and_a_resumed_run_is_identical(pendulum, tmp_path, stop_at, same_run):
+TINY = iq.CSIL(critic=iq.Network((8,)), actor=iq.Network((8,)), batch_size=4, cloning_updates=20, critic_updates=20)
+ONLINE = {
+    "env": "Pendulum-v1",
+    "env_kwargs": {"max_episode_steps": 10},
+    "interaction": iq.Interaction(random_steps=10, round_steps=10),
+    "steps": 40,
+    "evaluations": 2,
+    "eval_episodes": 1,
+    "quiet": True,
+}
+"""Updates are due from step 10 on. The first ones are made while the learner acts from step 20 on."""
+
+
+@pytest.fixture(scope="module")
+def whole(pendulum, tmp_path_factory):
+    """An uninterrupted run, its folder, and for each round of acting the steps done, the behaviour and the clone."""
+    out, acted, act = tmp_path_factory.mktemp("csil") / "whole", [], Learner.act
+
+    def watched(self, behaviour, steps):
+        acted.append((self.done, behaviour, self.state.beside.first))
+        return act(self, behaviour, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "act", watched)
+        return iq.learn(TINY, pendulum, out=out, **ONLINE), out, acted
+
+
+def test_clone_acts_from_the_first_environment_step_until_the_first_update(whole):
+    """No action is random."""
+    run, _, acted = whole
+    assert [(done, behaviour.random) for done, behaviour, _ in acted] == [(0, 0.0), (10, 0.0), (20, 0.0), (30, 0.0)]
+    assert [eqx.tree_equal(behaviour.model.actor, clone) for _, behaviour, clone in acted] == [True, True, True, False]
+    blank = TINY.init(run.task, run.model.encoder, Streams.of(0).weights).model.actor
+    assert not eqx.tree_equal(acted[0][1].model.actor, blank), "the clone has learnt"
+
+
+def test_first_evaluation_is_of_the_clone_and_a_resumed_run_is_identical(pendulum, whole, tmp_path, stop_at, same_run):
     """A resumed run equals the uninterrupted one. A CSIL run has no reward to return."""
-    settings = iq.CSIL(
-        critic=iq.Network((8,)), actor=iq.Network((8,)), batch_size=4, cloning_updates=20, critic_updates=20
-    )
-    how = {
-        "env": "Pendulum-v1",
-        "env_kwargs": {"max_episode_steps": 10},
-        "interaction": iq.Interaction(random_steps=10, round_steps=10),
-        "steps": 40,
-        "evaluations": 2,
-        "eval_episodes": 1,
-        "quiet": True,
-    }
-    run = iq.learn(settings, pendulum, out=tmp_path / "whole", **how)
+    run, out, _ = whole
     assert [(row["step"], row["updates"]) for row in run.rows] == [(0, 0), (20, 0), (40, 20)]
     stop_at(2)
     with pytest.warns(RuntimeWarning, match="before its time"):
-        iq.learn(settings, pendulum, out=tmp_path / "part", **how)
+        iq.learn(TINY, pendulum, out=tmp_path / "part", **ONLINE)
     iq.resume(tmp_path / "part", pendulum, quiet=True)
-    same_run(tmp_path / "part", tmp_path / "whole")
+    same_run(tmp_path / "part", out)
     with pytest.raises(InputError, match="learns no reward"):
         run.reward(pendulum)
 

@@ -73,12 +73,17 @@ def test_the_gradient_penalty_covers_the_absorbing_state():
     assert bool((drawn[:, -1] == 1.0).all()), "a row of weight 0 is never drawn"
 
 
-def test_expert_rows_change_the_discriminator_but_not_the_actor():
+def test_rows_of_either_side_change_the_discriminator_but_only_visited_ones_the_actor():
     settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL)
     batch = Batch(rows(1.0), rows(-1.0), rows(1.0).obs)
-    start = begun(settings)
-    other = batch._replace(expert=rows(3.0))
-    a, b = (settings.update(start, one, jr.key(1))[0] for one in (batch, other))
-    first = [np.asarray(x.beside.net.layers[0].weight) for x in (a, b)]
-    assert not np.array_equal(*first)
-    np.testing.assert_array_equal(*(np.asarray(x.model.actor.layers[0].weight) for x in (a, b)))
+    start, update = begun(settings), jax.jit(settings.update)
+
+    def updated(batch):
+        state = update(start, batch, jr.key(1))[0]
+        return np.asarray(state.beside.net.layers[0].weight), np.asarray(state.model.actor.layers[0].weight)
+
+    judge, actor = updated(batch)
+    for which in ("expert", "visited"):
+        other_judge, other_actor = updated(batch._replace(**{which: rows(3.0)}))
+        assert not np.array_equal(other_judge, judge)
+        assert np.array_equal(other_actor, actor) == (which == "expert")

@@ -203,6 +203,32 @@ def test_every_divergence_and_value_term_has_finite_loss_and_gradients():
 
 
 @pytest.mark.parametrize("term", get_args(ValueTerm))
+def test_offline_critic_loss_has_the_expert_rows_in_place_of_the_learner_rows(term):
+    """Without learner rows, the loss is that of the expert's rows on both sides, for every divergence."""
+    draw = np.random.default_rng(4).normal
+    q, v, next_v, initial_v = (jnp.asarray(draw(size=(2, 4)), jnp.float32) for _ in range(4))
+    alone = SoftValues(q, v, next_v)
+    twice = SoftValues(*(jnp.concatenate([x, x], axis=1) for x in alone))
+    mixed = SoftValues(*(jnp.concatenate([x, 2.0 * x], axis=1) for x in alone))
+    moved = set()
+    for name in get_args(DivergenceName):
+        settings = replace(SETTINGS, divergence=name, value_term=term, clip_value=False)
+        offline, both, other = (float(critic_loss(settings, x, 4, initial_v, None)[0]) for x in (alone, twice, mixed))
+        assert offline == pytest.approx(both, rel=1e-5), name
+        moved |= {name} if abs(other - both) > 1e-3 else set()
+    assert {"chi2_mixture", "tv"} <= moved, "these read the learner's rows"
+
+
+def test_offline_batch_gives_the_loss_of_the_expert_divergence_and_value_term():
+    """`chi2_mixture` is then `chi2`, and the value term `mixture` is `expert`."""
+    offline = Batch(rows(0), None, rows(2).obs)
+    assert (SETTINGS.divergence, SETTINGS.value_term) == ("chi2_mixture", "mixture")
+    expert = replace(SETTINGS, divergence="chi2", value_term="expert", clip_value=False)
+    loss = eqx.filter_jit(lambda settings: settings.loss(STATE.model, STATE, offline, KEY)[1]["critic_loss"])
+    assert float(loss(replace(SETTINGS, clip_value=False))) == pytest.approx(float(loss(expert)), rel=1e-5)
+
+
+@pytest.mark.parametrize("term", get_args(ValueTerm))
 def test_every_value_term_gives_finite_gradients_of_critic_and_actor(term):
     divergence = "chi2" if term == "expert_states" else "chi2_mixture"
     settings = replace(SETTINGS, value_term=term, divergence=divergence, clip_value=False)

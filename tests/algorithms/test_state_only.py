@@ -1,6 +1,7 @@
 """Imitation from observations only: no action of the expert is read, whatever the algorithm and the mode."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import ActionInference, Cloning, Demos, InputError, IQLearn, IQLearnContinuous, Network
 from iqlearn.networks import encoders
+from iqlearn.training import trainer
 from iqlearn.types import ArraySpec, Batch, Bounds, TaskSpec, Transitions
 
 NETWORK = Network(hidden=(8,))
@@ -132,7 +134,14 @@ def test_demonstrations_without_actions_are_refused_without_an_environment(cartp
         learnt(DISCRETE, replace(cartpole, env=None), False)
 
 
-def test_seeds_side_by_side_train_without_actions(cartpole):
+def test_seeds_side_by_side_train_without_actions_as_each_seed_alone(cartpole, monkeypatch):
+    """Bit for bit in separate programs. Stacked into one program, as on a GPU, up to the order of sums."""
     once = {"steps": 5, "evaluations": 1, "eval_episodes": 1, "quiet": True}
-    runs = iq.learn(DISCRETE, [cartpole.without_actions()] * 2, seeds=[0, 1], **once)
-    assert all(np.isfinite(run.rows[-1]["loss"]) for run in runs)
+    parts = [cartpole.without_actions(), cartpole.without_actions().take(2, seed=0)]
+    alone = [iq.learn(DISCRETE, demos, seed=seed, **once) for seed, demos in enumerate(parts)]
+    assert alone[0].rows[-1]["loss"] != alone[1].rows[-1]["loss"]
+    for same in (np.testing.assert_array_equal, partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)):
+        for run, single in zip(iq.learn(DISCRETE, parts, seeds=[0, 1], **once), alone, strict=True):
+            jax.tree.map(same, run.state, single.state)
+            same(run.rows[-1]["loss"], single.rows[-1]["loss"])
+        monkeypatch.setattr(trainer.jax, "default_backend", lambda: "gpu")

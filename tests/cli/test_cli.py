@@ -180,6 +180,12 @@ def test_behavioural_cloning_trains_and_has_no_reward(cartpole_file, tmp_path, p
     assert "learns no reward" in sentence("reward", tmp_path / "bc", "--demos", cartpole_file)
 
 
+def test_w1_divergence_trains_without_further_flags(cartpole_file, tmp_path):
+    iqlearn("train", "--divergence", "w1", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
+    settings = files.read_json(tmp_path / "run" / "config.json")["settings"]
+    assert (settings["divergence"], settings["gradient_penalty"]) == ("w1", None)
+
+
 def test_stopped_run_resumes_to_the_result_of_an_uninterrupted_run(
     cartpole_file, trained, tmp_path, stop_at, capsys, same_run
 ):
@@ -390,7 +396,7 @@ def test_evaluate_samples_actions_as_in_training_unless_a_flag_overrides(cartpol
 
 def test_environment_arguments_are_stored_and_used_by_evaluate(tmp_path, printed, capsys):
     """Collected demonstrations name no environment, because the id without the arguments would name another one."""
-    env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", 'render_mode="ansi"')
+    env = ("--env", "iqlearn.envs:iqlearn/GridWorld-v0", "--env-arg", "size=4", "--env-arg", "slip=0.5")
     assert [parse_assignment(word) for word in ("a=1", "a=[1, 2]", "a=true", "a=hot", "a=b=c")] == [
         ("a", 1),
         ("a", [1, 2]),
@@ -399,12 +405,14 @@ def test_environment_arguments_are_stored_and_used_by_evaluate(tmp_path, printed
         ("a", "b=c"),
     ]
     out = tmp_path / "expert"
-    iqlearn("expert", *env[:4], "--out", out, "--steps", 60, "--random-steps", 5, "--round-steps", 5, *SHORT[2:])
-    assert files.read_json(out / "config.json")["origin"]["environment"]["kwargs"] == {"size": 4}
+    iqlearn("expert", *env, "--out", out, "--steps", 60, "--random-steps", 5, "--round-steps", 5, *SHORT[2:])
+    assert files.read_json(out / "config.json")["origin"]["environment"]["kwargs"] == {"size": 4, "slip": 0.5}
     assert printed("evaluate", out, "--episodes", 1)["episodes"] == 1
     iqlearn("demos", "collect", out, "--out", tmp_path / "grid.npz", "--episodes", 1)
     assert "names no environment" in capsys.readouterr().err
-    assert Demos.load(tmp_path / "grid.npz").env is None
+    demos = Demos.load(tmp_path / "grid.npz")
+    assert demos.env is None
+    assert demos.obs.shape[1] == 4**2
 
 
 def test_early_stopping_flag_ends_training_and_needs_an_environment(

@@ -79,9 +79,3 @@ def test_cloning_with_state_only_is_refused(watched, tmp_path, sentence):
 def test_inspect_reports_missing_actions(watched, capsys):
     iqlearn("demos", "inspect", watched["CartPole-v1"], "--env", "CartPole-v1", "--json")
     assert json.loads(capsys.readouterr().out)["actions"] == "none"
-
-
-def test_w1_divergence_trains_without_further_flags(cartpole_file, tmp_path):
-    iqlearn("train", "--divergence", "w1", "--demos", cartpole_file, "--out", tmp_path / "run", *SHORT)
-    settings = files.read_json(tmp_path / "run" / "config.json")["settings"]
-    assert (settings["divergence"], settings["gradient_penalty"]) == ("w1", None)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
+from iqlearn.algorithms.base import Now
 from iqlearn.api import visible
-from iqlearn.data.replay import filled
+from iqlearn.data.replay import NewTransitions, empty_replay, filled
+from iqlearn.data.sources import Demonstrations, Experience
+from iqlearn.envs.stepper import Step
 from iqlearn.evaluation.occupancy import ExpertStates
 from iqlearn.extensions.action_inference import ActionInference, InverseModel, _loss
 from iqlearn.networks import encoders
@@ -130,6 +133,27 @@ def test_fitting_the_inverse_model_changes_its_predictions(pendulum):
     assert shown(moved).shape == expert.action.shape
     assert np.abs(shown(moved) - shown(model)).max() > 1e-5
     np.testing.assert_allclose(jnp.std(encoder(expert.next_obs) - encoder(expert.obs), axis=0), model.change, rtol=1e-5)
+
+
+def test_a_round_without_cloning_changes_only_the_newest_guess(looked, pendulum):
+    """The inverse model is fitted to the replay. Networks, optimisers and the best guess stay as they are."""
+    state, task, known = looked[0].state, pendulum.task_spec(), Demonstrations.of(pendulum)
+    rows = jax.tree.map(lambda x: np.asarray(x)[:10], pendulum.transitions)
+    parts = *rows[:3], pendulum.rew, rows.terminal, np.arange(10) == 9, np.zeros(10, bool)
+    met = [Step(*(part[i : i + 1] for part in parts)) for i in range(10)]
+    source = Experience(known, empty_replay(task, 40).extend(NewTransitions.of(met)))
+    now = Now(task, SETTINGS, known, state, source, jr.key(2), labelled=False, done=10, phase=40)
+    after, drawn, figures = replace(INFERENCE, clone_updates=0).after_round(now)
+    before, found = (one.aux["action_inference"] for one in (state, after))
+    assert figures["inverse_error"] > 0.0
+    assert np.any(found["newest"].action != before["newest"].action)
+    assert np.any(found["newest"].action != pendulum.actions)
+    assert eqx.tree_equal(found["newest"].actor, state.model.actor)
+    kept = found | {"newest": before["newest"]}
+    assert eqx.tree_equal(replace(after, aux=after.aux | {"action_inference": kept}), state)
+    np.testing.assert_array_equal(drawn.demos.transitions.rows.action, found["newest"].action)
+    put_back = eqx.tree_at(lambda s: s.demos.transitions.rows.action, drawn, known.transitions.rows.action)
+    assert eqx.tree_equal(put_back, source)
 
 
 def test_expert_actions_are_hidden_from_the_learner(pendulum):

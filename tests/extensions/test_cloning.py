@@ -89,17 +89,21 @@ def test_neighbour_actions_match_the_expert_in_environment_units(demos, state):
     assert np.all(action <= [2.0, 3.0])
 
 
-def test_neighbours_move_vectors_but_not_pixels(demos):
-    whole = np.random.default_rng(2).integers(0, 12, size=demos.obs.shape).astype(np.uint8)
-    task = replace(TASK, obs={"place": ArraySpec((3,)), "pixels": ArraySpec((3,), "uint8")})
-    fields = {
-        f"{name}/{part}": x for name in ("obs", "next_obs") for part, x in (("place", demos.obs), ("pixels", whole))
-    }
+def test_neighbours_move_vectors_but_not_pixels_and_categories(demos):
+    rng = np.random.default_rng(2)
+    whole, cell = rng.integers(0, 12, size=demos.obs.shape).astype(np.uint8), 4 * rng.integers(0, 3, size=len(demos))
+    spec = {"place": ArraySpec((3,)), "pixels": ArraySpec((3,), "uint8"), "cell": ArraySpec((), "int32", 9)}
+    task = replace(TASK, obs=spec)
+    seen = {"place": demos.obs, "pixels": whole, "cell": cell.astype(np.int32)}
+    fields = {f"{name}/{part}": x for name in ("obs", "next_obs") for part, x in seen.items()}
     rest = {name: getattr(demos, name) for name in ("act", "term", "trunc", "ep")}
     mixed = iq.Demos.from_arrays(fields | rest)
     obs, _ = made(mixed, state_of(mixed, task), reach=0.5)
     assert obs["pixels"].dtype == np.uint8
-    assert {tuple(row) for row in obs["pixels"].tolist()} <= {tuple(row) for row in whole.tolist()}
+    assert obs["cell"].dtype == np.int32
+    still, known = (np.column_stack([x["pixels"], x["cell"]]).tolist() for x in (obs, seen))
+    assert set(map(tuple, still)) <= set(map(tuple, known)), "both are those of one expert row"
+    assert len(set(map(tuple, still[cloning.NEIGHBOURS :]))) > 1
     assert len(np.unique(obs["place"][cloning.NEIGHBOURS :, 0])) > len(demos)
 
 

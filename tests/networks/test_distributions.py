@@ -109,15 +109,17 @@ def test_value_and_gradients_are_finite_at_the_bounds_and_for_huge_means(kind, u
 
 @BOTH
 @pytest.mark.parametrize("mean", [0.0, -1e3, 1e3])
-def test_samples_with_a_huge_mean_are_in_bounds_with_finite_gradients(kind, mean):
+def test_samples_with_a_huge_mean_are_in_bounds_with_finite_density_and_gradients(kind, mean):
     def density(mean, log_std):
         unit, log_prob = kind(mean, log_std, jnp.tile(LIMITS, mean.shape[1])).sample(jr.key(3))
-        return log_prob.sum() + unit.sum(), unit
+        return log_prob.sum() + unit.sum(), (unit, log_prob)
 
-    gradients, unit = jax.jit(jax.grad(density, argnums=(0, 1), has_aux=True))(
+    gradients, (unit, log_prob) = jax.jit(jax.grad(density, argnums=(0, 1), has_aux=True))(
         jnp.full((50, 2), mean), jnp.zeros((50, 2))
     )
     assert np.abs(unit).max() <= 1.0
+    assert log_prob.shape == (50,)
+    assert np.isfinite(log_prob).all()
     assert all(np.isfinite(g).all() for g in gradients)
 
 

@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iqlearn import Demos, InputError
+from iqlearn import Demos, InputError, IQLearn, Network
 from iqlearn.networks import encoders
 from iqlearn.networks.descent import polyak
 from iqlearn.networks.encoders import LARGEST, FlatEncoder
+from iqlearn.runs.provenance import Origin, Schedule
+from iqlearn.runs.run import Run
+from iqlearn.training.learner import Learner
 from iqlearn.types import ArraySpec
 
 SCALINGS = ["none", "standard", "whiten"]
@@ -152,6 +155,18 @@ def test_whitened_observations_are_centred_and_of_unit_size():
     seen = vectors(obs)
     assert seen.mean(axis=0) == pytest.approx(0.0, abs=1e-3)
     assert (np.abs(seen.std(axis=0) - 0.93) < 0.1).all()
+
+
+@pytest.mark.parametrize("scaling", ["standard", "whiten"])
+def test_encoder_of_a_run_is_fitted_to_both_ends_of_the_transitions(scaling, counting):
+    """The last observation of an episode is a next observation only."""
+    settings = IQLearn(network=Network((4,)), scaling=scaling)
+    run = Run(settings, Schedule(1), Origin(None, counting.source), counting.task_spec())
+    found = Learner(run, counting).state.model.encoder
+    both = np.concatenate([counting.obs, counting.next_obs])
+    assert eqx.tree_equal(found, encoders.fit(counting.obs_spec, both, scaling))
+    np.testing.assert_allclose(found(both).mean(axis=0), 0.0, atol=1e-5)
+    assert np.abs(found(counting.obs).mean(axis=0)).max() > 0.05
 
 
 def test_whitening_decorrelates_and_maps_constants_to_zero():

@@ -159,6 +159,16 @@ def test_apart_has_the_gradients_of_two_passes(hidden, kind, m):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_list_of_hidden_layers_becomes_a_tuple():
+    """The constructor is left out: in the tests it checks annotations, and these name tuples only."""
+    network = object.__new__(Network)
+    for name, value in {"hidden": [8, 4], "activation": "relu", "layer_norm": False}.items():
+        object.__setattr__(network, name, value)
+    network.__post_init__()
+    assert network == Network(hidden=(8, 4))
+    assert hash(network) == hash(Network(hidden=(8, 4)))
+
+
 def test_hidden_layers_may_be_empty_but_not_of_size_zero():
     assert MLP(3, 2, Network(hidden=()), jr.key(0))(jnp.ones((4, 3))).shape == (4, 2)
     with pytest.raises(InputError, match=r"hidden is \(8, 0\); expected whole numbers above 0"):

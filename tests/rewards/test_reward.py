@@ -117,13 +117,22 @@ def test_state_action_distillation_recovers_the_reward_better_than_state_distill
     assert np.abs(both(other)).max() <= np.abs(reward(batch, absorbing=True)).max() * 1.001
 
 
-def test_distilled_reward_includes_the_absorbing_state_after_termination(reward: RecoveredReward) -> None:
+def test_distilled_reward_includes_the_absorbing_state_after_termination(
+    reward: RecoveredReward, of_survivors: RecoveredReward
+) -> None:
+    """Where every end pays −r_max, the rewards after an end are those of the recovered reward. Those of the last step
+    are fitted, to a constant, so they are nearly the same."""
     small = reward.distil(rows(500), updates=50)
     batch = rows(30)
     paid, step = small(batch), small(batch, absorbing=True)
     ends = np.asarray(batch.terminal)
     np.testing.assert_array_equal(paid[~ends], step[~ends])
     np.testing.assert_allclose(paid[ends], step[ends] / (1.0 - GAMMA), rtol=1e-5)
+    fitted = of_survivors.distil(rows(500, ends=1.0), updates=200)
+    later = [one(batch) - one(batch, absorbing=True) for one in (fitted, of_survivors)]
+    np.testing.assert_allclose(*later, rtol=1e-5)
+    assert (later[1][ends] < -17.0).all()
+    np.testing.assert_allclose(fitted(batch)[ends], of_survivors(batch)[ends], rtol=2e-2)
 
 
 @pytest.mark.parametrize("kind", ["state", "state-action"])

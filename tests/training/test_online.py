@@ -201,11 +201,22 @@ def test_a_run_that_diverges_keeps_its_last_good_evaluation(demos_of, tmp_path):
     assert np.isfinite(kept.reward(demos_of[task])).all()
 
 
-def test_run_with_two_environment_copies_completes(pendulum):
-    acting = iq.Interaction(num_envs=2, random_steps=10, round_steps=10)
-    run = iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", env_kwargs=SHORT, interaction=acting, **LENGTH)
+def test_run_with_two_environment_copies_completes_and_learns(pendulum):
+    """Every weight of critic and actor has changed since the evaluation before the first update."""
+    acting, models = iq.Interaction(num_envs=2, random_steps=10, round_steps=10), []
+    how = {"env_kwargs": SHORT, "interaction": acting, "callbacks": [lambda training: models.append(last(training))]}
+
+    def last(training) -> list[np.ndarray]:
+        model = training.runs[0].last
+        return [np.asarray(layer.weight) for layer in (*model.critic.members.layers, *model.actor.layers)]
+
+    run = iq.learn(CONTINUOUS, pendulum, env="Pendulum-v1", **how, **LENGTH)
     assert run.result["status"] == "completed"
     assert (run.result["env_steps"], run.result["updates"]) == (60, 40)
+    assert [row["updates"] for row in run.rows] == [0, 20, 40]
+    for before, after in zip(models[0], models[-1], strict=True):
+        assert np.any(before != after)
+        assert np.isfinite(after).all()
 
 
 def test_the_same_seed_repeats_and_another_differs(pendulum, whole):
