@@ -6,6 +6,7 @@ from iqlearn.benchmark import plots, summary
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
 from iqlearn.evaluation.statistics import Interval
+from iqlearn.report.page import in_words
 
 
 def run_of(method: str, group: str, scores: list[float], task: str = "T", acts: bool = True) -> Evaluated:
@@ -44,7 +45,7 @@ def test_scores_that_round_to_zero_have_no_sign():
     cells = [run_of("ours", "", [-0.001]), run_of("theirs", "", [0.001])]
     (compared,) = summary.groups_of(cells)
     assert summary.by_task(cells, "last").rows == [("ours", "0.00"), ("theirs", "0.00")]
-    assert [str(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0.0", "0.0"]
+    assert [in_words(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0", "0"]
 
 
 def test_scores_have_a_row_per_task_or_per_method_if_there_are_more_methods():

@@ -22,7 +22,7 @@ from iqlearn.benchmark import local
 from iqlearn.benchmark.cells import Place, Progress
 from iqlearn.benchmark.grid import Cell
 from iqlearn.errors import InputError, missing
-from iqlearn.runs.manifest import MANIFEST, Manifest, enlist, listed
+from iqlearn.runs.manifest import MANIFEST, PREVIOUS, listed, update
 
 PERIOD = 1.0
 """Seconds between two checks of a run folder by its task."""
@@ -182,13 +182,9 @@ def worked(given: Given) -> Iterator[News]:
 
 @interrupts.finishing()
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Replace files of a run folder, all or, if this process is killed meanwhile, some: the manifest accepts both."""
-    before = listed(folder)
-    if MANIFEST in contents and before is not None:
-        after = files.read_json(folder / MANIFEST, contents[MANIFEST])
-        enlist(folder, Manifest(after["files"], before.before or before.files))
-    for name, content in sorted(contents.items(), key=lambda item: item[0] == MANIFEST):
-        files.write(folder / name, content)
+    """Update a run folder with files that a task returned. The folder keeps its own manifest and former checkpoint."""
+    if found := {name: content for name, content in contents.items() if name not in (MANIFEST, PREVIOUS)}:
+        update(folder, found)
 
 
 def snapshot(folder: Path, changing: bool = False) -> dict[str, bytes]:

@@ -62,7 +62,7 @@ def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
 def estimate(found: Interval, *known: Scores) -> Interval | float:
     """Return an estimate with its interval, or its mean alone if each task has one run: then the spread is unknown."""
     repeated = any(len(runs) > 1 for scores in known for runs in scores.values())
-    return found if repeated else round(found.mean, 2) + 0.0  # + 0.0 turns −0.00 into 0.00
+    return found if repeated else round(found.mean, 2)
 
 
 def aggregates(compared: Compared, which: str) -> Table:

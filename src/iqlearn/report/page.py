@@ -177,9 +177,9 @@ def in_words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+        return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value + 0.0:.4g}"  # + 0.0: no −0
     if isinstance(value, Interval):
-        mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)  # + 0.0 turns −0.00 into 0.00
+        mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)
         return f"{mean} [{low}, {high}]"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
