@@ -80,7 +80,9 @@ def seen(model: SoftQ, rows: Transitions) -> Float[Array, "rows inputs"]:
 def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge, Judged, Metrics]:
     """Do one gradient step of the discriminator.
 
-    Each true end in a batch adds one row, that of the absorbing state that the end leads to, as in the paper.
+    Each true end in a batch adds one row, that of the absorbing state that the end leads to, as in the paper. The
+    gradient penalty leaves these rows out: the absorbing state is near the mean of standardised states, so a bounded
+    slope would keep its reward close to the expert's, and an early end would pay.
 
     Returns:
         The discriminator after the step, the learner's rows with their rewards before the step, and figures.
@@ -91,15 +93,13 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
     expert, visited = (seen(state.model, side) for side in sides)
     weights = [jnp.concatenate([jnp.ones(len(side.terminal)), side.terminal.astype(jnp.float32)]) for side in sides]
     n = len(batch.expert.terminal)
-    expert_key, visited_key, points_key = jr.split(key, 3)
 
     def loss(net: MLP) -> tuple[Scalar, tuple[Array, Array]]:
         logits = net(jnp.concatenate([expert, visited]))[:, 0]
         of_expert, of_visited = logits[: 2 * n], logits[2 * n :]
         value = discrimination_loss(of_expert, of_visited, *weights)
         if s.discriminator_penalty > 0.0:
-            sides = drawn(expert, weights[0], expert_key), drawn(visited, weights[1], visited_key)
-            points = between(*sides, points_key)
+            points = between(expert[:n], visited[:n], key)
             value += s.discriminator_penalty * slope_loss(jax.grad(lambda x: jnp.sum(net(x)))(points))
         return value, (of_expert, of_visited)
 
@@ -113,11 +113,6 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
     }
     found = Judged(batch.visited, stop(of_visited[: len(visited) // 2]), stop(of_visited[-1]))
     return judge, found, figures
-
-
-def drawn(rows: Float[Array, "n inputs"], weights: Float[Array, " n"], key: PRNGKey) -> Float[Array, "half inputs"]:
-    """Draw half as many rows, with replacement and in proportion to `weights`."""
-    return rows[jr.choice(key, len(rows), (len(rows) // 2,), p=weights / jnp.sum(weights))]
 
 
 @dataclass(frozen=True)
