@@ -54,8 +54,7 @@ def test_absorbing_reward_is_low_after_learner_ends_and_high_after_expert_ends()
     )
     for of_expert, of_learner in (((), range(8)), (range(8), ())):
         batch = Batch(rows(0.0, of_expert), rows(0.1, of_learner), rows(0.0).obs)
-        state, _ = trained(settings, batch)
-        absorbing = float(dac.judged(settings, state, batch, jr.key(0))[1].absorbing)
+        absorbing = float(trained(settings, batch)[1]["absorbing_reward"])
         assert absorbing < -1.0 if of_learner else absorbing > 1.0
 
 
@@ -63,9 +62,18 @@ def test_an_early_end_does_not_pay_under_the_gradient_penalty():
     """The absorbing state is as near to the expert's states as the learner's are. Its reward falls below theirs."""
     settings = iq.DACContinuous(critic=SMALL, actor=SMALL, discriminator=SMALL, discriminator_learning_rate=1e-2)
     batch = Batch(rows(0.0), rows(1.0, range(8)), rows(0.0).obs)
-    state, metrics = trained(settings, batch, 600)
-    found = dac.judged(settings, state, batch, jr.key(0))[1]
-    assert float(found.absorbing) < float(metrics["visited_reward"]) < float(metrics["expert_reward"])
+    _, metrics = trained(settings, batch, 600)
+    assert float(metrics["absorbing_reward"]) < float(metrics["visited_reward"]) < float(metrics["expert_reward"])
+
+
+def test_the_value_of_the_absorbing_state_is_learnt_at_the_rate_of_the_target_networks():
+    """A fixed discriminator, one whose rate is 0: the value moves towards its reward divided by 1 − γ."""
+    batch = Batch(rows(0.0), rows(0.1, range(8)), rows(0.0).obs)
+    changes = {"critic": SMALL, "actor": SMALL, "discriminator": SMALL, "gamma": 0.5}
+    for rate, updates, share in ((0.5, 1, 0.5), (0.5, 40, 2.0), (0.01, 1, 0.01)):
+        settings = iq.DACContinuous(**changes, target_rate=rate, discriminator_learning_rate=1e-12)
+        state, metrics = trained(settings, batch, updates)
+        np.testing.assert_allclose(state.beside.end, share * metrics["absorbing_reward"], rtol=1e-3)
 
 
 def test_rows_of_either_side_change_the_discriminator_but_only_visited_ones_the_actor():

@@ -60,7 +60,7 @@ def test_best_policy_is_the_one_closest_to_the_expert(distances, first, found):
 def test_trouble_reports_drift_reward_bound_and_gradient_norm(distance, figures, told):
     seen = rows(0.1, distance)
     seen[-1] |= figures
-    found = guard.trouble(seen, noise=0.01, limit=1.0)
+    found = guard.trouble(seen, noise=0.01, limit=1.0, target=1.0)
     assert (found is None) == (told is None)
     if told is not None and found is not None:
         assert re.search(told, found)
@@ -69,8 +69,19 @@ def test_trouble_reports_drift_reward_bound_and_gradient_norm(distance, figures,
 def test_limits_are_relative_to_r_max():
     seen = rows(0.1, 0.1)
     seen[-1] |= {"reward_bound": 7.9, "critic_gradient_norm": 59.0}
-    assert guard.trouble(seen, 0.01, limit=1.0)
-    assert guard.trouble(seen, 0.01, limit=2.0) is None
+    assert guard.trouble(seen, 0.01, limit=1.0, target=1.0)
+    assert guard.trouble(seen, 0.01, limit=2.0, target=2.0) is None
+
+
+def test_gradient_norm_is_relative_to_the_targets_of_a_squared_bellman_error(pendulum):
+    """LS-IQ fits values of up to r_max/(1−γ) = 200, so its gradients are large from the start."""
+    seen = rows(0.1, 0.1)
+    seen[-1] |= {"critic_gradient_norm": 1_500.0}
+    small = {"critic": SMALL, "actor": SMALL, "batch_size": 4}
+    for settings, told in ((iq.IQLearnContinuous.ls_iq(**small), None), (SETTINGS, "gradient norm")):
+        limits = learn(pendulum, settings=settings, steps=20, evaluations=1).limits
+        found = guard.trouble(seen, 0.01, *limits)
+        assert found is None if told is None else told in str(found)
 
 
 @pytest.fixture
@@ -84,8 +95,8 @@ def drifting(monkeypatch):
     return use
 
 
-def learn(pendulum, **more):
-    return iq.learn(SETTINGS, pendulum, interaction=ACTING, **KNOWN, **LENGTH | more)
+def learn(pendulum, settings=SETTINGS, **more):
+    return iq.learn(settings, pendulum, interaction=ACTING, **KNOWN, **LENGTH | more)
 
 
 class Seen(Callback):
@@ -148,6 +159,19 @@ def test_guard_is_inactive_without_pretraining(which, pendulum, drifting):
     run = iq.learn(settings, pendulum, interaction=ACTING, **KNOWN, **LENGTH)
     assert "guard" not in run.result
     assert run.rows[0]["step"] > 0
+
+
+@pytest.mark.parametrize("which", ["the clone is only the start", "CSIL"])
+def test_guard_is_inactive_where_the_method_does_not_stay_near_its_clone(which, pendulum, drifting):
+    """The peers of IQ-Learn are not rolled back. Their run returns the clone if every later policy drifts."""
+    drifting(0.1, *[0.9] * 8)
+    begun = iq.Cloning(updates=50, reach=0.0, weight=0.0, regularisation=0.0)
+    csil = iq.CSIL(critic=SMALL, actor=SMALL, batch_size=4, cloning_updates=50, critic_updates=50)
+    settings = csil if which == "CSIL" else replace(SETTINGS, extensions=(begun,))
+    run = iq.learn(settings, pendulum, interaction=ACTING, **KNOWN, **LENGTH)
+    assert "guard" not in run.result
+    assert run.rows[0]["step"] == 0
+    assert run.result["best_step"] == 0
 
 
 def test_guard_detects_diverging_critics_in_a_real_run(pendulum):

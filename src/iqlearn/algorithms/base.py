@@ -50,6 +50,8 @@ class Implied(NamedTuple):
     """r_max"""
     absorbing: bool
     """Whether a true end leads to an absorbing state of value ±r_max/(1−γ)."""
+    target: float
+    """Size of what the loss fits: r_max, or r_max/(1−γ) where it is a squared Bellman error."""
 
 
 @dataclass(frozen=True)
@@ -218,12 +220,12 @@ class Extension:
 
     @property
     def pretrains(self) -> bool:
-        """Whether `prepare` trains a policy. Training is then guarded against ending with a worse one."""
+        """Whether `prepare` trains a policy."""
         return False
 
     @property
     def guards(self) -> bool:
-        """Whether training is guarded as soon as the states of a policy are close to the expert's."""
+        """Whether the guard is on: training rolls back if the policy's states move away from the expert's."""
         return False
 
     @property

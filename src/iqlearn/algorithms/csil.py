@@ -65,7 +65,7 @@ class CSIL(ActorCritic):
     temperature: float = 0.1
     """Weight of the policy's divergence from the clone, log(π(a|s)/q(a|s)), in the soft value."""
     actor_learning_rate: float = 3e-5
-    cloning_updates: int = 5_000
+    cloning_updates: int = 20_000
     """Number of updates of q on the expert's actions, before the first update of the method."""
     cloning_decay: float = 1e-2
     """Decoupled decay of the weights of q in cloning updates, times the learning rate. It keeps q near the prior."""

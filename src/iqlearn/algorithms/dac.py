@@ -43,10 +43,12 @@ class Discrimination(SoftLearning):
 
 
 class Judge(NamedTuple):
-    """The discriminator and the state of its optimiser."""
+    """The discriminator, the state of its optimiser, and the value of the absorbing state."""
 
     net: MLP
     opt_state: Any
+    end: Scalar
+    """V of the absorbing state, learnt by temporal differences at the rate of the target networks."""
 
 
 class Judged(NamedTuple):
@@ -55,15 +57,15 @@ class Judged(NamedTuple):
     rows: Transitions
     reward: Float[Array, " n"]
     """log D − log(1 − D), the logit of the discriminator."""
-    absorbing: Scalar
-    """The logit of the absorbing state."""
+    end: Scalar
+    """The value of the absorbing state."""
 
 
 def begin(s: Any, model: SoftQ, task: TaskSpec, key: PRNGKey) -> Judge:
     """Return a new discriminator. Its inputs are state, action, and whether the state is the absorbing one."""
     act = task.choices if task.discrete else len(task.bounds.low)
     net = MLP(model.encoder.size + act + 1, 1, s.discriminator, key)
-    return Judge(net, optimizer(s.discriminator_learning_rate).init(net))
+    return Judge(net, optimizer(s.discriminator_learning_rate).init(net), jnp.zeros(()))
 
 
 def seen(model: SoftQ, rows: Transitions) -> Float[Array, "rows inputs"]:
@@ -105,14 +107,16 @@ def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge
 
     (value, (of_expert, of_visited)), gradient = jax.value_and_grad(loss, has_aux=True)(judge.net)
     optimiser = optimizer(s.discriminator_learning_rate)
-    judge = Judge(*step_down(optimiser, gradient, judge.net, judge.opt_state, state.rate))
+    net, opt_state = step_down(optimiser, gradient, judge.net, judge.opt_state, state.rate)
+    absorbing = stop(of_visited[-1])
+    end = judge.end + (s.target_rate or 1.0) * (absorbing + s.gamma * judge.end - judge.end)
     figures = {
         "discriminator_loss": value,
         "expert_reward": jnp.mean(of_expert[:n]),
         "visited_reward": jnp.mean(of_visited[: len(visited) // 2]),
+        "absorbing_reward": absorbing,
     }
-    found = Judged(batch.visited, stop(of_visited[: len(visited) // 2]), stop(of_visited[-1]))
-    return judge, found, figures
+    return Judge(net, opt_state, end), Judged(batch.visited, stop(of_visited[: len(visited) // 2]), judge.end), figures
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,8 @@ class DAC(Discrimination, QLearning):
     def update(self, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[TrainState, Metrics]:
         """Do one gradient step of the discriminator, and one on the soft Bellman error of the learner's rows."""
         judge, found, figures = judged(self, state, batch, key)
-        end = found.absorbing / (1.0 - self.gamma)
         state, metrics = descend_q(
-            self, state, lambda model: soft_q.td_loss(self, model, state, found.rows, found.reward, end)
+            self, state, lambda model: soft_q.td_loss(self, model, state, found.rows, found.reward, found.end)
         )
         return replace(state, beside=judge), metrics | figures
 
@@ -184,8 +187,7 @@ class DACContinuous(Discrimination, ActorCritic):
         """Do one gradient step of the discriminator, then of critics, actor and temperature on the learner's rows."""
         judge_key, learn_key = jr.split(key)
         judge, found, figures = judged(self, state, batch, judge_key)
-        end = found.absorbing / (1.0 - self.gamma)
         state, metrics = descend_actor_critic(
-            self, state, lambda model: sac.td_loss(self, model, state, found.rows, found.reward, learn_key, end)
+            self, state, lambda model: sac.td_loss(self, model, state, found.rows, found.reward, learn_key, found.end)
         )
         return replace(state, beside=judge), metrics | figures

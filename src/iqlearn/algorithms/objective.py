@@ -139,7 +139,8 @@ class Objective(SoftLearning):
 
     def reward(self, model: SoftQ) -> Implied:
         """Return the reward that the model implies."""
-        return Implied(model, self.gamma, self.limit, self.absorbing)
+        target = self.value_bound if self.squared else self.limit
+        return Implied(model, self.gamma, self.limit, self.absorbing, target)
 
 
 def next_values(s: Objective, value: Float[Array, "members n"], terminal: Any, ends: Any) -> Float[Array, "members n"]:

@@ -66,6 +66,11 @@ class Cloning(Extension):
         """Whether there are updates of behavioural cloning."""
         return self.updates > 0
 
+    @property
+    def guards(self) -> bool:
+        """Whether there is a clone that training should stay near: not if it is only the start (both weights are 0)."""
+        return self.pretrains and (self.weight > 0.0 or self.regularisation > 0.0)
+
     def check(self, algorithm: Any, online: bool, steps: int) -> None:
         """Refuse policy regularisation offline, where the learner visits no states, and cloning without actions."""
         begins = self.weight == 0.0 and self.regularisation == 0.0  # it only pretrains

@@ -18,7 +18,8 @@ pretraining, that of the best policy), plus a tolerance."""
 HIGH = 4.0
 """The critics are wrong if the bound of the implied reward exceeds this many r_max. chi2_mixture keeps it near one."""
 STEEP = 30.0
-"""The critics diverge if their gradient norm exceeds this many r_max. It stays below 3 where training goes well."""
+"""The critics diverge if their gradient norm exceeds this many r_max, or r_max/(1−γ) where the loss is a squared Bellman
+error. It stays below 3 where training goes well."""
 RETURNS = 3
 """Maximum number of rollbacks in a run."""
 CAUTION = 0.3
@@ -44,7 +45,7 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
     return 0 if drifted else found
 
 
-def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
+def trouble(rows: Sequence[Row], noise: float, limit: float, target: float) -> str | None:
     """Return the reason to roll back after the last evaluation, or None if there is none.
 
     A run that began with a pretrained policy is compared with that policy, and its critics are checked for divergence.
@@ -55,6 +56,7 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
         rows: the evaluations.
         noise: the tolerance of occupancy distances.
         limit: r_max.
+        target: the size of what the loss of the critics fits.
     """
     row, pretrained = rows[-1], rows[0]["step"] == 0
     nearest = min(map(_distance, rows))
@@ -62,7 +64,7 @@ def trouble(rows: Sequence[Row], noise: float, limit: float) -> str | None:
     if _distance(row) > DRIFT * start + noise:
         ratio, whose = _distance(row) / max(start, noise), "pretrained" if pretrained else "best"
         return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the {whose} one"
-    return divergence(row, limit) if pretrained else None
+    return divergence(row, limit, target) if pretrained else None
 
 
 def caution(rows: Sequence[Row]) -> float:
@@ -70,16 +72,17 @@ def caution(rows: Sequence[Row]) -> float:
     return CAUTION if rows[0]["step"] == 0 else GREAT_CAUTION
 
 
-def divergence(row: Row, limit: float) -> str | None:
+def divergence(row: Row, limit: float, target: float) -> str | None:
     """Return a clause that names the figure of the critics that is too large at an evaluation, or None if none is.
 
     Args:
         row: the evaluation.
         limit: r_max.
+        target: the size of what the loss of the critics fits.
     """
     for name, most, what in (
         ("reward_bound", HIGH * limit, "the bound of the reward"),
-        ("critic_gradient_norm", STEEP * limit, "the gradient norm of the critics"),
+        ("critic_gradient_norm", STEEP * target, "the gradient norm of the critics"),
     ):
         if (row.get(name) or 0.0) > most:
             return f"{what} is {row[name]:.1f}, above {most:.1f}"

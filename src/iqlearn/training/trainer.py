@@ -161,7 +161,7 @@ class Trainer:
         ]
         pretrained = labelled and any(part.pretrains for part in (first.settings, *first.settings.extensions))
         self._pretrained = self._evaluator is not None and pretrained
-        guarded = pretrained or any(part.guards for part in first.settings.extensions)
+        guarded = any(part.guards and (labelled or not part.pretrains) for part in first.settings.extensions)
         self._guarded = self._evaluator is not None and guarded
         self._random: float | None = None
         self._before, self._started = first.result.get("seconds", 0.0), time.perf_counter()
@@ -319,7 +319,7 @@ class Trainer:
             return replace(run, model=model, result=result | earned | kept | {"returns": returns.tolist()})
         assert told is not None
         back = run.result.get("guard", [])
-        wrong = guard.trouble(run.rows, told.noise, run.limit) if self._guarded else None
+        wrong = guard.trouble(run.rows, told.noise, *run.limits) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS and self.done < self.steps:
             learner.go_back(guard.caution(run.rows))
             result["guard"] = [*back, {"step": self.done, "because": wrong}]
