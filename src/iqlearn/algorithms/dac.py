@@ -155,7 +155,8 @@ class DACContinuous(Discrimination, ActorCritic):
     """DAC for continuous actions: soft actor-critic on the reward of a discriminator.
 
     The paper's actor-critic is TD3. This one has the networks, the averaged actor and the clipped Gaussian of
-    IQ-Learn's recommended settings. The discount, the temperature and the target critics differ from these.
+    IQ-Learn's recommended settings. The objective's own settings differ: discount, temperature, target critics, no
+    learning-rate decay, no clipped values.
     """
 
     batch_size: int = 128
