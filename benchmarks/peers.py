@@ -4,7 +4,7 @@
     python benchmarks/peers.py wallclock --demos DIR    # results/peers_wallclock.csv, up to 35 minutes
 
 `speed`: environment steps per second on Hopper-v5 with one update per step, two critics, two layers of 256 and 512 rows
-per update. `wallclock`: seconds from the command to an evaluation with 0.9 of the expert's return, from one
+per update. `wallclock`: seconds from the command to an evaluation with a normalised return of 0.9, from one
 demonstration. The peers run the scripts in `peers/`, in their own virtual environments (`ENVIRONMENTS`, about 3 GB).
 Missing ones are created.
 """
@@ -27,8 +27,11 @@ import tyro
 from speed import COLUMNS
 
 import iqlearn as iq
+from iqlearn.benchmark.results import GOAL
+from iqlearn.evaluation.returns import Evaluator
 from iqlearn.files import read_rows
 from iqlearn.runs.folder import METRICS
+from iqlearn.training.trainer import RANDOM_EPISODES
 
 HERE = Path(__file__).with_name("peers")
 SHARED = ("torch==2.13.0", "stable-baselines3==2.9.2", "gymnasium[mujoco]==1.4.0", "mujoco==4.0.0")
@@ -55,9 +58,9 @@ CONTENDERS = {
     "SBX SAC": ("sbx", "sac.py", "sbx"),
 }
 """Virtual environment (None: this project's), script and first argument of the script."""
-SHARE, EPISODES, STEPS, POLL = 0.9, 10, 10_000, 0.1
-"""Share of the expert's return to reach; episodes of an evaluation; updates or environment steps of `iqlearn train`;
-seconds between two readings of its metrics."""
+EPISODES, STEPS, POLL = 10, 10_000, 0.1
+"""Episodes of an evaluation; updates or environment steps of `iqlearn train`; seconds between two readings of its
+metrics."""
 CACHE = Path.home() / ".cache" / "iqlearn-peers"
 WALLCLOCK = (
     *("task", "seed", "commit", "seconds", "return", "gail_seconds", "gail_return", "gail_steps", "gail_reached"),
@@ -178,7 +181,7 @@ def wallclock(
             with tempfile.TemporaryDirectory() as name:
                 folder, one = Path(name), iq.Demos.load(demos / f"{task}.npz").take(1, seed)
                 one.save(folder / "one.npz")
-                wanted = SHARE * one.expert_return
+                wanted = goal(task, one.expert_return)
                 ours = our_time(task, seed, folder, wanted)
                 theirs = gail_time(python, task, seed, folder, wanted, limit)
             values = (task, seed, tables.COMMIT, *ours, *theirs, one.expert_return, theirs[0] / ours[0])
@@ -186,6 +189,14 @@ def wallclock(
             row = dict(zip(WALLCLOCK, rounded, strict=True))
             print(row, flush=True)
             tables.merge(out, WALLCLOCK, [row], key=3)
+
+
+def goal(task: str, expert: float) -> float:
+    """Return the return that is `GOAL` when it is normalised (0: random policy, 1: expert)."""
+    evaluator = Evaluator(task)
+    random = float(evaluator.random_returns(RANDOM_EPISODES, 0).mean())
+    evaluator.close()
+    return random + GOAL * (expert - random)
 
 
 def our_time(task: str, seed: int, folder: Path, wanted: float) -> tuple[float, float]:

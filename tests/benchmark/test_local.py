@@ -53,13 +53,13 @@ def wait_for(what, seconds=90.0):
 
 
 def test_finished_cells_are_not_run_again_and_failed_ones_are_reported(tmp_path, monkeypatch, capsys):
-    (tmp_path / "g.toml").write_text(GRID + '[[methods]]\nname = "wrong"\nalgorithm = "bc"\ngamma = 0.5\n')
+    (tmp_path / "g.toml").write_text(GRID + '[[methods]]\nname = "wrong"\nalgorithm = "bc"\nlearning-rate = -1\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(["benchmark", "g.toml", "--out", "out", "--workers", "2"])
     said = capsys.readouterr()
     assert ended.value.code == 1
-    assert "CartPole-v1/wrong/seed-0 failed: iqlearn: iqlearn train with algorithm bc has no flag --gamma" in said.err
+    assert "CartPole-v1/wrong/seed-0 failed: iqlearn: Setting learning_rate is -1" in said.err
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
     assert [(row["method"], row["task"], row["seed"], row["step"]) for row in rows] == [
         ("clone", "CartPole-v1", "0", "20"),
@@ -145,6 +145,34 @@ def test_resume_command_of_a_begun_run_has_the_given_demonstrations(tmp_path):
     assert place.begun
     assert place.command(tmp_path)[2:] == ["--demos", str(tmp_path / "a.npz")]
     assert place.command(None)[2:] == []
+
+
+def test_process_of_a_cell_does_not_receive_the_interrupts_of_the_terminal(tmp_path):
+    _, (place,) = places(tmp_path, [QUICK], [{"name": "clone"}])
+    process = local.begun(place, ["--version"])
+    process.send_signal(signal.SIGINT)
+    assert process.wait(90) == 0
+    assert place.said().startswith("iqlearn ")
+
+
+@pytest.mark.slow
+def test_second_interrupt_of_the_terminal_leaves_the_checkpoint(tmp_path):
+    """A terminal sends Ctrl-C to the driver and to the processes of its cells."""
+    _, (place,) = places(tmp_path, [LONG], [{"name": "iq"}])
+    lines = ["[[tasks]]", *(f"{k} = {json.dumps(v)}" for k, v in LONG.items()), "[[methods]]", 'name = "iq"']
+    (tmp_path / "g.toml").write_text("\n".join(lines))
+    words = ["benchmark", tmp_path / "g.toml", "--out", tmp_path / "out", "--workers", "1"]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "iqlearn", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: len(place.rows) > 2)
+    for _ in range(2):
+        os.killpg(driver.pid, signal.SIGINT)
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert f"The results so far are in {tmp_path / 'out'}. Run the same command again to continue." in told
+    assert place.status == "interrupted"
+    assert place.begun
 
 
 @pytest.mark.slow

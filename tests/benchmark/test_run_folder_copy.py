@@ -7,7 +7,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn import files
-from iqlearn.benchmark.cluster import replace_files, snapshot
+from iqlearn.benchmark.cluster import OWN, replace_files, snapshot
 from iqlearn.files import read_json
 from iqlearn.runs.folder import RESULT
 from iqlearn.runs.manifest import CHECKPOINT, MANIFEST, PREVIOUS
@@ -15,11 +15,11 @@ from iqlearn.runs.manifest import CHECKPOINT, MANIFEST, PREVIOUS
 
 @pytest.fixture(scope="module")
 def states(cartpole_file, tmp_path_factory):
-    """The files of a run folder at two evaluations."""
+    """The files of a run folder that a task returns, at two evaluations."""
     folder, found = tmp_path_factory.mktemp("states") / "run", []
 
     def copy(_training):
-        found.append(snapshot(folder))
+        found.append({name: content for name, content in snapshot(folder).items() if name not in OWN})
 
     demos = iq.Demos.load(cartpole_file)
     iq.learn(iq.BC(batch_size=8), demos, steps=30, evaluations=3, quiet=True, out=folder, callbacks=[copy])
@@ -30,8 +30,7 @@ def test_folder_equals_the_last_files_that_were_sent(states, tmp_path):
     for contents in states:
         replace_files(tmp_path, contents)
         found = snapshot(tmp_path)
-        own = (MANIFEST, PREVIOUS)
-        assert {n: x for n, x in found.items() if n not in own} == {n: x for n, x in contents.items() if n not in own}
+        assert {n: x for n, x in found.items() if n not in OWN} == contents
     assert found[PREVIOUS] == states[0][CHECKPOINT]
 
 
@@ -39,7 +38,7 @@ def test_folder_equals_the_last_files_that_were_sent(states, tmp_path):
 def test_copy_that_was_killed_halfway_can_be_sent_and_resumed(states, tmp_path, monkeypatch, replaced):
     old, new = states
     changed = {name: content for name, content in new.items() if content != old.get(name)}
-    assert len(changed) > 4
+    assert len(changed) >= 4
     (tmp_path / "here").mkdir()
     replace_files(tmp_path / "here", old)
     replace, count = os.replace, [0]

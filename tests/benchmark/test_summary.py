@@ -5,7 +5,6 @@ import pytest
 from iqlearn.benchmark import plots, summary
 from iqlearn.benchmark.grid import Cell
 from iqlearn.benchmark.results import Evaluated
-from iqlearn.evaluation.statistics import Interval
 from iqlearn.report.page import in_words
 
 
@@ -45,7 +44,7 @@ def test_scores_that_round_to_zero_have_no_sign():
     cells = [run_of("ours", "", [-0.001]), run_of("theirs", "", [0.001])]
     (compared,) = summary.groups_of(cells)
     assert summary.by_task(cells, "last").rows == [("ours", "0.00"), ("theirs", "0.00")]
-    assert [in_words(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0", "0"]
+    assert [in_words(row[2]) for row in summary.aggregates(compared, "last").rows] == ["0.00", "0.00"]
 
 
 def test_scores_have_a_row_per_task_or_per_method_if_there_are_more_methods():
@@ -106,12 +105,52 @@ def test_single_run_per_task_has_no_interval():
     """The spread is unknown. An interval of zero width would claim that there is none."""
     cells = [run_of(name, "", [score], task) for name, score in (("ours", 0.914), ("theirs", 0.5)) for task in "TU"]
     (compared,) = summary.groups_of(cells)
-    assert summary.aggregates(compared, "returned").rows[0] == ("ours", 2, 0.91, 0.91, 0.91, 0.09)
+    row = summary.aggregates(compared, "returned").rows[0]
+    assert [*map(in_words, row)] == ["ours", "2", "0.91", "0.91", "0.91", "0.09"]
+    (compared,) = summary.groups_of([run_of("ours", "", [1.0]), run_of("ours", "", [0.5])])
+    assert in_words(summary.aggregates(compared, "returned").rows[0][2]) == "0.75 [0.50, 1.00]"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"), [(1, 1, "–"), (3, 1, "–"), (1, 3, "–"), (2, 2, "1.00 [1.00, 1.00]")]
+)
+def test_probability_of_improvement_needs_two_runs_of_both_methods(ours, theirs, told):
+    """Of one run each it would be 0 or 1, however close they are."""
+    cells = [run_of("ours", "", [0.9]) for _ in range(ours)] + [run_of("theirs", "", [0.5]) for _ in range(theirs)]
+    (compared,) = summary.groups_of(cells)
     table = summary.improvement(compared, "returned")
     assert table is not None
-    assert table.rows == [("theirs", 2, 1.0)]
-    (compared,) = summary.groups_of([run_of("ours", "", [0.914]), run_of("ours", "", [0.5])])
-    assert isinstance(summary.aggregates(compared, "returned").rows[0][2], Interval)
+    assert [*map(in_words, table.rows[0])] == ["theirs", "1", told]
+
+
+def unknown(method: str, steps: int = 3) -> Evaluated:
+    """A run on demonstrations without rewards, whose normalised return is unknown."""
+    run = run_of(method, "", [0.0] * steps)
+    rows = [row | {"normalised": None} for row in run.rows]
+    return Evaluated(run.of, rows, {"env_steps": 100 * steps, "normalised_return": None})
+
+
+def test_run_of_unknown_normalised_return_counts_nowhere():
+    cells = [run_of("ours", "", [0.1, 0.9]), unknown("theirs"), run_of("third", "", [0.1, 0.1, 0.1, 0.9])]
+    (compared,) = summary.groups_of(cells)
+    assert summary.efficiency(compared).rows == [("T, 1", "200 (1.0 ×)", "–", "400 (2.0 ×)", "2.0 ×")]
+    assert [trace["name"] for trace in summary.curves(cells)[0].traces] == ["ours", "third"]
+    assert summary.steps_to_goal([unknown("ours"), run_of("ours", "", [0.1, 0.9])], "T, 1", "ours") == (200.0, False)
+
+
+def test_tables_and_figures_without_a_known_return_are_left_out():
+    cells = [unknown("ours"), unknown("theirs")]
+    for cell in cells:
+        cell.result["status"] = "completed"
+    assert summary.tables(cells) == []
+    assert [section.items for section in summary.sections(cells, [])] == [[], [], []]
+
+
+def test_level_line_of_an_offline_run_is_as_long_as_the_runs_of_its_task():
+    clone = run_of("clone", "", [0.7], acts=False)
+    cells = [clone, run_of("ours", "", [0.1] * 3), run_of("ours", "", [0.1] * 9, "U")]
+    assert summary.curve(clone, cells) == ([0, 300.0], [0.7, 0.7])
+    assert summary.curve(clone, [clone, cells[2]]) == ([100.0], [0.7]), "no run of its task is online"
 
 
 def test_efficiency_of_offline_methods_counts_updates():

@@ -89,7 +89,7 @@ def write(grid: Grid, cells: Sequence[Evaluated], out: Path, failed: Sequence[tu
         return
     results.write_csv(out, cells)
     known = diagnostics.section(cells)
-    tables = [*summary.tables(cells), *map(summary.efficiency, summary.groups_of(cells))]
+    tables = [*summary.tables(cells), *summary.efficiencies(cells)]
     tables += [item for item in known.items if isinstance(item, Table)]
     files.write(out / "table.md", summary.markdown(tables).encode())
     files.write(out / "curves.png", plots.curves(cells))

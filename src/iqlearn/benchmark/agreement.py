@@ -29,7 +29,8 @@ Merit = Callable[[Row], float]
 def replay_gap(row: Row) -> float:
     """Return the mean recovered reward of the learner's transitions in training minus that of the expert's.
 
-    Minus infinity where either is unknown.
+    The reward of DAC is the logit of its discriminator, and that of CSIL is its coherent reward. Minus infinity where
+    either mean is unknown.
     """
     expert, visited = row.get("expert_reward"), row.get("visited_reward")
     return -math.inf if expert is None or visited is None else visited - expert

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iqlearn.benchmark.grid import Cell, words
-from iqlearn.benchmark.record import RUNS, cell_of, key_of, table_of
+from iqlearn.benchmark.record import EVALUATIONS, RUNS, cell_of, key_of, table_of
 from iqlearn.errors import InputError
 from iqlearn.files import Row, read_json, read_rows, write_json
 from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
@@ -69,11 +69,10 @@ class Place:
 
     def command(self, demos: Path | None) -> list[str]:
         """Return the arguments of `iqlearn` that start the run, or resume it if there is a checkpoint."""
-        flags = self.cell.flags
         if self.begun:
-            further = ["--trust"] if ":" in str(flags["env"]) else []  # the grid names the module
-            if demos is not None and "demos" in flags:
-                further += ["--demos", str(demos / flags["demos"])]
+            further = ["--trust"] if ":" in str(self.cell.flags["env"]) else []  # the grid names the module
+            if demos is not None and (file := self.cell.file(demos)) is not None:
+                further += ["--demos", str(file)]
             return ["resume", str(self.folder), *further]
         return [*self.cell.words(self.folder, demos), "--overwrite"]
 
@@ -91,7 +90,7 @@ def places(cells: Iterable[Cell], out: Path) -> list[Place]:
     If the run folder of a finished cell was deleted, the status in the tables of the benchmark is used instead.
 
     Raises:
-        InputError: a table is damaged, or it holds a deleted run that is not in the grid or had other flags.
+        InputError: a table is missing or damaged, or it holds a deleted run that is not in the grid or had other flags.
     """
     each = [Place(cell, out / CELLS / cell.name) for cell in cells]
     ended = {
@@ -110,6 +109,8 @@ def places(cells: Iterable[Cell], out: Path) -> list[Place]:
             f"{out / RUNS} holds {cell_of(next(iter(ended))).name}, which is no run of the grid, and its folder is "
             "gone; expected tables of this grid. Choose another --out, or delete its rows."
         )
+    if any(place.recorded for place in found):
+        table_of(out / EVALUATIONS)  # an error in it is raised before any cell runs
     return found
 
 
@@ -155,6 +156,8 @@ class Progress:
     """The last line of each failed cell's log, or else its exit code."""
     tries: dict[Place, int] = field(default_factory=dict)
     """How often each cell was started."""
+    queued: set[Place] = field(default_factory=set)
+    """The cells of `running` whose task the cluster has not begun."""
 
     @classmethod
     def of(cls, each: Sequence[Place]) -> Progress:
@@ -174,6 +177,7 @@ class Progress:
         was retried `RETRIES` times.
         """
         del self.running[place]
+        self.queued.discard(place)
         if place.finished:
             self.done.append(place)
         elif code not in (0, BAD_INPUT) and self.tries[place] <= RETRIES:

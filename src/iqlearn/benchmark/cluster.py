@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from iqlearn import files, interrupts
 from iqlearn.benchmark import local
-from iqlearn.benchmark.cells import Place, Progress
+from iqlearn.benchmark.cells import BAD_INPUT, Place, Progress
 from iqlearn.benchmark.grid import Cell
 from iqlearn.errors import InputError, missing
 from iqlearn.runs.manifest import MANIFEST, PREVIOUS, listed, update
@@ -30,6 +30,8 @@ PATIENCE = 5.0
 """Seconds to wait for a connection to the cluster."""
 LOST = -9
 """The exit code that is recorded for a task whose worker is lost."""
+OWN = MANIFEST, PREVIOUS
+"""The files that each run folder keeps for itself: a task does not return them."""
 
 
 class Given(NamedTuple):
@@ -38,16 +40,16 @@ class Given(NamedTuple):
     cell: Cell
     folder: dict[str, bytes]
     """The files of the run folder so far, by name; empty without a checkpoint."""
-    demos: bytes | None
-    """The content of the file of demonstrations; None if the cell names no file, or it does not exist."""
+    cores: float
+    """CPU cores of its process."""
 
 
 class News(NamedTuple):
-    """One report of a running task."""
+    """One report of a running task. The first one is empty: it says that the task has begun."""
 
-    folder: dict[str, bytes]
-    """The files of the run folder that changed since the last report, by name."""
-    log: bytes
+    folder: Mapping[str, bytes] = {}
+    """The files of the run folder that changed since the last report, by name, without those of `OWN`."""
+    log: bytes = b""
     """The output of its process since the last report."""
     code: int | None = None
     """The exit code of its process; None while it runs."""
@@ -84,12 +86,14 @@ def run(
         raise InputError(f"No Ray cluster at {address!r} ({error}); begin one with: ray start --head.") from error
     task: Any = ray.remote(num_cpus=cores, max_retries=0)(worked)
     now = Progress.of(places)
+    sent: dict[Path, Any] = {}
     try:
         while now.waiting or now.running:
             interrupts.check()
             while now.waiting:
                 place = now.next()
-                now.running[place] = task.remote(given(place, demos))
+                now.running[place] = task.remote(given(place, cores), reference(place.cell.file(demos), sent, ray))
+                now.queued.add(place)
             for place, news in [*now.running.items()]:
                 hear(now, place, news, ray)
             show(now)
@@ -110,24 +114,31 @@ def require_there(address: str) -> None:
         raise InputError(f"No Ray cluster at {address!r} ({error}); begin one with: ray start --head.") from error
 
 
-def given(place: Place, demos: Path | None) -> Given:
+def given(place: Place, cores: float) -> Given:
     """Make the run folder of a cell, and return the input of its task."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    name = place.cell.flags.get("demos")
-    file = None if name is None else (demos or Path()) / str(name)
-    content = files.read(file) if file is not None and file.is_file() else None
-    return Given(place.cell, snapshot(place.folder, changing=True) if place.begun else {}, content)
+    return Given(place.cell, snapshot(place.folder, changing=True) if place.begun else {}, cores)
+
+
+def reference(file: Path | None, sent: dict[Path, Any], ray: Any) -> Any:
+    """Return Ray's reference to the content of a file, which is sent once; None without a file."""
+    if file is None or not file.is_file():
+        return None
+    if file not in sent:
+        sent[file] = ray.put(files.read(file))
+    return sent[file]
 
 
 def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
     """Copy the files and the log that a task has returned since the last call into the run folder.
 
-    If the task has ended or its worker is lost, record that in `now`.
+    If the task has ended, failed or lost its worker, record that in `now`. A task that failed is not retried.
     """
     code: int | None = None
     try:
         while code is None and (ref := next_ready(news, ray)) is not None:
             found: News = ray.get(ref)
+            now.queued.discard(place)
             replace_files(place.folder, found.folder)
             with place.log.open("ab") as log:
                 log.write(found.log)
@@ -135,9 +146,11 @@ def hear(now: Progress, place: Place, news: Any, ray: Any) -> None:
     except StopIteration:
         code = LOST if code is None else code
     except ray.exceptions.RayError as error:
+        failed = isinstance(error, ray.exceptions.RayTaskError)
+        reason, what = (error.cause, "the task failed") if failed else (error, "the worker is lost")
         with place.log.open("a", encoding="utf-8") as log:
-            log.write(f"{type(error).__name__}: the worker is lost\n")
-        code = LOST
+            log.write(f"{what}: {type(reason).__name__}: {' '.join(str(reason).split())}\n")
+        code = BAD_INPUT if failed else LOST
     if code is not None:
         now.ended(place, code)
 
@@ -152,24 +165,31 @@ def next_ready(news: Any, ray: Any) -> Any:
     return next(news) if ready else None
 
 
-def worked(given: Given) -> Iterator[News]:
-    """Run a cell on a machine of the cluster, and yield a report whenever its run folder changes and at the end."""
+def worked(given: Given, demos: bytes | None) -> Iterator[News]:
+    """Run a cell on a machine of the cluster, and yield a report at its begin, when its run folder changes, and at its
+    end.
+
+    Args:
+        given: the input of the task.
+        demos: the content of the file of demonstrations; None if the cell names no file.
+    """
+    yield News()
     with tempfile.TemporaryDirectory() as scratch:
         cell = given.cell
-        if given.demos is not None:
+        if demos is not None:
             name = Path(str(cell.flags["demos"])).name
             cell = replace(cell, flags={**cell.flags, "demos": name})
-            files.write(Path(scratch) / "demos" / name, given.demos)
+            files.write(Path(scratch) / "demos" / name, demos)
         place = Place(cell, Path(scratch) / "run")
         place.folder.mkdir()
         for name, content in given.folder.items():
             files.write(place.folder / name, content)
-        command = place.command(None if given.demos is None else Path(scratch) / "demos")
-        process, known, heard = local.begun(place, command), {}, 0
+        command = place.command(None if demos is None else Path(scratch) / "demos")
+        process, known, heard = local.begun(place, command, given.cores), {}, 0
         while True:
             code = process.poll()
             changed = snapshot(place.folder)
-            changed = {name: content for name, content in changed.items() if known.get(name) != digest(content)}
+            changed = {n: x for n, x in changed.items() if n not in OWN and known.get(n) != digest(x)}
             known |= {name: digest(content) for name, content in changed.items()}
             said = place.log.read_bytes()
             if changed or code is not None:
@@ -182,9 +202,9 @@ def worked(given: Given) -> Iterator[News]:
 
 @interrupts.finishing()
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Update a run folder with files that a task returned. The folder keeps its own manifest and former checkpoint."""
-    if found := {name: content for name, content in contents.items() if name not in (MANIFEST, PREVIOUS)}:
-        update(folder, found)
+    """Update a run folder with the files that a task returned."""
+    if contents:
+        update(folder, contents)
 
 
 def snapshot(folder: Path, changing: bool = False) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from iqlearn.benchmark.agreement import LAST, MERITS, Judged, judged, within_run
 from iqlearn.benchmark.results import Evaluated, task_of
 from iqlearn.benchmark.summary import methods_of, tasks_of
 from iqlearn.evaluation.diagnostics import BETTER
+from iqlearn.evaluation.statistics import Interval
 from iqlearn.report.page import Figure, Folded, Item, Section, Table, colour, dash, label
 from iqlearn.report.sections import spaced
 
@@ -63,7 +64,7 @@ def by_method(cells: Sequence[Evaluated]) -> Table:
     for name, merit in MERITS.items():
         found = [[*within_runs(part, merit).values()] for part in parts]
         if any(found):
-            rows.append((spaced(name), *(round(fmean(map(fmean, each)), 2) if each else None for each in found)))
+            rows.append((spaced(name), *(Interval(fmean(map(fmean, each))) if each else None for each in found)))
     note = "The mean of Spearman's correlation with the true return over the evaluations of a run."
     return Table("Diagnostics of each method · within a run", ("figure", *methods), rows, note, folded=True)
 

@@ -14,7 +14,7 @@
     group = "from a clone"             # methods of a group are compared; a method without one is in every group
     algorithm = "dac"                  # flags of a method
     extensions = ["cloning"]
-    "cloning.weight" = 0
+    cloning.weight = 0
 
 Every key but `name`, `about`, `seeds`, `group` and `extends` is a flag of `iqlearn train`, so each run of the grid is
 one such command. `extends = "online"` takes every key that the file does not set from that preset.
@@ -24,12 +24,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from iqlearn.data import formats
 from iqlearn.errors import InputError
 
 PRESETS = ("quick", "offline", "online", "hard", "full")
@@ -58,6 +60,11 @@ class Cell:
         task = self.task if self.trajectories is None else f"{self.task}-{self.trajectories}"
         return "/".join((plain(task), plain(self.method), f"seed-{self.seed}"))
 
+    def file(self, demos: Path | None) -> Path | None:
+        """Return the path of its demonstrations in the folder `demos`; None if it names none, or a dataset by name."""
+        named = str(self.flags.get("demos", ""))
+        return (demos or Path()) / named if named and not formats.named(named) else None
+
     def words(self, out: Path, demos: Path | None = None) -> list[str]:
         """Return the arguments of `iqlearn` that run the cell: train and its flags.
 
@@ -66,8 +73,8 @@ class Cell:
             demos: the folder of the demonstrations.
         """
         flags = dict(self.flags)
-        if demos is not None and "demos" in flags:
-            flags["demos"] = str(demos / flags["demos"])
+        if (file := self.file(demos)) is not None:
+            flags["demos"] = str(file)
         if self.trajectories is not None:
             flags["trajectories"] = self.trajectories
         return ["train", *words(flags), "--seed", str(self.seed), "--out", str(out)]
@@ -93,11 +100,6 @@ class Grid:
     about: str
     cells: tuple[Cell, ...]
     """The runs of the first seed come first."""
-
-    @property
-    def methods(self) -> list[str]:
-        """The names of the methods, in the file's order."""
-        return list(dict.fromkeys(cell.method for cell in self.cells))
 
 
 def plain(name: str) -> str:
@@ -152,7 +154,9 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
     """
     common = extended(content, name)
     tasks, methods = (tables(common.pop(part, None), part, name) for part in ("tasks", "methods"))
-    seeds, about = common.pop("seeds", [0]), str(common.pop("about", ""))
+    seeds, about, common = common.pop("seeds", [0]), str(common.pop("about", "")), flat(common)
+    if "name" in common:
+        raise InputError(f"Grid {name}: name outside of a table has no effect; set it in [[tasks]] or [[methods]].")
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
         raise InputError(f"Grid {name}: seeds is {seeds!r}; expected a list of whole numbers from 0 up.")
     for flags, where in [
@@ -167,21 +171,23 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
     for seed in seeds:
         for task in tasks:
             counts = task.get("trajectories", common.get("trajectories"))
-            for count in counts if isinstance(counts, list) else [counts]:
+            counts = counts if isinstance(counts, list) else [counts]
+            if not counts:
+                raise InputError(f"Grid {name}, task {task['env']}: trajectories is []; expected at least one number.")
+            for count in counts:
                 for method in methods:
                     flags = {**common, **task, **method}
                     named = {key: flags.pop(key, None) for key in ("name", "trajectories", "group")}
                     title, group = str(task.get("name", task.get("env"))), str(named["group"] or "")
                     cells.append(Cell(str(named["name"]), title, count, seed, flags, group))
-    folders = [cell.name for cell in cells]
-    for folder in folders:
-        if folders.count(folder) > 1:
+    for folder, runs in Counter(cell.name for cell in cells).items():
+        if runs > 1:
             raise InputError(f"Grid {name}: two runs are called {folder}; expected names that differ.")
     return Grid(name, about, tuple(cells))
 
 
 def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
-    """Check the tables of tasks or methods, and return them.
+    """Check the tables of tasks or methods, and return them with flat keys.
 
     Raises:
         InputError: there is no table, or one has no name (for a task: no env).
@@ -192,13 +198,21 @@ def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
     for one in found:
         if not isinstance(one.get(key), str):
             raise InputError(f"Grid {name}: a table of [[{part}]] has no {key}; expected a text.")
+    return [flat(one) for one in found]
+
+
+def flat(flags: Flags, prefix: str = "") -> dict[str, Any]:
+    """Return flags in which the tables of dotted keys (`cloning.weight = 0`) are keys with dots."""
+    found: dict[str, Any] = {}
+    for name, value in flags.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
 
 
 def check(flags: Flags, where: str) -> None:
     """Refuse keys that the benchmark sets itself, and values of a type that no flag has.
 
-    Whether a key is a flag at all is checked by `iqlearn train`.
+    Whether a key is a flag of `iqlearn train` is checked by its command line.
 
     Raises:
         InputError: there is such a key or value.

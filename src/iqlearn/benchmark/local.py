@@ -18,9 +18,12 @@ PERIOD = 0.5
 """Seconds between two checks of the processes."""
 GRACE = 60.0
 """Seconds that processes have to write their checkpoints after a request to stop."""
-ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-"""Environment variables that keep each process to one core, because the other cores run other processes."""
+ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Environment variables that keep a process to one core, because the other cores run other processes."""
+SHARING = {"MPLBACKEND": "agg", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Environment variables for processes without a display, which share the memory of a GPU if there is one."""
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+"""The flag of XLA that does the same."""
 
 
 def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
@@ -57,14 +60,24 @@ def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callabl
     return now
 
 
-def begun(place: Place, command: Sequence[str]) -> Any:
-    """Start a process for a cell that writes its output to the log of the cell, and return it."""
+def begun(place: Place, command: Sequence[str], cores: float = 1.0) -> Any:
+    """Start a process for a cell that writes its output to the log of the cell, and return it.
+
+    The process does not receive the Ctrl-C of the terminal: `stop` asks it to end, so that each Ctrl-C counts once.
+
+    Args:
+        place: the cell.
+        command: the arguments of `iqlearn`.
+        cores: CPU cores of the process. With up to one, it computes in one thread.
+    """
     place.folder.mkdir(parents=True, exist_ok=True)
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
-    with place.log.open("ab") as log:
+    environment = {**SHARING, **os.environ}
+    if cores <= 1.0:
+        flags = os.environ.get("XLA_FLAGS", "")
+        flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
+        environment = {**ALONE, **environment, "XLA_FLAGS": flags}
+    with place.log.open("ab") as log, interrupts.deaf():
         how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
-        environment = {**ALONE, **os.environ, "XLA_FLAGS": flags}
         return subprocess.Popen([sys.executable, "-m", "iqlearn.benchmark.worker", *command], env=environment, **how)
 
 

@@ -52,13 +52,16 @@ def table_of(path: Path) -> dict[tuple[str, ...], list[dict[str, Any]]]:
         InputError: the table is missing or damaged.
     """
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    remedy = f"restore it from a copy, or delete {EVALUATIONS} and {RUNS} to repeat the runs whose folders are gone"
+    if not path.is_file():
+        raise InputError(f"{path} is missing; expected a table written by iqlearn benchmark, {remedy}.")
     try:
         for row in csv.DictReader(read(path).decode().splitlines()):
             cell = cell_of(tuple(row.pop(name) for name in OF_CELL))
             figures = {name: number(text) for name, text in row.items() if text != ""}
             found.setdefault(key_of(cell), []).append(figures)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(f"{path} is damaged; expected a table written by iqlearn benchmark.") from error
+        raise InputError(f"{path} is damaged; expected a table written by iqlearn benchmark, {remedy}.") from error
     return found
 
 

@@ -46,6 +46,11 @@ class Evaluated(NamedTuple):
         return self.result.get("env_steps", 0) > 0
 
     @property
+    def measured(self) -> bool:
+        """Whether the normalised return of an evaluation is known."""
+        return any(row["normalised"] is not None for row in self.rows)
+
+    @property
     def reached(self) -> float | None:
         """The step of the first evaluation with a normalised return of at least `GOAL`; None if there is none."""
         return next((row["step"] for row in self.rows if (row["normalised"] or 0.0) >= GOAL), None)

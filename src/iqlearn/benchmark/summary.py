@@ -59,14 +59,13 @@ def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
     return [cell for cell in cells if cell.acts] or cells
 
 
-def estimate(found: Interval, *known: Scores) -> Interval | float:
+def estimate(found: Interval, known: Scores) -> Interval:
     """Return an estimate with its interval, or its mean alone if each task has one run: then the spread is unknown."""
-    repeated = any(len(runs) > 1 for scores in known for runs in scores.values())
-    return found if repeated else round(found.mean, 2)
+    return found if any(len(runs) > 1 for runs in known.values()) else Interval(found.mean)
 
 
-def aggregates(compared: Compared, which: str) -> Table:
-    """Return the table of every aggregate of each method with its interval."""
+def aggregates(compared: Compared, which: str) -> Table | None:
+    """Return the table of every aggregate of each method with its interval; None without normalised returns."""
     cells, rows = compared.cells, []
     for method in methods_of(cells):
         known = scores(cells, method, which)
@@ -77,13 +76,18 @@ def aggregates(compared: Compared, which: str) -> Table:
         "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals; none where each task "
         "has one run."
     )
-    return Table(f"Aggregates · {WHICH[which]}{compared.suffix}", ("method", "runs", *AGGREGATES), rows, note)
+    title = f"Aggregates · {WHICH[which]}{compared.suffix}"
+    return Table(title, ("method", "runs", *AGGREGATES), rows, note) if rows else None
 
 
-def by_task(cells: Sequence[Evaluated], which: str) -> Table:
-    """Return the table of the scores of every seed. Its rows are the tasks, or the methods if these are more."""
+def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
+    """Return the table of the scores of every seed; None without any. Its rows are the tasks, or the methods if these
+    are more.
+    """
     methods, tasks = methods_of(cells), tasks_of(cells)
     known = {method: scores(cells, method, which) for method in methods}
+    if not any(known.values()):
+        return None
 
     def told(method: str, task: str) -> str | None:
         return ", ".join(f"{round(score, 2) + 0.0:.2f}" for score in known[method].get(task, ())) or None
@@ -97,9 +101,14 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table:
     return Table(f"Every seed · {WHICH[which]}", columns, rows, note)
 
 
-def efficiency(compared: Compared) -> Table:
-    """Return the table of the steps to 90 % of the expert, each with its ratio to the steps of the first method."""
+def efficiency(compared: Compared) -> Table | None:
+    """Return the table of the steps to 90 % of the expert, each with its ratio to the steps of the first method.
+
+    None without normalised returns.
+    """
     cells = acting(compared.cells)
+    if not any(cell.measured for cell in cells):
+        return None
     methods, rows, best = methods_of(cells), [], []
     for task in tasks_of(cells):
         reached = {method: steps_to_goal(cells, task, method) for method in methods}
@@ -140,13 +149,15 @@ def median_of(known: Sequence[tuple[float, bool]]) -> tuple[float, bool]:
 
 
 def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[float | None, bool]:
-    """Return the median over seeds of the steps to the goal, and whether it is a lower bound; None without a run.
+    """Return the median over seeds of the steps to the goal, and whether it is a lower bound.
+
+    None without a run whose normalised return is known.
 
     A run that does not reach the goal counts with the steps of the longest run of the task as a lower bound, even if it
     ended earlier.
     """
     of_task = [cell for cell in cells if task_of(cell) == task]
-    reached = [cell.reached for cell in of_task if cell.of.method == method]
+    reached = [cell.reached for cell in of_task if cell.of.method == method and cell.measured]
     if not reached:
         return None, False
     longest = max(cell.rows[-1]["step"] for cell in of_task)
@@ -154,7 +165,10 @@ def steps_to_goal(cells: Sequence[Evaluated], task: str, method: str) -> tuple[f
 
 
 def improvement(compared: Compared, which: str) -> Table | None:
-    """Return the table of how likely the first method is better than each other one; None without common tasks."""
+    """Return the table of how likely the first method is better than each other one; None without common tasks.
+
+    The probability is unknown unless both methods have two runs of some task: one run each says 0 or 1.
+    """
     cells = compared.cells
     methods = methods_of(cells)
     ours = scores(cells, methods[0], which)
@@ -162,8 +176,12 @@ def improvement(compared: Compared, which: str) -> Table | None:
     for other in methods[1:]:
         theirs = scores(cells, other, which)
         if common := [task for task in ours if task in theirs]:
-            rows.append((other, len(common), estimate(probability_of_improvement(ours, theirs), ours, theirs)))
-    note = "The probability that a run of the first method is better, over common tasks; ties count half."
+            enough = any(min(len(ours[task]), len(theirs[task])) > 1 for task in common)
+            rows.append((other, len(common), probability_of_improvement(ours, theirs) if enough else None))
+    note = (
+        "The probability that a run of the first method is better, over common tasks; ties count half. None unless "
+        "both methods have at least two runs of a task."
+    )
     title = f"{methods[0]} against each · {WHICH[which]}{compared.suffix}"
     return Table(title, ("against", "tasks", "probability of improvement"), rows, note) if rows else None
 
@@ -171,17 +189,20 @@ def improvement(compared: Compared, which: str) -> Table | None:
 def curve(cell: Evaluated, cells: Sequence[Evaluated]) -> tuple[list[float], list[float]]:
     """Return the steps and the normalised returns of a run.
 
-    If other runs are online, an offline run becomes a horizontal line at its last return: its steps are updates.
+    If other runs of its task are online, an offline run becomes a horizontal line at its last return: its steps are
+    updates.
     """
     rows = [row for row in cell.rows if row["normalised"] is not None]
-    if rows and not cell.acts and any(other.acts for other in cells):
-        return [0, max(other.rows[-1]["step"] for other in cells if other.acts)], [rows[-1]["normalised"]] * 2
+    online = [other.rows[-1]["step"] for other in cells if other.acts and task_of(other) == task_of(cell)]
+    if rows and online and not cell.acts:
+        return [0, max(online)], [rows[-1]["normalised"]] * 2
     return [row["step"] for row in rows], [row["normalised"] for row in rows]
 
 
 def curves(cells: Sequence[Evaluated]) -> list[Figure]:
     """Return the plots of the normalised return over the steps: one for each task, with a line for each run."""
     methods, figures = methods_of(cells), []
+    cells = [cell for cell in cells if cell.measured]
     for task in tasks_of(cells):
         traces: list[Trace] = []
         for i, method in enumerate(methods):
@@ -215,7 +236,7 @@ def profiles(cells: Sequence[Evaluated], which: str) -> Figure:
     traces: list[Trace] = []
     for i, method in enumerate(methods_of(cells)):
         if known := scores(cells, method, which):
-            share = performance_profile(known, THRESHOLDS).share
+            share = performance_profile(known, THRESHOLDS)
             traces.append(
                 {
                     "x": THRESHOLDS.tolist(),
@@ -243,6 +264,11 @@ def tables(cells: Sequence[Evaluated]) -> list[Table]:
     return [table for table in found if table is not None]
 
 
+def efficiencies(cells: Sequence[Evaluated]) -> list[Table]:
+    """Return the tables of sample efficiency, one for each group."""
+    return [table for compared in groups_of(cells) if (table := efficiency(compared)) is not None]
+
+
 def incomplete(cells: Sequence[Evaluated]) -> Table | None:
     """Return the table of the runs that diverged, were interrupted or still run; None if there are none."""
     rows = [
@@ -259,8 +285,8 @@ def sections(cells: Sequence[Evaluated], failed: Sequence[tuple[str, str]]) -> l
     lost: list[Item] = [Table("Runs that failed", ("run", "what its process said last"), failed)] if failed else []
     return [
         Section("results", "Results", [*lost, *tables(cells)]),
-        Section("efficiency", "Sample efficiency", [*map(efficiency, groups_of(cells)), *curves(cells)]),
-        Section("profiles", "Profiles", [profiles(cells, which) for which in WHICH]),
+        Section("efficiency", "Sample efficiency", [*efficiencies(cells), *curves(cells)]),
+        Section("profiles", "Profiles", [figure for which in WHICH if (figure := profiles(cells, which)).traces]),
     ]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from iqlearn.errors import InputError
 
 
-def benchmark(o: Namespace) -> int:
+def benchmark(o: Namespace, check_train: Callable[[Sequence[str]], None]) -> int:
     """Compare methods: run a grid of methods, tasks, demonstrations and seeds, and write tables, plots and a page.
 
     Each run is a process of its own, an `iqlearn train` with its run folder in DIR/cells. Run the same command again to
@@ -37,18 +39,51 @@ def benchmark(o: Namespace) -> int:
     if o.cores is not None and not 0.0 < o.cores < float("inf"):
         raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
     grid = benchmarks.read(o.grid)
-    demos = None if o.demos is None else Path(o.demos)
+    left = [place for place in benchmarks.places(grid.cells, o.out) if not place.finished]
+    check(grid.name, left, o.demos, check_train)
     if o.dry_run:
-        for place in benchmarks.places(grid.cells, o.out):
-            if not place.finished:
-                print("iqlearn", *place.command(demos))
+        for place in left:
+            print(shlex.join(["iqlearn", *place.command(o.demos)]))
         return 0
     with Table() as table:
-        now = benchmarks.run(grid, o.out, demos, workers, table.show, o.ray, 1.0 if o.cores is None else o.cores)
+        now = benchmarks.run(grid, o.out, o.demos, workers, table.show, o.ray, 1.0 if o.cores is None else o.cores)
     for place, told in now.failed.items():
         print(f"iqlearn: {place.cell.name} failed: {told}", file=sys.stderr)
+    if not any(place.recorded or place.rows for place in (*now.done, *now.failed)):
+        logs = o.out / "cells" / "TASK" / "METHOD" / "seed-SEED.log"
+        print(f"iqlearn: No run has an evaluation, so nothing was written; the reasons are in {logs}.", file=sys.stderr)
+        return 1
     print(f"written: {o.out / 'index.html'}")
     return 1 if now.failed else 0
+
+
+def check(grid: str, places: Sequence[Any], demos: Path | None, check_train: Callable[[Sequence[str]], None]) -> None:
+    """Check the demonstrations and the flags of runs before any of them starts.
+
+    Args:
+        grid: name of the grid.
+        places: the runs.
+        demos: folder of the demonstrations.
+        check_train: checks the flags of `iqlearn train`.
+
+    Raises:
+        InputError: a file of demonstrations does not exist, or a key of the grid is no flag or has a wrong value.
+    """
+    checked: set[Any] = set()
+    for place in places:
+        cell = place.cell
+        where = f"Grid {grid}, task {cell.task}, method {cell.method}"
+        file = None if place.begun and demos is None else cell.file(demos)  # a resumed run knows where its file is
+        if file is not None and not file.exists():
+            raise InputError(
+                f"{where}: demos is {file}, which does not exist; expected a file, name its folder with --demos."
+            )
+        if (which := (cell.method, cell.task, cell.trajectories)) not in checked:
+            checked.add(which)
+            try:
+                check_train(cell.words(place.folder, demos)[1:])
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
 
 
 class Table:
@@ -77,10 +112,9 @@ class Table:
         for place in (*now.done, *now.failed):
             if place not in self._told:
                 self._told.add(place)
-                rows = place.rows
-                earned = rows[-1].get("return_mean") if rows else None
-                told = place.status or "failed"
-                told += "" if earned is None else f", return {earned:.1f}"
+                earned = (place.rows or [{}])[-1].get("return_mean")
+                told = "failed" if place in now.failed else place.status
+                told += "" if earned is None or place in now.failed else f", return {earned:.1f}"
                 left = len(now.waiting) + len(now.running)
                 print(f"{place.cell.name}: {told}  ({left} left)", file=sys.stderr, flush=True)
 
@@ -89,10 +123,11 @@ def picture(now: Any) -> Any:
     """Return a table of the running cells. Its title has the numbers of cells that are done, failed and waiting."""
     from rich.table import Table as RichTable
 
-    table = RichTable(title=f"{len(now.done)} done · {len(now.failed)} failed · {len(now.waiting)} waiting")
+    waiting = len(now.waiting) + len(now.queued)
+    table = RichTable(title=f"{len(now.done)} done · {len(now.failed)} failed · {waiting} waiting")
     for name in ("running", "step", "return", "occupancy distance"):
         table.add_column(name)
-    for place in now.running:
+    for place in (place for place in now.running if place not in now.queued):
         row = (place.rows or [{}])[-1]
         cells = (row.get(name) for name in ("step", "return_mean", "occupancy_distance"))
         table.add_row(place.cell.name, *("–" if cell is None else f"{cell:,.4g}" for cell in cells))

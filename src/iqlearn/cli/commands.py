@@ -123,8 +123,7 @@ def begin_train(o: Namespace) -> Begun:
     """Find the environment, the demonstrations, the mode and the default settings of `train`."""
     from iqlearn import algorithms, api
 
-    if o.algorithm not in algorithms.imitators():
-        raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
+    check_family(o)
     named = named_env(o)  # first, so that a wrong environment is reported before wrong demonstrations
     demos = named_demos(o) or iq.Demos.builtin(o.env or DEFAULT_ENV)
     demos = demos if o.actions is None else demos.with_choices(o.actions)
@@ -134,6 +133,14 @@ def begin_train(o: Namespace) -> Begun:
     mode = api.mode_of(kind(), o.env is not None, o.mode, None)
     default = kind.recommended(mode == "online", False) if o.preset == "recommended" else published(o, kind)()
     return Begun(default, environment, demos, mode)
+
+
+def check_family(o: Namespace) -> None:
+    """Raise `InputError` if --algorithm names no family of algorithms that learn from demonstrations."""
+    from iqlearn import algorithms
+
+    if o.algorithm not in algorithms.imitators():
+        raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
 
 
 def published(o: Namespace, kind: Any) -> Callable[..., Any]:
@@ -161,13 +168,9 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
 
     settings = preset()
     if o.extensions is not None:
-        names = {name.replace("-", "_") for name in o.extensions} - {"none"}
-        known = EXTENSIONS if has_extensions(settings) else {}
-        for name in names - known.keys():
-            wanted = f"some of {', '.join(known)}, or none" if known else "none, it takes no extensions"
-            raise InputError(f"--extensions is {name!r} with algorithm {settings.name}; expected {wanted}.")
+        names = named_extensions(o, settings)
         own = {extension.name: extension for extension in settings.extensions}
-        extensions = tuple(own.get(name, kind()) for name, kind in known.items() if name in names)
+        extensions = tuple(own.get(name, kind()) for name, kind in EXTENSIONS.items() if name in names)
         settings = preset(extensions=extensions) if extensions != settings.extensions else settings
     settings = changed(settings, changes)
     if "value_term" in changes and (settings.squared or reward_extension(settings.extensions)):
@@ -175,6 +178,22 @@ def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> A
             "--value-term has no effect with a least-squares form or an extension that gives the reward; leave it out."
         )
     return settings
+
+
+def named_extensions(o: Namespace, settings: Any) -> set[str]:
+    """Return the names of --extensions.
+
+    Raises:
+        InputError: the algorithm of these settings has no such extension.
+    """
+    from iqlearn.extensions import EXTENSIONS
+
+    names = {name.replace("-", "_") for name in o.extensions or ()} - {"none"}
+    known = EXTENSIONS if has_extensions(settings) else {}
+    for name in names - known.keys():
+        wanted = f"some of {', '.join(known)}, or none" if known else "none, it takes no extensions"
+        raise InputError(f"--extensions is {name!r} with algorithm {settings.name}; expected {wanted}.")
+    return names
 
 
 def expert(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:

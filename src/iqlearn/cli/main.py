@@ -24,7 +24,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn
 
 from iqlearn import __version__, interrupts
-from iqlearn.cli.commands import BEGINNINGS, COMMANDS, has_extensions
+from iqlearn.cli.commands import BEGINNINGS, COMMANDS, check_family, has_extensions, named_extensions, pop_fields
 from iqlearn.cli.streams import open_streams
 from iqlearn.errors import EnvironmentFault, InputError
 
@@ -126,7 +126,7 @@ def run_command(verb: str, words: list[str]) -> int | None:
             return parser.print_help()
         options = parser.read(words)
         require_device()
-        return command(options)
+        return command(options, *([check_train] if verb == "benchmark" else []))
     options, everything = parser.parse_known_args(words)[0], "--help-all" in words
     own = vars(options)
     if asked and not everything and not (own["env"] or own.get("demos") or own.get("algorithm", "iq") != "iq"):
@@ -139,6 +139,44 @@ def run_command(verb: str, words: list[str]) -> int | None:
         return parser.print_help()
     given = vars(parser.read(words, f" with algorithm {begun.settings.name}"))
     return command(options, begun, {name: given[name] for name in given if name not in own})
+
+
+def check_train(words: Sequence[str]) -> None:
+    """Check the flags of `iqlearn train` without making the environment and without reading the demonstrations.
+
+    The kind of the actions is not known then, so a flag counts if the algorithm has it for either kind. The ranges of
+    the settings of the algorithm and its extensions are checked by `iqlearn train` itself.
+
+    Raises:
+        InputError: a flag is unknown or has a wrong value.
+    """
+    from iqlearn.algorithms import ALGORITHMS
+    from iqlearn.runs.provenance import Interaction, Schedule
+
+    options = parser_of(None).parse_known_args([*words])[0]
+    check_family(options)
+    faults = []
+    for name, kind in ALGORITHMS.items():
+        if kind.family == options.algorithm:
+            try:
+                given = vars(parser_of(kind).read([*words], f" with algorithm {name}"))
+                changes = {name: given[name] for name in given if name not in vars(options)}
+                named_extensions(options, kind)
+                Interaction(**pop_fields(changes, Interaction))
+                Schedule(Schedule.steps if options.steps is None else options.steps, **pop_fields(changes, Schedule))
+                return
+            except InputError as error:
+                faults.append(error)
+    raise faults[0]
+
+
+@cache
+def parser_of(kind: Any) -> Parser:
+    """Return the parser of `iqlearn train` with the flags of this class of settings; only its own flags for None."""
+    parser = Parser("train", True)
+    if kind is not None:
+        parser.add_all(kind(), True)
+    return parser
 
 
 def require_device() -> None:

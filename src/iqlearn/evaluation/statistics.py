@@ -4,6 +4,7 @@ precipice"): aggregates over tasks and seeds with stratified bootstrap intervals
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,11 +23,11 @@ Aggregate = Callable[[Drawn], Float[np.ndarray, " draws"]]
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % confidence interval."""
+    """An estimate with its 95 % confidence interval. The limits are NaN where the spread is unknown."""
 
     mean: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 def mean_interval(values: Values) -> Interval:
@@ -85,24 +86,12 @@ AGGREGATES: dict[str, Aggregate] = {
 }
 
 
-class Profile(NamedTuple):
-    """The share of runs whose score is above each threshold, with its pointwise interval."""
-
-    share: Float[np.ndarray, " thresholds"]
-    low: Float[np.ndarray, " thresholds"]
-    high: Float[np.ndarray, " thresholds"]
-
-
-def performance_profile(scores: Scores, thresholds: Float[np.ndarray, " thresholds"]) -> Profile:
+def performance_profile(
+    scores: Scores, thresholds: Float[np.ndarray, " thresholds"]
+) -> Float[np.ndarray, " thresholds"]:
     """Return the score distribution of a method (section 4.2): for each threshold, the share of all runs above it."""
-
-    def above(tasks: Drawn, threshold: float) -> Float[np.ndarray, " draws"]:
-        return (np.concatenate(tasks, axis=1) > threshold).mean(axis=1)
-
-    known, drawn = as_they_are(scores), resampled(scores)
-    share = np.array([above(known, threshold)[0] for threshold in thresholds])
-    low, high = np.transpose([np.quantile(above(drawn, threshold), LEVELS) for threshold in thresholds])
-    return Profile(share, low, high)
+    runs = np.concatenate(as_they_are(scores), axis=1)
+    return (runs > thresholds[:, None]).mean(axis=1)
 
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Interval:

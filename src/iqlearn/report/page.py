@@ -180,7 +180,7 @@ def in_words(value: Any) -> str:
         return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value + 0.0:.4g}"  # + 0.0: no −0
     if isinstance(value, Interval):
         mean, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in value)
-        return f"{mean} [{low}, {high}]"
+        return mean if math.isnan(value.low) else f"{mean} [{low}, {high}]"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(item)}" for name, item in value.items()) or "–"
     if isinstance(value, list | tuple):

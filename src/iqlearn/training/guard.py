@@ -18,8 +18,8 @@ pretraining, that of the best policy), plus a tolerance."""
 HIGH = 4.0
 """The critics are wrong if the bound of the implied reward exceeds this many r_max. chi2_mixture keeps it near one."""
 STEEP = 30.0
-"""The critics diverge if their gradient norm exceeds this many r_max, or r_max/(1−γ) where the loss is a squared Bellman
-error. It stays below 3 where training goes well."""
+"""The critics diverge if their gradient norm exceeds this many r_max, or this many r_max/(1−γ) where the loss is a
+squared Bellman error. It stays below 3 where training goes well."""
 RETURNS = 3
 """Maximum number of rollbacks in a run."""
 CAUTION = 0.3
