@@ -107,6 +107,18 @@ def test_results_of_other_flags_are_refused_and_results_of_deleted_folders_kept(
     assert {name: (out / name).read_bytes() for name in tables} == tables
 
 
+def test_runs_csv_counts_the_rollbacks_of_the_guard(tmp_path):
+    found, (place, other) = places(tmp_path, [QUICK], [{"name": n, "algorithm": "bc"} for n in ("clone", "other")])
+    finish(place)
+    finish(other)
+    result = json.loads((other.folder / "result.json").read_text())
+    back = {"step": 40, "because": "the states of the policy are far from the expert's"}
+    (other.folder / "result.json").write_text(json.dumps(result | {"guard": [back, back]}))
+    benchmark.run(found, tmp_path / "out", None, 1, lambda _: None)
+    rows = csv.DictReader((tmp_path / "out" / "runs.csv").open())
+    assert {row["method"]: row["rollbacks"] for row in rows} == {"clone": "0", "other": "2"}
+
+
 def test_finished_run_without_an_evaluation_is_reported_on_the_page(tmp_path):
     tasks = [QUICK, QUICK | {"name": "other"}]
     found, (place, other) = places(tmp_path, tasks, [{"name": "clone", "algorithm": "bc"}])

@@ -80,7 +80,8 @@ def in_folder(place: Place) -> Evaluated:
         {**row, "normalised": normalised(row.get("return_mean"), *ends), "seconds": at}
         for row, at in zip_longest(place.rows, seconds[: len(place.rows)])
     ]
-    return Evaluated(place.cell, rows, result | {"flags": shlex.join(words(place.cell.flags))})
+    told = {"rollbacks": len(result.get("guard", [])), "flags": shlex.join(words(place.cell.flags))}
+    return Evaluated(place.cell, rows, result | told)
 
 
 def write_csv(out: Path, cells: Sequence[Evaluated]) -> None:
