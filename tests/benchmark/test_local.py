@@ -107,6 +107,16 @@ def test_results_of_other_flags_are_refused_and_results_of_deleted_folders_kept(
     assert {name: (out / name).read_bytes() for name in tables} == tables
 
 
+@pytest.mark.parametrize(("age", "there"), [(0.0, True), (3600.0, False)])
+def test_page_is_there_while_runs_go_on_unless_it_was_made_just_before(age, there, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "REFRESH", age)
+    found, (place,) = places(tmp_path, [QUICK], [{"name": "clone", "algorithm": "bc"}])
+    finish(place)
+    seen = []
+    benchmark.run(found, tmp_path / "out", None, 1, lambda _: seen.append((tmp_path / "out" / "index.html").is_file()))
+    assert seen[0] == there
+
+
 def test_runs_csv_counts_the_rollbacks_of_the_guard(tmp_path):
     found, (place, other) = places(tmp_path, [QUICK], [{"name": n, "algorithm": "bc"} for n in ("clone", "other")])
     finish(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from iqlearn.runs.lock import locked
 
 __all__ = ["Grid", "Progress", "places", "read", "read_csv", "run", "write"]
 
+REFRESH = 60.0
+"""Least number of seconds between two versions of the page while runs are going on."""
+
 
 def run(
     grid: Grid,
@@ -27,7 +31,8 @@ def run(
 ) -> Progress:
     """Run every cell of the grid that is not finished, and write the results.
 
-    results.csv and runs.csv are written whenever a cell has finished, the other files at the end.
+    results.csv and runs.csv are written whenever a cell has finished, the other files then too, unless they are less
+    than `REFRESH` seconds old, and at the end.
 
     Args:
         grid: the cells.
@@ -49,14 +54,25 @@ def run(
     require()
     each = places(grid.cells, out)
     now = Progress.of(each)
-    known = 0
+    known, refreshed = 0, time.monotonic()
+
+    def write_all() -> None:
+        found = results.evaluated(each, out)
+        lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
+        failed = [(place.cell.name, told) for place, told in now.failed.items()]
+        failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
+        write(grid, found, out, failed)
 
     def look(newest: Progress) -> None:
-        nonlocal now, known
+        nonlocal now, known, refreshed
         now = newest
         if len(now.done) > known:
             known = len(now.done)
-            results.write_csv(out, results.evaluated(each, out))
+            if time.monotonic() - refreshed >= REFRESH:
+                write_all()
+                refreshed = time.monotonic()
+            else:
+                results.write_csv(out, results.evaluated(each, out))
         show(now)
 
     with locked(out):
@@ -68,11 +84,7 @@ def run(
             raise KeyboardInterrupt(told) from stop
         finally:
             with interrupts.finishing():
-                found = results.evaluated(each, out)
-                lost = {place.cell for place in each if place.finished} - {cell.of for cell in found}
-                failed = [(place.cell.name, told) for place, told in now.failed.items()]
-                failed += [(cell.name, "ended without an evaluation") for cell in grid.cells if cell in lost]
-                write(grid, found, out, failed)
+                write_all()
     return now
 
 
