@@ -71,9 +71,10 @@ def learn(
             makes the environment; by default the one that the demonstrations name. Without an environment, no returns
             are measured.
         env_kwargs: keyword arguments for the environment.
-        mode: `online` acts in the environment while learning, `offline` reads the demonstrations only. By default
-            online if `interaction` is given, if the algorithm must act (such as SQIL), or with continuous actions if
-            `env` is given and the algorithm can act.
+        mode: `online` acts in the environment while learning, `offline` learns from the demonstrations only (with an
+            environment, evaluations still choose which policy is returned). By default online if `interaction` is
+            given, if the algorithm must act (such as SQIL), or with continuous actions if `env` is given and the
+            algorithm can act.
         steps: environment steps online, updates offline; by default 100,000 online with continuous
             actions, else 10,000.
         evaluations, eval_episodes, sampled, eval_envs, max_episode_steps: see `Schedule`.

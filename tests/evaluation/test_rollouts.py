@@ -77,6 +77,18 @@ def test_disturbed_policy_randomises_a_share_of_discrete_actions():
     assert 0.2 < drawn.mean() < 0.3
 
 
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.75])
+def test_replaced_actions_are_uniform_whatever_the_share(share):
+    """The draw that decides to replace an action does not choose the new one. One dimension shows it best."""
+    act = disturbed(lambda obs: np.full((len(obs), 1), 9.0), Environment.of("Pendulum-v1").task, share, seed=0)
+    drawn = act(np.zeros((20_000, 3), np.float32))[:, 0]
+    replaced = drawn[drawn != 9.0]
+    assert abs(len(replaced) / len(drawn) - share) < 0.02
+    assert abs(replaced.mean()) < 0.15
+    assert replaced.min() < -1.9
+    assert replaced.max() > 1.9
+
+
 @pytest.mark.parametrize(("kinds", "episodes"), [(["policy", "best"], 1), (["policy"], 0)])
 def test_invalid_rollout_arguments_raise_a_one_line_error(kinds, episodes):
     with pytest.raises(InputError, match=r"; expected .*\.$") as caught:

@@ -154,7 +154,8 @@ def uniform(task: TaskSpec, seed: int) -> Act:
 
 def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
     """Return the policy with each action replaced by a uniformly random one with probability `share`."""
-    random, rng = uniform(task, seed), np.random.default_rng(seed)
+    # The two need different streams: with one, the number that decides to replace an action would also choose it.
+    random, rng = uniform(task, seed), np.random.default_rng([seed, 1])
 
     def act(obs: Obs) -> Shaped[np.ndarray, "n *act"]:
         drawn = random(obs)

@@ -23,7 +23,7 @@ Aggregate = Callable[[Drawn], Float[np.ndarray, " draws"]]
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % confidence interval. The limits are NaN where the spread is unknown."""
+    """An estimate with its 95 % confidence interval. The limits are NaN where they were not computed."""
 
     mean: float
     low: float = math.nan
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 def mean_interval(values: Values) -> Interval:
     """Return the mean and its 95 % percentile bootstrap interval (Efron, 1979), the same in every call.
 
-    The interval of a single value has zero width, because its spread is unknown.
+    The interval of a single value has zero width: its spread is unknown.
     """
     return interval({"": values}, mean)
 

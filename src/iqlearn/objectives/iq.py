@@ -41,8 +41,9 @@ def value_term(
     """Return an estimate of (1−γ)·E[V(s0)] by one of four terms (IQ-Learn, section 5).
 
     `initial` averages V over initial states. `expert` averages V(s) − γV(s') over expert transitions, and `mixture`
-    over expert and visited transitions, half each. These three agree in expectation (telescoping). `expert_states`
-    treats the expert's states as initial states.
+    over expert and visited transitions, half each. These three agree in expectation over discounted occupancies
+    (telescoping). Minibatches draw rows uniformly, so they agree only roughly. `expert_states` treats the expert's
+    states as initial states.
     """
     if name == "initial":
         return (1.0 - gamma) * jnp.mean(initial_v)

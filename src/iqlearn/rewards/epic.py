@@ -99,7 +99,8 @@ def epic_distance(
     Args:
         first, second: the rewards. Both are evaluated on transitions (s, A, S') that the environment may never make.
         transitions: draws from the coverage distribution of (s, a, s'), on which the canonical rewards are compared.
-        coverage: draws of (S', A) for the canonical form. Shaping cancels exactly for any draws.
+        coverage: draws of (S', A) for the canonical form. Shaping cancels exactly for any draws, unless transitions
+            have true ends: there Φ(s') is not added, and a shaping with a large mean Φ counts as a difference.
         gamma: the discount of the shaping that the distance ignores.
 
     >>> run = iq.learn(iq.IQLearn(), demos)

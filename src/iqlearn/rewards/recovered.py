@@ -31,8 +31,8 @@ class RecoveredReward:
     """r(s,a,s') = Q(s,a) − γ(1−d)·V(s'): the reward for which Q is the soft-optimal value.
 
     Other rewards, for instance shaped ones, have the same policy. With `chi2_mixture` the reward tends to +r_max = 2α
-    on transitions that only the expert makes, to −r_max on those that only the learner makes, and to 0 where both
-    agree. r_max is 1 by default.
+    in states that only the expert visits, to −r_max in those that only the learner visits, and to 0 where both agree.
+    In a state that both visit with different actions it is up to 2·r_max either way. r_max is 1 by default.
 
     **True ends** (d = 1; a time limit is no end): with the setting `absorbing`, training has an absorbing state, worth
     −r_max/(1−γ) if the learner failed and +r_max/(1−γ) if the expert finished. A reinforcement-learning library takes
