@@ -12,7 +12,7 @@ from gymnasium.wrappers import TimeLimit
 from jaxtyping import Float
 
 from iqlearn.envs.copies import Local
-from iqlearn.envs.spaces import executed, task_of
+from iqlearn.envs.spaces import actions_seed, executed, task_of
 from iqlearn.envs.worker import brief
 from iqlearn.errors import EnvironmentFault, InputError
 from iqlearn.types import TaskSpec
@@ -52,7 +52,7 @@ def look(env: gym.Env[Any, Any], name: str, seed: int = 0) -> Facts:
         copy = Local(lambda: env, task.obs)
         copy.ask("reset", seed)
         copy.answer()
-        env.action_space.seed(seed)
+        env.action_space.seed(actions_seed(seed))
         for step in range(1, STEPS + 1):
             at = f"step {step}"
             copy.ask("step", executed(env.action_space, env.action_space.sample()))

@@ -175,6 +175,14 @@ def executed(space: gym.Space[Any], action: Any) -> Any:
     return np.minimum(np.maximum(given, space.low), space.high).astype(space.dtype)  # np.clip takes three times as long
 
 
+def actions_seed(seed: int) -> int:
+    """Return the seed of random actions in an episode with this reset seed.
+
+    With the reset seed itself, a space would draw the same numbers as Gymnasium's environments.
+    """
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+
+
 def stacked(rows: list[Any]) -> Obs:
     """Stack single observations into a batch."""
     if isinstance(rows[0], dict):

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from iqlearn import interrupts
 from iqlearn.envs.copies import Handle, Local, Remote
 from iqlearn.envs.gym import Environment
-from iqlearn.envs.spaces import executed, stacked
+from iqlearn.envs.spaces import actions_seed, executed, stacked
 from iqlearn.errors import EnvironmentFault
 from iqlearn.types import Obs
 
@@ -107,8 +107,8 @@ class Stepper:
         self.obs = stacked(self._begin(dict(enumerate(each))))
 
     def seed_actions(self, seed: int) -> None:
-        """Seed the random actions."""
-        self._random.seed(seed)
+        """Seed the random actions. They are independent of an episode with the same reset seed."""
+        self._random.seed(actions_seed(seed))
 
     def random_actions(self) -> Shaped[np.ndarray, "n *act"]:
         """Return uniformly random actions, one per copy."""

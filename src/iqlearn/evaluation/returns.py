@@ -12,6 +12,7 @@ from gymnasium import spaces
 from jaxtyping import Float, Shaped
 
 from iqlearn.envs.gym import Environment, EnvSource
+from iqlearn.envs.spaces import actions_seed
 from iqlearn.envs.stepper import TIMEOUT, Faults, Step, Stepper, Vectorization
 from iqlearn.errors import InputError
 from iqlearn.types import Obs, TaskSpec, rows
@@ -142,7 +143,8 @@ def _episode(steps: Sequence[Step], lane: int) -> Episode:
 
 
 def uniform(task: TaskSpec, seed: int) -> Act:
-    """Return a policy that draws its actions uniformly."""
+    """Return a policy that draws its actions uniformly, independently of an episode with the same reset seed."""
+    seed = actions_seed(seed)
     if task.discrete:
         space = spaces.Discrete(task.choices, seed=seed)
     else:
