@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from iqlearn.envs.gym import Environment
+from iqlearn.envs.spaces import actions_seed
 from iqlearn.errors import InputError
 from iqlearn.evaluation.returns import disturbed, rollouts, uniform
 
@@ -62,7 +63,7 @@ def test_rollouts_repeat_by_seed():
 @pytest.mark.parametrize("env", ["CartPole-v1", MAZE])
 def test_uniform_policy_matches_samples_of_the_action_space(env):
     task, space = Environment.of(env).task, gym.make(env).action_space
-    space.seed(5)
+    space.seed(actions_seed(5))
     obs = np.zeros((3, 2), np.float32)
     act = uniform(task, 5)
     for _ in range(2):
