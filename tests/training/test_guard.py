@@ -60,7 +60,7 @@ def test_best_policy_is_the_one_closest_to_the_expert(distances, first, found):
 def test_trouble_reports_drift_reward_bound_and_gradient_norm(distance, figures, told):
     seen = rows(0.1, distance)
     seen[-1] |= figures
-    found = guard.trouble(seen, noise=0.01, limit=1.0, target=1.0)
+    found = guard.trouble(seen, noise=0.01, target=1.0)
     assert (found is None) == (told is None)
     if told is not None and found is not None:
         assert re.search(told, found)
@@ -69,18 +69,18 @@ def test_trouble_reports_drift_reward_bound_and_gradient_norm(distance, figures,
 def test_limits_are_relative_to_r_max():
     seen = rows(0.1, 0.1)
     seen[-1] |= {"reward_bound": 7.9, "critic_gradient_norm": 59.0}
-    assert guard.trouble(seen, 0.01, limit=1.0, target=1.0)
-    assert guard.trouble(seen, 0.01, limit=2.0, target=2.0) is None
+    assert guard.trouble(seen, 0.01, target=1.0)
+    assert guard.trouble(seen, 0.01, target=2.0) is None
 
 
-def test_gradient_norm_is_relative_to_the_targets_of_a_squared_bellman_error(pendulum):
-    """LS-IQ fits values of up to r_max/(1−γ) = 200, so its gradients are large from the start."""
+@pytest.mark.parametrize("figure", [{"critic_gradient_norm": 1_500.0}, {"reward_bound": 15.0}])
+def test_figures_of_critics_are_relative_to_the_targets_of_a_squared_bellman_error(figure, pendulum):
+    """LS-IQ fits values of up to r_max/(1−γ) = 200. A run of 50,000 steps on Hopper-v5 has these figures."""
     seen = rows(0.1, 0.1)
-    seen[-1] |= {"critic_gradient_norm": 1_500.0}
+    seen[-1] |= figure
     small = {"critic": SMALL, "actor": SMALL, "batch_size": 4}
-    for settings, told in ((iq.IQLearnContinuous.ls_iq(**small), None), (SETTINGS, "gradient norm")):
-        limits = learn(pendulum, settings=settings, steps=20, evaluations=1).limits
-        found = guard.trouble(seen, 0.01, *limits)
+    for settings, told in ((iq.IQLearnContinuous.ls_iq(**small), None), (SETTINGS, "of the ")):
+        found = guard.trouble(seen, 0.01, learn(pendulum, settings=settings, steps=20, evaluations=1).target)
         assert found is None if told is None else told in str(found)
 
 

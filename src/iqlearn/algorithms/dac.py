@@ -80,7 +80,7 @@ def seen(model: SoftQ, rows: Transitions) -> Float[Array, "rows inputs"]:
 
 
 def judged(s: Any, state: TrainState, batch: Batch, key: PRNGKey) -> tuple[Judge, Judged, Metrics]:
-    """Do one gradient step of the discriminator.
+    """Do one gradient step of the discriminator, and one step of the value of the absorbing state.
 
     Each true end in a batch adds one row, that of the absorbing state that the end leads to, as in the paper. The
     gradient penalty leaves these rows out: the absorbing state is near the mean of standardised states, so a bounded

@@ -156,7 +156,7 @@ def uniform(task: TaskSpec, seed: int) -> Act:
 
 def disturbed(policy: Act, task: TaskSpec, share: float, seed: int) -> Act:
     """Return the policy with each action replaced by a uniformly random one with probability `share`."""
-    # The two need different streams: with one, the number that decides to replace an action would also choose it.
+    # A third stream, beside those of the episode and of the random actions: no draw may decide two things.
     random, rng = uniform(task, seed), np.random.default_rng([seed, 1])
 
     def act(obs: Obs) -> Shaped[np.ndarray, "n *act"]:

@@ -112,10 +112,10 @@ class Run:
         return RecoveredReward(implied.model, ends, self.task, implied.limit)
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """r_max, and the size of what the loss of the critics fits; infinite where no reward is learnt."""
+    def target(self) -> float:
+        """Size of what the loss of the critics fits (`Implied.target`); infinite where no reward is learnt."""
         implied = self.settings.reward(self.last)
-        return (math.inf, math.inf) if implied is None else (implied.limit, implied.target)
+        return math.inf if implied is None else implied.target
 
     @property
     def distances(self) -> list[float]:

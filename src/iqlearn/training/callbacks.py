@@ -154,7 +154,7 @@ class GuardReport(Callback):
             if run.drift > DRIFTED:
                 told = f"the states of the last policy are {run.drift:.1f} times as far from the expert's as after"
                 self._tell(run, f"{told} {run.result['best_step']} steps; the run returns the policy of that step")
-            if (found := divergence(run.rows[-1], *run.limits) if run.rows else None) is not None:
+            if (found := divergence(run.rows[-1], run.target) if run.rows else None) is not None:
                 self._tell(run, f"{found}: the critics diverge; lower the learning rate (--learning-rate)")
 
     def _tell(self, run: Run, what: str) -> None:

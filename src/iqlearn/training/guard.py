@@ -16,10 +16,10 @@ DRIFT = 2.0
 """A policy has drifted if its occupancy distance is more than this many times that of the pretrained policy (without
 pretraining, that of the best policy), plus a tolerance."""
 HIGH = 4.0
-"""The critics are wrong if the bound of the implied reward exceeds this many r_max. chi2_mixture keeps it near one."""
+"""The critics are wrong if the bound of the implied reward exceeds this many times the size of what their loss fits:
+r_max, or r_max/(1−γ) where the loss is a squared Bellman error. chi2_mixture keeps it near one r_max."""
 STEEP = 30.0
-"""The critics diverge if their gradient norm exceeds this many r_max, or this many r_max/(1−γ) where the loss is a
-squared Bellman error. It stays below 3 where training goes well."""
+"""The same for the gradient norm of the critics. It stays below 3 where training goes well; LS-IQ has 3 to 8."""
 RETURNS = 3
 """Maximum number of rollbacks in a run."""
 CAUTION = 0.3
@@ -45,7 +45,7 @@ def best(rows: Sequence[Row], noise: float) -> int | None:
     return 0 if drifted else found
 
 
-def trouble(rows: Sequence[Row], noise: float, limit: float, target: float) -> str | None:
+def trouble(rows: Sequence[Row], noise: float, target: float) -> str | None:
     """Return the reason to roll back after the last evaluation, or None if there is none.
 
     A run that began with a pretrained policy is compared with that policy, and its critics are checked for divergence.
@@ -55,7 +55,6 @@ def trouble(rows: Sequence[Row], noise: float, limit: float, target: float) -> s
     Args:
         rows: the evaluations.
         noise: the tolerance of occupancy distances.
-        limit: r_max.
         target: the size of what the loss of the critics fits.
     """
     row, pretrained = rows[-1], rows[0]["step"] == 0
@@ -64,7 +63,7 @@ def trouble(rows: Sequence[Row], noise: float, limit: float, target: float) -> s
     if _distance(row) > DRIFT * start + noise:
         ratio, whose = _distance(row) / max(start, noise), "pretrained" if pretrained else "best"
         return f"the states of the policy are {ratio:.1f} times as far from the expert's as those of the {whose} one"
-    return divergence(row, limit, target) if pretrained else None
+    return divergence(row, target) if pretrained else None
 
 
 def caution(rows: Sequence[Row]) -> float:
@@ -72,16 +71,15 @@ def caution(rows: Sequence[Row]) -> float:
     return CAUTION if rows[0]["step"] == 0 else GREAT_CAUTION
 
 
-def divergence(row: Row, limit: float, target: float) -> str | None:
+def divergence(row: Row, target: float) -> str | None:
     """Return a clause that names the figure of the critics that is too large at an evaluation, or None if none is.
 
     Args:
         row: the evaluation.
-        limit: r_max.
         target: the size of what the loss of the critics fits.
     """
     for name, most, what in (
-        ("reward_bound", HIGH * limit, "the bound of the reward"),
+        ("reward_bound", HIGH * target, "the bound of the reward"),
         ("critic_gradient_norm", STEEP * target, "the gradient norm of the critics"),
     ):
         if (row.get(name) or 0.0) > most:

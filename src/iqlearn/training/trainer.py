@@ -319,7 +319,7 @@ class Trainer:
             return replace(run, model=model, result=result | earned | kept | {"returns": returns.tolist()})
         assert told is not None
         back = run.result.get("guard", [])
-        wrong = guard.trouble(run.rows, told.noise, *run.limits) if self._guarded else None
+        wrong = guard.trouble(run.rows, told.noise, run.target) if self._guarded else None
         if wrong is not None and len(back) < guard.RETURNS and self.done < self.steps:
             learner.go_back(guard.caution(run.rows))
             result["guard"] = [*back, {"step": self.done, "because": wrong}]
