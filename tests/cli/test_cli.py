@@ -14,7 +14,7 @@ import pytest
 import iqlearn as iq
 from iqlearn import algorithms, cli, files
 from iqlearn.cli.flags import parse_assignment
-from iqlearn.cli.main import families
+from iqlearn.cli.parser import families
 from iqlearn.data.demos import Demos
 from iqlearn.evaluation.returns import Evaluator, reset_seed
 from iqlearn.extensions import EXTENSIONS

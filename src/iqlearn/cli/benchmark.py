@@ -6,14 +6,15 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from iqlearn.cli.training import check_train
 from iqlearn.errors import InputError
 
 
-def benchmark(o: Namespace, check_train: Callable[[Sequence[str]], None]) -> int:
+def benchmark(o: Namespace) -> int:
     """Compare methods: run a grid of methods, tasks, demonstrations and seeds, and write tables, plots and a page.
 
     Each run is a process of its own, an `iqlearn train` with its run folder in DIR/cells. Run the same command again to
@@ -40,7 +41,7 @@ def benchmark(o: Namespace, check_train: Callable[[Sequence[str]], None]) -> int
         raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
     grid = benchmarks.read(o.grid)
     left = [place for place in benchmarks.places(grid.cells, o.out) if not place.finished]
-    check(grid.name, left, o.demos, check_train)
+    check(grid.name, left, o.demos)
     if o.dry_run:
         for place in left:
             print(shlex.join(["iqlearn", *place.command(o.demos)]))
@@ -57,14 +58,13 @@ def benchmark(o: Namespace, check_train: Callable[[Sequence[str]], None]) -> int
     return 1 if now.failed else 0
 
 
-def check(grid: str, places: Sequence[Any], demos: Path | None, check_train: Callable[[Sequence[str]], None]) -> None:
+def check(grid: str, places: Sequence[Any], demos: Path | None) -> None:
     """Check the demonstrations and the flags of runs before any of them starts.
 
     Args:
         grid: name of the grid.
         places: the runs.
         demos: folder of the demonstrations.
-        check_train: checks the flags of `iqlearn train`.
 
     Raises:
         InputError: a file of demonstrations does not exist, or a key of the grid is no flag or has a wrong value.

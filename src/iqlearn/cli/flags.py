@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
 import iqlearn as iq
@@ -112,3 +113,8 @@ def check_episodes(o: Namespace) -> None:
     for name, least in (("episodes", 1), ("seed", 0)):
         if getattr(o, name) < least:
             raise InputError(f"--{name} is {getattr(o, name)}; expected a number of at least {least}.")
+
+
+def has_extensions(settings: Any) -> bool:
+    """Whether extensions are a setting of the algorithm."""
+    return "extensions" in {f.name for f in fields(settings)}
