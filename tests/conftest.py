@@ -314,7 +314,7 @@ def same_run():
     """`same_run(a, b)`: two run folders hold the same run, bit for bit, except for timings and stacking."""
 
     def check(a: Path, b: Path) -> None:
-        for name in (folder.MODEL, folder.METRICS, folder.CONFIG):
+        for name in (folder.MODEL, folder.LAST, folder.METRICS, folder.CONFIG):
             assert (a / name).read_bytes() == (b / name).read_bytes(), name
         assert untimed(read_json(a / folder.RESULT)) == untimed(read_json(b / folder.RESULT))
         ours, theirs = (read_arrays(path / folder.CHECKPOINT) for path in (a, b))

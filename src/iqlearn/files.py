@@ -205,6 +205,10 @@ class Arrays(NamedTuple):
     about: dict[str, Any]
     """The metadata that was written with the arrays."""
 
+    def has(self, part: str) -> bool:
+        """Whether a part with this path is in the tree that was written."""
+        return any(name.startswith(part) for name in self.arrays)
+
     def tree(self, like: Tree, part: str = "", any_shape: bool = False, finite: bool = False) -> Tree:
         """Return the tree that was written, or a part of it.
 

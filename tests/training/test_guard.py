@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import iqlearn as iq
+from iqlearn.runs import folder
 from iqlearn.training import guard
 from iqlearn.training.callbacks import Callback
 
@@ -191,3 +192,18 @@ def test_run_reset_by_the_guard_resumes_bit_for_bit(pendulum_file, drifting, tmp
         drifting(*DISTANCES[at + 1 :])
         iq.resume(copies.copies[at], quiet=True)
         same_run(copies.copies[at], tmp_path / "run")
+
+
+def test_a_run_that_stops_right_after_a_rollback_keeps_its_last_policy(pendulum_file, drifting, tmp_path, snapshots):
+    class Stop(Callback):
+        def on_start(self, training):
+            return True
+
+    drifting(*DISTANCES)
+    copies = snapshots(tmp_path / "run")
+    learn(iq.Demos.load(pendulum_file), out=tmp_path / "run", callbacks=[copies])
+    for at in (3, 4, 6):
+        last = copies.copies[at] / folder.LAST
+        evaluated = last.read_bytes()
+        iq.resume(copies.copies[at], callbacks=[Stop()], quiet=True)
+        assert last.read_bytes() == evaluated

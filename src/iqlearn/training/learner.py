@@ -66,6 +66,8 @@ class Learner:
         """Figures of extensions since the last evaluation."""
         self.best: TrainState | None = None
         """The state at the evaluation whose policy the run returns; none if no evaluation has an occupancy distance."""
+        self.left: SoftQ | None = None
+        """The model of the last evaluation if the guard rolled back from it; else none, and `state` has that model."""
         self.phase, self.first_update = steps_before_updates(self.algorithm, run.interaction or Interaction())
 
     def initial(self) -> TrainState:
@@ -225,11 +227,12 @@ class Learner:
         """
         assert self.best is not None
         model, rate = self.algorithm.policy(self.best), caution * self.state.rate
+        self.left = self.algorithm.policy(self.state)
         self.state = replace(self.best, model=model, aux=self.state.aux, step=self.state.step, rate=rate)
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the arrays from which the run can be resumed. Its figures are not included."""
-        kept = {} if self.best is None else {"best": self.best}
+        kept = {name: part for name, part in (("best", self.best), ("left", self.left)) if part is not None}
         return {"state": self.state, "source": self.source.saved(), "done": np.int32(self.done)} | kept
 
     def restore(self, found: Arrays) -> None:
@@ -248,6 +251,8 @@ class Learner:
             raise InputError(f"{found.path} holds another replay ({error}); expected the run's own.") from error
         self.best = found.tree(self.state, "['best']") if "best_step" in self.run.result else None
         last = self.algorithm.policy(self.state)
+        if found.has("['left']"):
+            last = self.left = found.tree(last, "['left']")
         model = last if self.best is None else self.algorithm.policy(self.best)
         self.run = replace(self.run, model=model, last=last, state=self.state)
 

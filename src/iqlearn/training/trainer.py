@@ -311,7 +311,7 @@ class Trainer:
             "seeds_together": len(self.runs),
             **{f"last_{name}": value for name, value in earned.items()},
         }
-        run = replace(run, last=model, state=learner.state, rows=[*run.rows, row | figures])
+        run, learner.left = replace(run, last=model, state=learner.state, rows=[*run.rows, row | figures]), None
         best = None if told is None else guard.best(run.rows, told.noise)
         if best is None or best == len(run.rows) - 1:
             learner.best = None if best is None else learner.state
