@@ -531,7 +531,10 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     phase, first = steps_before_updates(settings, interaction)
     least = first + interaction.steps_per_round + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])
-    require(steps >= least, "steps", steps, f"at least {least}: there is no update in the first {first} ({parts})")
+    why = f"there is no update in the first {first} ({parts})"
+    if first == 0:
+        why = f"there is no update in the first round of {interaction.steps_per_round} steps (round_steps)"
+    require(steps >= least, "steps", steps, f"at least {least}: {why}")
     require(
         interaction.replay >= phase,
         "replay",

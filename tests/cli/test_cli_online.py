@@ -230,6 +230,8 @@ def test_too_few_steps_for_an_update_are_rejected(pendulum_file, tmp_path, sente
     expected = "steps is 30; expected at least 81: there is no update in the first 30 (random_steps)"
     assert expected in sentence(*train)
     assert expected in sentence("expert", "--env", "Pendulum-v1", *out)
+    at_once = "steps is 30; expected at least 51: there is no update in the first round of 50 steps (round_steps)"
+    assert at_once in sentence(*train[:-1], 0)
     inferred = "at least 10101: there is no update in the first 10050 (action_inference and random_steps)"
     assert inferred in sentence(*train, "--state-only", "--extensions", "action-inference")
     regressed = "at least 5051: there is no update in the first 5000 (reward_regression and random_steps)"

@@ -41,7 +41,7 @@ class Cloning(Extension):
 
     updates: int = 20_000
     """Largest number of updates of behavioural cloning, before the first update of the method. They end early when the
-    error on held-out rows stops falling. 0 begins with random weights, and needs `regularisation` 0."""
+    error stops falling. 0 begins with random weights, and needs `regularisation` 0."""
     reach: float = 0.5
     """Largest noise that is added to the expert's states to make further examples: its standard deviation, as a share
     of each coordinate's own. A Gaussian process predicts their actions. 0 clones the expert's own transitions only."""
@@ -120,6 +120,9 @@ class Cloning(Extension):
         self, model: Any, obs: Obs, action: np.ndarray, process: GaussianProcess, rng: np.random.Generator
     ) -> tuple[Obs, np.ndarray]:
         """Return expert rows, followed by made-up states near expert states with the actions that the process predicts.
+
+        Expert rows are drawn with replacement, so rows that `clone` holds out are also among those that it fits. The
+        error on them says when the fit has converged, not how well the clone generalises.
 
         A made-up state is an expert's state with normal noise. The size of the noise, in standard deviations of each
         coordinate, is log-uniform up to `reach`.
