@@ -528,6 +528,17 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
         part = extension.round_steps or interaction.steps_per_round
         wanted = f"at most {part}, the steps of a round of {extension.name}"
         require(interaction.steps_per_round <= part, "round_steps", interaction.round_steps, wanted)
+    check_steps(settings, interaction, steps)
+
+
+def check_steps(settings: Algorithm, interaction: Interaction | None, steps: int) -> None:
+    """Check that the steps suffice for an update, and that the replay has room for the steps before it.
+
+    Raises:
+        InputError: there are too few steps, or the replay is too small.
+    """
+    if interaction is None:
+        return
     phase, first = steps_before_updates(settings, interaction)
     least = first + interaction.steps_per_round + math.ceil(1.0 / interaction.update_ratio)
     parts = " and ".join([*(e.name for e in settings.extensions if e.phase), "random_steps"])

@@ -1,5 +1,7 @@
 """The agreement of figures with the true return, on small tables made by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -114,6 +116,8 @@ def test_judge_averages_each_figure_over_tasks():
     assert found.regret.mean == pytest.approx((0.0 + 0.4) / 2)
     assert found.gain.mean == pytest.approx((0.4 - 0.2) / 2)
     assert found.across is None, "no task has three runs"
+    assert math.isfinite(found.picked.low)
+    assert math.isnan(judge("occupancy_distance", DISTANCE, cells[1:]).picked.low), "one run of each task: no interval"
 
 
 def test_judged_omits_missing_figures_and_adds_the_last_evaluation():

@@ -128,3 +128,13 @@ def test_queued_tasks_of_a_cluster_are_shown_as_waiting(tmp_path):
     assert "0 done · 0 failed · 1 waiting" in out.getvalue()
     assert first.cell.name in out.getvalue()
     assert second.cell.name not in out.getvalue()
+
+
+def test_dry_run_refuses_changed_flags_and_says_that_nothing_is_left(toml, sentence, tmp_path, capsys):
+    place_of(tmp_path, {"status": "completed"}, [{"step": 40.0, "return_mean": 100.0}])
+    words = toml(TASK + METHOD)
+    cli.main(words)
+    capsys.readouterr()
+    cli.main([*words, "--dry-run"])
+    assert capsys.readouterr().err == "iqlearn: Every run of the grid is finished.\n"
+    assert "was begun with other flags" in sentence(*toml(f"{TASK}{METHOD}steps = 3\n"), "--dry-run")

@@ -57,6 +57,25 @@ def test_scores_have_a_row_per_task_or_per_method_if_there_are_more_methods():
     assert table.rows == [("ours", "0.10", "0.30"), ("theirs", "0.20", None), ("third", None, "0.40")]
 
 
+def test_run_that_returns_its_clone_is_marked():
+    """Such a run gains nothing from training, however good its clone is."""
+    ours, theirs = run_of("ours", "", [0.9]), run_of("theirs", "", [1.0])
+    cells = [ours, theirs._replace(result=theirs.result | {"best_step": 0.0, "last_normalised_return": 0.1})]
+    table = summary.by_task(cells, "returned")
+    assert table.rows == [("ours", "0.90"), ("theirs", "1.00*")]
+    assert "*: the run returns its policy from before the first update" in table.note
+    last = summary.by_task(cells, "last")
+    assert last.rows == [("ours", "0.90"), ("theirs", "0.10")]
+    assert "*" not in last.note
+
+
+def test_aggregates_warn_where_methods_have_different_tasks():
+    same = [run_of("ours", "", [0.9], "T"), run_of("theirs", "", [0.8], "T")]
+    for cells, told in ((same, False), ([*same, run_of("ours", "", [0.1], "U")], True)):
+        (compared,) = summary.groups_of(cells)
+        assert ("different tasks" in summary.aggregates(compared, "last").note) == told
+
+
 @pytest.mark.parametrize("tasks", [1, 4])
 def test_picture_of_many_methods_tells_them_apart_and_shows_the_whole_legend(monkeypatch, tasks):
     drawn = []

@@ -360,6 +360,30 @@ def test_families_in_help_match_the_registered_imitators():
     assert sorted(algorithms.imitators()) == families()
 
 
+def test_help_names_the_families_that_need_continuous_actions(capsys):
+    discrete = {kind.family for kind in algorithms.ALGORITHMS.values() if kind.discrete}
+    continuous = [family for family in families() if family not in discrete]
+    iqlearn("train", "--help")
+    assert f"{' and '.join(continuous)} need continuous actions" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", ["benchmark", "export", "pull", "demos split"])
+def test_help_says_which_flags_are_required(capsys, command):
+    iqlearn(*command.split(), "--help")
+    usage, *rest = capsys.readouterr().out.splitlines()
+    flags = [word for word in usage.split() if word.startswith("--")]
+    assert flags
+    assert " ".join(rest).count("(required)") == len(flags)
+
+
+def test_too_few_steps_are_reported_before_the_settings_are_chosen(pendulum_file, tmp_path, sentence, monkeypatch):
+    """With many transitions, the choice of the settings takes a while."""
+    monkeypatch.setattr(iq, "recommended", lambda *_, **__: pytest.fail("settings were chosen"))
+    words = "train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "run"
+    assert "steps is 2; expected at least" in sentence(*words, "--steps", 2)
+    assert "--early-stopping is 0; expected a number of at least 1" in sentence(*words, "--early-stopping", 0)
+
+
 def test_whole_numbers_accept_scientific_notation_and_underscores(cartpole_file, tmp_path):
     steps = ("--steps", "0.6e1", "--batch_size=1_0", "--evaluations", "2e0", "--eval-episodes", "1")
     iqlearn("train", "--demos", cartpole_file, "--out", tmp_path / "run", *steps, "--network.hidden", "8", "1e1")

@@ -189,7 +189,7 @@ def test_the_learner_acts_with_the_clone_from_the_first_step_on(state):
 @pytest.mark.parametrize(
     ("extension", "settings", "online", "told"),
     [
-        (Cloning(), iq.IQLearn(), True, "cloning has no effect on iq; expected a run without it"),
+        (Cloning(), iq.IQLearn(), True, "cloning has no effect on iq with discrete actions; expected a run without it"),
         (Cloning(), iq.IQLearnContinuous(), False, r"cloning\.regularisation is 1\.0; expected 0 offline"),
         (
             Cloning(regularisation=0.0),

@@ -132,3 +132,18 @@ def test_outputs_within_rounding_of_a_bound_are_censored():
     y = np.clip(2.0 * x, -1.0, 1.0)
     rounded = np.where(np.abs(y) == 1.0, y * (1.0 - 1e-7), y)
     np.testing.assert_allclose(fitted(x, rounded).weights, fitted(x, y).weights, rtol=1e-3, atol=1e-3)
+
+
+def test_a_request_to_stop_ends_the_fit(monkeypatch):
+    """The search for the covariance takes long with many rows."""
+    asked = []
+
+    def check():
+        asked.append(None)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("iqlearn.interrupts.check", check)
+    x = drawn(0, 30)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(x, smooth(x))

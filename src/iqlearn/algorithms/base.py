@@ -244,7 +244,8 @@ class Extension:
         """
         missing = [hook for hook in self.needs if hook not in algorithm.hooks]
         if missing:
-            raise InputError(f"Extension {self.name} has no effect on {algorithm.name}; expected a run without it.")
+            which = f"{algorithm.name}{' with discrete actions' if algorithm.discrete else ''}"
+            raise InputError(f"Extension {self.name} has no effect on {which}; expected a run without it.")
 
     @classmethod
     def suggest(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iqlearn import __version__, files, interrupts
 from iqlearn.benchmark import cluster, diagnostics, local, plots, results, summary
-from iqlearn.benchmark.cells import Progress, places, same_flags
+from iqlearn.benchmark.cells import FLAGS, Progress, places, same_flags
 from iqlearn.benchmark.grid import Grid, read
 from iqlearn.benchmark.results import Evaluated, read_csv
 from iqlearn.report.page import Table, page, require
@@ -76,7 +76,7 @@ def run(
         show(now)
 
     with locked(out):
-        same_flags(each, out)
+        files.write_json(out / FLAGS, same_flags(each, out))
         try:
             now = local.run(each, demos, workers, look) if ray is None else cluster.run(each, demos, ray, cores, look)
         except KeyboardInterrupt as stop:

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from iqlearn.benchmark.results import Evaluated, task_of
 from iqlearn.evaluation.diagnostics import BETTER, misfit
-from iqlearn.evaluation.statistics import LEVELS, RESAMPLES, Interval, interval, mean
+from iqlearn.evaluation.statistics import LEVELS, RESAMPLES, Interval, estimate, mean
 from iqlearn.rewards.correlations import spearman
 
 LEAST = 3
@@ -178,5 +178,5 @@ def by_task(values: Iterable[tuple[str, float | None]]) -> dict[str, list[float]
 
 
 def over(values: Mapping[str, Sequence[float]]) -> Interval | None:
-    """Return the mean over tasks of the mean over runs, with its interval; None without values."""
-    return interval(values, mean) if values else None
+    """Return the mean over tasks of the mean over runs, with an interval if a task has several; None without values."""
+    return estimate(values, mean) if values else None

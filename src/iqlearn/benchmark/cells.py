@@ -12,7 +12,7 @@ from typing import Any
 from iqlearn.benchmark.grid import Cell, words
 from iqlearn.benchmark.record import EVALUATIONS, RUNS, cell_of, key_of, table_of
 from iqlearn.errors import InputError
-from iqlearn.files import Row, read_json, read_rows, write_json
+from iqlearn.files import Row, read_json, read_rows
 from iqlearn.runs.folder import CHECKPOINT, METRICS, PREVIOUS, RESULT
 
 CELLS = "cells"
@@ -123,25 +123,25 @@ def other_flags(place: Place, before: str, out: Path) -> str:
     )
 
 
-def same_flags(each: Sequence[Place], out: Path) -> None:
-    """Write the flags of the cells to flags.json, unless those of a cell with results have changed.
+def same_flags(each: Sequence[Place], out: Path) -> dict[str, list[str]]:
+    """Return the flags of each cell by its name, unless those of a cell with results have changed.
 
-    A changed grid therefore cannot reuse the results of the former one.
+    A changed grid therefore cannot reuse the results of the former one. The result also has the cells of former grids.
 
     Args:
         each: the cells.
-        out: the folder of the benchmark.
+        out: the folder of the benchmark, where `FLAGS` holds the flags of the cells that were begun.
 
     Raises:
         InputError: a cell that is finished or has a checkpoint was begun with other flags.
     """
-    known: dict[str, Any] = read_json(out / FLAGS) if (out / FLAGS).is_file() else {}
+    known: dict[str, list[str]] = read_json(out / FLAGS) if (out / FLAGS).is_file() else {}
     now = {place.cell.name: words(place.cell.flags) for place in each}
     for place in each:
         before = known.get(place.cell.name, now[place.cell.name])
         if before != now[place.cell.name] and (place.begun or place.finished) and not place.recorded:
             raise InputError(other_flags(place, shlex.join(before), out))
-    write_json(out / FLAGS, known | now)
+    return known | now
 
 
 @dataclass

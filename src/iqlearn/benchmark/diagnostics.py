@@ -23,7 +23,8 @@ def section(cells: Sequence[Evaluated]) -> Section:
     items: list[Item] = []
     each = judged(cells)
     if any(one.name in MERITS for one in each):
-        items = [worth(each), agreements(each), by_method(cells), *curves(cells)]
+        of_methods = [table for table in [by_method(cells)] if table.rows]
+        items = [worth(each), agreements(each), *of_methods, *curves(cells)]
     about = (
         "Figures of each evaluation that need no reward, and how far they agree with the true return. Evaluations "
         "before the first update do not count. Lines have the colours of the curves above."

@@ -41,6 +41,11 @@ class Evaluated(NamedTuple):
         return self.result.get("normalised_return")
 
     @property
+    def returns_start(self) -> bool:
+        """Whether the run returns the pretrained policy as it was before the first update."""
+        return self.result.get("best_step") == 0
+
+    @property
     def acts(self) -> bool:
         """Whether its steps are environment steps (online) rather than updates (offline)."""
         return self.result.get("env_steps", 0) > 0

@@ -12,9 +12,7 @@ import numpy as np
 from iqlearn.benchmark.results import GOAL, Evaluated, scores, task_of
 from iqlearn.evaluation.statistics import (
     AGGREGATES,
-    Interval,
-    Scores,
-    interval,
+    estimate,
     performance_profile,
     probability_of_improvement,
 )
@@ -59,23 +57,22 @@ def acting(cells: Sequence[Evaluated]) -> Sequence[Evaluated]:
     return [cell for cell in cells if cell.acts] or cells
 
 
-def estimate(found: Interval, known: Scores) -> Interval:
-    """Return an estimate with its interval, or its mean alone if each task has one run: then the spread is unknown."""
-    return found if any(len(runs) > 1 for runs in known.values()) else Interval(found.mean)
-
-
 def aggregates(compared: Compared, which: str) -> Table | None:
     """Return the table of every aggregate of each method with its interval; None without normalised returns."""
-    cells, rows = compared.cells, []
+    cells, rows, covered = compared.cells, [], set()
     for method in methods_of(cells):
         known = scores(cells, method, which)
         if known:
-            found = (estimate(interval(known, aggregate), known) for aggregate in AGGREGATES.values())
+            found = (estimate(known, aggregate) for aggregate in AGGREGATES.values())
             rows.append((method, sum(map(len, known.values())), *found))
+            covered.add(frozenset(known))
     note = (
         "Normalised returns over all tasks and seeds, with 95 % stratified bootstrap intervals; none where each task "
-        "has one run."
+        "has one run. iqm: interquartile mean, the mean of the middle half of the runs. Optimality gap: the mean "
+        "amount by which a run falls short of 1."
     )
+    if len(covered) > 1:
+        note += " The methods have runs of different tasks: compare only methods that have the same tasks."
     title = f"Aggregates · {WHICH[which]}{compared.suffix}"
     return Table(title, ("method", "runs", *AGGREGATES), rows, note) if rows else None
 
@@ -85,12 +82,15 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
     are more.
     """
     methods, tasks = methods_of(cells), tasks_of(cells)
-    known = {method: scores(cells, method, which) for method in methods}
-    if not any(known.values()):
+    if all(getattr(cell, which) is None for cell in cells):
         return None
 
+    starts = {cell.of for cell in cells if which == "returned" and cell.returns_start}
+
     def told(method: str, task: str) -> str | None:
-        return ", ".join(f"{round(score, 2) + 0.0:.2f}" for score in known[method].get(task, ())) or None
+        runs = [cell for cell in cells if (cell.of.method, task_of(cell)) == (method, task)]
+        each = [(score, cell) for cell in runs if (score := getattr(cell, which)) is not None]
+        return ", ".join(f"{round(score, 2) + 0.0:.2f}{'*' * (cell.of in starts)}" for score, cell in each) or None
 
     if len(methods) > len(tasks):
         columns, rows = ("method", *tasks), [(method, *(told(method, task) for task in tasks)) for method in methods]
@@ -98,6 +98,7 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
         columns = ("task, demonstrations", *methods)
         rows = [(task, *(told(method, task) for method in methods)) for task in tasks]
     note = "Normalised returns, one for each seed: the expert's mean return is 1, and that of random actions is 0."
+    note += " *: the run returns its policy from before the first update, the clone." if starts else ""
     return Table(f"Every seed · {WHICH[which]}", columns, rows, note)
 
 

@@ -40,11 +40,15 @@ def benchmark(o: Namespace) -> int:
     if o.cores is not None and not 0.0 < o.cores < float("inf"):
         raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
     grid = benchmarks.read(o.grid)
-    left = [place for place in benchmarks.places(grid.cells, o.out) if not place.finished]
+    each = benchmarks.places(grid.cells, o.out)
+    benchmarks.same_flags(each, o.out)
+    left = [place for place in each if not place.finished]
     check(grid.name, left, o.demos)
     if o.dry_run:
         for place in left:
             print(shlex.join(["iqlearn", *place.command(o.demos)]))
+        if not left:
+            print("iqlearn: Every run of the grid is finished.", file=sys.stderr)
         return 0
     with Table() as table:
         now = benchmarks.run(grid, o.out, o.demos, workers, table.show, o.ray, 1.0 if o.cores is None else o.cores)

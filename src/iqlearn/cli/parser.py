@@ -64,6 +64,7 @@ class Parser(argparse.ArgumentParser):
                 about.append(line)
         named = [(word or name, left) for name, word, left, _ in rows if name.isupper()]
         places = "".join(f"[{name}] " if left == OPTIONAL else f"{name} " for name, left in named)
+        places += "".join(f"{name} {word} " for name, word, left, _ in rows if left == "required")
         super().__init__(
             prog=f"iqlearn {verb}",
             usage=f"iqlearn {verb} {places}[flags]",
@@ -95,7 +96,8 @@ class Parser(argparse.ArgumentParser):
         if default == OPTIONAL:
             how |= {"nargs": "?", "help": text}
         elif default is not None:
-            how |= {"required": True, "help": text} if default == "required" else {"default": read(default)}
+            needed = {"required": True, "help": f"{text} (required)"}
+            how |= needed if default == "required" else {"default": read(default)}
         self.groups["flags"].add_argument(name if name.startswith("--") else name.lower(), **how)
 
     def read(self, words: list[str], where: str = "") -> argparse.Namespace:

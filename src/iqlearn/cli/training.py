@@ -53,7 +53,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     --subsample N  Learn from every N-th transition (default: 20 of CartPole-v1's built-in ones, else 1).
     --mode online|offline  Act while learning, or learn from the demonstrations alone (default: online if the
         algorithm must act, or if actions are continuous and --env is given; else offline).
-    --algorithm NAME [iq]  Family of the algorithm: {families}.
+    --algorithm NAME [iq]  Family of the algorithm: {families}. csil and valuedice need continuous actions.
     --preset recommended|paper|ls-iq [recommended]  What works best for these demonstrations, the method of the paper,
         or LS-IQ (Al-Hafez et al., 2023).
     --extensions NAME...  Optional parts of the method, instead of those of the preset; `none` for none.
@@ -68,12 +68,14 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     from iqlearn.cli.output import finish
     from iqlearn.runs.folder import vacant
     from iqlearn.runs.provenance import Interaction, Schedule
+    from iqlearn.training.callbacks import working
 
     default, environment, demos, mode = begun
     if o.out is not None:
         vacant(o.out, o.overwrite)  # refused before anything slow
-    if o.seeds < 1:
-        raise InputError(f"--seeds is {o.seeds}; expected a number of at least 1.")
+    for name in ("seeds", "early_stopping"):
+        if (count := getattr(o, name)) is not None and count < 1:
+            raise InputError(f"{as_flag(name)} is {count}; expected a number of at least 1.")
     acting, times = pop_fields(changes, Interaction), pop_fields(changes, Schedule)
     if acting and mode == "offline":
         raise InputError(f"{as_flag(min(acting))} has no effect offline; leave it out, or add --mode online.")
@@ -95,8 +97,10 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     name, task = (demos.source, None) if environment is None else (environment.name, environment.task)
     if task is not None:
         demos.check_task(task, name)
-    settings = chosen(o, begun, parts[0], changes)
     interaction = Interaction(**acting) if mode == "online" else None
+    api.check_steps(default, interaction, steps)  # extensions may need more steps; choosing them takes a while
+    with working("choosing settings …"):
+        settings = chosen(o, begun, parts[0], changes)
     api.visible(settings, demos)
     api.check(settings, demos.task_spec() if task is None else task, interaction, steps)
     how = arguments(o, settings, name)

@@ -44,6 +44,14 @@ def interval(scores: Scores, aggregate: Aggregate) -> Interval:
     return Interval(float(aggregate(as_they_are(scores))[0]), float(low), float(high))
 
 
+def estimate(scores: Scores, aggregate: Aggregate) -> Interval:
+    """Return an aggregate over tasks and seeds with its interval, or alone if each task has one run: the spread over
+    seeds is unknown then."""
+    if any(len(runs) > 1 for runs in scores.values()):
+        return interval(scores, aggregate)
+    return Interval(float(aggregate(as_they_are(scores))[0]))
+
+
 def as_they_are(scores: Scores) -> Drawn:
     """Return the scores as a single resample."""
     return [np.asarray(values, np.float64)[None] for values in scores.values()]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
+from iqlearn import interrupts
 from iqlearn.types import ROUNDING
 
 JITTER = 1e-4
@@ -74,11 +75,23 @@ def negative_log_likelihood(theta: Float[np.ndarray, " parameters"], x: Rows, y:
 
 
 def most_likely(start: Covariance, x: Rows, y: Outputs) -> Covariance:
-    """Return the covariance that maximises the marginal likelihood, searched from `start`."""
+    """Return the covariance that maximises the marginal likelihood, searched from `start`.
+
+    Raises:
+        KeyboardInterrupt: a signal asked to stop.
+    """
+    interrupts.check()
     theta = np.log(np.concatenate([start.lengths, [start.variance, start.slope, start.noise]]))
     bounds = [(-3.0, 7.0)] * len(start.lengths) + [(-7.0, 5.0), (-9.0, 2.0), (-14.0, 1.0)]
     found = minimize(
-        negative_log_likelihood, theta, (x, y), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": ITERATIONS}
+        negative_log_likelihood,
+        theta,
+        (x, y),
+        "L-BFGS-B",
+        jac=True,
+        bounds=bounds,
+        options={"maxiter": ITERATIONS},
+        callback=lambda _: interrupts.check(),
     )
     lengths, (variance, slope, noise) = np.exp(found.x[:-3]), np.exp(found.x[-3:])
     return Covariance(lengths, float(variance), float(slope), float(noise))
