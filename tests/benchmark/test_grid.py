@@ -66,6 +66,7 @@ def test_presets_are_valid_grids(name):
         ({"methods": None}, r"\[\[methods\]\] is missing"),
         ({"tasks": [{"demos": "a.npz"}]}, r"a table of \[\[tasks\]\] has no env; expected a text"),
         ({"methods": [{"algorithm": "iq"}]}, r"a table of \[\[methods\]\] has no name"),
+        ({"task": [{"env": "T"}]}, r"\[\[task\]\] is no table of a grid; expected \[\[tasks\]\]"),
         ({"seeds": [-1]}, r"seeds is \[-1\]; expected a list of whole numbers from 0 up"),
         ({"seeds": 3}, "seeds is 3; expected a list"),
         ({"methods": [{"name": "a", "trajectories": 3}]}, r"trajectories in a table of \[\[methods\]\] has no effect"),

@@ -153,6 +153,9 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
         InputError: a key is missing or has a value of a wrong type, or two runs have the same name.
     """
     common = extended(content, name)
+    for one, several in (("task", "tasks"), ("method", "methods")):
+        if one in common:
+            raise InputError(f"Grid {name}: [[{one}]] is no table of a grid; expected [[{several}]].")
     tasks, methods = (tables(common.pop(part, None), part, name) for part in ("tasks", "methods"))
     seeds, about, common = common.pop("seeds", [0]), str(common.pop("about", "")), flat(common)
     if "name" in common:
