@@ -531,11 +531,11 @@ def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, 
     check_steps(settings, interaction, steps)
 
 
-def check_steps(settings: Algorithm, interaction: Interaction | None, steps: int) -> None:
+def check_steps(settings: Algorithm, interaction: Interaction | None, steps: int, more: str = "") -> None:
     """Check that the steps suffice for an update, and that the replay has room for the steps before it.
 
     Raises:
-        InputError: there are too few steps, or the replay is too small.
+        InputError: there are too few steps, or the replay is too small. The message on too few steps ends with `more`.
     """
     if interaction is None:
         return
@@ -545,7 +545,7 @@ def check_steps(settings: Algorithm, interaction: Interaction | None, steps: int
     why = f"there is no update in the first {first} ({parts})"
     if first == 0:
         why = f"there is no update in the first round of {interaction.steps_per_round} steps (round_steps)"
-    require(steps >= least, "steps", steps, f"at least {least}: {why}")
+    require(steps >= least, "steps", steps, f"at least {least}: {why}{more}")
     require(
         interaction.replay >= phase,
         "replay",

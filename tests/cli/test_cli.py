@@ -380,7 +380,9 @@ def test_too_few_steps_are_reported_before_the_settings_are_chosen(pendulum_file
     """With many transitions, the choice of the settings takes a while."""
     monkeypatch.setattr(iq, "recommended", lambda *_, **__: pytest.fail("settings were chosen"))
     words = "train", "--env", "Pendulum-v1", "--demos", pendulum_file, "--out", tmp_path / "run"
-    assert "steps is 2; expected at least" in sentence(*words, "--steps", 2)
+    said = sentence(*words, "--steps", 2)
+    assert "steps is 2; expected at least" in said
+    assert "; recommended extensions may need more" in said
     assert "--early-stopping is 0; expected a number of at least 1" in sentence(*words, "--early-stopping", 0)
 
 

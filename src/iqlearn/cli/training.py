@@ -98,7 +98,8 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     if task is not None:
         demos.check_task(task, name)
     interaction = Interaction(**acting) if mode == "online" else None
-    api.check_steps(default, interaction, steps)  # extensions may need more steps; choosing them takes a while
+    if o.extensions is None:  # to choose them takes a while
+        api.check_steps(default, interaction, steps, "; recommended extensions may need more")
     with working("choosing settings …"):
         settings = chosen(o, begun, parts[0], changes)
     api.visible(settings, demos)
