@@ -7,6 +7,7 @@ import json
 import os
 import pkgutil
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ if not QUICK.keys() & os.environ.keys():
     if subprocess.run(tried, env={**os.environ, **QUICK}, capture_output=True).returncode != 0:
         del QUICK["XLA_FLAGS"]
     os.environ.update(QUICK)
+# A shell lets jobs in the background ignore Ctrl-C, and the processes that the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a worker a core: more threads only wait for each other
 
 import jax
