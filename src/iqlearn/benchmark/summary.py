@@ -85,12 +85,13 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
     if all(getattr(cell, which) is None for cell in cells):
         return None
 
-    starts = {cell.of for cell in cells if which == "returned" and cell.returns_start}
+    def mark(cell: Evaluated) -> str:
+        return "*" if which == "returned" and cell.returns_start else ""
 
     def told(method: str, task: str) -> str | None:
         runs = [cell for cell in cells if (cell.of.method, task_of(cell)) == (method, task)]
         each = [(score, cell) for cell in runs if (score := getattr(cell, which)) is not None]
-        return ", ".join(f"{round(score, 2) + 0.0:.2f}{'*' * (cell.of in starts)}" for score, cell in each) or None
+        return ", ".join(f"{round(score, 2) + 0.0:.2f}{mark(cell)}" for score, cell in each) or None
 
     if len(methods) > len(tasks):
         columns, rows = ("method", *tasks), [(method, *(told(method, task) for task in tasks)) for method in methods]
@@ -98,7 +99,7 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
         columns = ("task, demonstrations", *methods)
         rows = [(task, *(told(method, task) for method in methods)) for task in tasks]
     note = "Normalised returns, one for each seed: the expert's mean return is 1, and that of random actions is 0."
-    note += " *: the run returns its policy from before the first update, the clone." if starts else ""
+    note += " *: the run returns its policy from before the first update, the clone." if any(map(mark, cells)) else ""
     return Table(f"Every seed · {WHICH[which]}", columns, rows, note)
 
 

@@ -41,7 +41,7 @@ def mean_interval(values: Values) -> Interval:
 def interval(scores: Scores, aggregate: Aggregate) -> Interval:
     """Return an aggregate over tasks and seeds with its interval. Seeds are drawn within each task (section 4.1)."""
     low, high = np.quantile(aggregate(resampled(scores)), LEVELS)
-    return Interval(float(aggregate(as_they_are(scores))[0]), float(low), float(high))
+    return Interval(_value(scores, aggregate), float(low), float(high))
 
 
 def estimate(scores: Scores, aggregate: Aggregate) -> Interval:
@@ -49,7 +49,11 @@ def estimate(scores: Scores, aggregate: Aggregate) -> Interval:
     seeds is unknown then."""
     if any(len(runs) > 1 for runs in scores.values()):
         return interval(scores, aggregate)
-    return Interval(float(aggregate(as_they_are(scores))[0]))
+    return Interval(_value(scores, aggregate))
+
+
+def _value(scores: Scores, aggregate: Aggregate) -> float:
+    return float(aggregate(as_they_are(scores))[0])
 
 
 def as_they_are(scores: Scores) -> Drawn:
