@@ -14,18 +14,19 @@ from pathlib import Path
 
 import tables
 import tyro
-from online import DMC, EASY
 
 import iqlearn as iq
 from iqlearn.extensions.reward_first import leave_one_out_error
 
 COLUMNS = ("demos", "trajectories", "subsample", "seed", "commit", "transitions", "error")
+MUJOCO = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+DMC = ("walker_walk", "walker_stand", "quadruped_walk")
 KINDS = (
-    *((task, "", 1, 1) for task in EASY),
-    *((task, "", 1, every) for every in (5, 20) for task in EASY[:3]),
-    *((task, "-hard", count, 1) for count in (1, 5) for task in EASY[:3]),
-    *((task, "", 1, 1) for task in DMC),
+    *((task, "", 1, 1) for task in (*MUJOCO, *DMC)),
+    *((task, "", 1, every) for every in (5, 20) for task in MUJOCO[:3]),
+    *((task, "-hard", count, 1) for count in (1, 5) for task in MUJOCO[:3]),
 )
+"""Stem of the file without its suffix, suffix, number of trajectories, and sub-sampling factor."""
 
 
 def main(demos: Path, seeds: tuple[int, ...] = (1000, 1001), out: Path = tables.RESULTS / "action_error.csv") -> None:

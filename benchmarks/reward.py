@@ -7,12 +7,13 @@
     python benchmarks/reward.py --demos DIR --only maze        # reward of one maze, agent in another
     python benchmarks/reward.py --demos DIR --only speed       # on an idle machine
 
-`truth`, `refit`, `retrain` and `speed` evaluate the runs of `benchmarks/online.py --only easy`. Runs that are missing
-in --work are trained first, for --steps steps. Rows go to `results/reward.csv`, pictures to the same folder. If the
-script is stopped, call it again to continue.
+`truth`, `refit`, `retrain` and `speed` evaluate imitators: runs of `iqlearn train` with one demonstration and the
+recommended settings. Imitators that are missing in --work are trained first, for --steps steps. Rows go to
+`results/reward.csv`, pictures to the same folder. If the script is stopped, call it again to continue.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,25 +21,25 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 import tables
 import tyro
-from online import EASY, Job
-from online import run as train
 
 from iqlearn import Run, Transitions
+from iqlearn.benchmark.local import ALONE, ONE_THREAD
 from iqlearn.evaluation.returns import Evaluator
 from iqlearn.files import read_json
 from iqlearn.runs.folder import RESULT
 
 COLUMNS = ("what", "task", "seed", "steps", "figure", "commit", "value")
-RETRAINED = EASY[:2]
+TASKS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5")
+RETRAINED = TASKS[:2]
 MAZE, MIRRORED = "iqlearn/PointMazeWall-v0", "iqlearn/PointMazeMirrored-v0"
 ANYWHERE = "iqlearn/PointMazeMirroredAnywhere-v0"
 DECAY = ("--decay-after", 60_000)
@@ -47,12 +48,38 @@ expert's return to standing still."""
 REFIT = "refit-state.safetensors"
 Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
 Rows = list[tables.Row]
+ONE_CORE = {**os.environ, **ALONE, "XLA_FLAGS": ONE_THREAD}
+
+
+@dataclass(frozen=True)
+class Imitator:
+    """A run of `iqlearn train` with one demonstration."""
+
+    setting: str
+    task: str
+    demos: Path
+    seed: int
+    steps: int
+    flags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its run folder."""
+        return f"{self.setting}-{self.task}-{self.steps}-{self.seed}"
+
+    def train(self, folder: Path) -> None:
+        """Train it, unless the run in `folder` is completed."""
+        if finished(folder):
+            return
+        words = ("train", "--env", self.task, "--demos", self.demos, "--trajectories", 1, "--evaluations", 10)
+        words += ("--eval-episodes", 20, *self.flags)
+        begin_or_resume(*words, steps=self.steps, seed=self.seed, folder=folder)
 
 
 def iqlearn(*words: object) -> str:
-    """Run an `iqlearn` command and return what it prints."""
+    """Run an `iqlearn` command on one core and return what it prints."""
     command = [sys.executable, "-m", "iqlearn", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=ONE_CORE).stdout
 
 
 def begin_or_resume(*words: object, steps: int, seed: int, folder: Path) -> None:
@@ -76,7 +103,7 @@ def rows(what: str, task: str, seed: int, steps: int, figures: dict[str, Any]) -
     return [{**key, "figure": figure, "value": value} for figure, value in figures.items()]
 
 
-def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Rows:
+def truth(imitator: Imitator, work: Path, pictures: Path, refit: bool = False) -> Rows:
     """Correlate the reward with the true reward, and return the rows.
 
     Pearson and Spearman correlations on new rollouts that were not used for training: of the run's policy, of a random
@@ -94,7 +121,7 @@ def truth(imitator: Job, work: Path, pictures: Path, refit: bool = False) -> Row
     return rows(what, imitator.task, imitator.seed, imitator.steps, found)
 
 
-def retrain(imitator: Job, work: Path, pictures: Path, steps: int) -> Rows:
+def retrain(imitator: Imitator, work: Path, pictures: Path, steps: int) -> Rows:
     """Train SAC from scratch on the refitted reward of states alone. Return its normalised true return (expert 1)."""
     folder, source = work / f"on-refit-{steps}-{imitator.name}", work / imitator.name
     reward = work / "judged" / imitator.name / REFIT
@@ -141,13 +168,14 @@ def maze(seed: int, work: Path, pictures: Path, steps: int) -> Rows:
     return rows("maze on refit", MIRRORED, seed, steps, figures)
 
 
-def state_only(job: Job, work: Path, _pictures: Path) -> Rows:
-    return rows(job.setting, job.task, job.seed, job.steps, {"normalised": normalised(work / job.name)})
+def state_only(imitator: Imitator, work: Path, _pictures: Path) -> Rows:
+    figures = {"normalised": normalised(work / imitator.name)}
+    return rows(imitator.setting, imitator.task, imitator.seed, imitator.steps, figures)
 
 
-def speed(job: Job, work: Path, _pictures: Path, n: int = 1_000_000) -> Rows:
+def speed(imitator: Imitator, work: Path, _pictures: Path, n: int = 1_000_000) -> Rows:
     """Measure the seconds for the rewards of `n` transitions, after compilation: the median of five."""
-    run = Run.load(work / job.name)
+    run = Run.load(work / imitator.name)
     rng = np.random.default_rng(0)
     obs, next_obs = rng.normal(size=(2, n, *run.task.obs.shape)).astype(np.float32)
     action = rng.uniform(-1, 1, size=(n, *run.task.action_shape)).astype(np.float32)
@@ -157,19 +185,19 @@ def speed(job: Job, work: Path, _pictures: Path, n: int = 1_000_000) -> Rows:
         started = time.perf_counter()
         reward(batch)
         taken.append(time.perf_counter() - started)
-    return rows("speed", job.task, job.seed, n, {"seconds": sorted(taken)[2]})
+    return rows("speed", imitator.task, imitator.seed, n, {"seconds": sorted(taken)[2]})
 
 
 def main(
     demos: Path,
     only: tuple[Part, ...] = ("truth", "refit", "retrain", "state-only", "maze"),
-    tasks: tuple[str, ...] = EASY,
+    tasks: tuple[str, ...] = TASKS,
     seeds: int = 1,
     first_seed: int = 0,
     steps: int = 50_000,
     retrain_steps: int = 120_000,
     maze_steps: int = 20_000,
-    work: Path = Path("runs/online"),
+    work: Path = Path("runs/reward"),
     parallel: int = 2,
     out: Path = tables.RESULTS,
 ) -> None:
@@ -191,35 +219,32 @@ def main(
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     locks: defaultdict[str, Lock] = defaultdict(Lock)
-    cores: SimpleQueue[int] = SimpleQueue()
-    for core in range(parallel):
-        cores.put(core)
 
-    def imitators(setting: str, of: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Job]:
+    def imitators(setting: str, of: Sequence[str], flags: tuple[str, ...] = ()) -> Iterator[Imitator]:
         for seed in range(first_seed, first_seed + seeds):
             for task in (task for task in of if task in tasks):
-                yield Job(setting, task, demos / f"{task}.npz", 1, 1, seed, steps, flags)
+                yield Imitator(setting, task, demos / f"{task}.npz", seed, steps, flags)
 
-    def after(job: Job, measure: Callable[..., Rows], *more: object) -> Callable[[], Rows]:
+    def after(imitator: Imitator, measure: Callable[..., Rows], *more: object) -> Callable[[], Rows]:
         def both() -> Rows:
-            with locks[job.name]:  # several parts measure the same imitator
-                train(job, work, cores)
-            return measure(job, work, out, *more)
+            with locks[imitator.name]:  # several parts measure the same imitator
+                imitator.train(work / imitator.name)
+            return measure(imitator, work, out, *more)
 
         return both
 
     todo: list[Callable[[], Rows]] = []
     for part in only:
         if part in ("truth", "refit"):
-            todo += [after(job, truth, part == "refit") for job in imitators("recommended", EASY)]
+            todo += [after(one, truth, part == "refit") for one in imitators("recommended", TASKS)]
         elif part == "retrain":
-            todo += [after(job, retrain, retrain_steps) for job in imitators("recommended", RETRAINED)]
+            todo += [after(one, retrain, retrain_steps) for one in imitators("recommended", RETRAINED)]
         elif part == "state-only":
-            todo += [after(job, state_only) for job in imitators(part, RETRAINED, ("--state-only",))]
+            todo += [after(one, state_only) for one in imitators(part, RETRAINED, ("--state-only",))]
         elif part == "maze":
             todo += [partial(maze, s, work, out, maze_steps) for s in range(first_seed, first_seed + seeds)]
         else:
-            todo += [after(job, speed) for job in imitators("recommended", EASY[:1])]
+            todo += [after(one, speed) for one in imitators("recommended", TASKS[:1])]
     with ThreadPoolExecutor(parallel) as pool:
         for found in pool.map(lambda measure: measure(), todo):
             for row in found:

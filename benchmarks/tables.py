@@ -53,19 +53,6 @@ def merge(path: Path, columns: Sequence[str], new: Sequence[Row], key: int) -> N
         writer.writerows(sorted(rows, key=lambda row: [in_order(value) for value in of({**row})]))
 
 
-def newest(rows: Sequence[TextRow], *columns: str) -> list[TextRow]:
-    """Return the rows of the newest commit, in each group of rows that agree in `columns`."""
-    age = {name: i for i, name in enumerate(git("rev-list", "--abbrev=7", "--abbrev-commit", "HEAD").split())}
-    groups: dict[tuple[str, ...], list[TextRow]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
-    found = []
-    for group in groups.values():
-        ages = [age.get(row["commit"], len(age)) for row in group]
-        found += [row for row, old in zip(group, ages, strict=True) if old == min(ages)]
-    return found
-
-
 def in_order(value: str) -> tuple[float, str]:
     """Return the sort key of a value. Numbers come first."""
     try:

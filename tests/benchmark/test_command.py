@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from iqlearn.cli.benchmark import Table, picture
 from iqlearn.files import rows_bytes
 
 TASK = '[[tasks]]\nenv = "CartPole-v1"\n'
+GRIDS = Path(__file__).parents[2] / "benchmarks" / "grids"
 METHOD = '[[methods]]\nname = "a clone"\nalgorithm = "bc"\n'
 
 
@@ -48,6 +50,8 @@ def place_of(tmp_path, result, rows=(), method="a clone"):
         ("algoritm = 'bc'", "has no flag --algoritm; the nearest is --algorithm"),
         ("stepz = 3", "has no flag --stepz; the nearest is --steps"),
         ("steps = 'many'", "Argument --steps: invalid whole number value: 'many'"),
+        ("steps = [200, 400]", "Unexpected argument '400' after --steps"),
+        ("algorithm = 'bc'\npreset = 'paper'", "--preset paper belongs to algorithm iq"),
         ("evaluations = -1", "Setting evaluations is -1; expected a finite number of at least 0"),
         ("num-envs = 0", "Setting num_envs is 0; expected a finite number above 0"),
         ("algorithm = 'gail'", "--algorithm is 'gail'; expected one of iq, bc"),
@@ -61,6 +65,15 @@ def test_wrong_key_of_a_grid_is_reported_before_any_run_starts(toml, sentence, k
     said = sentence(*words, *(["--dry-run"] if dry else []))
     assert "Grid g, task CartPole-v1, method mine: " in said
     assert wanted in said
+
+
+@pytest.mark.parametrize("source", [*grid.PRESETS, *sorted(GRIDS.glob("*.toml"))], ids=lambda found: Path(found).stem)
+def test_flags_of_every_committed_grid_exist(tmp_path, source, capsys):
+    cells = grid.read(str(source)).cells
+    for cell in cells:
+        (tmp_path / str(cell.flags.get("demos", "none"))).touch()
+    cli.main(["benchmark", str(source), "--demos", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"])
+    assert len(capsys.readouterr().out.splitlines()) == len(cells)
 
 
 @pytest.mark.parametrize("dry", [False, True])

@@ -91,6 +91,7 @@ def test_wrong_environment_or_file_is_reported_before_other_flags(tmp_path, sent
         ("--preset", "ls-iq"),
         ("--preset", "ls-iq", "--mode", "online", "--value-term", "expert"),
         ("--preset", "ls-iq", "--mode", "online", "--algorithm", "sqil"),
+        ("--preset", "paper", "--algorithm", "bc"),
         ("--algorithm", "csil"),
         ("--form", "least_squares", "--divergence", "tv", "--mode", "online"),
         ("--env-arg", "x=1"),
@@ -123,6 +124,20 @@ def test_overwrite_without_out_is_refused(cartpole_file, sentence):
 )
 def test_misspelt_word_is_rejected_with_the_nearest_known_word(sentence, wrong, right):
     assert f"the nearest is {right};" in sentence(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("train 400", "'400'; see"),
+        ("train --steps 200 400", "'400' after --steps"),
+        ("train --steps 200 --overwrite yes", "'yes' after --overwrite"),
+        ("evaluate run --episodes 3 other", "'other' after --episodes"),
+        ("evaluate run other", "'other'; see"),
+    ],
+)
+def test_word_that_belongs_to_no_flag_is_named_with_the_flag_before_it(sentence, words, place):
+    assert f"Unexpected argument {place}" in sentence(*words.split())
 
 
 @pytest.mark.parametrize("words", ["--steps 1.5", "--steps many", "--network.hidden 8.5", "--seeds inf", "--gamma x"])

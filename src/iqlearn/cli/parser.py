@@ -112,7 +112,11 @@ class Parser(argparse.ArgumentParser):
             if flag not in known:
                 told = f"{self.prog}{where} has no flag {flag}{nearest(flag, known)}"
                 raise InputError(f"{told}; see {self.prog} --help.")
-        options = self.parse_args(words)
+        options, unread = self.parse_known_args(words)
+        if unread:
+            before = words[: words.index(unread[0])]
+            after = next((f" after {word}" for word in reversed(before) if word.startswith("--")), "")
+            raise InputError(f"Unexpected argument {unread[0]!r}{after}; see {self.prog} --help.")
         for name, value in vars(options).items():
             setattr(options, name, tuple(value) if isinstance(value, list) else value)
         return options

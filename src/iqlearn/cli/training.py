@@ -55,7 +55,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         algorithm must act, or if actions are continuous and --env is given; else offline).
     --algorithm NAME [iq]  Family of the algorithm: {families}. csil and valuedice need continuous actions.
     --preset recommended|paper|ls-iq [recommended]  What works best for these demonstrations, the method of the paper,
-        or LS-IQ (Al-Hafez et al., 2023).
+        or LS-IQ (Al-Hafez et al., 2023). The last two belong to algorithm iq.
     --extensions NAME...  Optional parts of the method, instead of those of the preset; `none` for none.
     --steps N  Updates offline, environment steps online (default: 100,000 online with continuous actions, else 10,000).
     --seeds N [1]  Train N seeds in parallel, from --seed up. Each has a folder seed-S in --out.
@@ -133,20 +133,24 @@ def begin_train(o: Namespace) -> Begun:
 
 
 def check_family(o: Namespace) -> None:
-    """Raise `InputError` if --algorithm names no family of algorithms that learn from demonstrations."""
+    """Check that --algorithm names a family of algorithms that learn from demonstrations, and that --preset fits it.
+
+    Raises:
+        InputError: there is no such family, or it has no presets.
+    """
     from iqlearn import algorithms
 
     if o.algorithm not in algorithms.imitators():
         raise InputError(f"--algorithm is {o.algorithm!r}; expected one of {', '.join(algorithms.imitators())}.")
+    if o.preset != "recommended" and o.algorithm != "iq":
+        raise InputError(
+            f"--preset {o.preset} belongs to algorithm iq; leave out --preset or --algorithm {o.algorithm}."
+        )
 
 
 def published(o: Namespace, kind: Any) -> Callable[..., Any]:
     """Return a function that builds the settings of a published method (--preset) with the given changes."""
-    if o.preset == "paper":
-        return kind
-    if o.algorithm != "iq":
-        raise InputError(f"--preset ls-iq is a form of algorithm iq; leave out --algorithm {o.algorithm}.")
-    return kind.ls_iq
+    return kind if o.preset == "paper" else kind.ls_iq
 
 
 def chosen(o: Namespace, begun: Begun, demos: Any, changes: dict[str, Any]) -> Any:
