@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import iqlearn as iq
 from iqlearn import api
 from iqlearn.algorithms import ALGORITHMS
-from iqlearn.api import check, default_steps, environment_of, joint, mode_of
+from iqlearn.checks import check, default_steps, environment_of, joint, mode_of
 from iqlearn.data.fields import OBSERVED
 from iqlearn.envs.gym import Environment
 from iqlearn.evaluation.returns import Evaluator, as_arrays, uniform

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from iqlearn import DistilledReward, RecoveredReward, Run, api, cli, files
+from iqlearn import DistilledReward, RecoveredReward, Run, api, cli, files, origins
 from iqlearn.runs import manifest
 from iqlearn.training.learner import Learner
 from iqlearn.types import Transitions
@@ -113,7 +113,7 @@ def test_an_expert_learns_from_the_recovered_reward(source, trained, judged, tmp
     batch, paid = remembered(out)
     assert len(paid) == 40
     np.testing.assert_allclose(
-        paid, api.load_reward(path, run.task)[0].at_discount(run.settings.gamma)(batch), atol=1e-5
+        paid, origins.load_reward(path, run.task)[0].at_discount(run.settings.gamma)(batch), atol=1e-5
     )
 
 

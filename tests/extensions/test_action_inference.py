@@ -11,7 +11,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.algorithms.base import Now
-from iqlearn.api import visible
+from iqlearn.checks import visible
 from iqlearn.data.replay import NewTransitions, empty_replay, filled
 from iqlearn.data.sources import Demonstrations, Experience
 from iqlearn.envs.stepper import Step

@@ -9,7 +9,7 @@ import pytest
 
 import iqlearn as iq
 from iqlearn.algorithms.base import Extension
-from iqlearn.api import check
+from iqlearn.checks import check
 from iqlearn.envs.gym import Environment
 from iqlearn.envs.stepper import Stepper
 from iqlearn.extensions import EXTENSIONS

@@ -29,13 +29,13 @@ def inspect(o: Namespace) -> None:
     --episodes  Print the length and return of each episode, too.
     --json  Print one JSON object.
     """
-    from iqlearn import api
+    from iqlearn import checks
     from iqlearn.cli.output import show, tabulate
     from iqlearn.data import inspection
 
     demos = read_demos(o, o.source)
     demos = demos if o.actions is None else demos.with_choices(o.actions)
-    environment, error = api.environment_of(demos, o.env, trust=o.trust)
+    environment, error = checks.environment_of(demos, o.env, trust=o.trust)
     if environment is not None:
         demos.check_task(environment.task, environment.name)
     elif demos.act is not None:

@@ -48,12 +48,12 @@ def export(o: Namespace) -> None:
 
 def recorded_inputs(run: Any, o: Namespace, source: Any) -> tuple[Any, str]:
     """Return the demonstrations of the run as inputs of the export, and an empty text; else None and the reason."""
-    from iqlearn import api
+    from iqlearn import origins
 
     if run.origin.demos is None:
         return None, "not compared, because the run learnt from none"
     try:
-        demos = api.demos_of(run, o.dir)
+        demos = origins.demos_of(run, o.dir)
     except InputError:
         return None, "not compared, because their file is missing or was changed"
     return source.of(demos), ""

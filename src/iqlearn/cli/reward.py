@@ -35,7 +35,7 @@ def reward(o: Namespace) -> None:
     --out DIR  Folder to write to (default: the run folder).
     --json  Print one JSON object.
     """
-    from iqlearn import api
+    from iqlearn import origins
     from iqlearn.cli.output import show, tabulate, written
     from iqlearn.data.demos import BUILTIN
     from iqlearn.rewards.base import REFIT, REWARD
@@ -64,7 +64,7 @@ def reward(o: Namespace) -> None:
         raise InputError(
             f"{out} cannot be made ({error.strerror}); expected a folder, choose another --out."
         ) from error
-    own = api.demos_of(run, o.dir) if o.refit else None
+    own = origins.demos_of(run, o.dir) if o.refit else None
     with working("playing episodes …") as tell:
         sets = material(environment, run.player(), demos, kinds, o.episodes, o.seed, run.schedule.eval_envs)
         if own is not None:

@@ -64,7 +64,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     --out DIR  Run folder to write (default: a new one in runs/).
     --overwrite  Replace the run in --out.
     """
-    from iqlearn import api
+    from iqlearn import api, checks
     from iqlearn.cli.output import finish
     from iqlearn.runs.folder import vacant
     from iqlearn.runs.provenance import Interaction, Schedule
@@ -86,7 +86,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
     played += ["max_episode_steps"] if "max_episode_steps" in times else []
     if played and environment is None and demos.env is None:
         raise InputError(f"{as_flag(played[0])} has no effect without an environment; name one with --env.")
-    steps = api.default_steps(default, mode) if o.steps is None else o.steps
+    steps = checks.default_steps(default, mode) if o.steps is None else o.steps
     first = Schedule(steps, **times).seed
     seeds, parts = range(first, first + o.seeds), [demos] * o.seeds
     few = FEW if demos.source == f"builtin:{DEFAULT_ENV}" else {}
@@ -99,11 +99,11 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         demos.check_task(task, name)
     interaction = Interaction(**acting) if mode == "online" else None
     if o.extensions is None:  # to choose them takes a while
-        api.check_steps(default, interaction, steps, "; recommended extensions may need more")
+        checks.check_steps(default, interaction, steps, "; recommended extensions may need more")
     with working("choosing settings …"):
         settings = chosen(o, begun, parts[0], changes)
-    api.visible(settings, demos)
-    api.check(settings, demos.task_spec() if task is None else task, interaction, steps)
+    checks.visible(settings, demos)
+    checks.check(settings, demos.task_spec() if task is None else task, interaction, steps)
     how = arguments(o, settings, name)
     if o.early_stopping is not None:
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
@@ -118,16 +118,16 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
 
 def begin_train(o: Namespace) -> Begun:
     """Find the environment, the demonstrations, the mode and the default settings of `train`."""
-    from iqlearn import algorithms, api
+    from iqlearn import algorithms, checks
 
     check_family(o)
     named = named_env(o)  # first, so that a wrong environment is reported before wrong demonstrations
     demos = named_demos(o) or iq.Demos.builtin(o.env or DEFAULT_ENV)
     demos = demos if o.actions is None else demos.with_choices(o.actions)
-    environment, _ = api.environment_of(demos, named, trust=o.trust)  # `learn` reports one that cannot be made
+    environment, _ = checks.environment_of(demos, named, trust=o.trust)  # `learn` reports one that cannot be made
     task = demos.task_spec() if environment is None else environment.task
     kind = algorithms.of(o.algorithm, task.discrete)
-    mode = api.mode_of(kind(), o.env is not None, o.mode, None)
+    mode = checks.mode_of(kind(), o.env is not None, o.mode, None)
     default = kind.recommended(mode == "online", False) if o.preset == "recommended" else published(o, kind)()
     return Begun(default, environment, demos, mode)
 

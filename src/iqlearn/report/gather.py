@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from iqlearn import api
+from iqlearn import origins
 from iqlearn.data.demos import Demos
 from iqlearn.envs.gym import Environment
 from iqlearn.errors import EnvironmentFault, InputError
@@ -151,7 +151,7 @@ def recorded(shown: Shown) -> None:
     if origin.demos is None:
         return
     shown.source = whole = Demos.find(origin.demos, origin.path, (), origin.max_gib, origin.columns)
-    shown.demos = api.demos_of(shown.first, shown.folder, whole.select(origin.selection))
+    shown.demos = origins.demos_of(shown.first, shown.folder, whole.select(origin.selection))
     for run in shown.runs if whole.act is not None else ():
         held_out = run.held_out(whole)
         part = whole if held_out is None else held_out
