@@ -13,7 +13,6 @@ recommended settings. Imitators that are missing in --work are trained first, fo
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,7 @@ import tables
 import tyro
 
 from iqlearn import Run, Transitions
-from iqlearn.benchmark.local import ALONE, ONE_THREAD
+from iqlearn.benchmark.local import one_core
 from iqlearn.evaluation.returns import Evaluator
 from iqlearn.files import read_json
 from iqlearn.runs.folder import RESULT
@@ -48,7 +47,6 @@ expert's return to standing still."""
 REFIT = "refit-state.safetensors"
 Part = Literal["truth", "refit", "retrain", "state-only", "maze", "speed"]
 Rows = list[tables.Row]
-ONE_CORE = {**os.environ, **ALONE, "XLA_FLAGS": ONE_THREAD}
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,12 @@ class Imitator:
 
 
 def iqlearn(*words: object) -> str:
-    """Run an `iqlearn` command on one core and return what it prints."""
+    """Run an `iqlearn` command on one core and return what it prints. End the script if the command fails."""
     command = [sys.executable, "-m", "iqlearn", *map(str, words)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=ONE_CORE).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=one_core())
+    if done.returncode:
+        raise SystemExit(f"iqlearn {words[0]} ended with exit code {done.returncode}; its message is above.")
+    return done.stdout
 
 
 def begin_or_resume(*words: object, steps: int, seed: int, folder: Path) -> None:
@@ -229,7 +230,7 @@ def main(
         def both() -> Rows:
             with locks[imitator.name]:  # several parts measure the same imitator
                 imitator.train(work / imitator.name)
-            return measure(imitator, work, out, *more)
+                return measure(imitator, work, out, *more)
 
         return both
 

@@ -143,6 +143,12 @@ def test_learn_rejects_expert_settings_and_train_expert_rejects_imitators(cartpo
         iq.learn(iq.SoftQLearning(), cartpole, quiet=True)
     with pytest.raises(iq.InputError, match="IQLearn, which learns from demonstrations; expected iq"):
         iq.train_expert("CartPole-v1", iq.IQLearn(), quiet=True)
+    with pytest.raises(iq.InputError, match="settings is 'iq'; expected an algorithm that imitates"):
+        iq.learn("iq", cartpole, quiet=True)
+    with pytest.raises(iq.InputError, match=r"settings is the class SAC; expected an object, iq.SAC\(\)"):
+        iq.train_expert("CartPole-v1", iq.SAC, quiet=True)
+    with pytest.raises(iq.InputError, match="Setting seed is 5; expected 0, because seeds is given"):
+        iq.learn(iq.IQLearn(), cartpole, seed=5, seeds=[0, 1], quiet=True)
     with pytest.raises(iq.InputError, match="EarlyStopping has no effect without demonstrations"):
         iq.train_expert("CartPole-v1", callbacks=[iq.EarlyStopping(1)], quiet=True)
 

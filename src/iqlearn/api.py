@@ -18,6 +18,7 @@ from iqlearn.checks import (
     environment_of,
     joint,
     mode_of,
+    require_algorithm,
     visible,
 )
 from iqlearn.data.demos import Demos
@@ -97,8 +98,8 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
-    if isinstance(settings, type):
-        raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
+    require_algorithm(settings, expert=False)
+    require(seeds is None or seed == 0, "seed", seed, "0, because seeds is given")
     several = [seed] if seeds is None else [int(s) for s in seeds]
     require(len(several) > 0, "seeds", several, "one seed at least")
     parts = [demos] * len(several) if isinstance(demos, Demos) else list(demos) if isinstance(demos, Sequence) else []
@@ -108,9 +109,6 @@ def learn(
         raise InputError(
             f"{len(parts)} demonstrations for seeds {several}; expected one set for each, seeds that differ."
         )
-    if settings.family == algorithms.EXPERT:
-        told = f"settings is {type(settings).__name__}, which learns from rewards"
-        raise InputError(f"{told}; expected an algorithm that imitates, such as iq.IQLearn(), or call iq.train_expert.")
     folder = None if out is None else Path(out)
     if folder is not None:
         run_folder.vacant(folder, overwrite)
@@ -263,9 +261,7 @@ def train_expert(
         run_folder.vacant(folder, overwrite)
     task = environment.task
     settings = algorithms.of(algorithms.EXPERT, task.discrete)() if settings is None else settings
-    if settings.family != algorithms.EXPERT:
-        told = f"settings is {type(settings).__name__}, which learns from demonstrations"
-        raise InputError(f"{told}; expected iq.SoftQLearning() or iq.SAC(), or call iq.learn.")
+    require_algorithm(settings, expert=True)
     steps = default_steps(settings, "online") if steps is None else steps
     schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed, eval_envs, max_episode_steps)
     origin, paid = Origin(environment, None), None

@@ -39,7 +39,7 @@ def demos_of(
         except InputError as error:
             raise InputError(f"{folder} learns from demonstrations: {error}{hint}") from error
     demos = visible(run.settings, demos)
-    require_same(demos.source, folder, origin.sha256, demos.sha256())
+    require_same(demos.source, folder, origin.sha256, demos.sha256(), "; put the old demonstrations back")
     return demos
 
 
@@ -54,7 +54,7 @@ def same_held_out(run: Run, folder: Path, demos: Demos) -> Demos:
     what = f"The part of {demos.source} that was held out from learning"
     if demos.held_out is None:
         raise InputError(f"{what} is missing; expected the same `take` of the demonstrations that {folder} began with.")
-    require_same(what, folder, run.origin.held_out_sha256, demos.held_out.sha256())
+    require_same(what, folder, run.origin.held_out_sha256, demos.held_out.sha256(), "; put the old episodes back")
     return demos
 
 
@@ -95,8 +95,8 @@ def same_reward(run: Run, folder: Path, path: str | Path | None = None) -> Recov
     return reward.at_discount(cast(Any, run.settings).gamma)
 
 
-def require_same(what: str, folder: Path, expected: str, found: str, remedy: str = "") -> None:
-    """Raise `InputError` unless two SHA-256 agree."""
+def require_same(what: str, folder: Path, expected: str, found: str, remedy: str) -> None:
+    """Raise `InputError` unless two SHA-256 agree. Its message ends with `remedy`."""
     if found != expected:
         digests = f"expected SHA-256 {expected[:12]}…, found {found[:12]}…"
         raise InputError(f"{what} is not what {folder} began with; {digests}{remedy}.")

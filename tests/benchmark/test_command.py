@@ -51,6 +51,7 @@ def place_of(tmp_path, result, rows=(), method="a clone"):
         ("stepz = 3", "has no flag --stepz; the nearest is --steps"),
         ("steps = 'many'", "Argument --steps: invalid whole number value: 'many'"),
         ("steps = [200, 400]", "Unexpected argument '400' after --steps"),
+        ("algorithm = 'dac'\nsquash = 'tahn'", "Argument --squash: invalid choice: 'tahn'"),
         ("algorithm = 'bc'\npreset = 'paper'", "--preset paper belongs to algorithm iq"),
         ("evaluations = -1", "Setting evaluations is -1; expected a finite number of at least 0"),
         ("num-envs = 0", "Setting num_envs is 0; expected a finite number above 0"),
@@ -70,9 +71,11 @@ def test_wrong_key_of_a_grid_is_reported_before_any_run_starts(toml, sentence, k
 @pytest.mark.parametrize("source", [*grid.PRESETS, *sorted(GRIDS.glob("*.toml"))], ids=lambda found: Path(found).stem)
 def test_flags_of_every_committed_grid_exist(tmp_path, source, capsys):
     cells = grid.read(str(source)).cells
-    for cell in cells:
-        (tmp_path / str(cell.flags.get("demos", "none"))).touch()
-    cli.main(["benchmark", str(source), "--demos", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"])
+    named = {str(cell.flags["demos"]) for cell in cells if "demos" in cell.flags}
+    for name in named:
+        (tmp_path / name).touch()
+    folder = ["--demos", str(tmp_path)] if named else []
+    cli.main(["benchmark", str(source), *folder, "--out", str(tmp_path / "out"), "--dry-run"])
     assert len(capsys.readouterr().out.splitlines()) == len(cells)
 
 
@@ -93,6 +96,10 @@ def test_finished_runs_need_no_demonstrations(toml, tmp_path, capsys):
     place_of(tmp_path, {"status": "completed"}, [{"step": 40.0, "return_mean": 100.0}])
     cli.main([*toml(f'{TASK}demos = "a.npz"\n{METHOD}'), "--dry-run"])
     assert capsys.readouterr().out == ""
+
+
+def test_folder_of_demonstrations_without_effect_is_refused(toml, sentence, tmp_path):
+    assert "--demos has no effect, because grid g names no file" in sentence(*toml(TASK + METHOD), "--demos", tmp_path)
 
 
 def test_printed_commands_can_be_pasted_into_a_shell(toml, capsys):

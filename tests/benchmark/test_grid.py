@@ -74,7 +74,19 @@ def test_presets_are_valid_grids(name):
         ({"out": "x"}, "out is given by the benchmark itself; leave it out"),
         ({"network": {"hidden": [[8]]}}, r"network\.hidden is .*; expected a text, a number, true, false, or a list"),
         ({"name": "mine"}, "name outside of a table has no effect; set it in"),
-        ({"tasks": [{"env": "T", "trajectories": []}]}, r"task T: trajectories is \[\]; expected at least one number"),
+        *(
+            (
+                {"tasks": [{"env": "T", "trajectories": wrong}]},
+                r"task T: trajectories is .*; expected whole numbers from 1",
+            )
+            for wrong in ([], 0, 3.0, "3", [1, 2.5], True)
+        ),
+        ({"group": "all"}, r"group is a key of \[\[methods\]\]"),
+        ({"tasks": [{"env": "T", "group": "all"}]}, r"group is a key of \[\[methods\]\]"),
+        ({"tasks": [{"env": "T", "seeds": [1]}]}, r"a task: seeds has no effect here; expected a list at the top"),
+        ({"seed": 1}, r"the grid: seed has no effect here; expected a list at the top of the file, seeds = \[0\]"),
+        ({"early-stopping": 3}, "does not continue early-stopping; leave it out"),
+        ({"methods": [{"name": "m", "tensorboard": "d"}]}, "does not continue tensorboard; leave it out"),
         (
             {"methods": [{"name": "a b"}, {"name": "a-b"}]},
             "two runs are called CartPole-v1-1/a-b/seed-0; expected names",
@@ -95,6 +107,29 @@ def test_dotted_keys_need_no_quotes(tmp_path):
         commands.append([cell.words(Path("out")) for cell in cells])
     assert commands[0][0][1:7] == ["--critic.hidden", "8", "--env", "T", "--cloning.weight", "0"]
     assert commands[0] == commands[1] == commands[2]
+
+
+def test_method_replaces_a_key_of_the_grid_with_underscores_or_hyphens():
+    found = grid.grid_of(SMALL | {"eval-episodes": 20, "methods": [{"name": "m", "eval_episodes": 5}]}, "small")
+    assert found.cells[0].words(Path("out")).count("--eval-episodes") == 1
+    assert found.cells[0].flags["eval-episodes"] == 5
+
+
+def test_arguments_of_an_environment_are_a_list():
+    (cell,) = grid.grid_of({"tasks": [{"env": "T", "env-arg": ["a=1", "b=2"]}], "methods": [{"name": "m"}]}, "g").cells
+    assert cell.words(Path("out"))[3:7] == ["--env-arg", "a=1", "--env-arg", "b=2"]
+
+
+def test_flags_are_compared_in_any_order():
+    some = ["--steps", "40", "--extensions", "a", "b", "--no-absorbing"]
+    assert grid.same(some, ["--no-absorbing", "--extensions", "a", "b", "--steps", "40"])
+    for other in (
+        ["--steps", "41", *some[2:]],
+        [*some, "--sampled"],
+        some[:-1],
+        ["--steps", "40", "--extensions", "b", "a"],
+    ):
+        assert not grid.same(some, other)
 
 
 def test_missing_grid_and_invalid_toml_are_rejected(tmp_path):

@@ -34,7 +34,7 @@ def test_a_method_without_a_group_is_in_every_group():
 
 def test_efficiency_reports_steps_to_the_goal_in_each_group():
     first, second = (summary.efficiency(compared) for compared in summary.groups_of(CELLS))
-    assert first.title == "Steps to 90 % of the expert · A"
+    assert first.title == "Steps to a normalised return of 0.9 · A"
     assert first.columns == ("task, demonstrations", "ours", "theirs", "slow", "best other method")
     assert first.rows == [("T, 1", "200 (1.0 ×)", "300 (1.5 ×)", "> 600 (3.0 ×)", "1.5 ×")]
     assert second.rows == [("T, 1", "> 300", "100", None)], "no ratio to a method that does not reach the goal"
@@ -175,6 +175,6 @@ def test_level_line_of_an_offline_run_is_as_long_as_the_runs_of_its_task():
 def test_efficiency_of_offline_methods_counts_updates():
     offline = [run_of("ours", "", [0.9], acts=False), run_of("clone", "", [0.5, 0.9], acts=False)]
     (compared,) = summary.groups_of(offline)
-    assert summary.efficiency(compared).title == "Updates to 90 % of the expert"
+    assert summary.efficiency(compared).title == "Updates to a normalised return of 0.9"
     assert summary.curve(CELLS[-1], CELLS) == ([0, 600.0], [0.7, 0.7]), "a level line beside runs that act"
     assert summary.curve(offline[1], offline) == ([100.0, 200.0], [0.5, 0.9])

@@ -134,6 +134,7 @@ def test_misspelt_word_is_rejected_with_the_nearest_known_word(sentence, wrong, 
         ("train --steps 200 --overwrite yes", "'yes' after --overwrite"),
         ("evaluate run --episodes 3 other", "'other' after --episodes"),
         ("evaluate run other", "'other'; see"),
+        ("evaluate run --video 3 --episodes 3 3", "'3' after --episodes"),
     ],
 )
 def test_word_that_belongs_to_no_flag_is_named_with_the_flag_before_it(sentence, words, place):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from iqlearn.benchmark.grid import Cell, words
+from iqlearn.benchmark.grid import Cell, same, words
 from iqlearn.benchmark.record import EVALUATIONS, RUNS, cell_of, key_of, table_of
 from iqlearn.errors import InputError
 from iqlearn.files import Row, read_json, read_rows
@@ -101,8 +101,8 @@ def places(cells: Iterable[Cell], out: Path) -> list[Place]:
     found = []
     for place in each:
         row = ended.pop(key_of(place.cell), None)
-        if row is not None and (before := row.get("flags", "unknown")) != shlex.join(words(place.cell.flags)):
-            raise InputError(other_flags(place, before, out))
+        if row is not None and not same(shlex.split(before := row.get("flags", "")), words(place.cell.flags)):
+            raise InputError(other_flags(place, before or "unknown", out))
         found.append(place if row is None else replace(place, recorded=row["status"]))
     if ended:
         raise InputError(
@@ -139,7 +139,8 @@ def same_flags(each: Sequence[Place], out: Path) -> dict[str, list[str]]:
     now = {place.cell.name: words(place.cell.flags) for place in each}
     for place in each:
         before = known.get(place.cell.name, now[place.cell.name])
-        if before != now[place.cell.name] and (place.begun or place.finished) and not place.recorded:
+        changed = not same(before, now[place.cell.name])
+        if changed and (place.begun or place.finished) and not place.recorded:
             raise InputError(other_flags(place, shlex.join(before), out))
     return known | now
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from iqlearn.benchmark.agreement import LAST, MERITS, Judged, judged, within_runs
 from iqlearn.benchmark.results import Evaluated, task_of
 from iqlearn.benchmark.summary import methods_of, tasks_of
 from iqlearn.evaluation.diagnostics import BETTER
 from iqlearn.evaluation.statistics import Interval
-from iqlearn.report.page import Figure, Folded, Item, Section, Table, colour, dash, label
+from iqlearn.report.page import Figure, Folded, Item, Section, Table, Trace, colour, dash, label
 from iqlearn.report.sections import spaced
-
-Trace = dict[str, Any]
 
 
 def section(cells: Sequence[Evaluated]) -> Section:

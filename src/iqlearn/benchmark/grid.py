@@ -36,8 +36,12 @@ from iqlearn.errors import InputError
 
 PRESETS = ("quick", "offline", "online", "hard", "full")
 """The grids that ship with the package."""
-TAKEN = ("seed", "seeds", "out", "overwrite", "help", "help_all")
+TAKEN = ("out", "overwrite", "help", "help_all")
 """Flags that the benchmark sets itself, so that a grid may not set them."""
+NOT_RESUMED = ("early_stopping", "tensorboard")
+"""Flags that `iqlearn resume` does not continue. With them, the result of a run would depend on interruptions."""
+REPEATED = ("env-arg",)
+"""Flags that a command repeats for each value of a list."""
 Flags = Mapping[str, Any]
 
 
@@ -84,12 +88,24 @@ def words(flags: Flags) -> list[str]:
     """Return flags as words of a command: `--name value`, or `--name` and `--no-name` for true and false."""
     found: list[str] = []
     for name, value in flags.items():
-        flag = "--" + name.replace("_", "-")
+        values = list(map(str, value if isinstance(value, list) else [value]))
         if isinstance(value, bool):
-            found.append(flag if value else flag.replace("--", "--no-", 1))
+            found.append(f"--{name}" if value else f"--no-{name}")
+        elif name in REPEATED:
+            found += [word for one in values for word in (f"--{name}", one)]
         else:
-            found += [flag, *map(str, value if isinstance(value, list) else [value])]
+            found += [f"--{name}", *values]
     return found
+
+
+def same(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether two commands have the same flags with the same values, in any order."""
+
+    def by_flag(command: Sequence[str]) -> list[list[str]]:
+        starts = [i for i, word in enumerate(command) if word.startswith("--")]
+        return sorted([*command[i:j]] for i, j in zip(starts, [*starts[1:], len(command)], strict=True))
+
+    return by_flag(some) == by_flag(others)
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,8 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
     seeds, about, common = common.pop("seeds", [0]), str(common.pop("about", "")), flat(common)
     if "name" in common:
         raise InputError(f"Grid {name}: name outside of a table has no effect; set it in [[tasks]] or [[methods]].")
+    if any("group" in flags for flags in (common, *tasks)):
+        raise InputError(f"Grid {name}: group is a key of [[methods]]; set it there, not at the top or in [[tasks]].")
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
         raise InputError(f"Grid {name}: seeds is {seeds!r}; expected a list of whole numbers from 0 up.")
     for flags, where in [
@@ -175,8 +193,10 @@ def grid_of(content: Mapping[str, Any], name: str) -> Grid:
         for task in tasks:
             counts = task.get("trajectories", common.get("trajectories"))
             counts = counts if isinstance(counts, list) else [counts]
-            if not counts:
-                raise InputError(f"Grid {name}, task {task['env']}: trajectories is []; expected at least one number.")
+            if not counts or not all(count is None or (type(count) is int and count > 0) for count in counts):
+                raise InputError(
+                    f"Grid {name}, task {task['env']}: trajectories is {counts}; expected whole numbers from 1 up."
+                )
             for count in counts:
                 for method in methods:
                     flags = {**common, **task, **method}
@@ -205,15 +225,17 @@ def tables(found: Any, part: str, name: str) -> Sequence[dict[str, Any]]:
 
 
 def flat(flags: Flags, prefix: str = "") -> dict[str, Any]:
-    """Return flags in which the tables of dotted keys (`cloning.weight = 0`) are keys with dots."""
+    """Return flags as they are named on the command line: tables of dotted keys (`cloning.weight = 0`) are keys with
+    dots, and `_` is `-`."""
     found: dict[str, Any] = {}
     for name, value in flags.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        key = prefix + name.replace("_", "-")
+        found |= flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
     return found
 
 
 def check(flags: Flags, where: str) -> None:
-    """Refuse keys that the benchmark sets itself, and values of a type that no flag has.
+    """Refuse keys that a benchmark sets itself or cannot keep, and values of a type that no flag has.
 
     Whether a key is a flag of `iqlearn train` is checked by its command line.
 
@@ -221,8 +243,15 @@ def check(flags: Flags, where: str) -> None:
         InputError: there is such a key or value.
     """
     for name, value in flags.items():
-        if name.replace("-", "_") in TAKEN:
+        key = name.replace("-", "_")
+        if key in ("seed", "seeds"):
+            raise InputError(
+                f"{where}: {name} has no effect here; expected a list at the top of the file, seeds = [0]."
+            )
+        if key in TAKEN:
             raise InputError(f"{where}: {name} is given by the benchmark itself; leave it out.")
+        if key in NOT_RESUMED:
+            raise InputError(f"{where}: iqlearn resume, which continues a run, does not continue {name}; leave it out.")
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, str | int | float):
                 raise InputError(f"{where}: {name} is {value!r}; expected a text, a number, true, false, or a list.")

@@ -18,12 +18,8 @@ PERIOD = 0.5
 """Seconds between two checks of the processes."""
 GRACE = 60.0
 """Seconds that processes have to write their checkpoints after a request to stop."""
-ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Environment variables that keep a process to one core, because the other cores run other processes."""
 SHARING = {"MPLBACKEND": "agg", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """Environment variables for processes without a display, which share the memory of a GPU if there is one."""
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
-"""The flag of XLA that does the same."""
 
 
 def run(places: Sequence[Place], demos: Path | None, workers: int, show: Callable[[Progress], object]) -> Progress:
@@ -71,14 +67,18 @@ def begun(place: Place, command: Sequence[str], cores: float = 1.0) -> Any:
         cores: CPU cores of the process. With up to one, it computes in one thread.
     """
     place.folder.mkdir(parents=True, exist_ok=True)
-    environment = {**SHARING, **os.environ}
-    if cores <= 1.0:
-        flags = os.environ.get("XLA_FLAGS", "")
-        flags = flags if "multi_thread_eigen" in flags else f"{flags} {ONE_THREAD}".strip()
-        environment = {**ALONE, **environment, "XLA_FLAGS": flags}
+    environment = {**SHARING, **(one_core() if cores <= 1.0 else os.environ)}
     with place.log.open("ab") as log, interrupts.deaf():
         how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
         return subprocess.Popen([sys.executable, "-m", "iqlearn.benchmark.worker", *command], env=environment, **how)
+
+
+def one_core() -> dict[str, str]:
+    """Return the environment variables of this process, with those that keep a process to one core. Variables that are
+    already set are kept."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags = flags if "multi_thread_eigen" in flags else f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ, "XLA_FLAGS": flags}
 
 
 def stop(processes: Any) -> None:

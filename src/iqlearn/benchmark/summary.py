@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median as middle
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from iqlearn.evaluation.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from iqlearn.report.page import Figure, Item, Section, Table, colour, dash, in_words, label
+from iqlearn.report.page import Figure, Item, Section, Table, Trace, colour, dash, in_words, label
 
 THRESHOLDS = np.linspace(0.0, 1.2, 61)
 WHICH = {"last": "last policy", "returned": "returned policy"}
-Trace = dict[str, Any]
 
 
 def methods_of(cells: Sequence[Evaluated]) -> list[str]:
@@ -104,7 +103,7 @@ def by_task(cells: Sequence[Evaluated], which: str) -> Table | None:
 
 
 def efficiency(compared: Compared) -> Table | None:
-    """Return the table of the steps to 90 % of the expert, each with its ratio to the steps of the first method.
+    """Return the table of the steps to `GOAL`, each with its ratio to the steps of the first method.
 
     None without normalised returns.
     """
@@ -135,7 +134,7 @@ def efficiency(compared: Compared) -> Table | None:
         "or reaches it at step 0, there is no ratio."
     )
     steps = "Steps" if cells[0].acts else "Updates"
-    title = f"{steps} to {100 * GOAL:.0f} % of the expert{compared.suffix}"
+    title = f"{steps} to a normalised return of {GOAL:g}{compared.suffix}"
     return Table(title, ("task, demonstrations", *methods, "best other method"), rows, note)
 
 

@@ -40,6 +40,8 @@ def benchmark(o: Namespace) -> int:
     if o.cores is not None and not 0.0 < o.cores < float("inf"):
         raise InputError(f"--cores is {o.cores}; expected a finite number above 0.")
     grid = benchmarks.read(o.grid)
+    if o.demos is not None and all(cell.file(o.demos) is None for cell in grid.cells):
+        raise InputError(f"--demos has no effect, because grid {grid.name} names no file; leave it out.")
     each = benchmarks.places(grid.cells, o.out)
     benchmarks.same_flags(each, o.out)
     left = [place for place in each if not place.finished]

@@ -39,6 +39,10 @@ NOT_FLAGS = ("steps", "extensions", "reason")
 """Fields without a flag of their own: commands declare --steps and --extensions, and `reason` is set by the library."""
 
 
+class UnknownFlag(InputError):
+    """A flag that a command does not have."""
+
+
 class Parser(argparse.ArgumentParser):
     """The parser of a command, built from its docstring. Settings that are not given are absent from the result.
 
@@ -111,11 +115,11 @@ class Parser(argparse.ArgumentParser):
         for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
             if flag not in known:
                 told = f"{self.prog}{where} has no flag {flag}{nearest(flag, known)}"
-                raise InputError(f"{told}; see {self.prog} --help.")
+                raise UnknownFlag(f"{told}; see {self.prog} --help.")
         options, unread = self.parse_known_args(words)
         if unread:
-            before = words[: words.index(unread[0])]
-            after = next((f" after {word}" for word in reversed(before) if word.startswith("--")), "")
+            at = max((i for i, word in enumerate(words) if word == unread[0]), default=0)
+            after = next((f" after {word}" for word in reversed(words[:at]) if word.startswith("--")), "")
             raise InputError(f"Unexpected argument {unread[0]!r}{after}; see {self.prog} --help.")
         for name, value in vars(options).items():
             setattr(options, name, tuple(value) if isinstance(value, list) else value)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import iqlearn as iq
 from iqlearn.cli.flags import as_flag, has_extensions, named_demos, named_env
-from iqlearn.cli.parser import Parser
+from iqlearn.cli.parser import Parser, UnknownFlag
 from iqlearn.errors import InputError
 
 DEFAULT_ENV = "CartPole-v1"
@@ -109,7 +109,7 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
     if settings.reason:  # after all checks
         print(f"iqlearn: {settings.reason}", file=sys.stderr)
-    how |= times | ({"seeds": seeds} if o.seeds > 1 else {})
+    how |= {**times, "seed": 0, "seeds": seeds} if o.seeds > 1 else times
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
     if o.seeds == 1:
         return finish([runs], [how["out"]])
@@ -278,7 +278,7 @@ def check_train(words: Sequence[str]) -> None:
                 return
             except InputError as error:
                 faults.append(error)
-    raise faults[0]
+    raise next((fault for fault in faults if not isinstance(fault, UnknownFlag)), faults[0])
 
 
 @cache

@@ -42,13 +42,16 @@ def require() -> None:
             raise missing(f"{package}, which makes the page,", "report")
 
 
+Trace = dict[str, Any]
+"""A trace of Plotly as plain values."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A plot, drawn by Plotly in the browser, with values on hover."""
 
     title: str
-    traces: list[dict[str, Any]]
-    """Plotly's traces as plain values."""
+    traces: list[Trace]
     layout: dict[str, Any]
     """Plotly's layout as plain values. The page sets the colours."""
     wide: bool = False

@@ -25,6 +25,7 @@ from iqlearn.report.page import (
     Picture,
     Section,
     Table,
+    Trace,
     Words,
     colour,
     dash,
@@ -46,7 +47,6 @@ AGREEMENT = (
     *("pearson_length", "epic"),
 )
 """Measures of the agreement of a learnt reward with the true one."""
-Trace = dict[str, Any]
 Points = tuple[np.ndarray, np.ndarray, list[str]]
 """True values, learnt values, and the hover text of each point."""
 Numbered = Sequence[tuple[int, Shown]]
