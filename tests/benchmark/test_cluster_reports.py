@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from iqlearn import InputError
 from iqlearn.benchmark import cluster, grid, local
 from iqlearn.benchmark.cells import Place, Progress
 from iqlearn.benchmark.cluster import Given, News
@@ -43,6 +44,14 @@ def test_failed_task_is_reported_with_its_own_message_and_not_retried(place, fai
     else:
         assert now.waiting == [place]
         assert place.said().startswith("the worker is lost: WorkerCrashedError: The worker died unexpectedly")
+
+
+def test_folder_of_demonstrations_is_refused_before_the_cluster_is_asked(tmp_path):
+    tasks = [{"env": "CartPole-v1", "demos": "recordings"}]
+    (cell,) = grid.grid_of({"tasks": tasks, "methods": [{"name": "clone"}]}, "g").cells
+    (tmp_path / "recordings").mkdir()
+    with pytest.raises(InputError, match=r"recordings is a folder, but --ray sends one file .* iqlearn demos convert"):
+        cluster.run([Place(cell, tmp_path / "run")], tmp_path, "auto", 1.0, lambda _: None)
 
 
 def test_first_report_says_that_the_task_has_begun(place):

@@ -76,16 +76,16 @@ def run(
             cannot be sent.
         KeyboardInterrupt: a signal asked to stop. The files that tasks have returned are kept.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise missing("Ray, which runs cells on a cluster,", "ray") from error
     for file in filter(None, (place.cell.file(demos) for place in places)):
         if file.is_dir():
             raise InputError(
                 f"{file} is a folder, but --ray sends one file to each task; expected an .npz file, made by: "
                 "iqlearn demos convert."
             )
+    try:
+        import ray
+    except ImportError as error:
+        raise missing("Ray, which runs cells on a cluster,", "ray") from error
     require_there(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
