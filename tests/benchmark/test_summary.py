@@ -93,6 +93,24 @@ def test_picture_of_many_methods_tells_them_apart_and_shows_the_whole_legend(mon
     assert 0 <= place.y0 < place.y1 < figure.axes[0].get_window_extent().y0 or tasks > 3
 
 
+def test_curves_of_groups_have_plots_of_their_own(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "png", lambda figure: drawn.append(figure) or b"")
+    cells = [
+        run_of(*who, [0.1, 0.2], f"T{task}")
+        for task in range(4)
+        for who in (("ours", "A"), ("theirs", "B"), ("bc", ""))
+    ]
+    titles = [f"T{task}, 1 · {group}" for group in "AB" for task in range(4)]
+    assert [figure.title for figure in summary.curves(cells)] == titles
+    assert [trace["name"] for trace in summary.curves(cells)[4].traces] == ["theirs", "bc"]
+    plots.curves(cells)
+    panels = [panel for panel in drawn[0].axes if panel.axison]
+    assert [panel.get_title() for panel in panels] == titles
+    assert [line.get_label() for line in panels[4].lines][:2] == ["theirs", "bc"]
+    assert len(drawn[0].axes) == 12, "each group begins a new row"
+
+
 def test_a_median_that_depends_on_a_bound_is_a_bound():
     """Also if it is the mean of an exact number and a bound, for example if one of two seeds reaches the goal."""
     assert summary.median_of([(100.0, False), (500.0, True)]) == (300.0, True)

@@ -201,15 +201,16 @@ def curve(cell: Evaluated, cells: Sequence[Evaluated]) -> tuple[list[float], lis
 
 
 def curves(cells: Sequence[Evaluated]) -> list[Figure]:
-    """Return the plots of the normalised return over the steps: one for each task, with a line for each run."""
+    """Return the plots of the normalised return over the steps: one for each task of each group, with a line for each
+    run."""
     methods, figures = methods_of(cells), []
-    cells = [cell for cell in cells if cell.measured]
-    for task in tasks_of(cells):
+    measured = [cell for cell in cells if cell.measured]
+    for group, task in ((each, task) for each in groups_of(measured) for task in tasks_of(each.cells)):
         traces: list[Trace] = []
         for i, method in enumerate(methods):
-            part = [cell for cell in cells if task_of(cell) == task and cell.of.method == method]
+            part = [cell for cell in group.cells if task_of(cell) == task and cell.of.method == method]
             for cell in part:
-                steps, earned = curve(cell, cells)
+                steps, earned = curve(cell, group.cells)
                 paint, who = colour(i), f"{label(method)} · seed {cell.of.seed}"
                 traces.append(
                     {
@@ -228,7 +229,7 @@ def curves(cells: Sequence[Evaluated]) -> list[Figure]:
             "xaxis": {"title": {"text": "steps"}, "tickformat": ","},
             "yaxis": {"title": {"text": "normalised return"}},
         }
-        figures.append(Figure(task, traces, layout))
+        figures.append(Figure(f"{task}{group.suffix}", traces, layout))
     return figures
 
 
