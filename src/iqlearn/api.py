@@ -18,7 +18,6 @@ from iqlearn.checks import (
     environment_of,
     joint,
     mode_of,
-    require_algorithm,
     visible,
 )
 from iqlearn.data.demos import Demos
@@ -98,7 +97,7 @@ def learn(
 
     >>> run = iq.learn(iq.IQLearn(), iq.Demos.builtin("CartPole-v1").take(1).subsample(20))
     """
-    require_algorithm(settings, expert=False)
+    algorithms.require(settings, expert=False)
     require(seeds is None or seed == 0, "seed", seed, "0, because seeds is given")
     several = [seed] if seeds is None else [int(s) for s in seeds]
     require(len(several) > 0, "seeds", several, "one seed at least")
@@ -261,7 +260,7 @@ def train_expert(
         run_folder.vacant(folder, overwrite)
     task = environment.task
     settings = algorithms.of(algorithms.EXPERT, task.discrete)() if settings is None else settings
-    require_algorithm(settings, expert=True)
+    algorithms.require(settings, expert=True)
     steps = default_steps(settings, "online") if steps is None else steps
     schedule = Schedule(steps, evaluations, eval_episodes, sampled, seed, eval_envs, max_episode_steps)
     origin, paid = Origin(environment, None), None

@@ -88,23 +88,6 @@ def environment_of(
     return environment, None
 
 
-def require_algorithm(settings: Any, expert: bool) -> None:
-    """Check that the settings are those of an algorithm that learns from rewards (`expert`) or from demonstrations.
-
-    Raises:
-        InputError: they are not.
-    """
-    wanted = "iq.SoftQLearning() or iq.SAC()" if expert else "an algorithm that imitates, such as iq.IQLearn()"
-    if isinstance(settings, type):
-        raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
-    if not isinstance(settings, Algorithm):
-        raise InputError(f"settings is {settings!r}; expected {wanted}.")
-    if (settings.family == algorithms.EXPERT) != expert:
-        source, call = ("demonstrations", "learn") if expert else ("rewards", "train_expert")
-        told = f"settings is {type(settings).__name__}, which learns from {source}"
-        raise InputError(f"{told}; expected {wanted}, or call iq.{call}.")
-
-
 def check(settings: Algorithm, task: TaskSpec, interaction: Interaction | None, steps: int) -> None:
     """Check that the settings fit the task and have an effect, and that the steps suffice for an update.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from iqlearn.algorithms.base import Algorithm
 from iqlearn.algorithms.bc import BC, BCContinuous
 from iqlearn.algorithms.csil import CSIL
 from iqlearn.algorithms.dac import DAC, DACContinuous
@@ -54,6 +55,23 @@ def of(family: str, discrete: bool) -> Any:
         kind.family for kind in ALGORITHMS.values() if kind.discrete == discrete and kind.family != EXPERT
     )
     raise InputError(f"No algorithm {family!r} for {actions} actions; expected one of {families}.")
+
+
+def require(settings: Any, expert: bool) -> None:
+    """Check that the settings are those of an algorithm that learns from rewards (`expert`) or from demonstrations.
+
+    Raises:
+        InputError: they are not.
+    """
+    wanted = "iq.SoftQLearning() or iq.SAC()" if expert else "an algorithm that imitates, such as iq.IQLearn()"
+    if isinstance(settings, type):
+        raise InputError(f"settings is the class {settings.__name__}; expected an object, iq.{settings.__name__}().")
+    if not isinstance(settings, Algorithm):
+        raise InputError(f"settings is {settings!r}; expected {wanted}.")
+    if (settings.family == EXPERT) != expert:
+        source, call = ("demonstrations", "learn") if expert else ("rewards", "train_expert")
+        told = f"settings is {type(settings).__name__}, which learns from {source}"
+        raise InputError(f"{told}; expected {wanted}, or call iq.{call}.")
 
 
 __all__ = [
