@@ -109,7 +109,9 @@ def train(o: Namespace, begun: Begun, changes: dict[str, Any]) -> int:
         how["callbacks"].append(iq.EarlyStopping(o.early_stopping))
     if settings.reason:  # after all checks
         print(f"iqlearn: {settings.reason}", file=sys.stderr)
-    how |= {**times, "seed": 0, "seeds": seeds} if o.seeds > 1 else times
+    if o.seeds > 1:  # `seeds` takes the place of `seed`
+        times = {name: value for name, value in times.items() if name != "seed"} | {"seeds": seeds}
+    how |= times
     runs = api.learn(settings, parts, env=environment, mode=mode, interaction=interaction, **how)
     if o.seeds == 1:
         return finish([runs], [how["out"]])
